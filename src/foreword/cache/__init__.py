@@ -1,0 +1,26 @@
+"""The prefix cache: pure Python and NumPy, no IO, no clock, no thread."""
+
+from foreword.cache.ledger import HitEnd, LedgerRecord, MissReason, RequestLedger, Source
+from foreword.cache.namespace import ModelFingerprint, Namespace
+from foreword.cache.prefix_cache import CacheConfig, PrefixCache
+from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
+from foreword.cache.tokens import pack_tokens, unpack_tokens
+
+__all__ = [
+    "CacheConfig",
+    "Chunk",
+    "CopyBlock",
+    "HitEnd",
+    "LedgerRecord",
+    "Match",
+    "MissReason",
+    "ModelFingerprint",
+    "Namespace",
+    "PrefixCache",
+    "RequestLedger",
+    "Reservation",
+    "Source",
+    "Usage",
+    "pack_tokens",
+    "unpack_tokens",
+]

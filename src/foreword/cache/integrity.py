@@ -1,0 +1,105 @@
+"""Every invariant of the cache, each with a name, checked by walking over everything."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from foreword.cache.eviction import is_evictable
+from foreword.cache.pool import BlockPool
+from foreword.cache.reservation import Reservation
+from foreword.cache.residency import Residency, nodes_below
+from foreword.cache.tree import Node, Root
+from foreword.errors import IntegrityError
+
+
+def _check(condition: bool, invariant: str, detail: object) -> None:
+    if not condition:
+        raise IntegrityError(f"Cache invariant broken: {invariant} ({detail}).")
+
+
+def check_cache(
+    roots: list[Root], pool: BlockPool, residency: Residency, live: Iterable[Reservation], block_size: int
+) -> None:
+    """Raise IntegrityError naming the first invariant that does not hold."""
+    live = list(live)
+    nodes = [node for root in roots for node in nodes_below(root)]
+    for node in nodes:
+        _check_node(node, block_size)
+    _check_holders(roots, nodes, live)
+    _check_blocks(nodes, pool, live)
+    _check_books(nodes, residency)
+    for reservation in live:
+        _check_reservation(reservation, block_size)
+        reservation.ledger.record()
+
+
+def _check_node(node: Node, size: int) -> None:
+    parent = node.parent
+    assert parent is not None
+    have = len(node.blocks)
+    _check(node.length > 0, "an edge has tokens", node.start)
+    _check(node.start == parent.end, "an edge begins where its parent ends", node.start)
+    _check(node.start % size == 0, "an edge begins at a block", node.start)
+    _check(node.length % size == 0 or node.length < size, "an edge is whole blocks or a stub", node.length)
+    _check(node.length % size == 0 or not node.children, "a stub has no children", node.start)
+    _check(have <= -(-node.length // size), "no more blocks than tokens", node.start)
+    resident = min(have * size, node.length)
+    _check(0 <= node.ready <= node.planned <= resident, "ready ≤ planned ≤ resident", (node.ready, node.planned))
+    _check(not have or len(parent.blocks) * size >= parent.length, "a parent has all blocks", node.start)
+    _check(not node.ready or parent.ready == parent.length, "a parent is wholly ready", node.start)
+    _check(node.holders == 0 or resident == node.length, "what is held has its blocks", node.start)
+    _check(node.holders > 0 or node.ready == resident, "what nobody holds is not in flight", node.start)
+    keys = sorted(key for key, child in node.children.items() if len(child.blocks))
+    _check(keys == node.resident, "the list of children with blocks", node.start)
+    for key, child in node.children.items():
+        _check(child.parent is node and child.tokens[: size * 4] == key, "a child stands under its key", node.start)
+
+
+def _check_holders(roots: list[Root], nodes: list[Node], live: list[Reservation]) -> None:
+    expected: Counter[Node] = Counter()
+    for reservation in live:
+        node = reservation.node
+        while node is not None:
+            expected[node] += 1
+            node = node.parent
+    for node in [*roots, *nodes]:
+        _check(node.holders == expected[node], "holders are counted", (node.start, node.holders, expected[node]))
+    _check(set(expected) <= {*roots, *nodes}, "what is held is in a tree", len(expected))
+
+
+def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Reservation]) -> None:
+    owned: list[int] = pool.free_blocks().tolist() + sorted(pool.limbo_blocks())
+    for node in nodes:
+        owned += node.blocks.tolist()
+    cached = {block for node in nodes for block in node.blocks.tolist()}
+    for reservation in live:
+        owned += [block for block in reservation.table.tolist() if block not in cached]
+    twice = [block for block, count in Counter(owned).items() if count > 1]
+    _check(not twice, "a block has one owner", twice[:8])
+    _check(len(owned) == pool.capacity, "every block is free, cached or held", (len(owned), pool.capacity))
+
+
+def _check_books(nodes: list[Node], residency: Residency) -> None:
+    unheld = sum(len(node.blocks) for node in nodes if node.holders == 0)
+    _check(unheld == residency.unheld_blocks, "unheld blocks are counted", (residency.unheld_blocks, unheld))
+    ghosts = sum(node.length - residency.resident_tokens(node) for node in nodes)
+    _check(ghosts == residency.ghost_tokens, "ghost tokens are counted", (residency.ghost_tokens, ghosts))
+    for node in nodes:
+        ghost = residency.resident_tokens(node) < node.length
+        _check(ghost == (node in residency.ghosts), "ghosts are listed", node.start)
+        _check(not is_evictable(node) or residency.queue.holds(node), "evictable leaves are queued", node.start)
+    _check(set(residency.ghosts) <= set(nodes), "listed ghosts are in a tree", len(residency.ghosts))
+    _check(len(nodes) == residency.tree.node_count, "nodes are counted", (residency.tree.node_count, len(nodes)))
+
+
+def _check_reservation(reservation: Reservation, size: int) -> None:
+    node = reservation.node
+    if node is None:
+        return
+    _check(node.end == reservation.shared_end, "the shared part ends at the held node", node.end)
+    place = reservation.shared_end
+    current: Node = node
+    while current.parent is not None:
+        at = current.start // size
+        table = reservation.table[at : at + len(current.blocks)].tolist()
+        _check(table == current.blocks.tolist(), "the block table follows the path", (current.start, place))
+        current = current.parent

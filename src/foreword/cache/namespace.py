@@ -1,0 +1,66 @@
+"""Who may share with whom: the key under which a prefix tree is kept."""
+
+import functools
+from dataclasses import dataclass
+
+LAYOUT_VERSION = 1
+
+
+def _part(kind: bytes, value: str | None) -> bytes:
+    """One typed, length-prefixed part; None and the empty string differ."""
+    if value is None:
+        return kind + b"-"
+    data = value.encode()
+    return kind + b"+" + len(data).to_bytes(4, "big") + data
+
+
+@dataclass(frozen=True)
+class ModelFingerprint:
+    """All that the numbers in a block depend on besides the tokens.
+
+    Two models share KV only when every field is equal; ``numerics`` names what the bits depend on (kernel, threads).
+    """
+
+    weights: str
+    dtype: str = "float32"
+    quantization: str = "none"
+    rope: str = ""
+    numerics: str = ""
+    block_size: int = 16
+
+    @functools.cached_property
+    def key(self) -> bytes:
+        """An injective encoding of all fields."""
+        parts = (
+            _part(b"w", self.weights),
+            _part(b"d", self.dtype),
+            _part(b"q", self.quantization),
+            _part(b"r", self.rope),
+            _part(b"n", self.numerics),
+            _part(b"b", f"{LAYOUT_VERSION}/{self.block_size}"),
+        )
+        return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One prefix tree's identity: model, adapter, tenant scope and salt. Different tuples never give one key."""
+
+    model: ModelFingerprint
+    adapter: str | None = None
+    tenant: str | None = None
+    cache_salt: str | None = None
+
+    @functools.cached_property
+    def key(self) -> bytes:
+        """An injective encoding of the four parts."""
+        model = self.model.key
+        head = b"m" + len(model).to_bytes(4, "big") + model
+        return head + _part(b"a", self.adapter) + _part(b"t", self.tenant) + _part(b"s", self.cache_salt)
+
+    def differs_in(self, other: "Namespace") -> str:
+        """The first part in which two namespaces differ: model, adapter, tenant or cache_salt; empty when equal."""
+        for name in ("model", "adapter", "tenant", "cache_salt"):
+            if getattr(self, name) != getattr(other, name):
+                return name
+        return ""

@@ -1,0 +1,85 @@
+"""What the cache hands out: frozen answers, and the handle of a request."""
+
+from dataclasses import dataclass
+
+from foreword.cache.ledger import RequestLedger
+from foreword.cache.pool import Blocks
+from foreword.cache.tree import NO_BLOCKS, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a look-up found, in leading tokens of the prompt: cached, then in flight, then evicted."""
+
+    cached: int
+    in_flight: int
+    evicted: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBlock:
+    """An action for whoever owns the KV memory: copy the first ``tokens`` tokens of one block to another."""
+
+    source: int
+    target: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens [start, end) of a request to compute in this step, and a copy to carry out before."""
+
+    start: int
+    end: int
+    copy: CopyBlock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Blocks and tokens of a cache at one moment."""
+
+    total_blocks: int
+    free_blocks: int
+    evictable_blocks: int
+    held_blocks: int
+    ghost_tokens: int
+    evicted_tokens: int
+
+
+class Reservation:
+    """A request's hold on its path and its blocks. Only the cache changes it.
+
+    table
+        Block ids of tokens 0, block_size, 2 * block_size, ... (int32).
+    computed
+        Leading tokens whose KV can be read.
+    """
+
+    __slots__ = (
+        "computed",
+        "copy",
+        "copy_at",
+        "copy_source",
+        "ledger",
+        "length",
+        "node",
+        "shared_end",
+        "span",
+        "stub",
+        "table",
+        "tokens",
+    )
+
+    def __init__(self, tokens: bytes, length: int, ledger: RequestLedger):
+        self.tokens = tokens
+        self.length = length
+        self.ledger = ledger
+        self.node: Node | None = None  # deepest held node; None: the cache is off for this request
+        self.stub = False  # whether that node is a stub which this request may go on writing
+        self.shared_end = 0  # where the tree's part of the table ends
+        self.table: Blocks = NO_BLOCKS
+        self.computed = 0
+        self.span: tuple[int, int] | None = None  # what the step being built computes
+        self.copy: CopyBlock | None = None  # still to run
+        self.copy_at = 0  # position of the block that the copy goes to
+        self.copy_source: Node | None = None  # who computes the source of the copy; None when it is readable

@@ -1,0 +1,55 @@
+"""Every error that Foreword raises on purpose, in one tree.
+
+    ForewordError
+    ├── InputError            the caller can mend it; also a ValueError
+    │   ├── PromptError       an empty prompt, or one that can never fit
+    │   ├── ParameterError    a sampling parameter or an argument of a call
+    │   ├── ConfigError       an option of the engine or the cache
+    │   └── ModelError        a model that is missing, broken or not servable
+    └── ServiceError          we could not do it; also a RuntimeError
+        ├── StepFailed        a forward pass failed; its requests ended with this error
+        ├── RequestAborted    somebody aborted the request while it was being waited for
+        └── IntegrityError    the cache's own books do not add up: a fault of Foreword
+
+A message names what is wrong, the value, and the way out.
+"""
+
+
+class ForewordError(Exception):
+    """Base of all errors raised by Foreword."""
+
+
+class InputError(ForewordError, ValueError):
+    """The caller passed something that cannot be honoured."""
+
+
+class PromptError(InputError):
+    """The prompt is empty, malformed, or longer than the model or the cache allows."""
+
+
+class ParameterError(InputError):
+    """A sampling parameter or call argument is out of range or unknown."""
+
+
+class ConfigError(InputError):
+    """An option is unknown, out of range, or contradicts another one."""
+
+
+class ModelError(InputError):
+    """The model is missing, damaged, or of a kind that cannot be served."""
+
+
+class ServiceError(ForewordError, RuntimeError):
+    """Foreword could not do what it accepted."""
+
+
+class StepFailed(ServiceError):
+    """A forward pass raised; the requests that took part in it end with this error."""
+
+
+class RequestAborted(ServiceError):
+    """The request was aborted before it finished."""
+
+
+class IntegrityError(ServiceError):
+    """An invariant of the cache does not hold."""
