@@ -1,0 +1,39 @@
+"""Attention written down plainly: one softmax a request, everything gathered. Slow; the others are tested against it."""
+
+import torch
+
+from foreword.engine.attention.base import LayerCall, Span
+from foreword.engine.memory import KVMemory
+
+
+class ReferenceAttention:
+    """See AttentionBackend."""
+
+    name = "reference"
+    bit_identical = False
+
+    def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> list[Span]:  # noqa: ARG002
+        return spans
+
+    def attend(self, prepared: list[Span], memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        keys, values = memory.keys[call.layer], memory.values[call.layer]
+        heads, rows, _ = query.shape
+        group = heads // keys.shape[0]
+        out = query.new_zeros(rows, heads, values.shape[-1])
+        for span in prepared:
+            count = span.end - span.start
+            at = torch.arange(span.end)
+            slots = torch.from_numpy(span.table).long()[at // memory.block_size] * memory.block_size
+            slots += at % memory.block_size
+            k = keys[:, slots].repeat_interleave(group, 0)
+            v = values[:, slots].repeat_interleave(group, 0)
+            scores = query[:, span.row : span.row + count] @ k.transpose(1, 2) * call.scaling
+            if call.softcap is not None:
+                scores = torch.tanh(scores / call.softcap) * call.softcap
+            row = torch.arange(span.start, span.end)[:, None]
+            hidden = at[None, :] > row
+            if call.window is not None:
+                hidden |= row - at[None, :] >= call.window
+            weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
+            out[span.row : span.row + count] = (weights @ v).transpose(0, 1)
+        return out

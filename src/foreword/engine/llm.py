@@ -1,0 +1,156 @@
+"""LLM: the engine as people call it from their programs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from foreword.cache import LedgerRecord
+from foreword.config import build_config
+from foreword.engine.engine import Engine
+from foreword.engine.engine_config import EngineConfig
+from foreword.engine.outputs import RequestMetrics, RequestOutput
+from foreword.engine.sampling_params import SamplingParams
+from foreword.engine.verify import VerifyReport
+from foreword.errors import InputError, ModelError, ParameterError
+from foreword.prompt import Prompt, PromptInput, parse_prompt
+
+Message = Mapping[str, Any]
+
+
+class LLM:
+    """An engine with its model. Options are the fields of EngineConfig; the first argument is the model.
+
+        llm = LLM()                                   # the table reader in the package
+        llm = LLM("path/to/model", max_num_seqs=16)
+
+    Not thread-safe, and without threads of its own: nothing runs between calls.
+    """
+
+    def __init__(self, model: str | None = None, **options: Any):
+        self.engine = Engine(build_config(EngineConfig, {"model": model, **options}, "option of LLM"))
+
+    def generate(
+        self,
+        prompts: PromptInput | Sequence[PromptInput],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        use_tqdm: bool = True,
+    ) -> list[RequestOutput]:
+        """Answer prompts; returns one output for each, in order.
+
+        A prompt is a string, ``{"prompt": ...}`` or ``{"prompt_token_ids": [...]}``, both with an optional
+        ``"cache_salt"``. A single prompt that cannot be answered raises its error; in a list the others are answered, and
+        the output of the one has ``error`` set and no continuation.
+        """
+        if isinstance(prompts, str | Mapping):
+            outputs = self._run([prompts], self._params(sampling_params, 1), use_tqdm=False)
+            if outputs[0].error is not None:
+                raise outputs[0].error
+            return outputs
+        return self._run(list(prompts), self._params(sampling_params, len(prompts)), use_tqdm)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        use_tqdm: bool = True,
+        add_generation_prompt: bool = True,
+    ) -> list[RequestOutput]:
+        """Answer a conversation, or several. Messages have ``role`` and ``content``; the chat template renders them."""
+        if messages and isinstance(messages[0], Mapping):
+            return self.generate(self._render(messages, add_generation_prompt), sampling_params, use_tqdm=False)
+        prompts = [self._render(conversation, add_generation_prompt) for conversation in messages]
+        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
+
+    def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> Iterator[RequestOutput]:
+        """Answer one prompt, giving what there is after every token. Leaving the loop aborts the request."""
+        parsed = parse_prompt(prompt)
+        request_id = self._add(parsed, sampling_params or SamplingParams())
+        try:
+            while True:
+                for output in self.engine.step():
+                    if output.request_id != request_id:
+                        continue
+                    if output.error is not None:
+                        raise output.error
+                    yield output
+                    if output.finished:
+                        return
+        finally:
+            self.engine.abort(request_id)
+
+    def get_tokenizer(self) -> Any:
+        """The model's tokenizer, as transformers loads it."""
+        return self.engine.model.tokenizer
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached prefixes."""
+        self.engine.reset_prefix_cache()
+
+    def verify_report(self) -> VerifyReport:
+        """What ``verify_cache`` has found so far."""
+        return self.engine.verify_report()
+
+    def _params(self, given: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
+        if given is None or isinstance(given, SamplingParams):
+            return [given or SamplingParams()] * count
+        if len(given) != count:
+            raise ParameterError(f"{len(given)} sampling_params for {count} prompts; give one, or one each.")
+        return list(given)
+
+    def _run(self, prompts: list[PromptInput], params: list[SamplingParams], use_tqdm: bool) -> list[RequestOutput]:
+        outputs: dict[int, RequestOutput] = {}
+        places: dict[str, int] = {}
+        try:
+            for place, (prompt, param) in enumerate(zip(prompts, params, strict=True)):
+                try:
+                    parsed = parse_prompt(prompt)
+                    places[self._add(parsed, param)] = place
+                except InputError as error:
+                    outputs[place] = _refused(prompt, error)
+            with tqdm(total=len(prompts), initial=len(outputs), unit="prompt", disable=not use_tqdm) as bar:
+                while len(outputs) < len(prompts):
+                    for output in self.engine.step():
+                        if output.finished and output.request_id in places:
+                            outputs[places[output.request_id]] = output
+                            bar.update()
+        finally:
+            for request_id, place in places.items():
+                if place not in outputs:
+                    self.engine.abort(request_id)
+        return [outputs[place] for place in range(len(prompts))]
+
+    def _add(self, prompt: Prompt, params: SamplingParams) -> str:
+        ids = prompt.token_ids
+        if ids is None:
+            ids = self.engine.model.tokenizer.encode(prompt.text)
+        return self.engine.add_request(ids, params, text=prompt.text, cache_salt=prompt.cache_salt)
+
+    def _render(self, messages: Any, add_generation_prompt: bool) -> PromptInput:
+        tokenizer = self.engine.model.tokenizer
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError(
+                f"The tokenizer of {self.engine.model.name!r} has no chat template; use generate() with a prompt that is "
+                f"written out, or add chat_template.jinja to the model's directory."
+            )
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+        )
+        return {"prompt_token_ids": tokenizer.encode(text, add_special_tokens=False), "prompt": text}
+
+
+def _refused(prompt: PromptInput, error: InputError) -> RequestOutput:
+    """The output of a request that was not accepted."""
+    return RequestOutput(
+        request_id="",
+        prompt=prompt if isinstance(prompt, str) else None,
+        prompt_token_ids=[],
+        prompt_logprobs=None,
+        outputs=[],
+        finished=True,
+        metrics=RequestMetrics(0.0, None, None, 0),
+        account=LedgerRecord(0, 0, 0, 0, 0, 0, None),
+        error=error,
+    )

@@ -1,0 +1,52 @@
+"""The KV memory: the tensors behind the block ids that the cache deals in."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from foreword.cache import CopyBlock
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Key and value heads of one layer: how many, and the size of a key and of a value."""
+
+    heads: int
+    key_size: int
+    value_size: int
+
+
+class KVMemory:
+    """Keys and values of every layer, head-major: [heads, slots, size].
+
+    Slot ``block * block_size + i`` is token i of a block, so consecutive blocks are one view. Behind the last block there
+    are ``block_size`` slots that stay zero: index them to read zeros.
+    """
+
+    def __init__(self, layers: list[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype):
+        self.block_size = block_size
+        self.zero_slot = num_blocks * block_size
+        slots = self.zero_slot + block_size
+        self.keys = [torch.zeros(layer.heads, slots, layer.key_size, dtype=dtype) for layer in layers]
+        self.values = [torch.zeros(layer.heads, slots, layer.value_size, dtype=dtype) for layer in layers]
+
+    def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
+        self.keys[layer].index_copy_(1, slots, keys)
+        self.values[layer].index_copy_(1, slots, values)
+
+    def copy(self, copies: Iterable[CopyBlock]) -> None:
+        """Carry out the cache's copies, in every layer."""
+        size = self.block_size
+        for copy in copies:
+            source = slice(copy.source * size, copy.source * size + copy.tokens)
+            target = slice(copy.target * size, copy.target * size + copy.tokens)
+            for tensor in (*self.keys, *self.values):
+                tensor[:, target] = tensor[:, source]
+
+
+def bytes_per_block(layers: list[LayerShape], block_size: int, dtype: torch.dtype) -> int:
+    """Bytes of KV memory that one block takes in all layers together."""
+    per_token = sum(layer.heads * (layer.key_size + layer.value_size) for layer in layers)
+    return per_token * block_size * dtype.itemsize

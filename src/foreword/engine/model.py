@@ -1,0 +1,213 @@
+"""Loading a model: transformers' own modelling code with our attention and our linear layers in it.
+
+What can be served is found out by asking the loaded model, not by a list of names: a probe runs two tokens through it and
+records the attention calls. A model is refused, by name, when a layer calls attention twice or not at all, when it asks
+for something that the backends do not do, or when its rope looks at the longest position of the whole batch.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from foreword.cache import ModelFingerprint
+from foreword.engine.attention import AttentionStep, LayerCall
+from foreword.engine.linear import can_pack, pack_linear_layers
+from foreword.engine.memory import LayerShape
+from foreword.errors import ModelError
+
+PACKAGED_MODEL = Path(__file__).parent / "table_reader"
+ATTENTION_NAME = "foreword"
+BATCH_WIDE_ROPE = {"longrope", "dynamic"}
+SERVED = (
+    "decoder-only causal models of transformers that use its attention interface once a layer; tested: "
+    "Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3, Phi-3"
+)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be run, and what the engine needs to know about it."""
+
+    name: str
+    module: Any
+    tokenizer: Any
+    layers: list[LayerShape]
+    max_context: int
+    vocab_size: int
+    eos_token_ids: frozenset[int]
+    fingerprint: ModelFingerprint
+
+
+def load_model(model: str | None, block_size: int) -> LoadedModel:
+    """Load a directory or hub name in Hugging Face layout; None is the model in the package.
+
+    Weights are computed with in float32, whatever they are stored in. Raises ModelError for a path that is missing,
+    damaged files, and models that cannot be served.
+    """
+    path = _resolve(model)
+    config = _load_part(AutoConfig, path, "configuration")
+    text = config.get_text_config()
+    _refuse_config(config, text)
+    transformers_logging.set_verbosity_error()
+    AttentionInterface.register(ATTENTION_NAME, attention_forward)
+    module = _load_part(
+        AutoModelForCausalLM, path, "weights", dtype=torch.float32, attn_implementation=ATTENTION_NAME
+    ).eval()
+    layers = _probe(module, text)
+    packed = can_pack() and pack_linear_layers(module) > 0
+    numerics = f"{'onednn' if packed else 'torch'}-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
+    return LoadedModel(
+        name=str(path),
+        module=module,
+        tokenizer=_load_part(AutoTokenizer, path, "tokenizer"),
+        layers=layers,
+        max_context=int(getattr(text, "max_position_embeddings", None) or 2048),
+        vocab_size=int(text.vocab_size),
+        eos_token_ids=_eos_token_ids(module),
+        fingerprint=ModelFingerprint(
+            weights=_digest(path, module),
+            rope=repr(getattr(text, "rope_parameters", None)),
+            numerics=f"{numerics}-{torch.get_num_threads()} threads",
+            block_size=block_size,
+        ),
+    )
+
+
+def attention_forward(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001
+    *,
+    foreword_step: AttentionStep,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """The function that transformers' layers call. Tensors are [1, heads, rows, size]; returns [1, rows, heads, size]."""
+    if s_aux is not None:
+        raise ModelError(f"{type(module).__name__} uses attention sinks, which cannot be served. Served: {SERVED}.")
+    call = LayerCall(
+        layer=int(module.layer_idx),  # type: ignore[arg-type]
+        scaling=float(scaling if scaling is not None else query.shape[-1] ** -0.5),
+        window=sliding_window,
+        softcap=softcap,
+    )
+    return foreword_step.run(call, query[0], key[0], value[0]).unsqueeze(0), None
+
+
+class _Probe:
+    """Stands in for an AttentionStep and records what each layer passes."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, LayerShape]] = []
+
+    def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        self.calls.append((call.layer, LayerShape(keys.shape[0], keys.shape[-1], values.shape[-1])))
+        return query.new_zeros(query.shape[1], query.shape[0], values.shape[-1])
+
+
+def _probe(module: Any, text: Any) -> list[LayerShape]:
+    """Run two tokens and see which layers attend, with which shapes."""
+    kind, probe = type(module).__name__, _Probe()
+    try:
+        with torch.inference_mode():
+            module(
+                input_ids=torch.zeros(1, 2, dtype=torch.long),
+                position_ids=torch.arange(2)[None],
+                use_cache=False,
+                logits_to_keep=1,
+                foreword_step=probe,
+            )
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{kind} cannot be served: its code does not take our attention ({error}). Served: {SERVED}."
+        ) from error
+    seen = [layer for layer, _ in probe.calls]
+    expected = list(range(int(text.num_hidden_layers)))
+    if seen != expected:
+        raise ModelError(
+            f"{kind} cannot be served: of its {len(expected)} layers, attention was called by layers {seen}; each must "
+            f"call it exactly once (recurrent and hybrid models do not). Served: {SERVED}."
+        )
+    return [shape for _, shape in probe.calls]
+
+
+def _resolve(model: str | None) -> Path | str:
+    if model is None:
+        return PACKAGED_MODEL
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"Model directory {model!r} has no config.json; it must be in Hugging Face layout.")
+        return path
+    if path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ModelError(
+            f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name."
+        )
+    return model
+
+
+def _load_part(kind: Any, path: Path | str, what: str, **options: Any) -> Any:
+    """from_pretrained, with errors that say what was being loaded."""
+    try:
+        return kind.from_pretrained(path, **options)
+    except ModelError:
+        raise
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"The {what} of model {str(path)!r} could not be loaded: {first_line} "
+            f"Check the files, or download them again. Served: {SERVED}."
+        ) from error
+
+
+def _refuse_config(config: Any, text: Any) -> None:
+    kind = ", ".join(getattr(config, "architectures", None) or [config.model_type])
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{kind} is an encoder-decoder model and cannot be served. Served: {SERVED}.")
+    rope = getattr(text, "rope_parameters", None) or {}
+    per_layer = [value for value in rope.values() if isinstance(value, dict)]
+    for parameters in [rope, *per_layer]:
+        name = parameters.get("rope_type")
+        if name in BATCH_WIDE_ROPE:
+            raise ModelError(
+                f"{kind} with rope type {name!r} cannot be served: its positions depend on the longest request of the "
+                f"batch, so an answer would depend on its neighbours. Use a variant with another rope."
+            )
+
+
+def _eos_token_ids(module: Any) -> frozenset[int]:
+    ids = getattr(module.generation_config, "eos_token_id", None)
+    if ids is None:
+        ids = module.config.get_text_config().eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset([ids] if isinstance(ids, int) else ids)
+
+
+def _digest(path: Path | str, module: Any) -> str:
+    """SHA-256 over the configuration and the weights: of the files where they are at hand, else of the tensors."""
+    digest = hashlib.sha256(repr(sorted(module.config.to_diff_dict().items(), key=lambda item: item[0])).encode())
+    files = sorted(path.glob("*.safetensors")) if isinstance(path, Path) else []
+    update: Callable[[Any], None] = digest.update
+    for file in files:
+        with file.open("rb") as stream:
+            update(hashlib.file_digest(stream, "sha256").digest())
+    if not files:
+        for name, tensor in module.state_dict().items():
+            update(name.encode())
+            if tensor.layout is torch.strided:
+                update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

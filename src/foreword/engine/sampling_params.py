@@ -1,0 +1,100 @@
+"""How to choose the next token, and when to stop."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from numbers import Real
+
+from foreword.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """Parameters of one generation; the names and defaults are those that vLLM users know.
+
+    Every field is honoured. A value out of range raises ParameterError when the object is made.
+    """
+
+    n: int = 1
+    """Independent continuations of one prompt; the prompt is computed once."""
+    presence_penalty: float = 0.0
+    """Subtracted once from the logit of every token generated so far, -2 to 2."""
+    frequency_penalty: float = 0.0
+    """Subtracted from the logit of a token for each time it was generated, -2 to 2."""
+    repetition_penalty: float = 1.0
+    """Divides (multiplies, when negative) the logits of tokens in prompt and output; above 0."""
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Keep the likeliest tokens up to this probability, above 0 to 1."""
+    top_k: int = 0
+    """Keep this many of the likeliest tokens; 0 or -1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least this share as likely as the likeliest, 0 to 1."""
+    seed: int | None = None
+    """Makes sampling repeatable, whatever else is in the batch."""
+    stop: str | Sequence[str] | None = None
+    """Texts at which to stop; not part of the output unless include_stop_str_in_output."""
+    stop_token_ids: Sequence[int] | None = None
+    """Token ids at which to stop."""
+    ignore_eos: bool = False
+    """Go on after the model's end token."""
+    max_tokens: int = 16
+    """Most tokens to generate; the model's context may end it sooner."""
+    min_tokens: int = 0
+    """No end token and no stop before this many tokens."""
+    logprobs: int | None = None
+    """Report this many of the likeliest tokens, and the chosen one, at every position."""
+    prompt_logprobs: int | None = None
+    """The same for the prompt; its logits must all be computed, so such a request does not use the cache."""
+    skip_special_tokens: bool = True
+    """Leave special tokens out of the text."""
+    include_stop_str_in_output: bool = False
+    """Keep the stop text at the end of the output."""
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        self._check_range("n", self.n >= 1, "at least 1")
+        for name in ("presence_penalty", "frequency_penalty"):
+            self._check_range(name, -2 <= getattr(self, name) <= 2, "between -2 and 2")
+        self._check_range("repetition_penalty", self.repetition_penalty > 0, "above 0")
+        self._check_range("temperature", self.temperature >= 0, "0 or more")
+        self._check_range("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        self._check_range("top_k", self.top_k >= -1, "-1, 0, or the number of tokens to keep")
+        self._check_range("min_p", 0 <= self.min_p <= 1, "between 0 and 1")
+        self._check_range("max_tokens", self.max_tokens >= 1, "at least 1")
+        self._check_range("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "between 0 and max_tokens")
+        for name in ("logprobs", "prompt_logprobs"):
+            self._check_range(name, getattr(self, name) is None or getattr(self, name) >= 0, "None, or 0 or more")
+        self._check_range("stop", all(self.stop_strings), "made of non-empty strings")
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    def _check_range(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ParameterError(f"{name} is {getattr(self, name)!r}; it must be {allowed}.")
+
+    def _check_types(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = getattr(field.type, "__name__", str(field.type))
+            if kind.startswith("int"):
+                right = (isinstance(value, int) and not isinstance(value, bool)) or ("None" in kind and value is None)
+                wanted = "a whole number"
+            elif kind == "float":
+                right = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+                wanted = "a finite number"
+            elif kind == "bool":
+                right, wanted = isinstance(value, bool), "True or False"
+            elif field.name == "stop_token_ids":
+                right = value is None or all(isinstance(item, int) for item in value)
+                wanted = "a list of token ids"
+            else:
+                right = value is None or isinstance(value, str) or all(isinstance(item, str) for item in value)
+                wanted = "a string or a list of strings"
+            if not right:
+                raise ParameterError(f"{field.name} is {value!r}; it must be {wanted}.")

@@ -1,0 +1,43 @@
+"""The forms in which a prompt may be given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foreword.config import unknown_option
+from foreword.errors import PromptError
+
+PromptInput = str | Mapping[str, Any]
+KEYS = ["prompt", "prompt_token_ids", "cache_salt"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as text, token ids or both (then the ids count), and its cache salt."""
+
+    text: str | None
+    token_ids: list[int] | None
+    cache_salt: str | None = None
+
+
+def parse_prompt(given: PromptInput) -> Prompt:
+    """Check a prompt in any of its forms; PromptError says what is wrong with it."""
+    if isinstance(given, str):
+        given = {"prompt": given}
+    if not isinstance(given, Mapping):
+        raise PromptError(
+            f"A prompt is a string or a dict with 'prompt' or 'prompt_token_ids', not {type(given).__name__}."
+        )
+    for key in given:
+        if key not in KEYS:
+            raise PromptError(unknown_option(str(key), KEYS, "key of a prompt"))
+    text, ids, salt = given.get("prompt"), given.get("prompt_token_ids"), given.get("cache_salt")
+    if text is None and ids is None:
+        raise PromptError("A prompt needs 'prompt' (text) or 'prompt_token_ids'; it has neither.")
+    if text is not None and not isinstance(text, str):
+        raise PromptError(f"'prompt' is text, not {type(text).__name__}.")
+    if ids is None and not text:
+        raise PromptError("The prompt is empty; it needs at least one token.")
+    if salt is not None and (not isinstance(salt, str) or not salt):
+        raise PromptError(f"'cache_salt' is {salt!r}; it must be a non-empty string, or left out.")
+    return Prompt(text, None if ids is None else list(ids), salt)

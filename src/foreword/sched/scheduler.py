@@ -1,0 +1,201 @@
+"""Which request runs how many tokens next.
+
+One packed batch a step: first a token for every request that is generating, then chunks of prompts that have begun, then
+new requests. New requests come in the order of their cached prefix, longest first, those with equal tokens side by side,
+so that what one computes the next one finds. A request that has waited longer than the age bound goes before all others,
+in order of arrival, and while there is no room for it nobody overtakes it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from foreword.cache import Chunk, CopyBlock, PrefixCache
+from foreword.config import require
+from foreword.errors import PromptError
+from foreword.sched.request import Request, RequestState
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """Options of a Scheduler."""
+
+    max_num_seqs: int = 64
+    """Requests that run at a time."""
+    max_num_batched_tokens: int = 512
+    """Tokens computed in one step; longer prompts are computed in chunks."""
+    max_wait_seconds: float = 2.0
+    """The age bound: how long a request may be overtaken by others with a longer cached prefix."""
+    lookahead: int = 256
+    """Waiting requests, in order of arrival, among which the order is chosen."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "lookahead"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} is {value}; it must be at least 1.")
+        require(self.max_wait_seconds >= 0, f"max_wait_seconds is {self.max_wait_seconds}; it cannot be negative.")
+        require(
+            self.max_num_batched_tokens >= self.max_num_seqs,
+            f"max_num_batched_tokens ({self.max_num_batched_tokens}) is smaller than max_num_seqs "
+            f"({self.max_num_seqs}): not every running request could get a token a step.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledChunk:
+    """Tokens [start, end) of a request; ``samples``: its next token is sampled from the last of them."""
+
+    request: Request
+    start: int
+    end: int
+    samples: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What one step computes: copies first, then the chunks as one packed batch, in this order."""
+
+    chunks: tuple[ScheduledChunk, ...]
+    copies: tuple[CopyBlock, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(chunk.end - chunk.start for chunk in self.chunks)
+
+
+class Scheduler:
+    """Queues of requests over one cache. Reads no clock: every method that needs it takes ``now`` in seconds."""
+
+    def __init__(self, config: SchedulerConfig, cache: PrefixCache):
+        self.config = config
+        self.cache = cache
+        self.waiting: list[Request] = []
+        self.running: list[Request] = []
+        self.num_preemptions = 0
+        self._no_room = False
+
+    def add(self, request: Request) -> None:
+        """Queue a request. PromptError if the cache could never hold it."""
+        size, total = self.cache.config.block_size, self.cache.config.num_blocks
+        # the last sampled token needs no KV
+        needed = -(-max(request.limit - 1, request.num_prompt_tokens) // size)
+        if needed > total:
+            raise PromptError(
+                f"Request {request.request_id}: {request.num_prompt_tokens} prompt tokens and up to "
+                f"{request.limit - request.num_prompt_tokens} generated ones need {needed} blocks; the cache has "
+                f"{total}. Shorten the prompt, lower max_tokens, or give the cache more memory."
+            )
+        self.waiting.append(request)
+
+    def schedule(self, now: float) -> StepPlan:
+        """Choose the next step's work. The plan must then be committed or failed before the next call."""
+        self._make_room_to_generate(now)
+        budget = self.config.max_num_batched_tokens
+        chunks: list[ScheduledChunk] = []
+        copies: list[CopyBlock] = []
+        generating = [request for request in self.running if _remaining(request) == 1]
+        starting = [request for request in self.running if _remaining(request) != 1]
+        for request in generating + starting:
+            budget -= self._plan(request, budget, chunks, copies)
+        for request in self._candidates(budget, now):
+            if budget <= 0 or len(self.running) >= self.config.max_num_seqs:
+                break
+            if not self._admit(request, now):
+                self._no_room = True
+                break
+            budget -= self._plan(request, budget, chunks, copies)
+        return StepPlan(tuple(chunks), tuple(copies))
+
+    def commit(self, plan: StepPlan) -> None:
+        """The step ran."""
+        for chunk in plan.chunks:
+            assert chunk.request.reservation is not None
+            self.cache.commit(chunk.request.reservation)
+
+    def fail(self, plan: StepPlan, now: float) -> list[Request]:
+        """The step raised: nothing of it is kept, and its requests end. Returns them."""
+        failed = [chunk.request for chunk in plan.chunks]
+        for request in failed:
+            assert request.reservation is not None
+            self.cache.abandon(request.reservation)
+        for request in failed:
+            self.finish(request, now)
+        return failed
+
+    def finish(self, request: Request, now: float) -> None:
+        """End a request, finished or aborted; what it has computed stays cached."""
+        if request.state is RequestState.WAITING:
+            self.waiting.remove(request)
+        elif request.state is RequestState.RUNNING:
+            self.running.remove(request)
+            self._release(request, now)
+        request.state = RequestState.FINISHED
+
+    def _plan(self, request: Request, budget: int, chunks: list[ScheduledChunk], copies: list[CopyBlock]) -> int:
+        """Add a request's next chunk to the step; returns how many tokens it has."""
+        assert request.reservation is not None
+        chunk: Chunk | None = self.cache.plan(request.reservation, request.num_tokens, budget)
+        if chunk is None:
+            return 0
+        if chunk.copy is not None:
+            copies.append(chunk.copy)
+        chunks.append(ScheduledChunk(request, chunk.start, chunk.end, chunk.end == request.num_tokens))
+        return chunk.end - chunk.start
+
+    def _candidates(self, budget: int, now: float) -> Iterable[Request]:
+        """Waiting requests in the order in which they should be admitted."""
+        if budget <= 0 or self._no_room or not self.waiting or len(self.running) >= self.config.max_num_seqs:
+            return ()
+        bound = now - self.config.max_wait_seconds
+        old = [request for request in self.waiting if request.arrival <= bound or request.preemptions]
+        if old:
+            return old
+        ranked = []
+        for request in self.waiting[: self.config.lookahead]:
+            tokens = request.packed()
+            match = self.cache.match(request.namespace, tokens)
+            ranked.append((-(match.cached + match.in_flight), request.namespace.key, tokens, request.arrival, request))
+        ranked.sort(key=lambda entry: entry[:4])
+        return [entry[4] for entry in ranked]
+
+    def _admit(self, request: Request, now: float) -> bool:
+        reservation = self.cache.reserve(
+            request.namespace, request.packed(), request.ledger, now, use_cache=request.use_cache
+        )
+        if reservation is None:
+            return False
+        request.reservation = reservation
+        request.state = RequestState.RUNNING
+        self.waiting.remove(request)
+        self.running.append(request)
+        return True
+
+    def _make_room_to_generate(self, now: float) -> None:
+        """Give every generating request a block for its next token; the last admitted make way if need be."""
+        for request in list(self.running):
+            while request.state is RequestState.RUNNING:
+                assert request.reservation is not None
+                if self.cache.grow(request.reservation, request.num_tokens, now):
+                    break
+                self._preempt(self.running[-1], now)
+
+    def _preempt(self, request: Request, now: float) -> None:
+        """Take a request's blocks; it waits to be admitted again, and finds in the cache what was not evicted."""
+        self.running.remove(request)
+        self._release(request, now)
+        request.state = RequestState.WAITING
+        request.preemptions += 1
+        self.num_preemptions += 1
+        self.waiting.insert(0, request)
+
+    def _release(self, request: Request, now: float) -> None:
+        assert request.reservation is not None
+        generated = request.packed(start=request.reservation.length)
+        self.cache.release(request.reservation, now, generated)
+        request.reservation = None
+        self._no_room = False
+
+
+def _remaining(request: Request) -> int:
+    """Known tokens of a running request that have no KV yet."""
+    assert request.reservation is not None
+    return request.num_tokens - request.reservation.computed
