@@ -60,8 +60,8 @@ class LLM:
     ) -> list[RequestOutput]:
         """Answer a conversation, or several. Messages have ``role`` and ``content``; the chat template renders them."""
         if messages and isinstance(messages[0], Mapping):
-            return self.generate(self._render(messages, add_generation_prompt), sampling_params, use_tqdm=False)
-        prompts = [self._render(conversation, add_generation_prompt) for conversation in messages]
+            return self.generate(self.render_chat(messages, add_generation_prompt), sampling_params, use_tqdm=False)
+        prompts = [self.render_chat(conversation, add_generation_prompt) for conversation in messages]
         return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
 
     def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> Iterator[RequestOutput]:
@@ -128,7 +128,8 @@ class LLM:
             ids = self.engine.model.tokenizer.encode(prompt.text)
         return self.engine.add_request(ids, params, text=prompt.text, cache_salt=prompt.cache_salt)
 
-    def _render(self, messages: Any, add_generation_prompt: bool) -> PromptInput:
+    def render_chat(self, messages: Any, add_generation_prompt: bool = True) -> PromptInput:
+        """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
         tokenizer = self.engine.model.tokenizer
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(

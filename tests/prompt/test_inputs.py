@@ -1,0 +1,30 @@
+"""The forms of a prompt, and what is said about those that are none."""
+
+import pytest
+
+from foreword.errors import PromptError
+from foreword.prompt import Prompt, parse_prompt
+
+
+def test_the_three_forms() -> None:
+    assert parse_prompt("hello") == Prompt("hello", None)
+    assert parse_prompt({"prompt": "hello", "cache_salt": "a"}) == Prompt("hello", None, "a")
+    assert parse_prompt({"prompt_token_ids": (1, 2)}) == Prompt(None, [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("", "empty"),
+        ({"prompt": ""}, "empty"),
+        ({}, "neither"),
+        ({"promt": "x"}, "Did you mean 'prompt'"),
+        ({"prompt": 5}, "not int"),
+        ({"prompt": "x", "cache_salt": ""}, "cache_salt"),
+        ({"prompt": "x", "cache_salt": 7}, "cache_salt"),
+        (["a"], "not list"),
+    ],
+)
+def test_bad_prompts_are_named(given: object, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        parse_prompt(given)  # type: ignore[arg-type]
