@@ -16,9 +16,7 @@ TABLE = "| ID | Name | Salary |\n|----|------|--------|\n| 1 | Alice Smith | 850
 
 def run(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1"}
-    return subprocess.run(
-        [*COMMAND, *args], input=stdin, capture_output=True, text=True, check=False, timeout=240, env=env
-    )
+    return subprocess.run([*COMMAND, *args], input=stdin, capture_output=True, text=True, check=False, timeout=240, env=env)
 
 
 def test_help_teaches() -> None:

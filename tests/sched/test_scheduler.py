@@ -151,7 +151,7 @@ def test_the_last_admitted_makes_way_and_keeps_what_it_computed() -> None:
 
 def test_a_request_that_can_never_fit_is_refused_at_once() -> None:
     bench = Bench(blocks=4)
-    with pytest.raises(PromptError, match="20 prompt tokens .* the cache has 4"):
+    with pytest.raises(PromptError, match=r"20 prompt tokens .* the cache has 4"):
         bench.add(list(range(20)))
     with pytest.raises(PromptError, match="max_tokens"):
         bench.add([1], max_tokens=50)

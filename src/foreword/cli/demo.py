@@ -29,6 +29,7 @@ PEOPLE = (
 class Question:
     """A prompt's own part, and the cell that answers it."""
 
+    about: str
     text: str
     answer: str
 
@@ -49,7 +50,8 @@ def questions() -> list[Question]:
             if column == "Name":
                 continue
             what = column if column == "ID" else column.lower()
-            asked.append(Question(f"Question: What is {name}'s {what}? Your answer: {name}'s {what} is ", cell))
+            about = f"{name}'s {what}"
+            asked.append(Question(about, f"Question: What is {about}? Your answer: {about} is ", cell))
     return asked
 
 
@@ -83,23 +85,21 @@ def _ask(
     return [llm.generate(table + question.text, params)[0] for question in bar]
 
 
-def _print_answers(
-    console: Console, asked: list[Question], passes: "dict[str, list[RequestOutput]]", show: int
-) -> None:
+def _print_answers(console: Console, asked: list[Question], passes: "dict[str, list[RequestOutput]]", show: int) -> None:
     table = Table(
         "question",
         "answer",
         "right",
         "cached",
         "computed",
-        "TTFT off, ms",
-        "TTFT on, ms",
+        "TTFT off",
+        "on, ms",
         title="Prompt tokens by source, and time to first token",
     )
     for question, off, on in list(zip(asked, passes["off"], passes["on"], strict=True))[:show]:
         answer = on.outputs[0].text.strip()
         table.add_row(
-            question.text.split("?")[0].removeprefix("Question: ") + "?",
+            question.about,
             answer,
             "yes" if answer == question.answer else f"no: {question.answer}",
             str(on.num_cached_tokens),

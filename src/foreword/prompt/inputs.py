@@ -1,6 +1,6 @@
 """The forms in which a prompt may be given."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +25,7 @@ def parse_prompt(given: PromptInput) -> Prompt:
     if isinstance(given, str):
         given = {"prompt": given}
     if not isinstance(given, Mapping):
-        raise PromptError(
-            f"A prompt is a string or a dict with 'prompt' or 'prompt_token_ids', not {type(given).__name__}."
-        )
+        raise PromptError(f"A prompt is a string or a dict with 'prompt' or 'prompt_token_ids', not {type(given).__name__}.")
     for key in given:
         if key not in KEYS:
             raise PromptError(unknown_option(str(key), KEYS, "key of a prompt"))
@@ -36,6 +34,8 @@ def parse_prompt(given: PromptInput) -> Prompt:
         raise PromptError("A prompt needs 'prompt' (text) or 'prompt_token_ids'; it has neither.")
     if text is not None and not isinstance(text, str):
         raise PromptError(f"'prompt' is text, not {type(text).__name__}.")
+    if ids is not None and not isinstance(ids, Iterable):
+        raise PromptError(f"'prompt_token_ids' is a list of token ids, not {type(ids).__name__}.")
     if ids is None and not text:
         raise PromptError("The prompt is empty; it needs at least one token.")
     if salt is not None and (not isinstance(salt, str) or not salt):

@@ -87,7 +87,7 @@ class Scheduler:
         self.waiting.append(request)
 
     def schedule(self, now: float) -> StepPlan:
-        """Choose the next step's work. The plan must then be committed or failed before the next call."""
+        """Choose the next step's work. The plan must be committed, failed or abandoned before the next call."""
         self._make_room_to_generate(now)
         budget = self.config.max_num_batched_tokens
         chunks: list[ScheduledChunk] = []
@@ -111,12 +111,16 @@ class Scheduler:
             assert chunk.request.reservation is not None
             self.cache.commit(chunk.request.reservation)
 
+    def abandon(self, plan: StepPlan) -> None:
+        """The step did not happen: nothing of it is kept, and its requests can run it again."""
+        for chunk in plan.chunks:
+            assert chunk.request.reservation is not None
+            self.cache.abandon(chunk.request.reservation)
+
     def fail(self, plan: StepPlan, now: float) -> list[Request]:
         """The step raised: nothing of it is kept, and its requests end. Returns them."""
+        self.abandon(plan)
         failed = [chunk.request for chunk in plan.chunks]
-        for request in failed:
-            assert request.reservation is not None
-            self.cache.abandon(request.reservation)
         for request in failed:
             self.finish(request, now)
         return failed
