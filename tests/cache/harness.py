@@ -1,6 +1,7 @@
 """A stand-in for the engine: KV memory whose 'KV' of a token is a hash of all tokens up to it.
 
-Reading back a wrong hash is reading the KV of another prefix: whatever the cache does wrong shows up here.
+Reading back a wrong hash is reading the KV of another prefix: whatever the cache does wrong shows up here. Beside it
+stands an observer that knows the cache only by its events, and must come to the same picture.
 """
 
 import zlib
@@ -10,6 +11,7 @@ import numpy as np
 
 from foreword.cache import (
     CacheConfig,
+    LedgerRecord,
     ModelFingerprint,
     Namespace,
     PrefixCache,
@@ -17,6 +19,10 @@ from foreword.cache import (
     Reservation,
     pack_tokens,
 )
+from foreword.cache.residency import nodes_below
+from foreword.cache.tokens import TOKEN_BYTES
+from foreword.cache.tree import Node
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, CacheEvent
 
 MODEL = ModelFingerprint(weights="tiny")
 SPACE = Namespace(MODEL)
@@ -41,18 +47,45 @@ class Running:
     hashes: list[int]
 
 
+class Observer:
+    """What somebody who hears only the events believes: block → (namespace key, start, tokens)."""
+
+    def __init__(self, block_size: int):
+        self.width = block_size * TOKEN_BYTES
+        self.block_size = block_size
+        self.events: list[CacheEvent] = []
+        self.stored: dict[int, tuple[bytes, int, bytes]] = {}
+
+    def __call__(self, event: CacheEvent) -> None:
+        self.events.append(event)
+        if isinstance(event, AllBlocksCleared):
+            self.stored.clear()
+        elif isinstance(event, BlockRemoved):
+            for block in event.blocks:
+                del self.stored[block]
+        else:
+            assert isinstance(event, BlockStored)
+            for number, block in enumerate(event.blocks):
+                tokens = event.tokens[number * self.width : (number + 1) * self.width]
+                self.stored[block] = (event.namespace, event.start + number * self.block_size, tokens)
+
+
 @dataclass
 class Machine:
-    """Runs requests against a cache, checking after every step."""
+    """Runs requests against a cache, checking what every step reads."""
 
     config: CacheConfig
     now: float = 0.0
     running: list[Running] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.events: list[object] = []
-        self.cache = PrefixCache(self.config, events=self.events.append)
+        self.observer = Observer(self.config.block_size)
+        self.cache = PrefixCache(self.config, events=self.observer)
         self.memory = np.zeros((self.config.num_blocks, self.config.block_size), np.int64)
+
+    @property
+    def events(self) -> list[CacheEvent]:
+        return self.observer.events
 
     def start(self, ids: list[int], namespace: Namespace = SPACE, use_cache: bool = True) -> Running | None:
         self.now += 1
@@ -62,6 +95,11 @@ class Machine:
             return None
         request = Running(namespace, list(ids), len(ids), ledger, reservation, prefix_hashes(namespace, ids))
         self.running.append(request)
+        return request
+
+    def must_start(self, ids: list[int], namespace: Namespace = SPACE) -> Running:
+        request = self.start(ids, namespace)
+        assert request is not None, "no room"
         return request
 
     def generate(self, request: Running, token: int) -> bool:
@@ -83,9 +121,8 @@ class Machine:
                 planned.append((request, chunk))
         for _, chunk in planned:
             if chunk.copy:
-                self.memory[chunk.copy.target, : chunk.copy.tokens] = self.memory[
-                    chunk.copy.source, : chunk.copy.tokens
-                ]
+                copied = self.memory[chunk.copy.source, : chunk.copy.tokens]
+                self.memory[chunk.copy.target, : chunk.copy.tokens] = copied
         for request, chunk in planned:
             for at in range(chunk.start, chunk.end):
                 self.memory[request.reservation.table[at // size], at % size] = -1 if fail else request.hashes[at]
@@ -100,22 +137,53 @@ class Machine:
         return done
 
     def check_readable(self, request: Running, end: int) -> None:
-        size = self.config.block_size
-        table = request.reservation.table
+        """The first ``end`` tokens of a request have their own KV."""
+        size, table = self.config.block_size, request.reservation.table
         got = [int(self.memory[table[at // size], at % size]) for at in range(end)]
-        assert got == request.hashes[:end], next((at, end, request.reservation.shared_end, request.reservation.copy) for at in range(end) if got[at] != request.hashes[at])
+        wrong = [at for at in range(end) if got[at] != request.hashes[at]]
+        assert not wrong, (wrong[0], end, request.reservation.shared_end, request.reservation.copy)
 
     def finish(self, request: Running) -> None:
         self.now += 1
         self.running.remove(request)
         self.cache.release(request.reservation, self.now, pack_tokens(request.ids[request.prompt :]))
 
-    def run(self, ids: list[int], namespace: Namespace = SPACE) -> RequestLedger:
+    def complete(self) -> int:
+        """Step until all that runs has its KV; returns the tokens computed."""
+        total = 0
+        while any(request.reservation.computed < len(request.ids) for request in self.running):
+            done = self.step()
+            assert done, "stuck"
+            total += done
+        return total
+
+    def drain(self) -> None:
+        """Complete and finish all that runs."""
+        self.complete()
+        for request in list(self.running):
+            self.finish(request)
+        self.check()
+
+    def run(self, ids: list[int], namespace: Namespace = SPACE) -> LedgerRecord:
         """One request from beginning to end."""
-        request = self.start(ids, namespace)
-        assert request is not None
+        request = self.must_start(ids, namespace)
         while request.reservation.computed < len(ids):
-            assert self.step()
+            assert self.step(), "stuck"
         self.finish(request)
+        self.check()
+        return request.ledger.record()
+
+    def nodes(self) -> list[Node]:
+        """All nodes that can be found."""
+        return [node for root in self.cache._tree.roots.values() for node in nodes_below(root)]
+
+    def check(self) -> None:
+        """Every invariant, and: the observer believes what is in the tree."""
         self.cache.check_integrity()
-        return request.ledger
+        size, stored = self.config.block_size, {}
+        for node in self.nodes():
+            for number, start in enumerate(range(node.start, node.ready, size)):
+                end = min(start + size, node.ready)
+                tokens = node.tokens[(start - node.start) * TOKEN_BYTES : (end - node.start) * TOKEN_BYTES]
+                stored[int(node.blocks[number])] = (node.root.key, start, tokens)
+        assert self.observer.stored == stored

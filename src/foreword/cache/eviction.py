@@ -65,21 +65,25 @@ class EvictionQueue:
     def pop(self, now: float) -> Node | None:
         """The leaf to evict from next; None when nothing can be evicted. Push it again if it keeps blocks."""
         heap = self._oldest
-        while heap and not _valid(heap[0][2], heap[0][1]):
+        while heap:
+            _, ticket, node = heap[0]
+            if node.ticket == ticket and is_evictable(node):
+                break
             heapq.heappop(heap)
-        if not heap:
+        else:
             self._newest.clear()
             return None
-        if self.policy.young_seconds and now - heap[0][2].last_use < self.policy.young_seconds:
+        young = self.policy.young_seconds
+        if young and now - node.last_use < young:
             newest = self._newest
             while not _valid(newest[0][2], -newest[0][1]):
                 heapq.heappop(newest)
             return heapq.heappop(newest)[2]
         return heapq.heappop(heap)[2]
 
-    def holds(self, node: Node) -> bool:
-        """Whether a node has a valid entry."""
-        return any(entry[2] is node and entry[1] == node.ticket for entry in self._oldest)
+    def nodes(self) -> set[Node]:
+        """The nodes with a valid entry."""
+        return {node for _, ticket, node in self._oldest if _valid(node, ticket)}
 
     def compact(self, live: int) -> None:
         """Drop stale entries once they outnumber the ``live`` nodes by far; call it now and then."""
@@ -97,4 +101,4 @@ def _valid(node: Node, ticket: int) -> bool:
 
 def is_evictable(node: Node) -> bool:
     """Has blocks, nobody holds it, and no child has blocks."""
-    return node.holders == 0 and len(node.blocks) > 0 and not node.resident and node.parent is not None
+    return node.holders == 0 and node.backed > node.start and not node.resident

@@ -7,6 +7,7 @@ from foreword.cache.eviction import is_evictable
 from foreword.cache.pool import BlockPool
 from foreword.cache.reservation import Reservation
 from foreword.cache.residency import Residency, nodes_below
+from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node, Root
 from foreword.errors import IntegrityError
 
@@ -24,6 +25,8 @@ def check_cache(
     nodes = [node for root in roots for node in nodes_below(root)]
     for node in nodes:
         _check_node(node, block_size)
+    for node in [*roots, *nodes]:
+        _check_children(node, block_size)
     _check_holders(roots, nodes, live)
     _check_blocks(nodes, pool, live)
     _check_books(nodes, residency)
@@ -35,23 +38,31 @@ def check_cache(
 def _check_node(node: Node, size: int) -> None:
     parent = node.parent
     assert parent is not None
-    have = len(node.blocks)
-    _check(node.length > 0, "an edge has tokens", node.start)
+    length = len(node.tokens) // TOKEN_BYTES
+    stub = length < size
+    _check(length > 0, "an edge has tokens", node.start)
     _check(node.start == parent.end, "an edge begins where its parent ends", node.start)
-    _check(node.start % size == 0, "an edge begins at a block", node.start)
-    _check(node.length % size == 0 or node.length < size, "an edge is whole blocks or a stub", node.length)
-    _check(node.length % size == 0 or not node.children, "a stub has no children", node.start)
-    _check(have <= -(-node.length // size), "no more blocks than tokens", node.start)
-    resident = min(have * size, node.length)
-    _check(0 <= node.ready <= node.planned <= resident, "ready ≤ planned ≤ resident", (node.ready, node.planned))
-    _check(not have or len(parent.blocks) * size >= parent.length, "a parent has all blocks", node.start)
-    _check(not node.ready or parent.ready == parent.length, "a parent is wholly ready", node.start)
-    _check(node.holders == 0 or resident == node.length, "what is held has its blocks", node.start)
-    _check(node.holders > 0 or node.ready == resident, "what nobody holds is not in flight", node.start)
-    keys = sorted(key for key, child in node.children.items() if len(child.blocks))
+    _check(node.end == node.start + length, "an edge ends after its tokens", (node.start, node.end, length))
+    _check(stub or length % size == 0, "an edge is whole blocks or a stub", length)
+    _check(not (stub and node.children), "a stub has no children", node.start)
+    _check(not stub or node.backed == node.end, "a stub has its block", node.start)
+    order = (node.start, node.ready, node.planned, node.backed, node.end)
+    _check(list(order) == sorted(order), "start ≤ ready ≤ planned ≤ backed ≤ end", order)
+    backed = min(node.start + len(node.blocks) * size, node.end)
+    _check(node.backed == backed, "an edge is backed as far as it has blocks", (node.backed, backed))
+    _check(len(node.blocks) <= -(-length // size), "no more blocks than tokens", node.start)
+    _check(node.backed == node.start or parent.backed == parent.end, "a parent has all blocks", node.start)
+    _check(node.ready == node.start or parent.ready == parent.end, "a parent is wholly ready", node.start)
+    _check(node.holders == 0 or node.backed == node.end, "what is held has its blocks", node.start)
+    _check(node.holders > 0 or node.ready == node.backed, "what nobody holds is not in flight", node.start)
+
+
+def _check_children(node: Node, size: int) -> None:
+    keys = sorted(key for key, child in node.children.items() if child.backed > child.start)
     _check(keys == node.resident, "the list of children with blocks", node.start)
     for key, child in node.children.items():
-        _check(child.parent is node and child.tokens[: size * 4] == key, "a child stands under its key", node.start)
+        stands = child.parent is node and child.tokens[: size * TOKEN_BYTES] == key
+        _check(stands, "a child stands under its key", node.start)
 
 
 def _check_holders(roots: list[Root], nodes: list[Node], live: list[Reservation]) -> None:
@@ -81,12 +92,12 @@ def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Reservation]) -
 def _check_books(nodes: list[Node], residency: Residency) -> None:
     unheld = sum(len(node.blocks) for node in nodes if node.holders == 0)
     _check(unheld == residency.unheld_blocks, "unheld blocks are counted", (residency.unheld_blocks, unheld))
-    ghosts = sum(node.length - residency.resident_tokens(node) for node in nodes)
+    ghosts = sum(node.end - node.backed for node in nodes)
     _check(ghosts == residency.ghost_tokens, "ghost tokens are counted", (residency.ghost_tokens, ghosts))
+    queued = residency.queue.nodes()
     for node in nodes:
-        ghost = residency.resident_tokens(node) < node.length
-        _check(ghost == (node in residency.ghosts), "ghosts are listed", node.start)
-        _check(not is_evictable(node) or residency.queue.holds(node), "evictable leaves are queued", node.start)
+        _check((node.backed < node.end) == (node in residency.ghosts), "ghosts are listed", node.start)
+        _check(not is_evictable(node) or node in queued, "evictable leaves are queued", node.start)
     _check(set(residency.ghosts) <= set(nodes), "listed ghosts are in a tree", len(residency.ghosts))
     _check(len(nodes) == residency.tree.node_count, "nodes are counted", (residency.tree.node_count, len(nodes)))
 
@@ -96,10 +107,9 @@ def _check_reservation(reservation: Reservation, size: int) -> None:
     if node is None:
         return
     _check(node.end == reservation.shared_end, "the shared part ends at the held node", node.end)
-    place = reservation.shared_end
     current: Node = node
     while current.parent is not None:
         at = current.start // size
         table = reservation.table[at : at + len(current.blocks)].tolist()
-        _check(table == current.blocks.tolist(), "the block table follows the path", (current.start, place))
+        _check(table == current.blocks.tolist(), "the block table follows the path", current.start)
         current = current.parent

@@ -73,23 +73,32 @@ class RequestLedger:
         self.prompt_tokens = prompt_tokens
         self.recomputed = 0
         self.hit_end: HitEnd | None = None
-        self._high = 0
-        self._counts = dict.fromkeys(Source, 0)
+        self._high = 0  # tokens [0, _high) have a source
+        self._cached = self._shared = self._computed = 0
 
     def account(self, source: Source, start: int, end: int) -> None:
-        """Tokens [start, end) of the request have their KV from ``source``. Ranges leave no gap."""
-        if start > self._high:
-            raise IntegrityError(f"Ledger: tokens {self._high} to {start} have no source.")
-        if source is Source.COMPUTED:
-            self.recomputed += max(0, min(end, self._high) - start)
-        new_prompt = min(end, self.prompt_tokens) - min(self._high, self.prompt_tokens)
-        if new_prompt > 0:
-            self._counts[source] += new_prompt
-        self._high = max(self._high, end)
+        """Tokens [start, end) of the request have their KV from ``source``; IntegrityError if that leaves a gap."""
+        high = self._high
+        if start > high:
+            raise IntegrityError(f"Ledger: tokens {high} to {start} have no source.")
+        if source is Source.COMPUTED and start < high:
+            self.recomputed += max(0, min(end, high) - start)
+        if end <= high:
+            return
+        self._high = end
+        new = min(end, self.prompt_tokens) - high
+        if new <= 0:
+            return
+        if source is Source.CACHED:
+            self._cached += new
+        elif source is Source.SHARED:
+            self._shared += new
+        else:
+            self._computed += new
 
     def record(self) -> LedgerRecord:
         """The account so far; raises IntegrityError when its sum is not the prompt's length."""
-        cached, shared, computed = (self._counts[source] for source in Source)
+        cached, shared, computed = self._cached, self._shared, self._computed
         unprocessed = self.prompt_tokens - min(self._high, self.prompt_tokens)
         if cached + shared + computed + unprocessed != self.prompt_tokens:
             raise IntegrityError(

@@ -10,7 +10,7 @@ def _part(kind: bytes, value: str | None) -> bytes:
     """One typed, length-prefixed part; None and the empty string differ."""
     if value is None:
         return kind + b"-"
-    data = value.encode()
+    data = value.encode("utf-8", "surrogatepass")  # what JSON lets through must have a key too
     return kind + b"+" + len(data).to_bytes(4, "big") + data
 
 

@@ -34,10 +34,10 @@ class BlockPool:
     def free(self, blocks: Blocks) -> None:
         """Give blocks back."""
         if self._pins:
-            pinned = [block for block in blocks.tolist() if block in self._pins]
-            if pinned:
-                self._limbo.update(pinned)
-                blocks = blocks[~np.isin(blocks, pinned)]
+            pinned = np.isin(blocks, list(self._pins))
+            if pinned.any():
+                self._limbo.update(blocks[pinned].tolist())
+                blocks = blocks[~pinned]
         top = self.free_count
         self.free_count = top + len(blocks)
         self._stack[top : self.free_count] = blocks[::-1]

@@ -12,7 +12,9 @@ A step of the engine reads so:
     cache.release(reservation, now, generated)                      at the end, at preemption, at abort
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -20,18 +22,18 @@ from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
 from foreword.cache.ledger import HitEnd, MissReason, RequestLedger, Source
 from foreword.cache.namespace import Namespace
+from foreword.cache.placing import Place, explain, locate
 from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
 from foreword.cache.residency import Residency
-from foreword.cache.tokens import TOKEN_BYTES, common_tokens
-from foreword.cache.tree import NO_BLOCKS, Node, RadixTree, Root, Walk, first_unplanned, ready_end
+from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
+from foreword.cache.tree import Node, RadixTree, Root, first_unplanned
 from foreword.config import require
-from foreword.errors import PromptError
+from foreword.errors import IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, EventSink
 
-NEAREST_TOKENS = 16
-COMPARED_NAMESPACES = 8
-SWEEP_NAMESPACES = 64
+COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
+SWEEP_NAMESPACES = 64  # how many new ones may come before the empty ones are swept out
 
 
 @dataclass(frozen=True)
@@ -60,29 +62,10 @@ class CacheConfig:
         )
 
 
-@dataclass(slots=True)
-class _Place:
-    """Where a prompt meets the tree.
-
-    Its first ``aligned`` tokens, whole blocks, end on the edge of ``node``; then ``source`` shares ``common`` more tokens
-    (less than a block), of which ``partial`` can be reused by copying. ``whole``: all of the prompt is in the tree.
-    """
-
-    walk: Walk
-    node: Node
-    aligned: int
-    source: Node | None
-    common: int
-    partial: int
-    whole: bool
-
-
 class PrefixCache:
     """Which tokens have KV in which blocks, and who uses them. Not thread-safe: one engine, one thread."""
 
-    def __init__(
-        self, config: CacheConfig, policy: EvictionPolicy | None = None, events: EventSink | None = None
-    ) -> None:
+    def __init__(self, config: CacheConfig, policy: EvictionPolicy | None = None, events: EventSink | None = None) -> None:
         self.config = config
         self._size = config.block_size
         self._tree = RadixTree(config.block_size)
@@ -99,10 +82,12 @@ class PrefixCache:
 
     def match(self, namespace: Namespace, tokens: bytes) -> Match:
         """How much of a prompt (packed tokens) a reservation made now would find. Changes nothing."""
+        self._require_tokens(tokens)
         root = self._tree.roots.get(namespace.key)
         if root is None or not self.config.enable_prefix_caching:
             return Match(0, 0, 0)
-        return self._measure(self._locate(root, tokens))
+        place = locate(self._tree, root, tokens)
+        return Match(place.cached, place.reach - place.cached, max(0, place.seen - place.reach))
 
     def reserve(
         self, namespace: Namespace, tokens: bytes, ledger: RequestLedger, now: float, use_cache: bool = True
@@ -111,19 +96,22 @@ class PrefixCache:
 
         The rest is entered into the tree at once, in flight, so that who comes next with the same tokens shares it.
         At least the last token is always left to compute. The ledger is told what was cached, and why no more.
+        A prompt of more blocks than the cache has gets None for ever: it is for the caller to refuse it.
         """
-        length = len(tokens) // TOKEN_BYTES
-        reservation = Reservation(tokens, length, ledger)
+        self._require_tokens(tokens)
+        reservation = Reservation(tokens, len(tokens) // TOKEN_BYTES, ledger)
         if not (use_cache and self.config.enable_prefix_caching):
             return self._reserve_alone(reservation, now)
         root = self._root(namespace)
-        place = self._locate(root, tokens)
-        match = self._measure(place)
-        if not self._take(reservation, place, match, now):
-            return None
+        place = locate(self._tree, root, tokens)
         if ledger.hit_end is None:
-            ledger.hit_end = self._explain(namespace, tokens, place, match)
-        ledger.account(Source.CACHED, 0, match.cached)
+            hit_end = explain(self._tree, place, tokens, namespace, self._others(namespace))
+        else:
+            hit_end = ledger.hit_end
+        if not self._take(reservation, place, now):
+            return None
+        ledger.hit_end = hit_end
+        ledger.account(Source.CACHED, 0, place.cached)
         self._live.add(reservation)
         return reservation
 
@@ -132,9 +120,10 @@ class PrefixCache:
         lacking = -(-until // self._size) - len(reservation.table)
         if lacking <= 0:
             return True
-        if not self._residency.make_room(lacking, now):
+        blocks = self._allocate(lacking, now)
+        if blocks is None:
             return False
-        reservation.table = np.concatenate((reservation.table, self._pool.allocate(lacking)))
+        reservation.table = np.concatenate((reservation.table, blocks))
         return True
 
     def plan(self, reservation: Reservation, until: int, budget: int) -> Chunk | None:
@@ -142,6 +131,7 @@ class PrefixCache:
 
         Tokens that another request of the same step computes are skipped: they can be read layer by layer. None: nothing
         to do now, because another request is still computing what this one waits for, or because all is computed.
+        What is planned has to be committed or abandoned before the next step is planned.
         """
         start = self._frontier(reservation)
         if start is None or start >= until or budget <= 0:
@@ -152,8 +142,8 @@ class PrefixCache:
         reservation.span = (start, end)
         node = reservation.node
         while node is not None:
-            planned = min(end - node.start, node.length)
-            if planned > 0:
+            if node.start < end:
+                planned = end if end < node.end else node.end
                 if node.planned >= planned:
                     break
                 node.planned = planned
@@ -168,14 +158,16 @@ class PrefixCache:
         reservation.span = None
         if reservation.copy is not None and start >= reservation.copy_at:
             self._forget_copy(reservation)
+        fresh: list[Node] = []
         node = reservation.node
         while node is not None:
-            ready = min(end - node.start, node.length)
-            if ready > 0:
-                if node.ready >= ready:
+            if node.start < end:
+                if node.ready >= end or node.ready == node.end:
                     break
-                self._residency.mark_ready(node, ready)
+                fresh.append(node)
             node = node.parent
+        for node in reversed(fresh):  # parents first, also for who hears the events
+            self._residency.mark_ready(node, end if end < node.end else node.end)
         reservation.ledger.account(Source.SHARED, reservation.computed, start)
         reservation.ledger.account(Source.COMPUTED, start, end)
         reservation.computed = end
@@ -184,28 +176,32 @@ class PrefixCache:
         """The step failed: nothing of what was planned is believed. The reservation can be planned again or released."""
         reservation.span = None
         node = reservation.node
-        while node is not None and node.parent is not None and node.ready < node.length:
+        while node is not None and node.ready < node.end:
             node.planned = node.ready
             node = node.parent
 
     def release(self, reservation: Reservation, now: float, generated: bytes = b"") -> None:
         """Let go. What has been computed stays cached, ``generated`` (packed tokens after the prompt) included.
 
-        Tokens at or beyond ``reservation.computed`` have no KV and are not kept.
+        Tokens at or beyond ``reservation.computed`` have no KV and are not kept; a prompt that is given up within one of
+        its whole blocks does not keep the begun block. Between plan and commit nothing may be
+        released unless the step is not going to run: other requests of the step read what this one was to compute.
         """
+        if reservation not in self._live:
+            raise IntegrityError("A reservation was released that is not held: released twice, or another cache's.")
+        self._live.remove(reservation)
         if reservation.span is not None:
             self.abandon(reservation)
-        self._live.discard(reservation)
         if reservation.copy is not None:
             self._forget_copy(reservation)
         base = reservation.node
         if base is None:
             self._pool.free(reservation.table)
             return
-        if reservation.stub:
+        if reservation.stub and not self._stub_is_final(base, reservation.computed):
             base = self._take_back_stub(base)
         root = base.root
-        tail = reservation.table[base.end // self._size :]
+        tail = reservation.table[-(-base.end // self._size) :]
         if reservation.computed > base.end and not root.retired:
             self._insert(base, _tail_tokens(reservation, base.end, generated), tail, now)
         else:
@@ -255,122 +251,105 @@ class PrefixCache:
             self._namespaces[namespace.key] = namespace
         return self._tree.root(namespace.key)
 
-    def _locate(self, root: Root, tokens: bytes) -> _Place:
-        """Where a prompt meets the tree; changes nothing."""
-        size, last = self._size, len(tokens) // TOKEN_BYTES - 1
-        if last < 0:
+    def _others(self, namespace: Namespace) -> Iterator[Namespace]:
+        """The namespaces, of those entered last, that an explanation looks into."""
+        if len(self._namespaces) == 1:
+            return iter(())
+        newest = islice(reversed(self._namespaces.values()), COMPARED_NAMESPACES + 1)
+        return (other for other in newest if other.key != namespace.key)
+
+    def _require_tokens(self, tokens: bytes) -> None:
+        if len(tokens) < TOKEN_BYTES:
             raise PromptError("The prompt is empty; it needs at least one token.")
-        walk = self._tree.walk(root, tokens)
-        aligned = min(walk.end, last) // size * size
-        node = walk.edge or walk.node
-        while node.start >= aligned and node.parent is not None:
-            node = node.parent
-        source, common = None, 0
-        if self._residency.resident_end(node) >= aligned:
-            rest = tokens[aligned * TOKEN_BYTES : (aligned + size) * TOKEN_BYTES]
-            offset = aligned - node.start
-            if node.end == aligned:
-                source, common = self._tree.nearest(node, rest)
-            elif len(node.blocks) * size > offset:
-                source = node
-                common = common_tokens(rest, node.tokens[offset * TOKEN_BYTES : (offset + size) * TOKEN_BYTES])
-        whole = max(walk.end, aligned + common) > last
-        return _Place(walk, node, aligned, source, common, min(common, last - aligned), whole)
 
-    def _measure(self, place: _Place) -> Match:
-        """What of a place is readable, in flight, and gone."""
-        aligned = place.aligned
-        ready, reach = ready_end(place.node), self._residency.resident_end(place.node)
-        if reach >= aligned:
-            reach = aligned + place.partial
-        cached = min(ready, aligned)
-        if cached == aligned and place.source is not None and ready_end(place.source) >= reach:
-            cached = reach
-        seen = min(place.walk.end, aligned + self._size - 1)
-        return Match(cached, reach - cached, max(0, seen - reach))
+    def _allocate(self, count: int, now: float) -> Blocks | None:
+        """Blocks, after eviction if need be; None without room."""
+        return self._pool.allocate(count) if self._residency.make_room(count, now) else None
 
-    def _take(self, reservation: Reservation, place: _Place, match: Match, now: float) -> bool:
+    def _take(self, reservation: Reservation, place: Place, now: float) -> bool:
         """Hold the shared path, make room, and enter the rest of the prompt in flight. False: no room, no change."""
         residency, size, aligned = self._residency, self._size, place.aligned
-        node = place.node
+        node, source = place.node, place.source if place.partial else None
         if node.end > aligned:
-            node = residency.split(node, aligned - node.start)
-        residency.hold(node)
-        source = place.source if place.partial else None
-        adopted, origin = NO_BLOCKS, 0
-        if source is not None:
-            origin = int(source.blocks[0])
-            if self._can_adopt(source, place):
-                adopted = residency.take_out(source)
-            else:
-                self._pool.pin(origin)
-        readable = source is None or ready_end(source) >= aligned + place.partial
-        ghosts = self._lacking(node)
-        lacking = sum(-(-ghost.length // size) - len(ghost.blocks) for ghost in ghosts)
-        own = -(-reservation.length // size) - aligned // size - len(adopted)
-        if not residency.make_room(lacking + own, now):
-            if len(adopted):
-                assert source is not None
-                residency.put_back(source, adopted)
-            elif source is not None:
-                self._pool.unpin(origin)
-            residency.unhold(node, node.last_use)
-            return False
-        blocks = self._pool.allocate(lacking + own)
+            node = residency.split(node, aligned)
+        adopted = source if source is not None and self._can_adopt(source, place) else None
+        held = adopted or node
+        residency.hold(held)
+        copied = int(source.blocks[0]) if source is not None and adopted is None else None
+        if copied is not None:
+            self._pool.pin(copied)
+        ghosts = self._lacking(node) if node.backed < node.end else ()
+        wanted = -(-reservation.length // size) - aligned // size - (adopted is not None)
         for ghost in ghosts:
-            count = -(-ghost.length // size) - len(ghost.blocks)
+            wanted += (ghost.end - ghost.backed) // size
+        blocks = self._allocate(wanted, now)
+        if blocks is None:
+            if copied is not None:
+                self._pool.unpin(copied)
+            residency.unhold(held, None)
+            return False
+        for ghost in ghosts:
+            count = (ghost.end - ghost.backed) // size
             residency.revive(ghost, blocks[:count])
             blocks = blocks[count:]
-        if len(adopted):
-            blocks = np.concatenate((adopted, blocks))
-        reservation.table = np.concatenate((*_path_blocks(node), blocks))
-        reservation.node, reservation.shared_end, reservation.computed = node, node.end, min(match.cached, aligned)
+        if adopted is not None:
+            blocks = np.concatenate((adopted.blocks, blocks))
+            residency.take_out(adopted)
+        reservation.table = _table(node, blocks)
+        reservation.node, reservation.shared_end = node, node.end
+        reservation.computed = place.cached if adopted is not None else min(place.cached, aligned)
         if not place.whole:
-            self._enter(reservation, node, blocks, place.partial if len(adopted) else 0)
-        if len(adopted):
-            reservation.computed = match.cached
-        elif source is not None:
-            self._await_copy(reservation, place, origin, None if readable else source)
+            self._enter(reservation, node, blocks)
+        if source is not None and copied is not None:
+            self._await_copy(reservation, place, source, copied)
         return True
 
-    def _can_adopt(self, source: Node, place: _Place) -> bool:
+    def _can_adopt(self, source: Node, place: Place) -> bool:
         """Whether the prompt may go on writing in the block of a stub instead of copying it: nobody else uses it."""
         return (
             not place.whole
             and source.holders == 0
-            and source.length < self._size
-            and source.ready == source.length == place.partial
+            and source.end - source.start < self._size
+            and source.ready == source.end == place.reach
         )
 
     def _lacking(self, node: Node) -> list[Node]:
         """The nodes of a path, topmost first, that lack blocks."""
         lacking: list[Node] = []
         current: Node | None = node
-        while current is not None and len(current.blocks) * self._size < current.length:
+        while current is not None and current.backed < current.end:
             lacking.append(current)
             current = current.parent
         lacking.reverse()
         return lacking
 
-    def _enter(self, reservation: Reservation, node: Node, blocks: Blocks, ready: int) -> None:
+    def _enter(self, reservation: Reservation, node: Node, blocks: Blocks) -> None:
         """Enter the rest of a prompt below ``node``: an edge of whole blocks, and a stub for what remains."""
         width, tokens = self._tree.width, reservation.tokens
         at = node.end * TOKEN_BYTES
         full = (len(tokens) - at) // width
+        cut = at + full * width
         if full:
-            node = self._tree.attach(node, tokens[at : at + full * width], blocks[:full], ready)
-            node.holders, ready = 1, 0
-        if len(tokens) > at + full * width:
-            node = self._tree.attach(node, tokens[at + full * width :], blocks[full : full + 1], ready)
-            node.holders = 1
+            node = self._enter_edge(reservation, node, tokens[at:cut], blocks[:full])
+        if cut < len(tokens):
+            node = self._enter_edge(reservation, node, tokens[cut:], blocks[full : full + 1])
             reservation.stub = True
         reservation.node, reservation.shared_end = node, node.end
 
-    def _await_copy(self, reservation: Reservation, place: _Place, origin: int, source: Node | None) -> None:
+    def _enter_edge(self, reservation: Reservation, parent: Node, tokens: bytes, blocks: Blocks) -> Node:
+        """Enter an edge in flight, held by the request; what an adopted block holds already is readable."""
+        node = self._tree.attach(parent, tokens, blocks)
+        node.holders = 1
+        if reservation.computed > node.start:
+            self._residency.mark_ready(node, reservation.computed)
+        return node
+
+    def _await_copy(self, reservation: Reservation, place: Place, source: Node, block: int) -> None:
         """The first tokens of the request's own first block are to be copied as soon as their source is readable."""
         target = int(reservation.table[place.aligned // self._size])
-        reservation.copy = CopyBlock(origin, target, place.partial)
-        reservation.copy_at, reservation.copy_source = place.aligned, source
+        reservation.copy = CopyBlock(block, target, place.partial)
+        reservation.copy_at = place.aligned
+        reservation.copy_source = None if place.cached == place.reach else source
         if not place.whole:
             assert reservation.node is not None
             first = reservation.node
@@ -403,25 +382,38 @@ class PrefixCache:
             if node.copier is not None and node.start == reached and node.copier is not reservation:
                 return None
             return max(reservation.computed, reached)
-        source = reservation.copy_source
-        if source is not None:
-            readable = ready_end(source) - reservation.copy_at
-            if readable < copy.tokens and source.holders > 0:
-                return None
-            if readable <= 0:
-                self._forget_copy(reservation)
-                return reached
-            if readable < copy.tokens:  # who computed the source was aborted half-way
+        if reservation.copy_source is not None:
+            readable, coming = self._source_state(reservation.copy_source, copy.source, reservation.copy_at)
+            if readable < copy.tokens:
+                if coming:
+                    return None
+                if readable <= 0:
+                    self._forget_copy(reservation)
+                    return reached
                 copy = reservation.copy = CopyBlock(copy.source, copy.target, readable)
             reservation.copy_source = None
         return reached + copy.tokens
 
+    def _source_state(self, source: Node, block: int, at: int) -> tuple[int, bool]:
+        """How many tokens of a copy's source block, that of position ``at``, are readable; whether more are coming."""
+        while source.start > at:  # the edge has been cut since
+            assert source.parent is not None
+            source = source.parent
+        index = (at - source.start) // self._size
+        if index < len(source.blocks) and source.blocks[index] != block:
+            return 0, False  # given up half-way, then begun anew by another request, in another block
+        return source.ready - at, source.holders > 0
+
+    def _stub_is_final(self, stub: Node, computed: int) -> bool:
+        """Whether a request's own stub can stay as it is: all of it computed, nothing after it, nothing beside it."""
+        assert stub.parent is not None
+        return stub.end == computed == stub.ready and len(stub.parent.resident) == 1
+
     def _take_back_stub(self, stub: Node) -> Node:
         """Take a request's own stub out of the tree, so that the request can enter it again with all it wrote there."""
-        parent = stub.parent
-        assert parent is not None
+        assert stub.parent is not None
         self._residency.take_out(stub)
-        return parent
+        return stub.parent
 
     def _insert(self, node: Node, tokens: bytes, blocks: Blocks, now: float) -> None:
         """Enter computed tokens below a held node; blocks with a content that is there already are freed."""
@@ -432,22 +424,23 @@ class PrefixCache:
                 full = len(tokens) // width
                 child = self._residency.add(node, tokens[: full * width], blocks[:full], now)
             else:
-                full = common_tokens(tokens, child.tokens) // size
-                if child.ready < min(full * size, self._residency.resident_tokens(child)):
+                full = common_with_edge(tokens, 0, child.tokens) // size
+                if child.ready < min(child.start + full * size, child.backed):
                     break  # another request is just computing the same and will enter it
-                if full * size < child.length:
-                    child = self._residency.split(child, full * size)
+                if child.start + full * size < child.end:
+                    child = self._residency.split(child, child.start + full * size)
                 have = len(child.blocks)
                 self._pool.free(blocks[:have])
                 if have < full:
                     self._residency.revive(child, blocks[have:full])
-                    self._residency.mark_ready(child, child.length)
+                    self._residency.mark_ready(child, child.end)
                 self._residency.touch(child, now)
             node, tokens, blocks = child, tokens[full * width :], blocks[full:]
         if 0 < len(tokens) < width:
             self._insert_stub(node, tokens, blocks[:1], now)
             blocks = blocks[1:]
-        self._pool.free(blocks)
+        if len(blocks):
+            self._pool.free(blocks)
 
     def _insert_stub(self, node: Node, tokens: bytes, block: Blocks, now: float) -> None:
         """Enter less than a block; a shorter stub that it continues goes, and it goes itself if another continues it."""
@@ -455,59 +448,30 @@ class PrefixCache:
         if nearest is not None and common * TOKEN_BYTES == len(tokens):
             self._pool.free(block)
             return
-        if nearest is not None and common == nearest.length and nearest.holders == 0:
+        if nearest is not None and common == nearest.end - nearest.start and nearest.holders == 0:
             self._residency.remove(nearest)
         self._residency.add(node, tokens, block, now)
 
-    def _explain(self, namespace: Namespace, tokens: bytes, place: _Place, match: Match) -> HitEnd:
-        """Why the hit of a new request ended where it did."""
-        end = match.cached + match.in_flight
-        if end == len(tokens) // TOKEN_BYTES - 1:
-            return HitEnd(MissReason.COMPLETE, end)
-        if match.evicted:
-            return HitEnd(MissReason.EVICTED, end, lost_tokens=match.evicted)
-        other, longer = self._longest_elsewhere(namespace, tokens)
-        if other is not None and longer > end:
-            differs = namespace.differs_in(other)
-            return HitEnd(MissReason.NAMESPACE_DIFFERS, end, lost_tokens=longer - end, differs_in=differs)
-        if end and place.source is not None:
-            offset = end - place.source.start
-            nearest = place.source.tokens[offset * TOKEN_BYTES : (offset + NEAREST_TOKENS) * TOKEN_BYTES]
-            if nearest:
-                return HitEnd(MissReason.DIVERGED, end, nearest)
-        return HitEnd(MissReason.FIRST_SEEN, end)
-
-    def _longest_elsewhere(self, namespace: Namespace, tokens: bytes) -> tuple[Namespace | None, int]:
-        """The other namespace, of those entered last, that holds the longest prefix of the prompt."""
-        best, longest = None, 0
-        for key in list(reversed(self._namespaces))[: COMPARED_NAMESPACES + 1]:
-            if key != namespace.key:
-                found = self._measure(self._locate(self._tree.roots[key], tokens))
-                if found.cached > longest:
-                    best, longest = self._namespaces[key], found.cached
-        return best, longest
-
     def _reserve_alone(self, reservation: Reservation, now: float) -> Reservation | None:
         """Blocks for a request that neither reads nor feeds the cache."""
-        count = -(-reservation.length // self._size)
-        if not self._residency.make_room(count, now):
+        blocks = self._allocate(-(-reservation.length // self._size), now)
+        if blocks is None:
             return None
-        reservation.table = self._pool.allocate(count)
+        reservation.table = blocks
         if reservation.ledger.hit_end is None:
             reservation.ledger.hit_end = HitEnd(MissReason.DISABLED, 0)
         self._live.add(reservation)
         return reservation
 
 
-def _path_blocks(node: Node) -> list[Blocks]:
-    """The blocks of a path, topmost node first."""
-    parts: list[Blocks] = []
-    current: Node | None = node
-    while current is not None:
-        parts.append(current.blocks)
-        current = current.parent
+def _table(node: Node, blocks: Blocks) -> Blocks:
+    """The block table of a path and what comes after it."""
+    parts = [blocks]
+    while node.parent is not None:
+        parts.append(node.blocks)
+        node = node.parent
     parts.reverse()
-    return parts
+    return np.concatenate(parts) if len(parts) > 1 else blocks
 
 
 def _tail_tokens(reservation: Reservation, start: int, generated: bytes) -> bytes:

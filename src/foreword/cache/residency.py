@@ -1,5 +1,6 @@
 """Which nodes have blocks: holding, eviction, ghosts. The part of the cache that moves blocks between tree and pool."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,28 +19,16 @@ class Residency:
     An evicted edge leaves a ghost, its tokens without KV, up to ``ghost_limit`` tokens in all; the oldest go first.
     """
 
-    def __init__(
-        self, tree: RadixTree, pool: BlockPool, policy: EvictionPolicy, ghost_limit: int, events: EventSink | None
-    ):
+    def __init__(self, tree: RadixTree, pool: BlockPool, policy: EvictionPolicy, ghost_limit: int, events: EventSink | None):
         self.tree = tree
         self.pool = pool
         self.queue = EvictionQueue(policy)
         self.ghost_limit = ghost_limit
         self.events = events
-        self.ghosts: dict[Node, None] = {}  # in order of eviction
+        self.ghosts: OrderedDict[Node, None] = OrderedDict()  # in order of eviction
         self.ghost_tokens = 0
         self.unheld_blocks = 0
         self.evicted_tokens = 0
-
-    def resident_tokens(self, node: Node) -> int:
-        """Leading tokens of the edge that have blocks."""
-        return min(len(node.blocks) * self.tree.block_size, node.length)
-
-    def resident_end(self, node: Node) -> int:
-        """Position up to which the path to this node has blocks."""
-        while not len(node.blocks) and node.parent is not None:
-            node = node.parent
-        return node.start + self.resident_tokens(node)
 
     def hold(self, node: Node) -> None:
         """Protect the path to a node from eviction."""
@@ -50,48 +39,55 @@ class Residency:
             current.holders += 1
             current = current.parent
 
-    def unhold(self, node: Node, now: float) -> None:
-        """Undo one hold. What was not computed, and nobody else waits for, goes."""
+    def unhold(self, node: Node, now: float | None) -> None:
+        """Undo one hold. What was not computed, and nobody else waits for, goes. ``now`` None: it was no use of it."""
         current: Node | None = node
         while current is not None:
-            current.holders -= 1
-            current.last_use = now
+            holders = current.holders = current.holders - 1
+            if now is not None:
+                current.last_use = now
             parent = current.parent
-            if current.holders == 0:
+            if holders == 0:
                 self.unheld_blocks += len(current.blocks)
-                if current.ready < self.resident_tokens(current):
+                if current.ready < current.backed:
                     self._drop_unready(current)
                 if is_evictable(current):
                     self.queue.push(current)
             current = parent
         self.queue.compact(self.tree.node_count)
 
-    def split(self, node: Node, offset: int) -> Node:
+    def split(self, node: Node, at: int) -> Node:
         """Cut an edge; returns the upper node."""
-        upper = self.tree.split(node, offset)
-        if node in self.ghosts and self.resident_tokens(upper) < offset:
+        upper = self.tree.split(node, at)
+        if upper.backed < at:
             self.ghosts[upper] = None
-        if not len(node.blocks) and is_evictable(upper):
+        if node.backed == at and is_evictable(upper):
             self.queue.push(upper)
         return upper
 
     def make_room(self, count: int, now: float) -> bool:
-        """Evict until ``count`` blocks are free; False, with nothing evicted, when that many cannot be had."""
-        if self.pool.free_count + self.unheld_blocks < count:
+        """Evict until ``count`` blocks are free; False when that many cannot be had.
+
+        Nothing is evicted in vain, except that pinned blocks are taken for evictable ones: who needs as many as that
+        gets False until the copies that are under way have run.
+        """
+        pool = self.pool
+        if pool.free_count + self.unheld_blocks < count:
             return False
-        while self.pool.free_count < count:
+        while pool.free_count < count:
             leaf = self.queue.pop(now)
             if leaf is None:
-                return False  # the rest is only kept by pins, until copies that are under way have run
-            self._shrink(leaf, count - self.pool.free_count)
-        self._trim_ghosts()
+                return False
+            self._shrink(leaf, count - pool.free_count)
+        if self.ghost_tokens > self.ghost_limit:
+            self._trim_ghosts()
         return True
 
     def add(self, parent: Node, tokens: bytes, blocks: Blocks, now: float) -> Node:
         """Enter a readable edge that nobody holds."""
-        node = self.tree.attach(parent, tokens, blocks, 0)
+        node = self.tree.attach(parent, tokens, blocks)
         self.unheld_blocks += len(blocks)
-        self.mark_ready(node, node.length)
+        self.mark_ready(node, node.end)
         self.touch(node, now)
         return node
 
@@ -101,20 +97,15 @@ class Residency:
         if is_evictable(node):
             self.queue.push(node)
 
-    def take_out(self, node: Node) -> Blocks:
-        """Take a childless node out of the tree; its blocks are the caller's."""
-        blocks = node.blocks
+    def take_out(self, node: Node) -> None:
+        """Take a childless node out of the tree. Its blocks are the caller's; its own hold, not its path's, is undone."""
         self.tree.detach(node)
         if node.holders == 0:
-            self.unheld_blocks -= len(blocks)
+            self.unheld_blocks -= len(node.blocks)
+        if self.events and node.ready > node.start:
+            self._tell_removed(node, node.start, node.ready, node.blocks)
         node.holders = 0
-        node.blocks = NO_BLOCKS
-        return blocks
-
-    def put_back(self, node: Node, blocks: Blocks) -> None:
-        """Undo the taking out of an unheld node."""
-        assert node.parent is not None
-        self.touch(self.add(node.parent, node.tokens, blocks, node.last_use), node.last_use)
+        node.blocks, node.backed = NO_BLOCKS, node.start
 
     def remove(self, node: Node) -> None:
         """Take an unheld node without children out of the tree, with its blocks and its ghost."""
@@ -123,24 +114,22 @@ class Residency:
 
     def revive(self, node: Node, blocks: Blocks) -> None:
         """Give an edge the blocks that it lacks; its parent has all of its own."""
-        if not len(node.blocks):
+        if node.backed == node.start:
             self.tree.mark_resident(node)
         self.ghosts.pop(node, None)
-        self.ghost_tokens -= node.length - self.resident_tokens(node)
+        self.ghost_tokens -= node.end - node.backed
         node.blocks = np.concatenate((node.blocks, blocks))
+        node.backed = node.end
         if node.holders == 0:
             self.unheld_blocks += len(blocks)
 
     def mark_ready(self, node: Node, ready: int) -> None:
-        """The first ``ready`` tokens of the edge are readable from now on."""
+        """Up to position ``ready`` the edge is readable from now on."""
         if self.events and ready > node.ready:
-            size = self.tree.block_size
-            first = node.ready // size
-            tokens = node.tokens[first * self.tree.width : ready * TOKEN_BYTES]
-            blocks = node.blocks[first : -(-ready // size)]
-            self.events(BlockStored(node.root.key, node.start + first * size, tokens, tuple(blocks.tolist())))
+            self._tell_stored(node, ready)
         node.ready = ready
-        node.planned = max(node.planned, ready)
+        if node.planned < ready:
+            node.planned = ready
 
     def clear(self, root: Root) -> None:
         """Drop every node that nobody holds, and with it every ghost."""
@@ -150,63 +139,80 @@ class Residency:
 
     def _shrink(self, leaf: Node, want: int) -> None:
         """Take up to ``want`` blocks from the tail of an evictable leaf."""
-        keep = max(0, len(leaf.blocks) - want)
-        parent = leaf.parent
+        keep, parent, backed = len(leaf.blocks) - want, leaf.parent, leaf.backed
         assert parent is not None
-        self.evicted_tokens += self.resident_tokens(leaf) - keep * self.tree.block_size
-        if leaf.length < self.tree.block_size:
-            self.remove(leaf)
+        if leaf.end - leaf.start < self.tree.block_size:
+            self.remove(leaf)  # a stub is too short to be worth remembering
         else:
-            self._cut_blocks(leaf, keep)
-            self.ghosts.pop(leaf, None)
+            self._cut_blocks(leaf, keep if keep > 0 else 0)
             self.ghosts[leaf] = None
-        if keep:
+            self.ghosts.move_to_end(leaf)
+        self.evicted_tokens += backed - leaf.backed
+        if keep > 0:
             self.queue.push(leaf)
         elif is_evictable(parent):
             self.queue.push(parent)
 
     def _cut_blocks(self, node: Node, keep: int) -> None:
         """Free the blocks of an unheld node from index ``keep`` on; its tokens stay behind as a ghost."""
-        freed = node.blocks[keep:]
+        freed = node.blocks[keep:] if keep else node.blocks
         if not len(freed):
             return
-        size = self.tree.block_size
-        had, lost = self.resident_tokens(node), node.ready - min(node.ready, keep * size)
-        node.blocks = node.blocks[:keep] if keep else NO_BLOCKS
-        node.ready = node.planned = node.ready - lost
-        self.ghost_tokens += had - keep * size
+        end = node.start + keep * self.tree.block_size
+        if self.events and node.ready > end:
+            self._tell_removed(node, end, node.ready, freed)
+        self.ghost_tokens += node.backed - end
         self.unheld_blocks -= len(freed)
         self.pool.free(freed)
+        node.blocks = node.blocks[:keep] if keep else NO_BLOCKS
+        node.backed = end
+        node.ready = node.planned = end if end < node.ready else node.ready
         if not keep:
             self.tree.mark_ghost(node)
-        if self.events and lost:
-            self.events(BlockRemoved(node.root.key, node.start + keep * size, lost, tuple(freed.tolist())))
+
+    def _tell_stored(self, node: Node, ready: int) -> None:
+        """Tokens from where the edge was readable up to ``ready`` come in, with the block that was partly readable."""
+        root, size = node.root, self.tree.block_size
+        if self.events is None or root.retired:
+            return
+        first = (node.ready - node.start) // size
+        tokens = node.tokens[first * self.tree.width : (ready - node.start) * TOKEN_BYTES]
+        blocks = node.blocks[first : -(-(ready - node.start) // size)]
+        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks.tolist())))
+
+    def _tell_removed(self, node: Node, start: int, end: int, blocks: Blocks) -> None:
+        """Tokens [start, end) were readable, in the first of these blocks, and are not in the tree any more."""
+        root = node.root
+        if self.events is None or root.retired:
+            return
+        blocks = blocks[: -(-(end - start) // self.tree.block_size)]
+        self.events(BlockRemoved(root.key, start, end - start, tuple(blocks.tolist())))
 
     def _remove_ghost(self, node: Node) -> None:
         """Forget the tokens of an edge that have no blocks; without any blocks the node goes. It has no children."""
-        size = self.tree.block_size
-        keep = len(node.blocks)
         self.ghosts.pop(node, None)
-        self.ghost_tokens -= node.length - self.resident_tokens(node)
-        if keep:
-            node.tokens = node.tokens[: keep * size * TOKEN_BYTES]
+        self.ghost_tokens -= node.end - node.backed
+        if node.backed > node.start:
+            node.tokens = node.tokens[: (node.backed - node.start) * TOKEN_BYTES]
+            node.end = node.backed
         else:
             self.tree.detach(node)
 
     def _drop_unready(self, node: Node) -> None:
         """An unheld edge has blocks that were never computed: free them, and forget the tokens."""
-        keep = node.ready // self.tree.block_size
-        self._cut_blocks(node, keep)
+        self._cut_blocks(node, (node.ready - node.start) // self.tree.block_size)
         if node.children:
             self.ghosts[node] = None  # ghosts below it still need its tokens
         else:
             self._remove_ghost(node)
 
     def _trim_ghosts(self) -> None:
-        """Forget the oldest ghosts beyond the limit."""
+        """Forget the oldest ghosts beyond the limit. Those with children wait for them: they were evicted earlier."""
         while self.ghost_tokens > self.ghost_limit:
-            oldest = next((node for node in self.ghosts if not (node.children or node.holders)), None)
-            if oldest is None:
+            for oldest in self.ghosts:
+                if not (oldest.children or oldest.holders):
+                    break
+            else:
                 return
             self._remove_ghost(oldest)
 

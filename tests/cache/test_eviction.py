@@ -1,0 +1,167 @@
+"""Who goes first, and what never goes."""
+
+import pytest
+
+from cache.harness import SPACE, Machine
+from foreword.cache import CacheConfig, Match, pack_tokens
+from foreword.cache.eviction import LRU, EvictionQueue, ProtectedLRU
+from foreword.cache.tree import NO_BLOCKS, Node
+from foreword.events import BlockRemoved
+
+
+def machine(blocks: int, policy: str = "lru") -> Machine:
+    return Machine(CacheConfig(num_blocks=blocks, block_size=4, eviction_policy=policy))
+
+
+def cached(m: Machine, ids: list[int]) -> int:
+    return m.cache.match(SPACE, pack_tokens(ids)).cached
+
+
+def ids(start: int, count: int) -> list[int]:
+    return list(range(start, start + count))
+
+
+def leaf(last_use: float) -> Node:
+    node = Node(None, pack_tokens([1, 2, 3, 4]), 0, 4, NO_BLOCKS)
+    node.last_use = last_use
+    return node
+
+
+def test_the_least_recently_used_goes_first_and_use_refreshes() -> None:
+    m = machine(12)
+    for start in (0, 100, 200):
+        m.run(ids(start, 16))
+    m.run([*ids(0, 16)])  # used again
+    m.run(ids(300, 16))
+    assert [cached(m, ids(start, 17)) for start in (0, 100, 200, 300)] == [16, 0, 16, 16]
+
+
+def test_the_tail_of_a_prefix_goes_first_and_no_more_than_needed() -> None:
+    m = machine(8)
+    m.run(ids(0, 32))
+    m.run(ids(100, 12))
+    assert cached(m, ids(0, 33)) == 20
+    removed = [event for event in m.events if isinstance(event, BlockRemoved)]
+    assert removed == [BlockRemoved(SPACE.key, 20, 12, (5, 6, 7))]
+
+
+def test_a_split_by_a_match_refreshes_the_last_use() -> None:
+    m = machine(9)
+    m.run(ids(0, 16))
+    m.run(ids(100, 16))
+    m.run(ids(0, 8))  # cuts the first edge: its upper half has just been used
+    m.run(ids(200, 20))
+    assert cached(m, ids(0, 17)) == 8
+    assert cached(m, ids(100, 17)) == 8
+
+
+def test_a_middle_block_never_goes_before_its_descendants() -> None:
+    m = machine(12)
+    m.run(ids(0, 16))
+    for branch in range(4):
+        m.run([*ids(0, 16), *ids(100 * branch + 100, 8)])
+    for step in range(10):
+        m.run(ids(1000 + 100 * step, 12))
+        for node in m.nodes():  # blocks below hang on blocks above, all the way
+            if node.backed > node.start:
+                assert node.parent is not None
+                assert node.parent.backed == node.parent.end
+
+
+def test_what_is_held_is_never_evicted() -> None:
+    m = machine(8)
+    request = m.must_start(ids(0, 16))
+    m.complete()
+    for step in range(5):
+        m.run(ids(100 * step + 100, 16))
+    m.complete()
+    m.check_readable(request, 16)
+    assert cached(m, ids(0, 17)) == 16
+    m.drain()
+
+
+def test_one_off_prompts_push_out_each_other_not_what_is_used_between_them() -> None:
+    m = machine(16)
+    system = ids(0, 16)
+    m.run(system)
+    for step in range(20):
+        m.run(ids(1000 + 100 * step, 24))
+        assert m.run([*system, 500 + step]).cached == 16
+
+
+def test_a_stub_that_another_one_continues_goes() -> None:
+    m = machine(16)
+    m.run([1, 2, 3, 4, 5])
+    long, short = m.must_start([1, 2, 3, 4, 5, 6, 7]), m.must_start([1, 2, 3, 4, 5, 6])
+    m.complete()
+    m.finish(short)
+    m.finish(long)
+    m.check()
+    assert cached(m, [1, 2, 3, 4, 5, 6, 7, 8]) == 7
+    assert m.cache.usage().evictable_blocks == 2  # the shorter stubs could never again be the longest hit
+
+
+def test_a_stub_that_would_add_nothing_does_not_enter() -> None:
+    m = machine(16)
+    first, second = m.must_start([1, 2, 3, 4, 5, 6, 7]), m.must_start([1, 2, 3, 4, 5])
+    m.complete()
+    m.finish(first)
+    m.finish(second)
+    m.check()
+    assert m.cache.usage().evictable_blocks == 2
+
+
+def test_stubs_leave_no_ghosts() -> None:
+    m = machine(4)
+    m.run([1, 2])
+    m.run(ids(100, 16))
+    assert m.cache.match(SPACE, pack_tokens([1, 2, 3])) == Match(0, 0, 0)
+    assert m.cache.usage().evicted_tokens == 2
+    assert m.cache.usage().ghost_tokens == 0
+
+
+def test_a_reset_is_no_eviction() -> None:
+    m = machine(4)
+    m.run(ids(0, 16))
+    m.cache.reset()
+    m.run(ids(0, 16))
+    assert m.cache.usage().evicted_tokens == 0
+
+
+def test_protected_lru_evicts_the_newest_while_all_are_young() -> None:
+    m = machine(12, "protected-lru")
+    for start in (0, 100, 200):
+        m.run(ids(start, 16))
+    m.run(ids(300, 16))
+    assert [cached(m, ids(start, 17)) for start in (0, 100, 200, 300)] == [16, 16, 0, 16]
+    m.now += 60
+    m.run(ids(400, 16))
+    assert [cached(m, ids(start, 17)) for start in (0, 100, 300, 400)] == [0, 16, 16, 16]
+
+
+@pytest.mark.parametrize("policy", [LRU(), ProtectedLRU()])
+def test_the_queue_forgets_stale_entries(policy: LRU) -> None:
+    queue = EvictionQueue(policy)
+    nodes = [leaf(number) for number in range(10)]
+    for _ in range(1000):
+        for node in nodes:
+            queue.push(node)
+        queue.compact(10)
+    assert len(queue._oldest) <= 4 * 10 + 1024 + 10
+    assert queue.nodes() == set(nodes)
+    assert [queue.pop(1e9) for _ in range(3)] == nodes[:3]
+
+
+def test_the_queue_passes_over_what_has_become_unevictable() -> None:
+    queue = EvictionQueue(ProtectedLRU(young_seconds=5))
+    nodes = [leaf(number) for number in range(4)]
+    for node in nodes:
+        queue.push(node)
+    nodes[0].holders = 1
+    nodes[3].resident.append(b"child")
+    assert queue.nodes() == {nodes[1], nodes[2]}
+    assert queue.pop(3) is nodes[2]  # all young: the newest
+    nodes[2].backed = 0
+    assert queue.pop(100) is nodes[1]
+    nodes[1].backed = 0
+    assert queue.pop(100) is None

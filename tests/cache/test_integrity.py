@@ -1,0 +1,157 @@
+"""Each invariant is broken on purpose, and has to be named: a check that nothing can turn red checks nothing."""
+
+import inspect
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cache.harness import Machine, Running
+from foreword.cache import CacheConfig, integrity
+from foreword.cache.tree import Node
+from foreword.errors import IntegrityError
+
+
+class Scene:
+    """A cache with every kind of node: shared, in flight, evicted in part, wholly a ghost, a stub."""
+
+    def __init__(self) -> None:
+        self.machine = m = Machine(CacheConfig(num_blocks=18, block_size=4))
+        for start in (0, 100, 200):
+            m.run(list(range(start, start + 30)))
+        self.request: Running = m.must_start([*range(200, 212), *range(300, 313)])
+        m.step(5)
+        m.check()
+        nodes = m.nodes()
+        self.ghost = next(node for node in nodes if node.backed == node.start)
+        self.stub = next(node for node in nodes if node.holders and node.end - node.start < 4)
+        self.flying = next(node for node in nodes if node.start < node.ready < node.end)
+        self.shared = next(node for node in nodes if node.start == 0 and node.holders)
+        self.idle = next(node for node in nodes if not node.holders and node.end > node.backed > node.start)
+        self.residency, self.pool = m.cache._residency, m.cache._pool
+
+    @property
+    def parent(self) -> Node:
+        assert self.flying.parent is not None
+        return self.flying.parent
+
+
+def set_to(name: str, value: object) -> Callable[[object], None]:
+    return lambda thing: setattr(thing, name, value)
+
+
+def add(name: str, by: int) -> Callable[[object], None]:
+    return lambda thing: setattr(thing, name, getattr(thing, name) + by)
+
+
+def shift(node: Node, by: int) -> None:
+    for name in ("start", "ready", "planned", "backed", "end"):
+        setattr(node, name, getattr(node, name) + by)
+
+
+def make_unready(node: Node) -> None:
+    node.ready -= 1
+
+
+def own_twice(scene: Scene) -> None:
+    scene.idle.blocks = scene.idle.blocks.copy()
+    scene.idle.blocks[0] = scene.shared.blocks[0]
+
+
+def lose_block(scene: Scene) -> None:
+    scene.pool.capacity += 1
+
+
+def forget_queue(scene: Scene) -> None:
+    scene.residency.queue._oldest.clear()
+
+
+def swap_table(scene: Scene) -> None:
+    table = scene.request.reservation.table
+    scene.request.reservation.table = np.concatenate((table[1::-1], table[2:]))
+
+
+def detach_key(scene: Scene) -> None:
+    parent = scene.parent
+    key, node = next(iter(parent.children.items()))
+    parent.children[key[:-4] + b"\xff\0\0\0"] = node
+    del parent.children[key]
+    parent.resident = sorted(k for k, child in parent.children.items() if child.backed > child.start)
+
+
+def take_root_key(scene: Scene) -> None:
+    root = scene.shared.root
+    root.resident.pop()
+
+
+CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
+    ("an edge has tokens", lambda s: setattr(s.idle, "tokens", b"")),
+    ("an edge begins where its parent ends", lambda s: shift(s.stub, 4)),
+    ("an edge ends after its tokens", lambda s: add("end", 4)(s.flying)),
+    ("an edge is whole blocks or a stub", lambda s: setattr(s.idle, "tokens", s.idle.tokens[:-4]) or add("end", -1)(s.idle)),
+    ("a stub has no children", lambda s: s.stub.children.update({b"": s.idle})),
+    ("a stub has its block", lambda s: add("backed", -1)(s.stub)),
+    ("start ≤ ready ≤ planned ≤ backed ≤ end", lambda s: set_to("planned", 0)(s.flying)),
+    ("an edge is backed as far as it has blocks", lambda s: set_to("blocks", s.flying.blocks[:-1])(s.flying)),
+    ("no more blocks than tokens", lambda s: set_to("blocks", np.arange(99, dtype=np.int32))(s.shared)),
+    ("a parent has all blocks", lambda s: cut(s.parent)),
+    ("a parent is wholly ready", lambda s: make_unready(s.parent)),
+    ("what is held has its blocks", lambda s: set_to("holders", 1)(s.ghost)),
+    ("what nobody holds is not in flight", lambda s: make_unready(s.idle)),
+    ("the list of children with blocks", take_root_key),
+    ("a child stands under its key", detach_key),
+    ("holders are counted", lambda s: add("holders", 1)(s.shared)),
+    ("holders are counted", lambda s: add("holders", 1)(s.shared.root)),
+    ("what is held is in a tree", lambda s: hold_stranger(s)),
+    ("a block has one owner", own_twice),
+    ("every block is free, cached or held", lose_block),
+    ("unheld blocks are counted", lambda s: add("unheld_blocks", 1)(s.residency)),
+    ("ghost tokens are counted", lambda s: add("ghost_tokens", 4)(s.residency)),
+    ("ghosts are listed", lambda s: s.residency.ghosts.pop(s.ghost)),
+    ("ghosts are listed", lambda s: s.residency.ghosts.update({s.shared: None})),
+    ("evictable leaves are queued", forget_queue),
+    ("listed ghosts are in a tree", lambda s: s.residency.ghosts.update({stranger(): None})),
+    ("nodes are counted", lambda s: add("node_count", 1)(s.residency.tree)),
+    ("the shared part ends at the held node", lambda s: add("shared_end", 4)(s.request.reservation)),
+    ("the block table follows the path", swap_table),
+    ("are not the prompt's", lambda s: add("_cached", 1)(s.request.ledger)),
+]
+
+
+def cut(node: Node) -> None:
+    node.blocks = node.blocks[:-1]
+    node.backed = node.ready = node.planned = node.backed - 4
+    node.holders = 0
+
+
+def stranger() -> Node:
+    return Node(None, b"\0" * 16, 0, 0, np.empty(0, np.int32))
+
+
+def hold_stranger(scene: Scene) -> None:
+    """The held node is replaced in the tree by a twin that the reservation does not know."""
+    scene.machine.complete()
+    node = scene.request.reservation.node
+    assert node is not None
+    assert node.parent is not None
+    twin = Node(node.parent, node.tokens, node.start, node.backed, node.blocks)
+    twin.ready = twin.planned = node.backed
+    node.parent.children[node.tokens[:16]] = twin
+    twin.holders = 0
+    scene.residency.unheld_blocks += len(twin.blocks)
+
+
+@pytest.mark.parametrize(("invariant", "corrupt"), CORRUPTIONS, ids=[name for name, _ in CORRUPTIONS])
+def test_a_broken_invariant_is_named(invariant: str, corrupt: Callable[[Scene], object]) -> None:
+    scene = Scene()
+    corrupt(scene)
+    with pytest.raises(IntegrityError, match=invariant):
+        scene.machine.cache.check_integrity()
+
+
+def test_every_invariant_is_broken_above() -> None:
+    """A new invariant in integrity.py needs a corruption here."""
+    named = set(re.findall(r'_check\((?!condition)[^"]*"([^"]+)"', inspect.getsource(integrity)))
+    assert len(named) > 20
+    assert named <= {name for name, _ in CORRUPTIONS}

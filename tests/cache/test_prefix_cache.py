@@ -1,0 +1,497 @@
+"""Small exact cases of the whole cache: ids, counts and reasons. Blocks are four tokens long unless said otherwise."""
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from cache.harness import MODEL, SPACE, Machine, Running
+from foreword.cache import (
+    CacheConfig,
+    CopyBlock,
+    HitEnd,
+    Match,
+    MissReason,
+    ModelFingerprint,
+    Namespace,
+    PrefixCache,
+    RequestLedger,
+    pack_tokens,
+)
+from foreword.errors import ConfigError, IntegrityError, PromptError
+from foreword.events import AllBlocksCleared, BlockStored
+
+
+def machine(blocks: int = 64, size: int = 4, ghosts: float = 4.0) -> Machine:
+    return Machine(CacheConfig(num_blocks=blocks, block_size=size, ghost_ratio=ghosts))
+
+
+def match(m: Machine, ids: list[int], namespace: Namespace = SPACE) -> Match:
+    return m.cache.match(namespace, pack_tokens(ids))
+
+
+def reason(request: Running) -> HitEnd:
+    assert request.ledger.hit_end is not None
+    return request.ledger.hit_end
+
+
+def run_ids(start: int, count: int) -> list[int]:
+    return list(range(start, start + count))
+
+
+# ---- hits
+
+
+def test_a_prompt_takes_consecutive_blocks_and_one_token_of_a_repeat_is_computed() -> None:
+    m = machine()
+    first = m.must_start(run_ids(0, 10))
+    assert first.reservation.table.tolist() == [0, 1, 2]
+    assert m.complete() == 10
+    m.finish(first)
+    again = m.must_start(run_ids(0, 10))
+    assert again.reservation.table[:2].tolist() == [0, 1]
+    assert m.complete() == 1
+    m.drain()
+    record = again.ledger.record()
+    assert (record.cached, record.computed) == (9, 1)
+    assert reason(again) == HitEnd(MissReason.COMPLETE, 9)
+
+
+def test_a_hit_is_token_exact_and_the_partial_block_is_copied() -> None:
+    m = machine()
+    m.run(run_ids(0, 12))
+    request = m.must_start([*run_ids(0, 6), 99, 98])
+    assert reason(request) == HitEnd(MissReason.DIVERGED, 6, pack_tokens(run_ids(6, 6)))
+    chunk = m.cache.plan(request.reservation, 8, 100)
+    assert chunk is not None
+    assert (chunk.start, chunk.end) == (6, 8)
+    assert chunk.copy == CopyBlock(source=1, target=int(request.reservation.table[1]), tokens=2)
+    assert request.reservation.table[0] == 0
+    m.cache.abandon(request.reservation)
+    m.drain()
+
+
+@pytest.mark.parametrize("shared", range(1, 14))
+def test_the_hit_is_the_whole_common_prefix_at_every_length(shared: int) -> None:
+    m = machine()
+    m.run(run_ids(0, 13))
+    assert m.run([*run_ids(0, shared), 77, 78]).cached == shared
+
+
+def test_a_shared_prefix_shorter_than_a_block_hits() -> None:
+    m = machine(size=16)
+    m.run([1, 2, 3])
+    assert m.run([1, 2, 3, 4, 5]).cached == 3
+    assert m.run([1, 9]).cached == 1
+
+
+def test_generated_tokens_are_cached_like_prompt_tokens() -> None:
+    m = machine()
+    request = m.must_start([1, 2, 3])
+    m.complete()
+    for token in (4, 5, 6):
+        assert m.generate(request, token)
+        m.complete()
+    assert m.generate(request, 7)  # sampled, but its KV was never computed
+    m.finish(request)
+    assert match(m, [1, 2, 3, 4, 5, 6, 7, 8]) == Match(6, 0, 0)
+    m.drain()
+
+
+def test_a_conversation_that_goes_on_writes_on_in_the_block_of_the_last_turn() -> None:
+    m = machine()
+    m.run([1, 2, 3, 4, 5, 6])
+    request = m.must_start([1, 2, 3, 4, 5, 6, 7, 8, 9])
+    assert request.reservation.table.tolist() == [0, 1, 2]
+    chunk = m.cache.plan(request.reservation, 9, 100)
+    assert chunk is not None
+    assert (chunk.start, chunk.copy) == (6, None)
+    m.cache.abandon(request.reservation)
+    m.drain()
+    assert m.cache.usage().free_blocks == 61
+
+
+def test_tokens_are_compared_not_hashes() -> None:
+    """Two blocks with one CRC: a cache that trusts such a name would reuse the wrong KV."""
+    crc, seen, pair = 0, {}, None
+    for number in range(400_000):
+        block = [number, number * 7 % 1000, 0, 0]
+        crc = zlib.crc32(pack_tokens(block)) & 0xFFFFFF
+        if crc in seen:
+            pair = seen[crc], block
+            break
+        seen[crc] = block
+    assert pair is not None
+    m = machine()
+    m.run([*pair[0], 1])
+    assert m.run([*pair[1], 1]).cached < 4
+
+
+def test_an_empty_prompt_is_refused_everywhere() -> None:
+    cache = machine().cache
+    for use_cache in (True, False):
+        with pytest.raises(PromptError, match="at least one token"):
+            cache.reserve(SPACE, b"", RequestLedger(0), 0, use_cache)
+    with pytest.raises(PromptError):
+        cache.match(SPACE, b"")
+
+
+# ---- in flight
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 8, 11, 16])
+@pytest.mark.parametrize("copies", [2, 5])
+@pytest.mark.parametrize("budget", [3, 1000])
+def test_identical_prompts_in_flight_compute_once(length: int, copies: int, budget: int) -> None:
+    m = machine()
+    requests = [m.must_start(run_ids(0, length)) for _ in range(copies)]
+    total = 0
+    while any(request.reservation.computed < length for request in requests):
+        done = m.step(budget)
+        assert done
+        total += done
+    assert total == length + copies - 1
+    m.drain()
+    assert sum(request.ledger.record().computed for request in requests) == total
+
+
+@pytest.mark.parametrize("length", [8, 12, 13])
+def test_identical_prompts_of_an_evicted_prefix_compute_once(length: int) -> None:
+    m = machine(blocks=16)
+    m.run(run_ids(0, length))
+    m.run(run_ids(100, 64))
+    assert match(m, run_ids(0, length)).cached == 0
+    requests = [m.must_start(run_ids(0, length)) for _ in range(3)]
+    assert reason(requests[0]).reason is MissReason.EVICTED
+    assert m.complete() == length + 2
+    m.drain()
+
+
+def test_prompts_with_a_common_prefix_in_flight_share_it() -> None:
+    m = machine()
+    first = m.must_start([*run_ids(0, 10), 50, 51])
+    second = m.must_start([*run_ids(0, 10), 60, 61])
+    assert match(m, [*run_ids(0, 10), 70]) == Match(0, 10, 0)
+    assert m.complete() == 12 + 2
+    record = second.ledger.record()
+    assert (record.cached, record.shared_in_flight, record.computed) == (0, 10, 2)
+    assert first.ledger.record().computed == 12
+    m.drain()
+
+
+def test_what_is_in_flight_is_not_read_before_its_step() -> None:
+    m = machine()
+    first = m.must_start(run_ids(0, 8))
+    second = m.must_start([*run_ids(0, 6), 9])
+    assert m.cache.plan(second.reservation, 7, 100) is not None  # planned alone it must compute from the start
+    m.cache.abandon(second.reservation)
+    chunk = m.cache.plan(first.reservation, 8, 5)
+    assert chunk is not None
+    m.cache.commit(first.reservation)
+    assert match(m, run_ids(0, 9)) == Match(5, 3, 0)
+
+
+def test_if_who_computes_goes_the_next_one_computes() -> None:
+    m = machine()
+    first = m.must_start(run_ids(0, 10))
+    m.must_start(run_ids(0, 10))
+    assert m.step(3) == 3
+    m.finish(first)
+    assert m.complete() == 7
+    m.drain()
+
+
+def test_a_copy_source_begun_anew_by_another_request_is_not_copied_from_its_old_block() -> None:
+    """A waits to copy from B's block; B gives up; C computes the same tokens in another block."""
+    m = machine(blocks=12)
+    m.run(run_ids(0, 13))  # three whole blocks and a stub
+    m.run(run_ids(100, 48))  # evicts them: two nodes' worth of ghosts
+    m.run([*run_ids(0, 8), 90, 91, 92, 93, 94])  # cuts the ghost edge, so that it has children
+    m.run(run_ids(200, 48))
+    assert match(m, run_ids(0, 13)).cached == 0
+    b = m.must_start(run_ids(0, 8))
+    a = m.must_start([0, 1, 70])
+    assert a.reservation.copy is not None
+    old = a.reservation.copy.source
+    m.finish(b)
+    c = m.must_start(run_ids(0, 8))
+    assert old not in c.reservation.table.tolist()
+    m.running.remove(a)
+    m.complete()
+    m.running.append(a)
+    m.drain()  # reads back a's KV
+
+
+# ---- failures and aborts
+
+
+def test_of_a_failed_step_nothing_stays() -> None:
+    m = machine()
+    request = m.must_start(run_ids(0, 10))
+    assert m.step(fail=True) == 10
+    m.check()
+    assert match(m, run_ids(0, 10)) == Match(0, 9, 0)
+    m.finish(request)
+    m.check()
+    assert m.cache.usage().free_blocks == 64
+    assert match(m, run_ids(0, 10)) == Match(0, 0, 0)
+
+
+def test_a_failed_step_can_be_run_again() -> None:
+    m = machine()
+    m.run(run_ids(0, 6))
+    request = m.must_start([*run_ids(0, 5), 9, 9, 9, 9])
+    m.step(fail=True)
+    m.complete()
+    m.drain()
+    assert (request.ledger.record().cached, request.ledger.record().computed) == (5, 4)
+
+
+@pytest.mark.parametrize(("computed", "kept"), [(0, 0), (1, 0), (4, 4), (6, 4), (9, 9), (10, 10), (11, 11)])
+def test_an_abort_keeps_what_was_computed_and_loses_no_block(computed: int, kept: int) -> None:
+    m = machine()
+    request = m.must_start(run_ids(0, 11))
+    if computed:
+        m.step(computed)
+    m.finish(request)
+    m.check()
+    assert match(m, run_ids(0, 20)) == Match(kept, 0, 0)
+    usage, blocks = m.cache.usage(), -(-kept // 4)
+    assert (usage.free_blocks, usage.evictable_blocks, usage.held_blocks) == (64 - blocks, blocks, 0)
+
+
+def test_without_room_nothing_changes_and_the_look_up_counts_once() -> None:
+    m = machine(blocks=8)
+    holder = m.must_start(run_ids(0, 24))
+    m.complete()
+    ledger = RequestLedger(20)
+    tokens = pack_tokens([*run_ids(0, 6), *run_ids(50, 14)])
+    before = m.cache.usage()
+    for _ in range(5):
+        assert m.cache.reserve(SPACE, tokens, ledger, 5) is None
+        m.check()
+        assert m.cache.usage() == before
+    assert ledger.record().cached == 0
+    assert ledger.hit_end is None
+    m.finish(holder)
+    reservation = m.cache.reserve(SPACE, tokens, ledger, 6)
+    assert reservation is not None
+    assert ledger.record().cached == 6
+    assert ledger.hit_end == HitEnd(MissReason.DIVERGED, 6, pack_tokens(run_ids(6, 16)))
+    m.cache.release(reservation, 7)
+    m.check()
+
+
+def test_a_refused_look_up_does_not_change_the_order_of_eviction() -> None:
+    m = machine(blocks=8)
+    m.run([*run_ids(0, 4), *run_ids(10, 4)])
+    m.run([*run_ids(0, 4), *run_ids(20, 4)])  # the shared block was used last here
+    shared = next(node for node in m.nodes() if node.start == 0)
+    used = shared.last_use
+    holder = m.must_start(run_ids(50, 17))
+    assert m.start([*run_ids(0, 4), *run_ids(10, 4), *run_ids(70, 30)]) is None
+    assert shared.last_use == used
+    m.finish(holder)
+    m.check()
+
+
+def test_a_prompt_of_all_blocks_can_evict_what_it_would_have_copied_from() -> None:
+    m = machine(blocks=4)
+    m.run([1, 2, 3, 4, 5])
+    ids = [1, 2, 9, 9, *run_ids(20, 12)]
+    assert m.start(ids) is None or m.running  # the block to copy from is in the way once at most
+    if not m.running:
+        m.must_start(ids)
+    m.drain()
+
+
+def test_without_room_to_grow_nothing_changes() -> None:
+    m = machine(blocks=3)
+    request = m.must_start(run_ids(0, 12))
+    m.complete()
+    assert not m.generate(request, 5)
+    assert request.reservation.table.tolist() == [0, 1, 2]
+    m.finish(request)
+    m.check()
+    assert m.cache.usage().evictable_blocks == 3
+
+
+def test_a_reservation_is_released_once() -> None:
+    m = machine()
+    request = m.must_start([1, 2, 3])
+    m.finish(request)
+    with pytest.raises(IntegrityError, match="released twice"):
+        m.cache.release(request.reservation, 9)
+    m.check()
+
+
+# ---- accounts and reasons
+
+
+def test_preempted_and_recomputed_tokens_are_no_hits() -> None:
+    m = machine(blocks=8)
+    request = m.must_start(run_ids(0, 16))
+    m.complete()
+    m.finish(request)  # preempted: the blocks stay
+    m.run(run_ids(100, 24))  # and half of them are evicted
+    reservation = m.cache.reserve(SPACE, pack_tokens(run_ids(0, 16)), request.ledger, m.now)
+    assert reservation is not None
+    again = Running(SPACE, run_ids(0, 16), 16, request.ledger, reservation, request.hashes)
+    m.running.append(again)
+    m.drain()
+    record = request.ledger.record()
+    assert (record.cached, record.computed) == (0, 16)
+    assert record.recomputed > 0
+    assert record.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
+
+
+def test_ghosts_tell_evicted_from_never_seen() -> None:
+    m = machine(blocks=8)
+    m.run(run_ids(0, 16))
+    m.run(run_ids(100, 32))
+    assert match(m, run_ids(0, 16)) == Match(0, 0, 15)
+    evicted, unseen = m.run(run_ids(0, 12)).hit_end, m.run(run_ids(500, 12)).hit_end
+    assert evicted == HitEnd(MissReason.EVICTED, 0, lost_tokens=11)
+    assert unseen == HitEnd(MissReason.FIRST_SEEN, 0)
+
+
+def test_part_of_an_edge_is_evicted_and_the_rest_still_hits() -> None:
+    m = machine(blocks=8)
+    m.run(run_ids(0, 24))
+    m.run(run_ids(100, 16))
+    record = m.run(run_ids(0, 24))
+    assert record.cached == 16
+    assert record.hit_end == HitEnd(MissReason.EVICTED, 16, lost_tokens=7)
+
+
+def test_without_ghosts_evicted_prefixes_are_forgotten() -> None:
+    m = machine(blocks=8, ghosts=0)
+    m.run(run_ids(0, 16))
+    m.run(run_ids(100, 32))
+    assert m.cache.usage().ghost_tokens == 0
+    assert m.run(run_ids(0, 12)).hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
+
+
+def test_ghosts_stay_within_their_budget() -> None:
+    m = machine(blocks=8, ghosts=2)
+    for number in range(12):
+        m.run(run_ids(100 * number, 32))
+        assert m.cache.usage().ghost_tokens <= 64
+    assert match(m, run_ids(100 * 10, 32)).evicted > 0
+    assert match(m, run_ids(0, 32)).evicted == 0
+
+
+def test_the_cache_can_be_off_for_one_request_or_for_all() -> None:
+    m = machine()
+    m.run([1, 2, 3, 4, 5])
+    alone = m.start([1, 2, 3, 4, 5], use_cache=False)
+    assert alone is not None
+    assert m.complete() == 5
+    assert reason(alone) == HitEnd(MissReason.DISABLED, 0)
+    m.drain()
+    off = Machine(CacheConfig(num_blocks=8, block_size=4, enable_prefix_caching=False))
+    off.run([1, 2, 3, 4, 5])
+    record = off.run([1, 2, 3, 4, 5])
+    assert (record.cached, record.computed) == (0, 5)
+    assert off.cache.usage().free_blocks == 8
+    assert match(off, [1, 2, 3]) == Match(0, 0, 0)
+
+
+# ---- namespaces
+
+
+def others() -> Iterator[tuple[str, Namespace]]:
+    yield "model", Namespace(ModelFingerprint(weights="other"))
+    yield "adapter", Namespace(MODEL, adapter="a")
+    yield "tenant", Namespace(MODEL, tenant="a")
+    yield "cache_salt", Namespace(MODEL, cache_salt="a")
+
+
+@pytest.mark.parametrize(("part", "other"), list(others()))
+def test_what_differs_in_one_part_never_shares_and_is_told_so(part: str, other: Namespace) -> None:
+    m = machine()
+    m.run(run_ids(0, 9))
+    record = m.run(run_ids(0, 9), other)
+    assert record.cached == 0
+    assert record.hit_end == HitEnd(MissReason.NAMESPACE_DIFFERS, 0, lost_tokens=8, differs_in=part)
+
+
+def test_two_salts_never_share_and_one_does() -> None:
+    m = machine()
+    one, two = Namespace(MODEL, cache_salt="one"), Namespace(MODEL, cache_salt="two")
+    hits = [m.run(run_ids(0, 9), space).cached for space in (one, two, one, Namespace(MODEL, cache_salt="two"))]
+    assert hits == [0, 0, 8, 8]
+
+
+def test_equal_text_in_the_slot_of_another_part_does_not_share() -> None:
+    m = machine()
+    m.run(run_ids(0, 9), Namespace(MODEL, adapter="x"))
+    assert m.run(run_ids(0, 9), Namespace(MODEL, cache_salt="x")).cached == 0
+    assert m.run(run_ids(0, 9), Namespace(MODEL, tenant="x")).cached == 0
+
+
+def test_namespaces_that_are_empty_are_swept_out() -> None:
+    m = machine(blocks=4, ghosts=0)
+    for number in range(1000):
+        m.run(run_ids(0, 16), Namespace(MODEL, cache_salt=str(number)))
+    assert len(m.cache._namespaces) == len(m.cache._tree.roots) < 200
+
+
+# ---- the rest of the interface
+
+
+def test_a_look_up_changes_nothing() -> None:
+    m = machine()
+    m.run(run_ids(0, 10))
+    before = [(node.start, node.end, node.last_use) for node in m.nodes()], m.cache.usage(), len(m.events)
+    match(m, [*run_ids(0, 6), 99])
+    match(m, run_ids(0, 10), Namespace(MODEL, tenant="nobody"))
+    assert before == ([(node.start, node.end, node.last_use) for node in m.nodes()], m.cache.usage(), len(m.events))
+    assert len(m.cache._tree.roots) == 1
+
+
+def test_reset_forgets_everything_and_running_requests_go_on() -> None:
+    m = machine()
+    m.run(run_ids(0, 10))
+    running = m.must_start(run_ids(0, 12))
+    m.cache.reset()
+    assert m.events[-1] == AllBlocksCleared()
+    told = len(m.events)
+    m.check()
+    assert match(m, run_ids(0, 10)) == Match(0, 0, 0)
+    m.complete()
+    m.finish(running)
+    m.check()
+    assert m.cache.usage().free_blocks == 64
+    assert len(m.events) == told  # what belongs to no namespace any more is nobody's news
+
+
+def test_events_name_the_tokens_of_each_block_parents_first() -> None:
+    m = machine()
+    request = m.must_start(run_ids(0, 10))
+    m.step(6)
+    m.complete()
+    assert m.events == [
+        BlockStored(SPACE.key, 0, pack_tokens(run_ids(0, 6)), (0, 1)),
+        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 4)), (1,)),  # the begun block, now full
+        BlockStored(SPACE.key, 8, pack_tokens([8, 9]), (2,)),
+    ]
+    m.finish(request)
+    m.check()
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_blocks": 0}, {"block_size": 0}, {"eviction_policy": "fifo"}, {"ghost_ratio": -1.0}]
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        CacheConfig(**options)  # type: ignore[arg-type]
+
+
+def test_two_caches_do_not_meet() -> None:
+    one, two = machine(), machine()
+    one.run(run_ids(0, 9))
+    assert match(two, run_ids(0, 9)) == Match(0, 0, 0)
+    assert isinstance(one.cache, PrefixCache)
+    assert np.array_equal(two.cache._pool.free_blocks(), machine().cache._pool.free_blocks())

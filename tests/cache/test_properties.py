@@ -1,0 +1,148 @@
+"""Random lives of a cache against a naive model.
+
+CASES random runs of up to 60 operations (start, step, failing step, generate, finish or abort, reset) on caches of
+random shape; after each operation every invariant and the observer's picture are checked, and every step reads back the
+KV of every token it uses. On caches without eviction the hits are compared with a model that keeps plain lists.
+"""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cache.harness import MODEL, SPACE, Machine, Running
+from foreword.cache import CacheConfig, MissReason, Namespace, pack_tokens
+
+CASES = 2400
+BATCHES = 24
+SPACES = [SPACE, Namespace(MODEL, tenant="b"), Namespace(MODEL, cache_salt="b")]
+
+
+def common(a: list[int], b: list[int]) -> int:
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+class Life:
+    """One random run; everything follows from the seed."""
+
+    def __init__(self, seed: int):
+        self.rng = rng = random.Random(seed)
+        self.size = rng.choice([1, 2, 4, 16])
+        self.machine = Machine(
+            CacheConfig(
+                num_blocks=rng.choice([6, 12, 40, 400]),
+                block_size=self.size,
+                eviction_policy=rng.choice(["lru", "protected-lru"]),
+                ghost_ratio=rng.choice([0, 0.5, 4]),
+            )
+        )
+        self.history: list[list[int]] = []
+
+    def prompt(self) -> list[int]:
+        rng = self.rng
+        ids: list[int] = []
+        if self.history and rng.random() < 0.8:
+            base = rng.choice(self.history)
+            ids = base[: rng.randrange(len(base) + 1)]
+        return ids + rng.choices(range(3), k=rng.randrange(0 if ids else 1, 3 * self.size + 3))
+
+    def operate(self) -> None:
+        rng, m = self.rng, self.machine
+        choice = rng.random()
+        if choice < 0.35:
+            ids = self.prompt()
+            space = rng.choice(SPACES) if rng.random() < 0.3 else SPACE
+            if m.start(ids, space, rng.random() < 0.95):
+                self.history.append(ids)
+        elif choice < 0.7:
+            m.step(rng.choice([1, 3, 7, 50, 10**6]), fail=rng.random() < 0.1)
+        elif choice < 0.85:
+            ready = [request for request in m.running if request.reservation.computed == len(request.ids)]
+            if ready:
+                request = rng.choice(ready)
+                m.generate(request, rng.randrange(3))
+                self.history.append(list(request.ids))
+        elif choice < 0.98:
+            if m.running:
+                m.finish(rng.choice(m.running))
+        else:
+            m.cache.reset()
+        m.check()
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_random_lives(batch: int) -> None:
+    for seed in range(batch, CASES, BATCHES):
+        try:
+            life = Life(seed)
+            for _ in range(life.rng.randrange(60)):
+                life.operate()
+            life.machine.drain()
+            assert life.machine.cache.usage().held_blocks == 0
+        except Exception as error:
+            error.add_note(f"seed {seed}")
+            raise
+
+
+class Model(RuleBasedStateMachine):
+    """A cache that never has to evict, and what it must know: every token computed before or in flight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Machine(CacheConfig(num_blocks=2000, block_size=4))
+        self.known: list[list[int]] = []
+
+    def sequences(self) -> list[list[int]]:
+        return self.known + [request.ids[: request.prompt] for request in self.machine.running]
+
+    @rule(ids=st.lists(st.integers(0, 1), min_size=1, max_size=20), data=st.data())
+    def start(self, ids: list[int], data: st.DataObject) -> None:
+        if self.known and data.draw(st.booleans()):
+            base = data.draw(st.sampled_from(self.known))
+            ids = base[: data.draw(st.integers(0, len(base)))] + ids
+        expected = min(len(ids) - 1, max((common(ids, known) for known in self.sequences()), default=0))
+        match = self.machine.cache.match(SPACE, pack_tokens(ids))
+        assert match.cached + match.in_flight == expected
+        request = self.machine.must_start(ids)
+        end = request.ledger.hit_end
+        assert end is not None
+        assert (end.position, end.reason is MissReason.COMPLETE) == (expected, expected == len(ids) - 1)
+        assert end.reason in (MissReason.COMPLETE, MissReason.DIVERGED, MissReason.FIRST_SEEN)
+        if end.reason is MissReason.DIVERGED:
+            assert any(
+                known[:expected] == ids[:expected] and pack_tokens(known[expected:]).startswith(end.nearest)
+                for known in self.sequences()[:-1]
+            )
+
+    @precondition(lambda self: self.machine.running)
+    @rule(budget=st.sampled_from([1, 3, 8, 1000]), fail=st.booleans())
+    def step(self, budget: int, fail: bool) -> None:
+        self.machine.step(budget, fail)
+
+    @precondition(lambda self: self.machine.running)
+    @rule(data=st.data(), tokens=st.lists(st.integers(0, 1), max_size=10))
+    def finish(self, data: st.DataObject, tokens: list[int]) -> None:
+        """All that runs is completed first, so that no other request is just computing what this one has."""
+        self.machine.complete()
+        request: Running = data.draw(st.sampled_from(self.machine.running))
+        for token in tokens:
+            assert self.machine.generate(request, token)
+            self.machine.complete()
+        self.machine.finish(request)
+        self.known.append(request.ids)
+
+    @invariant()
+    def books(self) -> None:
+        self.machine.check()
+
+    def teardown(self) -> None:
+        self.machine.drain()
+        assert self.machine.cache.usage().held_blocks == 0
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(
+    max_examples=150, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
