@@ -8,7 +8,6 @@
     │   └── ModelError        a model that is missing, broken or not servable
     └── ServiceError          we could not do it; also a RuntimeError
         ├── StepFailed        a forward pass failed; its requests ended with this error
-        ├── RequestAborted    somebody aborted the request while it was being waited for
         └── IntegrityError    the cache's own books do not add up: a fault of Foreword
 
 A message names what is wrong, the value, and the way out.
@@ -45,10 +44,6 @@ class ServiceError(ForewordError, RuntimeError):
 
 class StepFailed(ServiceError):
     """A forward pass raised; the requests that took part in it end with this error."""
-
-
-class RequestAborted(ServiceError):
-    """The request was aborted before it finished."""
 
 
 class IntegrityError(ServiceError):

@@ -1,15 +1,17 @@
-"""Fixtures: tiny models on disk, and engines that record what they compute."""
+"""Fixtures: tiny models on disk, and engines that load each of them once."""
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning at barriers costs 50 times on a busy machine
 
 import pytest
 import torch
-import transformers
 
 from engine.models import write_model
-
-transformers.utils.logging.disable_progress_bar()
+from foreword.engine import LLM, engine, model
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +28,27 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return get
 
 
+@pytest.fixture(scope="session", autouse=True)
+def load_once() -> Iterator[None]:
+    """Engines with one model, block size and number of threads share its weights. Tests do not change those."""
+    loaded = functools.lru_cache(lambda path, block_size, _threads: model.load_model(path, block_size))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "load_model", lambda path, size: loaded(path, size, torch.get_num_threads()))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
-    """Other tests may have changed the number."""
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    """The fastest for tiny models; tests of bits set the number themselves."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_llm(model_dir: Callable[..., str]) -> Callable[..., LLM]:
+    """An LLM with a tiny Llama and room for 170 blocks."""
+
+    def make(**options: object) -> LLM:
+        options = {"kv_cache_memory_bytes": 2**21, "max_num_seqs": 8, "self_test": False, **options}
+        return LLM(model_dir("llama"), **options)
+
+    return make

@@ -34,7 +34,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Family → class prefix in transformers and options beside COMMON. Windows are short so that prompts outgrow them."""
 
-TEMPLATE = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def write_tokenizer(path: Path, chat_template: str | None = TEMPLATE) -> None:

@@ -4,84 +4,140 @@ Every request of a random load is compared with the same prompt computed alone, 
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import torch
 
+from engine.checks import assert_settled
 from engine.models import VOCAB
 from engine.recording import RecordingEngine, Trace
 from foreword.engine import SamplingParams
+from foreword.errors import StepFailed
 
-CASES = 24
-"""Random loads a configuration; each has about a dozen requests."""
+LOADS = 3
+"""Random loads a configuration, one after the other in one engine; each has about a dozen requests."""
+KV_BYTES_A_BLOCK = 16 * 3 * 2 * (16 + 16) * 4
+"""Of the tiny models: 16 tokens, 3 layers, 2 heads, key and value of 16 float32."""
+SHORT, LONG = (1, 2, 9), (2, 30, 50)
+"""Tokens to generate; long answers outgrow a small cache, so that requests must make way."""
+compared = Counter[str]()
 
 
 def assert_same_bits(got: Trace, alone: Trace) -> None:
     """Logits and KV that both have are equal to the bit; what an aborted request never computed is not there."""
     for position, logits in got.logits.items():
         assert torch.equal(logits, alone.logits[position]), f"logits after token {position}"
-    for tensor, expected in zip(got.kv, alone.kv, strict=True):
+    for tensor, expected in zip(got.kv, alone.kv, strict=False):
         count = min(tensor.shape[1], expected.shape[1])
         assert torch.equal(tensor[:, :count], expected[:, :count])
 
 
-def random_prompts(rng: random.Random, count: int) -> list[list[int]]:
+def random_prompts(rng: random.Random, bases: list[list[int]], count: int, longest: int) -> list[list[int]]:
     """Prompts that share beginnings of all lengths, partial blocks included; some are the same, some share nothing."""
     prompts: list[list[int]] = []
     for _ in range(count):
-        base = rng.choice(prompts) if prompts and rng.random() < 0.8 else []
+        known = bases + prompts
+        base = rng.choice(known) if known and rng.random() < 0.8 else []
         keep = base[: rng.choice([len(base), rng.randrange(len(base) + 1)])]
-        fresh = rng.choice([0, 1, rng.randrange(1, 40), rng.randrange(1, 330)])
-        prompts.append((keep + [rng.randrange(2, VOCAB) for _ in range(fresh)]) or [5])
+        fresh = rng.choice([0, 1, rng.randrange(1, 40), rng.randrange(1, 200)])
+        prompts.append(((keep + [rng.randrange(2, VOCAB) for _ in range(fresh)]) or [5])[:longest])
     return prompts
 
 
-def random_load(rng: random.Random, engine: RecordingEngine, alone: RecordingEngine) -> int:
-    """Send requests at random moments, abort some, and compare each with itself alone. Returns how many."""
-    prompts = random_prompts(rng, rng.randrange(8, 16))
+def break_next_step(engine: RecordingEngine) -> None:
+    """The next forward pass computes everything and then raises."""
+    runner = engine.engine.runner
+    run = runner.run
+
+    def broken(plan: object, every_row: object) -> None:
+        runner.run = run  # type: ignore[method-assign]
+        run(plan, every_row)  # type: ignore[arg-type]
+        raise MemoryError("made by the test")
+
+    runner.run = broken  # type: ignore[method-assign, assignment]
+
+
+def random_load(
+    rng: random.Random, engine: RecordingEngine, prompts: list[list[int]], lengths: tuple[int, ...]
+) -> dict[str, list[int]]:
+    """Send prompts at random moments, abort some, break some steps; returns the prompts by request id."""
     todo, ids = list(prompts), {}
     while todo or engine.engine.has_unfinished_requests():
         while todo and rng.random() < 0.6:
+            params = SamplingParams(temperature=0.0, max_tokens=rng.choice(lengths), ignore_eos=True)
             prompt = todo.pop(0)
-            params = SamplingParams(temperature=0.0, max_tokens=rng.choice([1, 2, 9]), ignore_eos=True)
             ids[engine.engine.add_request(prompt, params)] = prompt
-        if ids and rng.random() < 0.05:
-            engine.engine.abort(rng.choice(list(ids)))
+        if ids and rng.random() < 0.04 and (output := engine.engine.abort(rng.choice(list(ids)))):
+            engine.traces.setdefault(output.request_id, Trace()).output = output
+            compared["aborted"] += 1
+        if rng.random() < 0.02 and engine.engine.has_unfinished_requests():
+            break_next_step(engine)
         engine.step()
         engine.engine.cache.check_integrity()
-    for request_id, prompt in ids.items():
-        trace = engine.traces.get(request_id)
-        if trace is not None:
-            assert_same_bits(trace, alone.run(prompt, max_tokens=9)[0])
-    assert engine.engine.usage().held_blocks == 0
-    return len(ids)
+    assert_settled(engine.engine)
+    return ids
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    ("family", "blocks", "chunk"),
-    [("llama", 400, 48), ("llama", 60, 37), ("gemma2", 400, 512), ("qwen3", 70, 96), ("phi3", 100, 33)],
+    ("family", "blocks", "chunk", "small"),
+    [
+        ("llama", 400, 48, False),
+        ("llama", 18, 37, True),
+        ("gemma2", 400, 512, False),
+        ("qwen3", 18, 96, True),
+        ("phi3", 18, 33, True),
+    ],
 )
 def test_random_loads(
-    model_dir: Callable[..., str], family: str, blocks: int, chunk: int, threads: int
+    model_dir: Callable[..., str], family: str, blocks: int, chunk: int, small: bool, threads: int
 ) -> None:
-    """Random prompts, arrivals, chunk sizes, batch mixes, partial-block hits, sharing in flight, evictions, preemptions
-    and aborts (the small caches evict and preempt)."""
+    """Random prompts, arrivals, chunk sizes, batch mixes, partial-block hits, sharing in flight, evictions, preemptions,
+    aborts and failing steps. The small caches do evict and preempt."""
     torch.set_num_threads(threads)
-    model = model_dir(family)
     alone = RecordingEngine(
-        model, enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**24
+        model_dir(family), enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**20
     )
-    rng = random.Random(f"{family}-{blocks}-{chunk}-{threads}")
-    evicted = preempted = hits = 0
-    for _ in range(CASES // 8):
-        engine = RecordingEngine(
-            model, max_num_seqs=8, max_num_batched_tokens=chunk, kv_cache_memory_bytes=blocks * 16 * 3 * 2 * 2 * 16 * 4
-        )
-        random_load(rng, engine, alone)
-        evicted += engine.engine.usage().evicted_tokens
-        preempted += engine.engine.scheduler.num_preemptions
-        hits += sum(t.output.num_cached_tokens for t in engine.traces.values() if t.output)
-    print(evicted, preempted, hits)
-    assert hits > 0
+    engine = RecordingEngine(
+        model_dir(family),
+        max_num_seqs=8,
+        max_num_batched_tokens=chunk,
+        kv_cache_memory_bytes=blocks * KV_BYTES_A_BLOCK,
+    )
+    rng = random.Random(f"{family}-{blocks}-{chunk}")
+    seen = Counter[str]()
+    bases: list[list[int]] = []
+    for _ in range(LOADS):
+        prompts = random_prompts(rng, bases, rng.randrange(10, 16), longest=120 if small else 400)
+        bases = prompts[:4]
+        for request_id, prompt in random_load(rng, engine, prompts, LONG if small else SHORT).items():
+            trace = engine.traces.pop(request_id)
+            assert trace.output is not None
+            if trace.output.error is not None:
+                assert isinstance(trace.output.error, StepFailed)
+                compared["failed"] += 1
+            if trace.logits or trace.kv:
+                count = len(trace.output.outputs[0].token_ids)  # a failing step may have computed one more
+                assert_same_bits(trace, alone.run(prompt, max_tokens=count + 1)[0])
+                compared["requests"] += 1
+            account = trace.output.account
+            seen["cached"] += account.cached
+            seen["in flight"] += account.shared_in_flight
+            seen["partial"] += account.cached % 16 > 0
+        alone.traces.clear()
+    assert min(seen["cached"], seen["in flight"], seen["partial"]) > 0, seen
+    if small:
+        assert engine.engine.usage().evicted_tokens > 0
+        assert engine.engine.scheduler.num_preemptions > 0
+
+
+def test_enough_was_compared() -> None:
+    """Runs after the loads: a change that makes them trivial is seen here."""
+    if not compared:
+        pytest.skip("the random loads did not run")
+    print(f"bit identity: {dict(compared)}")
+    assert compared["requests"] >= 300
+    assert compared["aborted"] > 5
+    assert compared["failed"] > 5

@@ -17,7 +17,7 @@ from foreword.engine.memory import KVMemory, bytes_per_block
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.outputs import RequestOutput
 from foreword.engine.runner import ChunkLogits, ModelRunner
-from foreword.engine.sampler import SamplingRow, sample, token_logprobs
+from foreword.engine.sampler import Sampled, SamplingRow, sample, token_logprobs
 from foreword.engine.sampling_params import SamplingParams
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.verify import CacheVerifier, VerifyReport
@@ -52,7 +52,7 @@ class Engine:
         self.verifier = CacheVerifier(config.verify_cache, self.cache, self.runner, config.max_num_batched_tokens)
         self._generations: dict[str, Generation] = {}
         self._sequences: dict[Request, Sequence] = {}
-        self._ids = itertools.count()
+        self._names = (f"request-{number}" for number in itertools.count())
         self._seed = torch.Generator()
         if config.seed is None:
             self._seed.seed()
@@ -68,13 +68,14 @@ class Engine:
         text: str | None = None,
         cache_salt: str | None = None,
         request_id: str | None = None,
+        stream: bool = True,
     ) -> str:
         """Queue a prompt of token ids; returns its request id. Raises PromptError or ParameterError, and queues nothing.
 
         ``text`` is the prompt's text, for the output. Two requests share cached prefixes only under the same
-        ``cache_salt``.
+        ``cache_salt``. With ``stream`` there is an output after every token, else only at the end.
         """
-        request_id = request_id or f"request-{next(self._ids)}"
+        request_id = request_id or next(name for name in self._names if name not in self._generations)
         if request_id in self._generations:
             raise ParameterError(f"request_id {request_id!r} is in use by a request that has not finished.")
         ids = self._check_prompt(request_id, prompt, params)
@@ -89,14 +90,14 @@ class Engine:
                 namespace=namespace,
                 limit=limit,
                 arrival=arrival,
-                use_cache=params.prompt_logprobs is None,
+                use_cache=params.prompt_logprobs is None or index > 0,
             )
-            sequences.append(Sequence(request, index, params, self.model, self._generator(params, index)))
+            sequences.append(Sequence(request_id, request, index, params, self.model, self._generator(params, index)))
         for sequence in sequences:
             self.scheduler.add(sequence.request)
         for sequence in sequences:
             self._sequences[sequence.request] = sequence
-        self._generations[request_id] = Generation(request_id, text, prompt, params, sequences, arrival)
+        self._generations[request_id] = Generation(request_id, text, prompt, params, sequences, arrival, stream)
         return request_id
 
     def abort(self, request_id: str) -> RequestOutput | None:
@@ -112,17 +113,25 @@ class Engine:
         return bool(self._generations)
 
     def step(self) -> list[RequestOutput]:
-        """One pass of the loop: schedule → run → sample → commit. Returns the requests that have something new."""
+        """One pass of the loop: schedule → run → sample → commit. Returns what has something new to tell.
+
+        A forward pass that raises ends its requests with StepFailed; an interrupt (KeyboardInterrupt) leaves them as they
+        were before the step, and goes on to the caller.
+        """
         plan = self.scheduler.schedule(self.clock())
         if not plan.chunks:
-            return []
-        every_row = {chunk.request for chunk in plan.chunks if self._wants_prompt_logprobs(chunk.request)}
+            return self._fail_all() if self._sequences else []
+        every_row = {chunk.request for chunk in plan.chunks if self._sequences[chunk.request].lacks_prompt_logprobs}
         try:
             logits = self.runner.run(plan, every_row)
+            sampled = self._sample(logits)
         except Exception as error:
             return self._fail(plan, error)
+        except BaseException:
+            self.scheduler.abandon(plan)
+            raise
         self.scheduler.commit(plan)
-        return self._advance(logits)
+        return self._advance(logits, sampled)
 
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes. Running requests go on."""
@@ -169,56 +178,62 @@ class Engine:
         seed = int(torch.randint(2**62, (1,), generator=self._seed))
         return torch.Generator().manual_seed(seed)
 
-    def _wants_prompt_logprobs(self, request: Request) -> bool:
-        sequence = self._sequences[request]
-        return sequence.params.prompt_logprobs is not None and not sequence.prompt_done
-
-    def _advance(self, logits: list[ChunkLogits]) -> list[RequestOutput]:
-        """Sample for every chunk that ends in the last known token, and see who has finished."""
-        for chunk in logits:
-            sequence = self._sequences[chunk.chunk.request]
-            if self._wants_prompt_logprobs(sequence.request):
-                self._note_prompt_logprobs(sequence, chunk)
+    def _sample(self, logits: list[ChunkLogits]) -> list[Sampled]:
+        """The next token of every chunk that ends in its request's last known token, in order."""
         sampling = [chunk for chunk in logits if chunk.chunk.samples]
         if not sampling:
             return []
-        sequences = [self._sequences[chunk.chunk.request] for chunk in sampling]
         last = torch.stack([chunk.logits[-1] for chunk in sampling])
-        rows = [_sampling_row(sequence) for sequence in sequences]
-        now = self.clock()
-        for index, (sequence, sampled) in enumerate(zip(sequences, sample(last, rows), strict=True)):
-            if sampled.token is None:
-                error = StepFailed(f"Request {sequence.request.request_id}: the model's logits are not numbers (NaN).")
-                self._end(sequence, "error", error)
-                continue
-            if not sequence.prompt_done:
-                self.verifier.maybe_check(sequence.request, last[index], now)
-            sequence.add_token(sampled, now)
-            if sequence.finish_reason is not None:
-                self._end(sequence, sequence.finish_reason)
-        generations = {sequence.request: self._generation(sequence) for sequence in sequences}
-        return [self._output(generation) for generation in dict.fromkeys(generations.values())]
+        return sample(last, [_sampling_row(self._sequences[chunk.chunk.request]) for chunk in sampling])
 
-    def _note_prompt_logprobs(self, sequence: Sequence, chunk: ChunkLogits) -> None:
-        count = sequence.params.prompt_logprobs
-        assert count is not None
-        tokens = sequence.request.tokens
-        for at in range(chunk.chunk.start, min(chunk.chunk.end, sequence.request.num_prompt_tokens - 1)):
-            row = chunk.logits[at - chunk.chunk.start]
-            sequence.add_prompt_logprobs(at + 1, token_logprobs(row, int(tokens[at + 1]), count))
+    def _advance(self, logits: list[ChunkLogits], sampled: list[Sampled]) -> list[RequestOutput]:
+        """Give the sequences what the step brought, and see which have finished."""
+        now, tokens = self.clock(), iter(sampled)
+        touched: dict[Generation, None] = {}
+        for chunk in logits:
+            sequence = self._sequences[chunk.chunk.request]
+            if sequence.lacks_prompt_logprobs:
+                _note_prompt_logprobs(sequence, chunk)
+            if chunk.chunk.samples:
+                touched[self._generations[sequence.request_id]] = None
+                self._add_token(sequence, next(tokens), chunk.logits[-1], now)
+        return [self._output(generation) for generation in touched if generation.stream or generation.finished]
 
-    def _generation(self, sequence: Sequence) -> Generation:
-        return self._generations[sequence.request.request_id.rsplit("/", 1)[0]]
+    def _add_token(self, sequence: Sequence, sampled: Sampled, logits: torch.Tensor, now: float) -> None:
+        if sampled.token is None:
+            name = sequence.request_id
+            self._end(sequence, "error", StepFailed(f"Request {name}: the model's logits are not numbers (NaN or inf)."))
+            return
+        if not sequence.prompt_done:
+            self.verifier.maybe_check(sequence.request, logits, now)
+        sequence.add_token(sampled, now)
+        if sequence.finish_reason is not None:
+            self._end(sequence, sequence.finish_reason)
 
     def _fail(self, plan: StepPlan, error: Exception) -> list[RequestOutput]:
-        logger.exception("A step failed; its %d requests end with an error.", len(plan.chunks))
-        cause = StepFailed(f"The forward pass of this request failed: {type(error).__name__}: {error}")
-        cause.__cause__ = error
+        """Undo the step and end its requests with StepFailed."""
+        logger.error("A step failed; its %d requests end with an error.", len(plan.chunks), exc_info=error)
+        failure = StepFailed(f"The forward pass of this request failed: {type(error).__name__}: {error}")
+        failure.__cause__ = error
         failed = [self._sequences[request] for request in self.scheduler.fail(plan, self.clock())]
-        generations = dict.fromkeys(self._generation(sequence) for sequence in failed)
+        return self._end_generations(failed, failure)
+
+    def _fail_all(self) -> list[RequestOutput]:
+        """Requests that wait for one another, or for room that nobody holds, would wait for ever: end them."""
+        running, waiting = len(self.scheduler.running), len(self.scheduler.waiting)
+        failure = StepFailed(
+            f"No request could go on ({running} running, {waiting} waiting): a fault of Foreword's scheduler. Please report "
+            f"it; sending the requests again is safe."
+        )
+        logger.error("%s", failure)
+        return self._end_generations(list(self._sequences.values()), failure)
+
+    def _end_generations(self, sequences: list[Sequence], error: Exception) -> list[RequestOutput]:
+        """End the whole requests to which some sequences belong."""
+        generations = dict.fromkeys(self._generations[sequence.request_id] for sequence in sequences)
         for generation in generations:
             for sequence in generation.sequences:
-                self._end(sequence, "error", cause)
+                self._end(sequence, "error", error)
         return [self._output(generation) for generation in generations]
 
     def _end(self, sequence: Sequence, reason: str, error: Exception | None = None) -> None:
@@ -248,11 +263,19 @@ class Engine:
 
 def _sampling_row(sequence: Sequence) -> SamplingRow:
     request = sequence.request
-    tokens = torch.from_numpy(request.tokens[: request.num_tokens].astype(np.int64))
     return SamplingRow(
         params=sequence.params,
         generator=sequence.generator,
-        prompt=tokens[: request.num_prompt_tokens],
-        output=tokens[request.num_prompt_tokens :],
+        tokens=request.tokens[: request.num_tokens],
+        num_prompt_tokens=request.num_prompt_tokens,
         banned=sequence.banned_tokens(),
     )
+
+
+def _note_prompt_logprobs(sequence: Sequence, chunk: ChunkLogits) -> None:
+    count = sequence.params.prompt_logprobs
+    assert count is not None
+    tokens = sequence.request.tokens
+    for at in range(chunk.chunk.start, min(chunk.chunk.end, sequence.request.num_prompt_tokens - 1)):
+        row = chunk.logits[at - chunk.chunk.start]
+        sequence.add_prompt_logprobs(at + 1, token_logprobs(row, int(tokens[at + 1]), count))

@@ -48,9 +48,7 @@ class EngineConfig:
             self.dtype in ("float32", "auto"),
             f"dtype is {self.dtype!r}; on CPU only 'float32' is computed with (weights of any dtype are converted).",
         )
-        require(
-            self.max_model_len is None or self.max_model_len >= 2, f"max_model_len is {self.max_model_len}; minimum 2."
-        )
+        require(self.max_model_len is None or self.max_model_len >= 2, f"max_model_len is {self.max_model_len}; minimum 2.")
         require(self.attention in BACKENDS, f"attention is {self.attention!r}; known backends: {', '.join(BACKENDS)}.")
         require(
             self.block_size >= 1 and TILE % self.block_size == 0,

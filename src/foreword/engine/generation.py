@@ -13,11 +13,18 @@ from foreword.sched import Request
 
 
 class Sequence:
-    """One continuation of a prompt."""
+    """One continuation of a prompt; ``request_id`` is that of its Generation."""
 
     def __init__(
-        self, request: Request, index: int, params: SamplingParams, model: LoadedModel, generator: torch.Generator
+        self,
+        request_id: str,
+        request: Request,
+        index: int,
+        params: SamplingParams,
+        model: LoadedModel,
+        generator: torch.Generator,
     ):
+        self.request_id = request_id
         self.request = request
         self.index = index
         self.params = params
@@ -38,9 +45,9 @@ class Sequence:
         self._ends = frozenset() if params.ignore_eos else model.eos_token_ids
         self._logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
         self._cumulative = 0.0
-        self._prompt_logprobs: list[dict[int, Logprob] | None] | None = (
-            None if params.prompt_logprobs is None else [None]
-        )
+        self._prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+        if params.prompt_logprobs is not None and index == 0:
+            self._prompt_logprobs = [None]
 
     @property
     def num_output_tokens(self) -> int:
@@ -53,7 +60,12 @@ class Sequence:
 
     @property
     def prompt_logprobs(self) -> list[dict[int, Logprob] | None] | None:
+        """By position, as far as computed; the first token has none. Only the first of n sequences keeps them."""
         return self._prompt_logprobs
+
+    @property
+    def lacks_prompt_logprobs(self) -> bool:
+        return self._prompt_logprobs is not None and len(self._prompt_logprobs) < self.request.num_prompt_tokens
 
     def banned_tokens(self) -> list[int]:
         """Ends that must not come yet."""
@@ -120,7 +132,7 @@ class Sequence:
 
 @dataclass(eq=False)
 class Generation:
-    """A request of a user."""
+    """A request of a user. ``stream``: it gives an output after every token, not only at its end."""
 
     request_id: str
     text: str | None
@@ -128,23 +140,27 @@ class Generation:
     params: SamplingParams
     sequences: list[Sequence]
     arrival: float
+    stream: bool
+
+    @property
+    def finished(self) -> bool:
+        return all(sequence.finished_time is not None for sequence in self.sequences)
 
     def output(self) -> RequestOutput:
         """What there is so far."""
         first = [s.first_token_time for s in self.sequences if s.first_token_time is not None]
         ends = [s.finished_time for s in self.sequences if s.finished_time is not None]
-        finished = len(ends) == len(self.sequences)
         return RequestOutput(
             request_id=self.request_id,
             prompt=self.text,
             prompt_token_ids=self.prompt,
             prompt_logprobs=self.sequences[0].prompt_logprobs,
             outputs=[sequence.output() for sequence in self.sequences],
-            finished=finished,
+            finished=self.finished,
             metrics=RequestMetrics(
                 arrival_time=self.arrival,
                 first_token_time=min(first, default=None),
-                finished_time=max(ends) if finished else None,
+                finished_time=max(ends) if self.finished else None,
                 preemptions=sum(sequence.request.preemptions for sequence in self.sequences),
             ),
             account=self.sequences[0].request.account(),

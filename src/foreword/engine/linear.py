@@ -2,7 +2,7 @@
 
 MKL picks another kernel, hence another order of summation, for few rows; oneDNN with weights packed in advance gives a row
 the same bits from two rows on. It is a property observed of these libraries, not promised by them, so a self-test checks it
-at start (selftest.py).
+at start (self_test.py).
 """
 
 import torch
@@ -34,7 +34,7 @@ def _apply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) 
 
 def can_pack() -> bool:
     """Whether this build and CPU have oneDNN."""
-    return bool(torch.backends.mkldnn.is_available())
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def pack_linear_layers(model: nn.Module) -> int:

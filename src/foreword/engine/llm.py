@@ -12,7 +12,7 @@ from foreword.engine.engine_config import EngineConfig
 from foreword.engine.outputs import RequestMetrics, RequestOutput
 from foreword.engine.sampling_params import SamplingParams
 from foreword.engine.verify import VerifyReport
-from foreword.errors import InputError, ModelError, ParameterError
+from foreword.errors import InputError, ModelError, ParameterError, PromptError
 from foreword.prompt import Prompt, PromptInput, parse_prompt
 
 Message = Mapping[str, Any]
@@ -29,6 +29,7 @@ class LLM:
 
     def __init__(self, model: str | None = None, **options: Any):
         self.engine = Engine(build_config(EngineConfig, {"model": model, **options}, "option of LLM"))
+        self._unread: dict[str, RequestOutput | None] = {}
 
     def generate(
         self,
@@ -67,18 +68,20 @@ class LLM:
     def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> Iterator[RequestOutput]:
         """Answer one prompt, giving what there is after every token. Leaving the loop aborts the request."""
         parsed = parse_prompt(prompt)
-        request_id = self._add(parsed, sampling_params or SamplingParams())
+        request_id = self._add(parsed, sampling_params or SamplingParams(), stream=True)
+        self._unread[request_id] = None
         try:
             while True:
-                for output in self.engine.step():
-                    if output.request_id != request_id:
-                        continue
-                    if output.error is not None:
-                        raise output.error
-                    yield output
-                    if output.finished:
-                        return
+                while (output := self._unread[request_id]) is None:
+                    self._step()
+                self._unread[request_id] = None
+                if output.error is not None:
+                    raise output.error
+                yield output
+                if output.finished:
+                    return
         finally:
+            del self._unread[request_id]
             self.engine.abort(request_id)
 
     def get_tokenizer(self) -> Any:
@@ -107,12 +110,12 @@ class LLM:
             for place, (prompt, param) in enumerate(zip(prompts, params, strict=True)):
                 try:
                     parsed = parse_prompt(prompt)
-                    places[self._add(parsed, param)] = place
+                    places[self._add(parsed, param, stream=False)] = place
                 except InputError as error:
                     outputs[place] = _refused(prompt, error)
             with tqdm(total=len(prompts), initial=len(outputs), unit="prompt", disable=not use_tqdm) as bar:
                 while len(outputs) < len(prompts):
-                    for output in self.engine.step():
+                    for output in self._step():
                         if output.finished and output.request_id in places:
                             outputs[places[output.request_id]] = output
                             bar.update()
@@ -122,11 +125,17 @@ class LLM:
                     self.engine.abort(request_id)
         return [outputs[place] for place in range(len(prompts))]
 
-    def _add(self, prompt: Prompt, params: SamplingParams) -> str:
+    def _step(self) -> list[RequestOutput]:
+        """One step; what belongs to an open stream is kept for it, whoever made the step."""
+        outputs = self.engine.step()
+        self._unread.update({output.request_id: output for output in outputs if output.request_id in self._unread})
+        return outputs
+
+    def _add(self, prompt: Prompt, params: SamplingParams, stream: bool) -> str:
         ids = prompt.token_ids
         if ids is None:
             ids = self.engine.model.tokenizer.encode(prompt.text)
-        return self.engine.add_request(ids, params, text=prompt.text, cache_salt=prompt.cache_salt)
+        return self.engine.add_request(ids, params, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream)
 
     def render_chat(self, messages: Any, add_generation_prompt: bool = True) -> PromptInput:
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
@@ -136,9 +145,13 @@ class LLM:
                 f"The tokenizer of {self.engine.model.name!r} has no chat template; use generate() with a prompt that is "
                 f"written out, or add chat_template.jinja to the model's directory."
             )
-        text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+        try:
+            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
+        except Exception as error:
+            raise PromptError(
+                f"The chat template of {self.engine.model.name!r} did not take the messages: {error}. "
+                f"Each needs a 'role' and a 'content' that the template knows."
+            ) from error
         return {"prompt_token_ids": tokenizer.encode(text, add_special_tokens=False), "prompt": text}
 
 

@@ -6,12 +6,15 @@ for something that the backends do not do, or when its rope looks at the longest
 """
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -23,6 +26,8 @@ from foreword.errors import ModelError
 
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
 ATTENTION_NAME = "foreword"
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+NOT_HUB_FILES = ["*/*", "consolidated*"]
 BATCH_WIDE_ROPE = {"longrope", "dynamic"}
 SERVED = (
     "decoder-only causal models of transformers that use its attention interface once a layer; tested: "
@@ -50,28 +55,27 @@ def load_model(model: str | None, block_size: int) -> LoadedModel:
     Weights are computed with in float32, whatever they are stored in. Raises ModelError for a path that is missing,
     damaged files, and models that cannot be served.
     """
-    path = _resolve(model)
-    config = _load_part(AutoConfig, path, "configuration")
-    text = config.get_text_config()
-    _refuse_config(config, text)
-    transformers_logging.set_verbosity_error()
+    path = _directory(model)
     AttentionInterface.register(ATTENTION_NAME, attention_forward)
-    module = _load_part(
-        AutoModelForCausalLM, path, "weights", dtype=torch.float32, attn_implementation=ATTENTION_NAME
-    ).eval()
+    with _quiet_transformers():
+        config = _load_part(AutoConfig, path, "configuration")
+        text = config.get_text_config()
+        _refuse_config(config, text)
+        tokenizer = _load_tokenizer(path)
+        module = _load_weights(path)
     layers = _probe(module, text)
     packed = can_pack() and pack_linear_layers(module) > 0
     numerics = f"{'onednn' if packed else 'torch'}-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(
-        name=str(path),
+        name=model or "table-reader",
         module=module,
-        tokenizer=_load_part(AutoTokenizer, path, "tokenizer"),
+        tokenizer=tokenizer,
         layers=layers,
         max_context=int(getattr(text, "max_position_embeddings", None) or 2048),
         vocab_size=int(text.vocab_size),
         eos_token_ids=_eos_token_ids(module),
         fingerprint=ModelFingerprint(
-            weights=_digest(path, module),
+            weights=_digest(path),
             rope=repr(getattr(text, "rope_parameters", None)),
             numerics=f"{numerics}-{torch.get_num_threads()} threads",
             block_size=block_size,
@@ -144,7 +148,8 @@ def _probe(module: Any, text: Any) -> list[LayerShape]:
     return [shape for _, shape in probe.calls]
 
 
-def _resolve(model: str | None) -> Path | str:
+def _directory(model: str | None) -> Path:
+    """The directory with a model's files; a hub name is downloaded, or found in the local hub cache."""
     if model is None:
         return PACKAGED_MODEL
     path = Path(model).expanduser()
@@ -153,24 +158,73 @@ def _resolve(model: str | None) -> Path | str:
             raise ModelError(f"Model directory {model!r} has no config.json; it must be in Hugging Face layout.")
         return path
     if path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise ModelError(
-            f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name."
-        )
-    return model
-
-
-def _load_part(kind: Any, path: Path | str, what: str, **options: Any) -> Any:
-    """from_pretrained, with errors that say what was being loaded."""
+        raise ModelError(f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name.")
     try:
-        return kind.from_pretrained(path, **options)
-    except ModelError:
-        raise
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES, ignore_patterns=NOT_HUB_FILES))
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"The {what} of model {str(path)!r} could not be loaded: {first_line} "
+            f"Model {model!r} is no directory here, and could not be fetched from the hub: {_first_line(error)} "
+            f"Name a directory in Hugging Face layout, or check the name and the connection."
+        ) from error
+
+
+def _load_part(kind: Any, path: Path, what: str, **options: Any) -> Any:
+    """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded."""
+    try:
+        return kind.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
+    except Exception as error:
+        raise ModelError(
+            f"The {what} of model {str(path)!r} could not be loaded: {_first_line(error)} "
             f"Check the files, or download them again. Served: {SERVED}."
         ) from error
+
+
+def _load_weights(path: Path) -> Any:
+    """The model; transformers would fill in random numbers for weights that the files lack, we refuse."""
+    module, info = _load_part(
+        AutoModelForCausalLM,
+        path,
+        "weights",
+        dtype=torch.float32,
+        attn_implementation=ATTENTION_NAME,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"The weights of model {str(path)!r} lack {len(missing)} tensors, {missing[0]} among them. "
+            f"Check the files, or download them again."
+        )
+    return module.eval()
+
+
+def _load_tokenizer(path: Path) -> Any:
+    tokenizer = _load_part(AutoTokenizer, path, "tokenizer")
+    if not getattr(tokenizer, "is_fast", False) or not tokenizer.get_vocab():
+        raise ModelError(
+            f"Model {str(path)!r} has no tokenizer that can be used ({type(tokenizer).__name__}): it needs tokenizer.json. "
+            f"Save one with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+        )
+    return tokenizer
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no warnings of transformers while a model loads; afterwards as before."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith((".", "!", "?")) else line + "."
 
 
 def _refuse_config(config: Any, text: Any) -> None:
@@ -197,17 +251,10 @@ def _eos_token_ids(module: Any) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids)
 
 
-def _digest(path: Path | str, module: Any) -> str:
-    """SHA-256 over the configuration and the weights: of the files where they are at hand, else of the tensors."""
-    digest = hashlib.sha256(repr(sorted(module.config.to_diff_dict().items(), key=lambda item: item[0])).encode())
-    files = sorted(path.glob("*.safetensors")) if isinstance(path, Path) else []
-    update: Callable[[Any], None] = digest.update
-    for file in files:
+def _digest(path: Path) -> str:
+    """SHA-256 over the configuration and the weights' files."""
+    digest = hashlib.sha256()
+    for file in [path / "config.json", *sorted(path.glob("*.safetensors"))]:
         with file.open("rb") as stream:
-            update(hashlib.file_digest(stream, "sha256").digest())
-    if not files:
-        for name, tensor in module.state_dict().items():
-            update(name.encode())
-            if tensor.layout is torch.strided:
-                update(tensor.contiguous().view(torch.uint8).numpy().data)
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

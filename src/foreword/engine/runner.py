@@ -1,7 +1,7 @@
 """Runs a step's plan through the model: one packed batch, no padding but to an even number of rows.
 
 Elementwise kernels treat the last few numbers of a tensor by another code path. With an even number of rows, layer widths
-that are multiples of 8 leave no such rest, so a row's bits do not depend on how many rows there are.
+that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
 """
 
 from collections.abc import Collection
@@ -70,9 +70,7 @@ class ModelRunner:
             first += wanted
         return out
 
-    def _forward(
-        self, ids: np.ndarray, positions: np.ndarray, keep: list[np.ndarray], step: AttentionStep
-    ) -> torch.Tensor:
+    def _forward(self, ids: np.ndarray, positions: np.ndarray, keep: list[np.ndarray], step: AttentionStep) -> torch.Tensor:
         """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
         rows = np.concatenate(keep) if keep else np.zeros(1, np.int64)
         out = self.model.module(

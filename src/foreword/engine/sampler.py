@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from foreword.engine.sampling_params import SamplingParams
@@ -11,14 +13,16 @@ from foreword.engine.sampling_params import SamplingParams
 class SamplingRow:
     """What the sampler needs to know of one sequence.
 
+    tokens
+        Prompt and output so far (int32); the first ``num_prompt_tokens`` are the prompt.
     banned
         Token ids that must not come yet (ends, before min_tokens).
     """
 
     params: SamplingParams
     generator: torch.Generator
-    prompt: torch.Tensor
-    output: torch.Tensor
+    tokens: npt.NDArray[np.int32]
+    num_prompt_tokens: int
     banned: list[int]
 
 
@@ -34,7 +38,7 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A row's token; None when its logits are not numbers."""
+    """A row's token; None when one of its logits is NaN or +inf."""
 
     token: int | None
     logprobs: TokenLogprobs | None
@@ -42,11 +46,13 @@ class Sampled:
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token."""
+SMALLEST_NOISE = 1e-30
+"""0 / 0 would be NaN, and NaN would win."""
 
 
 def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[Sampled]:
     """Choose a token for every row of ``logits`` [rows, vocabulary]. Log-probabilities are those before any change."""
-    broken = torch.isnan(logits).any(-1).tolist()
+    broken = (~(logits < float("inf"))).any(-1).tolist()
     adjusted = logits.clone() if any(_changes_logits(row) for row in rows) else logits
     for index, row in enumerate(rows):
         _adjust(adjusted[index], row)
@@ -83,12 +89,13 @@ def _adjust(logits: torch.Tensor, row: SamplingRow) -> None:
     """Apply penalties and bans to one row, in place."""
     params = row.params
     if params.repetition_penalty != 1.0:
-        seen = torch.cat([row.prompt, row.output]).unique()
+        seen = torch.from_numpy(np.unique(row.tokens)).long()
         values = logits[seen]
         logits[seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
-    if (params.presence_penalty or params.frequency_penalty) and len(row.output):
-        ids, counts = row.output.unique(return_counts=True)
-        logits[ids] -= params.presence_penalty + params.frequency_penalty * counts.to(logits.dtype)
+    if params.presence_penalty or params.frequency_penalty:
+        ids, counts = np.unique(row.tokens[row.num_prompt_tokens :], return_counts=True)
+        penalties = params.presence_penalty + params.frequency_penalty * torch.from_numpy(counts).to(logits.dtype)
+        logits[torch.from_numpy(ids).long()] -= penalties
     if row.banned:
         logits[row.banned] = float("-inf")
 
@@ -111,4 +118,4 @@ def _draw(logits: torch.Tensor, row: SamplingRow) -> int:
     if params.min_p > 0.0:
         probabilities = probabilities.masked_fill(probabilities < params.min_p * probabilities.max(), 0.0)
     noise = torch.empty_like(probabilities).exponential_(generator=row.generator)
-    return int((probabilities / noise).argmax())
+    return int((probabilities / noise.clamp_min_(SMALLEST_NOISE)).argmax())

@@ -1,9 +1,9 @@
 """How to choose the next token, and when to stop."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from numbers import Real
+from typing import Any
 
 from foreword.errors import ParameterError
 
@@ -46,7 +46,7 @@ class SamplingParams:
     logprobs: int | None = None
     """Report this many of the likeliest tokens, and the chosen one, at every position."""
     prompt_logprobs: int | None = None
-    """The same for the prompt; its logits must all be computed, so such a request does not use the cache."""
+    """The same for the prompt; its logits must all be computed, so the (first) continuation does not use the cache."""
     skip_special_tokens: bool = True
     """Leave special tokens out of the text."""
     include_stop_str_in_output: bool = False
@@ -62,6 +62,7 @@ class SamplingParams:
         self._check_range("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
         self._check_range("top_k", self.top_k >= -1, "-1, 0, or the number of tokens to keep")
         self._check_range("min_p", 0 <= self.min_p <= 1, "between 0 and 1")
+        self._check_range("seed", self.seed is None or abs(self.seed) <= 2**62, "None, or between -2**62 and 2**62")
         self._check_range("max_tokens", self.max_tokens >= 1, "at least 1")
         self._check_range("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "between 0 and max_tokens")
         for name in ("logprobs", "prompt_logprobs"):
@@ -86,15 +87,19 @@ class SamplingParams:
                 right = (isinstance(value, int) and not isinstance(value, bool)) or ("None" in kind and value is None)
                 wanted = "a whole number"
             elif kind == "float":
-                right = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+                right = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
                 wanted = "a finite number"
             elif kind == "bool":
                 right, wanted = isinstance(value, bool), "True or False"
             elif field.name == "stop_token_ids":
-                right = value is None or all(isinstance(item, int) for item in value)
+                right = value is None or _all_are(int, value)
                 wanted = "a list of token ids"
             else:
-                right = value is None or isinstance(value, str) or all(isinstance(item, str) for item in value)
+                right = value is None or isinstance(value, str) or _all_are(str, value)
                 wanted = "a string or a list of strings"
             if not right:
                 raise ParameterError(f"{field.name} is {value!r}; it must be {wanted}.")
+
+
+def _all_are(kind: type, value: Any) -> bool:
+    return isinstance(value, Iterable) and all(isinstance(item, kind) for item in value)

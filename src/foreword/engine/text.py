@@ -41,9 +41,7 @@ class TextStream:
 
     def _find_stop(self, before: int) -> str | None:
         found = [
-            (place, stop)
-            for stop in self._stop
-            if (place := self._text.find(stop, max(0, before - len(stop) + 1))) >= 0
+            (place, stop) for stop in self._stop if (place := self._text.find(stop, max(0, before - len(stop) + 1))) >= 0
         ]
         if not found:
             return None

@@ -1,5 +1,6 @@
 """--verify-cache: compute a share of the hits again while serving, and count the numbers whose bits differ."""
 
+import logging
 import random
 from dataclasses import dataclass, replace
 
@@ -9,10 +10,12 @@ from foreword.cache import PrefixCache
 from foreword.engine.runner import ModelRunner
 from foreword.sched import Request, ScheduledChunk, StepPlan
 
+logger = logging.getLogger("foreword")
+
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Running totals. ``skipped``: hits chosen for a check for which there were no free blocks."""
+    """Running totals. ``skipped``: hits chosen for a check for which there was no room, or whose check raised."""
 
     checked: int = 0
     skipped: int = 0
@@ -50,6 +53,9 @@ class CacheVerifier:
         try:
             fresh = self._compute(again)
             self._compare(request, again, hit, logits, fresh)
+        except Exception:
+            logger.exception("Checking request %s raised; the request itself goes on.", request.request_id)
+            self._report = replace(self._report, skipped=self._report.skipped + 1)
         finally:
             self._cache.release(again.reservation, now)
 

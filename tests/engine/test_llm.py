@@ -1,0 +1,242 @@
+"""LLM as people call it: what it answers, where it stops, what it refuses, and that nothing is left behind."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from engine.checks import assert_settled
+from engine.models import write_model
+from foreword.engine import LLM, SamplingParams
+from foreword.errors import ConfigError, ModelError, ParameterError, PromptError
+from foreword.sched import StepPlan
+
+GREEDY = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
+PROMPT = {"prompt_token_ids": list(range(2, 50))}
+
+
+def greedy(**params: Any) -> SamplingParams:
+    return SamplingParams(**{"temperature": 0.0, "max_tokens": 8, "ignore_eos": True, **params})
+
+
+@pytest.fixture
+def llm(make_llm: Callable[..., LLM]) -> LLM:
+    return make_llm()
+
+
+@pytest.fixture(scope="module")
+def plain(model_dir: Callable[..., str]) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(model_dir("llama"), attn_implementation="eager").eval()
+
+
+def test_ends_at_max_tokens(llm: LLM) -> None:
+    (output,) = llm.generate(PROMPT, GREEDY)
+    answer = output.outputs[0]
+    assert (len(answer.token_ids), answer.finish_reason, answer.stop_reason) == (8, "length", None)
+    assert output.finished
+    assert_settled(llm)
+
+
+def test_ends_at_a_stop_token(llm: LLM) -> None:
+    tokens = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
+    third = tokens[2]
+    answer = llm.generate(PROMPT, greedy(stop_token_ids=[third]))[0].outputs[0]
+    assert answer.token_ids == tokens[: tokens.index(third) + 1]
+    assert (answer.finish_reason, answer.stop_reason) == ("stop", third)
+
+
+def test_ends_at_the_models_end_token_unless_ignored(llm: LLM) -> None:
+    tokens = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
+    ends = llm.engine.model.eos_token_ids
+    assert ends == frozenset([1])
+    object.__setattr__(llm.engine.model, "eos_token_ids", frozenset([tokens[1]]))
+    try:
+        answer = llm.generate(PROMPT, greedy(ignore_eos=False))[0].outputs[0]
+        assert answer.token_ids == tokens[: tokens.index(tokens[1]) + 1]
+        assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
+        assert llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == tokens
+        later = llm.generate(PROMPT, greedy(ignore_eos=False, min_tokens=5))[0].outputs[0].token_ids
+        assert len(later) > 5
+        assert tokens[1] not in later[:5]
+    finally:
+        object.__setattr__(llm.engine.model, "eos_token_ids", ends)
+
+
+def test_ends_at_a_stop_text(llm: LLM) -> None:
+    text = llm.generate(PROMPT, greedy(max_tokens=12))[0].outputs[0].text
+    stop = text[3:6]
+    place = text.index(stop)
+    for keep, expected in ((False, text[:place]), (True, text[: place + len(stop)])):
+        answer = llm.generate(PROMPT, greedy(max_tokens=12, stop=stop, include_stop_str_in_output=keep))[0].outputs[0]
+        assert answer.text == expected
+        assert (answer.finish_reason, answer.stop_reason) == ("stop", stop)
+
+
+def test_n_continuations_compute_the_prompt_once(llm: LLM) -> None:
+    rows, run = [], llm.engine.runner.run
+
+    def counted(plan: StepPlan, every_row: Any = ()) -> Any:
+        rows.append(plan.num_tokens)
+        return run(plan, every_row)
+
+    llm.engine.runner.run = counted  # type: ignore[method-assign]
+    (output,) = llm.generate(PROMPT, SamplingParams(n=3, seed=1, max_tokens=4, ignore_eos=True))
+    assert [answer.index for answer in output.outputs] == [0, 1, 2]
+    assert len({tuple(answer.token_ids) for answer in output.outputs}) > 1
+    assert sum(rows) <= 48 + 2 + 3 * 3, "48 prompt tokens, its last one for each continuation, and three decodes each"
+    assert_settled(llm)
+
+
+def test_a_seed_repeats_in_any_company(llm: LLM) -> None:
+    params = SamplingParams(seed=7, max_tokens=8, ignore_eos=True)
+    alone = llm.generate(PROMPT, params)[0].outputs[0].token_ids
+    others = [{"prompt_token_ids": [5, 6, 7]}, PROMPT, {"prompt_token_ids": [9] * 30}]
+    together = llm.generate(others, [SamplingParams(max_tokens=8), params, GREEDY], use_tqdm=False)
+    assert together[1].outputs[0].token_ids == alone
+
+
+def test_logprobs_are_those_of_transformers(llm: LLM, plain: Any) -> None:
+    """Of the prompt too, also when it is cached."""
+    llm.generate(PROMPT, GREEDY)
+    (output,) = llm.generate(PROMPT, greedy(logprobs=2, prompt_logprobs=1, max_tokens=4))
+    answer, prompt = output.outputs[0], PROMPT["prompt_token_ids"]
+    with torch.inference_mode():
+        expected = plain(input_ids=torch.tensor([prompt + answer.token_ids])).logits[0].log_softmax(-1)
+    assert output.num_cached_tokens == 0
+    assert output.prompt_logprobs is not None
+    assert output.prompt_logprobs[0] is None
+    assert len(output.prompt_logprobs) == len(prompt)
+    assert answer.logprobs is not None
+    for position, entries in enumerate([*output.prompt_logprobs[1:], *answer.logprobs], start=1):
+        assert entries is not None
+        row, token = expected[position - 1], (prompt + answer.token_ids)[position]
+        assert {token, int(row.argmax())} <= set(entries)
+        for other, entry in entries.items():
+            assert entry.logprob == pytest.approx(float(row[other]), abs=1e-4)
+        assert entries[token].rank == int((row > row[token]).sum()) + 1
+    assert answer.cumulative_logprob == pytest.approx(
+        sum(entries[token].logprob for entries, token in zip(answer.logprobs, answer.token_ids, strict=True))
+    )
+
+
+def test_stream_adds_up_to_generate(llm: LLM) -> None:
+    expected = llm.generate(PROMPT, GREEDY)[0].outputs[0]
+    outputs = list(llm.stream(PROMPT, GREEDY))
+    assert [len(output.outputs[0].token_ids) for output in outputs] == list(range(1, 9))
+    assert [output.finished for output in outputs] == [False] * 7 + [True]
+    texts = [output.outputs[0].text for output in outputs]
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
+    assert outputs[-1].outputs[0] == expected
+
+
+def test_leaving_a_stream_aborts_it(llm: LLM) -> None:
+    for _ in llm.stream(PROMPT, GREEDY):
+        break
+    assert_settled(llm)
+
+
+def test_streams_and_generate_may_take_turns(llm: LLM) -> None:
+    """A request that ends while another call makes the steps is still told to its own stream."""
+    expected = llm.generate([PROMPT, {"prompt_token_ids": [7] * 20}], GREEDY, use_tqdm=False)
+    first, second = llm.stream(PROMPT, GREEDY), llm.stream({"prompt_token_ids": [7] * 20}, GREEDY)
+    next(first), next(second)
+    assert llm.generate(PROMPT, GREEDY)[0].outputs == expected[0].outputs
+    assert [*first][-1].outputs == expected[0].outputs
+    assert [*second][-1].outputs == expected[1].outputs
+    assert_settled(llm)
+
+
+def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the call that was interrupted; an open stream goes on."""
+    expected = llm.generate(PROMPT, GREEDY)[0].outputs
+    stream = llm.stream(PROMPT, GREEDY)
+    next(stream)
+    run = llm.engine.runner.run
+
+    def interrupted(*given: Any) -> Any:
+        monkeypatch.setattr(llm.engine.runner, "run", run)
+        run(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(llm.engine.runner, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate([{"prompt_token_ids": [9] * 40}] * 3, GREEDY, use_tqdm=False)
+    llm.engine.cache.check_integrity()
+    assert [*stream][-1].outputs == expected
+    assert_settled(llm)
+
+
+def test_salts_share_with_their_own_kind_only(llm: LLM) -> None:
+    def cached(salt: str | None) -> int:
+        return llm.generate({**PROMPT, "cache_salt": salt}, GREEDY)[0].num_cached_tokens
+
+    assert [cached("a"), cached("b"), cached(None)] == [0, 0, 0]
+    assert [cached("a"), cached("b"), cached(None)] == [47, 47, 47]
+
+
+def test_reset_forgets(llm: LLM) -> None:
+    llm.generate(PROMPT, GREEDY)
+    llm.reset_prefix_cache()
+    assert llm.generate(PROMPT, GREEDY)[0].num_cached_tokens == 0
+    assert_settled(llm)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "The prompt is empty"),
+        ({"prompt_token_ids": []}, "the prompt is empty"),
+        ({"prompt_token_ids": [5, 320]}, "token id 320 is not in the vocabulary of 320"),
+        ({"prompt_token_ids": [-1]}, "Token id -1"),
+        ({"prompt_token_ids": [1.5]}, "list of integers"),
+        ({"prompt_token_ids": 5}, "list of token ids, not int"),
+        ({"prompt_token_ids": [5] * 1024}, "1024 tokens, but prompt and answer together may have 1024. Shorten it"),
+        ({"prompt_token_ids": [5] * 1000}, "need .* blocks; the cache has 10.*Shorten the prompt, lower max_tokens"),
+        ({"prompt": "a", "cache_salt": ""}, "'cache_salt' is ''; it must be a non-empty string"),
+        ({"prompt": "a", "cache_salt": 5}, "'cache_salt' is 5"),
+        ({"promt": "a"}, "Did you mean 'prompt'"),
+        ({}, "needs 'prompt'"),
+        (5, "not int"),
+    ],
+)
+def test_bad_prompts_are_refused_and_their_neighbours_answered(
+    make_llm: Callable[..., LLM], prompt: Any, message: str
+) -> None:
+    llm = make_llm(kv_cache_memory_bytes=10 * 16 * 3 * 2 * 32 * 4)
+    outputs = llm.generate([PROMPT, prompt, PROMPT], GREEDY, use_tqdm=False)
+    assert [output.error is None for output in outputs] == [True, False, True]
+    assert outputs[0].outputs == outputs[2].outputs
+    assert isinstance(outputs[1].error, PromptError)
+    with pytest.raises(PromptError, match=message):
+        raise outputs[1].error
+    assert_settled(llm)
+
+
+def test_bad_parameters_are_refused(llm: LLM) -> None:
+    for params, message in (
+        (greedy(stop_token_ids=[999]), "stop_token_ids has 999"),
+        (greedy(logprobs=999), "logprobs is 999; the vocabulary has 320"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            llm.generate(PROMPT, params)
+    with pytest.raises(ParameterError, match="2 sampling_params for 1 prompts"):
+        llm.generate(PROMPT, [GREEDY, GREEDY])
+    assert_settled(llm)
+
+
+def test_unknown_options_are_refused_with_the_nearest_name(model_dir: Callable[..., str]) -> None:
+    with pytest.raises(ConfigError, match=r"Unknown option of LLM 'max_num_seq'. Did you mean 'max_num_seqs'\?"):
+        LLM(model_dir("llama"), max_num_seq=3)
+
+
+def test_chat_needs_a_template(tmp_path: Any, llm: LLM) -> None:
+    messages = [{"role": "user", "content": "the fox"}]
+    (output,) = llm.chat(messages, GREEDY)
+    assert output.prompt == "<user>the fox\n<assistant>"
+    bare = LLM(str(write_model(tmp_path, "llama", num_hidden_layers=1)), kv_cache_memory_bytes=2**20, self_test=False)
+    bare.get_tokenizer().chat_template = None
+    with pytest.raises(ModelError, match="has no chat template; use generate"):
+        bare.chat(messages)

@@ -1,0 +1,243 @@
+"""Every tested family against plain transformers, and what is refused or cannot be loaded.
+
+Importing the engine registers an attention function by name only; the plain models here use transformers' own ("eager").
+"""
+
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from engine.models import COMMON, FAMILIES, VOCAB, write_tokenizer
+from engine.recording import RecordingEngine, Trace
+from foreword.engine import SamplingParams
+from foreword.engine.model import load_model
+from foreword.errors import ModelError
+
+KV_BYTES = 2**22
+GREEDY = SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def plain(model_dir: Callable[..., str]) -> Callable[[str], Any]:
+    """The same weights in transformers' own model."""
+    loaded: dict[str, Any] = {}
+
+    def get(family: str) -> Any:
+        if family not in loaded:
+            loaded[family] = transformers.AutoModelForCausalLM.from_pretrained(
+                model_dir(family), attn_implementation="eager", dtype=torch.float32
+            ).eval()
+        return loaded[family]
+
+    return get
+
+
+def prompt(seed: int, length: int) -> list[int]:
+    rng = random.Random(seed)
+    return [rng.randrange(2, VOCAB) for _ in range(length)]
+
+
+def assert_like_plain(model: Any, trace: Trace) -> None:
+    """All logits that were sampled from are those of the plain model, given the same tokens."""
+    assert trace.output is not None
+    ids = trace.output.prompt_token_ids + trace.output.outputs[0].token_ids
+    with torch.inference_mode():
+        expected = model(input_ids=torch.tensor([ids])).logits[0]
+    assert len(trace.logits) == len(trace.output.outputs[0].token_ids)
+    for position, logits in trace.logits.items():
+        error = (logits - expected[position]).abs().max() / expected[position].abs().max()
+        assert error < 1e-5, f"logits after token {position}: relative error {error}"
+
+
+@pytest.mark.parametrize("attention", ["tiled", "reference"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_are_those_of_transformers(
+    model_dir: Callable[..., str], plain: Callable[[str], Any], family: str, attention: str
+) -> None:
+    model = plain(family)
+    engine = RecordingEngine(
+        model_dir(family), attention=attention, max_num_batched_tokens=512, kv_cache_memory_bytes=KV_BYTES
+    )
+    first = prompt(1, 300)
+    (cold,) = engine.run(first)
+    assert_like_plain(model, cold)
+
+    (warm,) = engine.run(first[:270] + prompt(2, 31))
+    assert warm.output is not None
+    assert warm.output.num_cached_tokens == 270
+    assert_like_plain(model, warm)
+
+    # two that decode side by side take blocks in turns: what follows them has scattered blocks
+    long = engine.run(prompt(3, 20), prompt(4, 20), max_tokens=40)
+    scattered = long[0].output.prompt_token_ids + long[0].output.outputs[0].token_ids[:-1]  # type: ignore[union-attr]
+
+    # one mixed step: a decode, a cached prefix with a chunk after it, scattered blocks, a fresh prefill
+    ids = [engine.engine.add_request(prompt(5, 7), GREEDY)]
+    engine.step()
+    for mixed in (first + prompt(6, 50), scattered + prompt(7, 9), prompt(8, 290)):
+        ids.append(engine.engine.add_request(mixed, GREEDY))
+    engine.step()
+    tables = [request.reservation.table for request in engine.engine.scheduler.running]
+    assert len(tables) == 4
+    assert any((np.diff(table) != 1).any() for table in tables)
+    while engine.engine.has_unfinished_requests():
+        engine.step()
+    for request_id in ids:
+        assert_like_plain(model, engine.traces[request_id])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_chunked_prefill_is_that_of_transformers(
+    model_dir: Callable[..., str], plain: Callable[[str], Any], family: str
+) -> None:
+    engine = RecordingEngine(model_dir(family), max_num_seqs=8, max_num_batched_tokens=37, kv_cache_memory_bytes=KV_BYTES)
+    for trace in engine.run(prompt(1, 300), prompt(2, 90), prompt(1, 200) + prompt(3, 70)):
+        assert_like_plain(plain(family), trace)
+
+
+SMALL = {key: value for key, value in COMMON.items() if key not in ("head_dim", "initializer_range")}
+SMALL |= {"hidden_size": 32, "num_hidden_layers": 2}
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "recurrent": ("Mamba", {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2}, "MambaForCausalLM"),
+    "hybrid": (
+        "Qwen3Next",
+        {**SMALL, "layer_types": ["linear_attention", "full_attention"], "num_experts": 2, "num_experts_per_tok": 1},
+        "Qwen3NextForCausalLM",
+    ),
+    "no attention interface": ("Bloom", {"vocab_size": VOCAB, "hidden_size": 32, "n_layer": 2, "n_head": 2}, "Bloom"),
+    "attention sinks": (
+        "GptOss",
+        {**SMALL, "head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, "pad_token_id": 1},
+        "sinks",
+    ),
+    "rope longrope": (
+        "Phi3",
+        {
+            **SMALL,
+            "original_max_position_embeddings": 512,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 1e4,
+                "short_factor": [1.0] * 4,
+                "long_factor": [2.0] * 4,
+                "original_max_position_embeddings": 512,
+            },
+        },
+        "longrope",
+    ),
+    "rope dynamic": (
+        "Llama",
+        {**SMALL, "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+        "dynamic",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_served_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    prefix, options, named = REFUSED[kind]
+    config = getattr(transformers, f"{prefix}Config")(**options)
+    getattr(transformers, f"{prefix}ForCausalLM")(config).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    with pytest.raises(ModelError, match=prefix) as refused:
+        load_model(str(tmp_path), 16)
+    assert named in str(refused.value)
+    assert "Served:" in str(refused.value) or "Use a variant" in str(refused.value)
+
+
+def test_encoder_decoders_are_refused_by_name(tmp_path: Path) -> None:
+    config = transformers.T5Config(vocab_size=VOCAB, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    with pytest.raises(ModelError, match=r"T5ForConditionalGeneration is an encoder-decoder model.*Served: .*Llama"):
+        load_model(str(tmp_path), 16)
+
+
+@pytest.fixture
+def copy(model_dir: Callable[..., str], tmp_path: Path) -> Path:
+    """A model's directory to be damaged."""
+    return Path(shutil.copytree(model_dir("llama"), tmp_path / "copy"))
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'.*/nowhere' is no directory. Name a directory"):
+        load_model(str(tmp_path / "nowhere"), 16)
+
+
+def test_a_directory_without_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        load_model(str(tmp_path), 16)
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"model_type": "no-such-model"}'])
+def test_a_damaged_configuration(copy: Path, damage: bytes) -> None:
+    (copy / "config.json").write_bytes(damage)
+    with pytest.raises(ModelError, match=r"configuration of model '.*copy' could not be loaded"):
+        load_model(str(copy), 16)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -100])
+def test_damaged_weights(copy: Path, keep: int) -> None:
+    data = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(data[:keep])
+    with pytest.raises(ModelError, match=r"weights of model '.*copy' could not be loaded.*download them again"):
+        load_model(str(copy), 16)
+
+
+def test_weights_are_safetensors_only(copy: Path) -> None:
+    weights = torch.nn.Linear(1, 1).state_dict()
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"weights of model .* could not be loaded"):
+        load_model(str(copy), 16)
+
+
+def test_weights_that_lack_a_layer(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(str(copy), 16)
+
+
+def test_missing_tokenizer(copy: Path) -> None:
+    for file in copy.glob("token*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=r"tokenizer"):
+        load_model(str(copy), 16)
+
+
+def test_a_hub_name_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"'nobody/no-such-model' is no directory here, and could not be fetched"):
+        load_model("nobody/no-such-model", 16)
+
+
+def test_loading_prints_nothing(model_dir: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
+    logger = transformers.utils.logging
+    logger.enable_progress_bar()
+    before = logger.get_verbosity()
+    load_model(model_dir("llama"), 16)
+    assert capfd.readouterr() == ("", "")
+    assert (logger.get_verbosity(), logger.is_progress_bar_enabled()) == (before, True)
+
+
+def test_fingerprint_tells_weights_and_threads_apart(copy: Path, model_dir: Callable[..., str]) -> None:
+    same = load_model(model_dir("llama"), 16).fingerprint
+    assert load_model(str(copy), 16).fingerprint == same
+    torch.set_num_threads(2)
+    assert load_model(str(copy), 16).fingerprint != same
+    torch.set_num_threads(1)
+    data = bytearray((copy / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(data)
+    assert load_model(str(copy), 16).fingerprint != same

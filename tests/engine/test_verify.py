@@ -1,0 +1,60 @@
+"""--verify-cache: hits are computed again, and every differing bit is counted."""
+
+from collections.abc import Callable
+
+import pytest
+
+from engine.checks import assert_settled
+from foreword.engine import LLM, SamplingParams
+
+PROMPT = {"prompt_token_ids": list(range(2, 62))}
+GREEDY = SamplingParams(temperature=0.0, max_tokens=2)
+VALUES_A_TOKEN = 3 * 2 * (16 + 16)
+"""3 layers, 2 heads, keys and values of 16."""
+
+
+def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM]) -> None:
+    llm = make_llm(verify_cache=1.0)
+    llm.generate(PROMPT, GREEDY)
+    assert llm.verify_report().checked == 0, "a miss has nothing to check"
+    output = llm.generate(PROMPT, GREEDY)[0]
+    report = llm.verify_report()
+    assert output.num_cached_tokens == 59
+    assert (report.checked, report.skipped) == (1, 0)
+    assert report.values_compared == 59 * VALUES_A_TOKEN
+    assert (report.values_differing, report.logits_differing) == (0, 0)
+    assert_settled(llm)
+
+
+def test_one_flipped_value_is_counted(make_llm: Callable[..., LLM]) -> None:
+    llm = make_llm(verify_cache=1.0)
+    llm.generate(PROMPT, GREEDY)
+    memory = llm.engine.runner.memory
+    slot = int(memory.keys[1][0].abs().sum(-1).nonzero()[5])
+    memory.keys[1][0, slot, 3] += 1.0
+    llm.generate(PROMPT, GREEDY)
+    report = llm.verify_report()
+    assert report.values_differing >= 1
+    assert report.logits_differing > 0
+
+
+def test_no_room_is_counted_as_skipped(make_llm: Callable[..., LLM]) -> None:
+    llm = make_llm(verify_cache=1.0, kv_cache_memory_bytes=5 * 16 * VALUES_A_TOKEN * 4)
+    for _ in range(2):
+        llm.generate(PROMPT, GREEDY)
+    assert llm.verify_report().skipped == 1
+    assert llm.verify_report().checked == 0
+    assert_settled(llm)
+
+
+def test_a_check_that_raises_harms_nobody(make_llm: Callable[..., LLM], monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = make_llm(verify_cache=1.0)
+    answer = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
+
+    def broken(*_: object) -> None:
+        raise MemoryError("made by the test")
+
+    monkeypatch.setattr(llm.engine.verifier, "_compute", broken)
+    assert llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == answer
+    assert llm.verify_report().skipped == 1
+    assert_settled(llm)
