@@ -99,7 +99,7 @@ class Scheduler:
         for request in self._candidates(budget, now):
             if budget <= 0 or len(self.running) >= self.config.max_num_seqs:
                 break
-            if not self._admit(request, now):
+            if not self._admit(request, now) and not self._admit_alone(request, now):
                 self._no_room = True
                 break
             budget -= self._plan(request, budget, chunks, copies)
@@ -172,6 +172,10 @@ class Scheduler:
         self.waiting.remove(request)
         self.running.append(request)
         return True
+
+    def _admit_alone(self, request: Request, now: float) -> bool:
+        """Once more, when nobody runs: a first attempt may fail for the one block it wanted to copy from, and evicts it."""
+        return not self.running and self._admit(request, now)
 
     def _make_room_to_generate(self, now: float) -> None:
         """Give every generating request a block for its next token; the last admitted make way if need be."""
