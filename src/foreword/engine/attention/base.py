@@ -1,6 +1,6 @@
 """What an attention backend is: the one interface between the model's layers and the KV memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,7 +61,6 @@ class AttentionStep:
     slots: torch.Tensor
     """Where the batch's tokens are stored: int64 [tokens]."""
     prepared: Any
-    probed: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Store the batch's keys and values [heads, rows, size], then attend."""

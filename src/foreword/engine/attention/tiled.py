@@ -23,6 +23,12 @@ from foreword.engine.memory import KVMemory
 
 TILE = 256
 MIN_ROWS = 16
+MAX_ROWS = 256
+"""Rows of a product; more are split, so that the scores stay in the processor's cache."""
+MAX_GATHERED = 8
+"""Tiles that are gathered for one product, for the same reason."""
+MAX_JOINED = 128
+"""Rows times tiles of a product over several neighbouring tiles, for the same reason."""
 NOTHING_SEEN = -1e30
 """Stands for the largest score of a row that sees nothing of a tile."""
 
@@ -43,17 +49,26 @@ class _Readers:
 
 @dataclass
 class _Unit:
-    """One product: tiles [batch, TILE] read by rows [batch, count]; a tile that is one run of slots is a slice."""
+    """One product: tiles [batch, TILE] read by rows [batch, count]; a tile that is one run of slots is a slice.
+
+    Neighbouring tiles that are one run of slots and have the same readers are joined: then the slice has several tiles.
+    """
 
     slots: torch.Tensor | slice
     rows: torch.Tensor | slice
+    count: int
     positions: torch.Tensor
-    """Of the rows, int64 [batch, count]."""
+    """Of the rows that are no padding in at least one tile: int64 [batch, used], where used is at most count."""
     real: torch.Tensor | None
-    """Which of the batch * count rows are no padding; None: all."""
+    """Which of the batch * used rows are no padding; None: all."""
+    kept: torch.Tensor | slice
+    """The real ones of ``rows``."""
     oldest: int
     newest: int
     """Smallest and largest of the positions."""
+    readers: tuple[object, ...]
+    """Equal where the rows and their positions are."""
+    tiles: int = 1
 
 
 @dataclass
@@ -95,11 +110,11 @@ class TiledAttention:
         query = query.view(shared, group, rows, size).transpose(1, 2).reshape(shared, rows * group, size)
         query = query * call.scaling
         if group not in prepared.units:
-            prepared.units[group] = [_units(readers, group, memory) for readers in prepared.tiles]
+            prepared.units[group] = _joined([_units(readers, group, memory) for readers in prepared.tiles])
         merged = _Merged(query, values.shape[-1])
         for tile, units in enumerate(prepared.units[group]):
             for unit in units:
-                if call.window is None or unit.oldest - (tile + 1) * TILE < call.window:
+                if call.window is None or unit.oldest - (tile + unit.tiles) * TILE < call.window:
                     _attend_unit(unit, tile, call, query, keys, values, merged)
         out = merged.values / merged.sums.clamp_min(1e-30).unsqueeze(-1)
         return out.view(shared, rows, group, -1).transpose(0, 1).reshape(rows, heads, -1)
@@ -114,14 +129,23 @@ class _Merged:
         self.sums = query.new_zeros(shared, rows)
         self.values = query.new_zeros(shared, rows, value_size)
 
-    def add(self, rows: torch.Tensor | slice, largest: torch.Tensor, sums: torch.Tensor, values: torch.Tensor) -> None:
-        """Merge a tile's partial result for some rows."""
-        before = self.largest[:, rows]
-        now = torch.maximum(before, largest)
-        old, new = (before - now).exp_(), (largest - now).exp_()
-        self.sums[:, rows] = self.sums[:, rows] * old + sums * new
-        self.values[:, rows] = self.values[:, rows] * old.unsqueeze(-1) + values * new.unsqueeze(-1)
-        self.largest[:, rows] = now
+    def add(self, rows: torch.Tensor | slice, largest: torch.Tensor, sums: torch.Tensor, parts: list[torch.Tensor]) -> None:
+        """Merge the partial results of some rows, tile after tile: largest and sums [heads, rows, tiles], parts a tile."""
+        now = torch.cat([self.largest[:, rows].unsqueeze(-1), largest], -1)
+        if now.shape[-1] == 2:
+            torch.maximum(now[..., 0], now[..., 1], out=now[..., 1])
+        else:
+            now = now.cummax(-1).values
+        old, new = (now[..., :-1] - now[..., 1:]).exp_(), largest.sub_(now[..., 1:]).exp_()
+        total, values = self.sums[:, rows], self.values[:, rows]
+        sums.mul_(new)
+        for tile, part in enumerate(parts):
+            fade = old[..., tile]
+            total.mul_(fade).add_(sums[..., tile])
+            values.mul_(fade.unsqueeze(-1)).add_(part.mul_(new[..., tile].unsqueeze(-1)))
+        self.largest[:, rows] = now[..., -1]
+        if not isinstance(rows, slice):
+            self.sums[:, rows], self.values[:, rows] = total, values
 
 
 def _attend_unit(
@@ -135,26 +159,28 @@ def _attend_unit(
 ) -> None:
     """One product of rows with tiles, merged into the rows' results."""
     shared = query.shape[0]
-    batch, count = unit.positions.shape
-    rows = unit.rows if isinstance(unit.rows, slice) else unit.rows.view(-1)
-    q = query[:, rows].reshape(shared * batch, count, -1)
-    k = _read(keys, unit.slots, batch)
-    scores = torch.bmm(q, k.transpose(1, 2))
+    batch, used = unit.positions.shape
+    q = query[:, unit.rows].reshape(shared * batch, unit.count, -1)
+    scores = torch.bmm(q, _read(keys, unit.slots, batch).transpose(1, 2))
+    seen = scores.view(shared * batch, unit.count, unit.tiles, TILE)[:, :used]
     if call.softcap is not None:
-        scores = scores.div_(call.softcap).tanh_().mul_(call.softcap)
+        seen.div_(call.softcap).tanh_().mul_(call.softcap)
     hidden = _hidden(unit, tile, call.window)
     if hidden is not None:
-        scores.view(shared, batch, count, TILE).masked_fill_(hidden, float("-inf"))
-    largest = scores.amax(-1).clamp_min_(NOTHING_SEEN)
-    weights = scores.sub_(largest.unsqueeze(-1)).exp_()
-    sums = weights.sum(-1).view(shared, batch * count)
-    partial = torch.bmm(weights, _read(values, unit.slots, batch)).view(shared, batch * count, -1)
-    largest = largest.view(shared, batch * count)
+        seen.view(shared, batch, used, unit.tiles, TILE).masked_fill_(hidden, float("-inf"))
+    largest = seen.amax(-1).clamp_min_(NOTHING_SEEN)
+    seen.sub_(largest.unsqueeze(-1)).exp_()
+    sums = seen.sum(-1).view(shared, batch * used, unit.tiles)
+    largest = largest.view(shared, batch * used, unit.tiles)
+    value = _read(values, unit.slots, batch)
+    parts = [
+        torch.bmm(scores[..., at : at + TILE], value[:, at : at + TILE])[:, :used].reshape(shared, batch * used, -1)
+        for at in range(0, unit.tiles * TILE, TILE)
+    ]
     if unit.real is not None:
-        assert isinstance(rows, torch.Tensor)
-        rows, largest, sums = rows[unit.real], largest[:, unit.real], sums[:, unit.real]
-        partial = partial[:, unit.real]
-    merged.add(rows, largest, sums, partial)
+        largest, sums = largest[:, unit.real], sums[:, unit.real]
+        parts = [part[:, unit.real] for part in parts]
+    merged.add(unit.kept, largest, sums, parts)
 
 
 def _read(tensor: torch.Tensor, slots: torch.Tensor | slice, batch: int) -> torch.Tensor:
@@ -165,29 +191,59 @@ def _read(tensor: torch.Tensor, slots: torch.Tensor | slice, batch: int) -> torc
 
 
 def _hidden(unit: _Unit, tile: int, window: int | None) -> torch.Tensor | None:
-    """Which scores [batch, count, TILE] a row must not see; None when it sees all."""
+    """Which scores [batch, used, tiles, TILE] a row must not see; None when it sees all."""
     begin = tile * TILE
-    future = begin + TILE - 1 > unit.oldest
-    past = window is not None and unit.newest - begin >= window
-    if not (future or past):
-        return None
-    at = torch.arange(begin, begin + TILE)
-    positions = unit.positions.unsqueeze(-1)
+    if window is None or unit.newest - begin < window:
+        window = None
+        if begin + unit.tiles * TILE - 1 <= unit.oldest:
+            return None
+    at = torch.arange(begin, begin + unit.tiles * TILE).view(unit.tiles, TILE)
+    positions = unit.positions[..., None, None]
     hidden = at > positions
-    if past:
+    if window is not None:
         hidden |= positions - at >= window
     return hidden
+
+
+def _joined(rounds: list[list[_Unit]]) -> list[list[_Unit]]:
+    """The rounds with runs of tiles that the same rows read joined into one product, in the round of the first."""
+    out: list[list[_Unit]] = []
+    before: dict[tuple[object, ...], _Unit] = {}
+    for units in rounds:
+        kept, now = [], {}
+        for unit in units:
+            last = before.get(unit.readers)
+            if last is not None and (run := _run_on(last, unit)) is not None:
+                last.slots = run
+                last.tiles += 1
+                now[unit.readers] = last
+            else:
+                kept.append(unit)
+                now[unit.readers] = unit
+        out.append(kept)
+        before = now
+    return out
+
+
+def _run_on(last: _Unit, unit: _Unit) -> slice | None:
+    """The slots of both where a tile can be joined to the ones before."""
+    if not (isinstance(last.slots, slice) and isinstance(unit.slots, slice)):
+        return None
+    if last.slots.stop != unit.slots.start or (last.tiles + 1) * unit.count > MAX_JOINED:
+        return None
+    return slice(last.slots.start, unit.slots.stop)
 
 
 def _units(readers: list[_Readers], group: int, memory: KVMemory) -> list[_Unit]:
     """The products of one round: tiles with many rows one by one, the others together."""
     few = [reader for reader in readers if reader.count * group < MIN_ROWS]
-    units = [_large_unit(reader, group, memory) for reader in readers if reader.count * group >= MIN_ROWS]
+    units = [unit for reader in readers if reader.count * group >= MIN_ROWS for unit in _large_units(reader, group, memory)]
     if len(few) == 1 and isinstance(_slots(few[0], memory), slice):
-        units.append(_small_unit(few, group, _slots(few[0], memory)))
-    elif few:
-        tiles = [torch.from_numpy(_slot_numbers(reader, memory)) for reader in few]
-        units.append(_small_unit(few, group, torch.cat(tiles)))
+        return [*units, _small_unit(few, group, _slots(few[0], memory))]
+    for first in range(0, len(few), MAX_GATHERED):
+        some = few[first : first + MAX_GATHERED]
+        tiles = [torch.from_numpy(_slot_numbers(reader, memory)) for reader in some]
+        units.append(_small_unit(some, group, torch.cat(tiles)))
     return units
 
 
@@ -198,24 +254,42 @@ def _flat_rows(reader: _Readers, group: int) -> tuple[npt.NDArray[np.int64], npt
     return rows, np.concatenate(positions)
 
 
-def _large_unit(reader: _Readers, group: int, memory: KVMemory) -> _Unit:
-    rows, positions = _flat_rows(reader, group)
-    run = len(reader.ranges) == 1
-    return _Unit(
-        slots=_slots(reader, memory),
-        rows=slice(int(rows[0]), int(rows[-1]) + 1) if run else torch.from_numpy(rows),
-        positions=torch.from_numpy(positions)[None],
-        real=None,
-        oldest=int(positions.min()),
-        newest=int(positions.max()),
-    )
+def _run(rows: npt.NDArray[np.int64]) -> torch.Tensor | slice:
+    """Rows as a slice where they are neighbours."""
+    if bool((np.diff(rows) == 1).all()):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return torch.from_numpy(rows)
+
+
+def _large_units(reader: _Readers, group: int, memory: KVMemory) -> list[_Unit]:
+    """Products of one tile with MIN_ROWS to MAX_ROWS rows each."""
+    slots, (all_rows, all_positions) = _slots(reader, memory), _flat_rows(reader, group)
+    parts, units = -(-len(all_rows) // MAX_ROWS), []
+    split = zip(np.array_split(all_rows, parts), np.array_split(all_positions, parts), strict=True)
+    for number, (rows, positions) in enumerate(split):
+        run = _run(rows)
+        units.append(
+            _Unit(
+                slots=slots,
+                rows=run,
+                count=len(rows),
+                positions=torch.from_numpy(positions)[None],
+                real=None,
+                kept=run,
+                oldest=int(positions.min()),
+                newest=int(positions.max()),
+                readers=(number, *reader.ranges),
+            )
+        )
+    return units
 
 
 def _small_unit(few: list[_Readers], group: int, slots: torch.Tensor | slice) -> _Unit:
     """Tiles with less than MIN_ROWS rows each, padded to that number."""
+    used = max(reader.count for reader in few) * group
     rows = np.zeros((len(few), MIN_ROWS), np.int64)
-    positions = np.zeros((len(few), MIN_ROWS), np.int64)
-    real = np.zeros((len(few), MIN_ROWS), bool)
+    positions = np.zeros((len(few), used), np.int64)
+    real = np.zeros((len(few), used), bool)
     for index, reader in enumerate(few):
         own, at = _flat_rows(reader, group)
         rows[index, : len(own)] = own
@@ -224,11 +298,14 @@ def _small_unit(few: list[_Readers], group: int, slots: torch.Tensor | slice) ->
         real[index, : len(own)] = True
     return _Unit(
         slots=slots,
-        rows=torch.from_numpy(rows),
+        rows=torch.from_numpy(rows.reshape(-1)),
+        count=MIN_ROWS,
         positions=torch.from_numpy(positions),
-        real=torch.from_numpy(np.flatnonzero(real)),
+        real=None if real.all() else torch.from_numpy(np.flatnonzero(real)),
+        kept=_run(rows[:, :used][real]),
         oldest=int(positions.min()),
         newest=int(positions.max()),
+        readers=tuple(entry for reader in few for entry in reader.ranges),
     )
 
 

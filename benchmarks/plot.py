@@ -1,0 +1,81 @@
+"""Draw TTFT, cold and from the cache, over the length of the prefix, from what engine.py measured.
+
+    python benchmarks/plot.py FILE.json [--out docs/images/ttft.svg]
+
+The picture has no background and greys that can be read on white and on black.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+GREY, COLD, WARM = "#808890", "#d9822b", "#2a9d8f"
+
+
+def draw(rows: list[dict[str, Any]], suffix: int, out: Path) -> None:
+    """Two lines on logarithmic axes; each point has its time, and its factor is written at the last one."""
+    plt.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "svg.hashsalt": "foreword"})
+    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+    lengths = [row["prefix"] for row in rows]
+    for key, colour, label in (("cold_s", COLD, "cold"), ("warm_s", WARM, "from the cache")):
+        times = [row[key]["median"] * 1000 for row in rows]
+        axes.plot(lengths, times, color=colour, marker="o", markersize=5, linewidth=2)
+        axes.annotate(
+            f"{label}\n{duration(times[-1])}", (lengths[-1], times[-1]), (10, 0),
+            textcoords="offset points", color=colour, va="center",
+        )  # fmt: skip
+    for row in rows:
+        factor = row["cold_s"]["median"] / row["warm_s"]["median"]
+        middle = (row["cold_s"]["median"] * row["warm_s"]["median"]) ** 0.5 * 1000
+        axes.annotate(
+            f"{factor:.2g}×" if factor < 10 else f"{factor:.0f}×", (row["prefix"], middle), color=GREY, ha="center"
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    ticks = [tick for tick in (1, 10, 100, 1_000, 10_000, 100_000) if within(tick, axes.get_ylim())]
+    axes.set_yticks(ticks, [duration(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(f"tokens of shared prefix, then {suffix} of its own", color=GREY)
+    axes.set_title("Time to first token", color=GREY, loc="left")
+    axes.tick_params(colors=GREY)
+    axes.grid(axis="y", color=GREY, alpha=0.25)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(GREY)
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, transparent=True, metadata={"Date": None})
+
+
+def duration(milliseconds: float) -> str:
+    """A time with two or three digits and its unit."""
+    return f"{milliseconds / 1000:.3g} s" if milliseconds >= 1000 else f"{milliseconds:.3g} ms"
+
+
+def within(value: float, limits: tuple[float, float]) -> bool:
+    """Whether a value lies between two others."""
+    return limits[0] <= value <= limits[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("json", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/images/ttft.svg"))
+    args = parser.parse_args()
+    results = json.loads(args.json.read_text())
+    parts = [part for name, part in results.items() if name.startswith("lengths")]
+    if not parts:
+        raise SystemExit(f"{args.json} has no part 'lengths'; run benchmarks/engine.py --parts lengths --json {args.json}")
+    draw(parts[-1]["rows"], parts[-1]["suffix"], args.out)
+    print(args.out, f"{args.out.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main()
