@@ -118,7 +118,7 @@ def _header(table: Table, column: int) -> tuple[Mention, Mention]:
 
 def question_segments(table: Table, question: Question) -> list[Segment]:
     """A question, its begun answer, the answer and the end."""
-    mentions = (*_header(table, question.column), _mention(table, question.row, question.by))
+    mentions: tuple[Mention, ...] = (*_header(table, question.column), _mention(table, question.row, question.by))
     if question.by != table.key:
         mentions += _header(table, question.by)
     segments = [Segment(question.prompt, mentions=mentions)]
@@ -163,7 +163,7 @@ class Encoder:
         self._known: dict[str, list[int]] = {}
         marks = (ROW_MARK, FIRST_ROW_MARK, CELL_MARK, TABLE_MARK, LAST_MARK)
         self._marks = {mark: self.encode(mark)[0] for mark in marks}
-        self.end: int = tokenizer.token_to_id(END)
+        self.end = self.encode(END)[0]
         self.size = tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
@@ -303,7 +303,7 @@ class Batcher:
             return self._copies(rng)
         rows, columns = self._size(rng, progress)
         position = rng.random()
-        tables, branches, size = [], [], 0
+        tables, branches, size = [], [], 0.0
         count = {"questions": 24, "rows": rows, "columns": columns, "dialogue": 5}[kind]
         if kind == "questions":
             count = min(count, 2 * rows * (columns - 1))

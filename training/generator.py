@@ -16,7 +16,7 @@ PREAMBLES = (
     "",
 )
 # (question, beginning of the answer): x the row's key, a the asked header in lower case
-_GENERAL = (
+_GENERAL: tuple[tuple[str, str], ...] = (
     ("What is {x}'s {a}?", "{x}'s {a} is "),
     ("What is {x}'s {a}?", "{x}'s {a} is "),
     ("What is {x}'s {a}?", "The {a} of {x} is "),

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer
 
 from batches import IGNORE, Batch
 
@@ -36,6 +37,9 @@ def make_config(vocabulary: int, end: int, *, layers: int, width: int, head: int
     )
 
 
+Shares = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
 def _normalised(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.rms_norm(x, weight.shape, weight, eps=1e-6)
 
@@ -46,7 +50,7 @@ def _rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Ten
 
 
 def _before_attention(
-    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layer: nn.Module
+    x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layer: Qwen3DecoderLayer
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values: (tables, positions, heads, head size)."""
     attention = layer.self_attn
@@ -57,10 +61,11 @@ def _before_attention(
     return query, key, attention.v_proj(x).view(shape)
 
 
-def _after_attention(x: torch.Tensor, attended: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+def _after_attention(x: torch.Tensor, attended: torch.Tensor, layer: Qwen3DecoderLayer) -> torch.Tensor:
     x = x + layer.self_attn.o_proj(attended)
     y = _normalised(x, layer.post_attention_layernorm.weight)
-    return x + layer.mlp.down_proj(F.silu(layer.mlp.gate_proj(y)) * layer.mlp.up_proj(y))
+    result: torch.Tensor = x + layer.mlp.down_proj(F.silu(layer.mlp.gate_proj(y)) * layer.mlp.up_proj(y))
+    return result
 
 
 def _shares(to_table: torch.Tensor, to_own: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,7 +83,7 @@ def _shares(to_table: torch.Tensor, to_own: torch.Tensor, hidden: torch.Tensor) 
 
 
 def _attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: Batch, shares: Callable
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, batch: Batch, shares: Shares
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Causal attention in which each branch sees its table and itself.
 
@@ -86,8 +91,8 @@ def _attention(
     """
     tables, length, heads, head = query.shape
     size, count, branch = batch.table_size, batch.branches, batch.branch_size
-    parts = [x.transpose(1, 2).split((size, length - size), dim=2) for x in (query, key, value)]
-    table_out = F.scaled_dot_product_attention(*(table for table, _ in parts), is_causal=True)
+    parts = [torch.split(x.transpose(1, 2), [size, length - size], dim=2) for x in (query, key, value)]
+    table_out = F.scaled_dot_product_attention(parts[0][0], parts[1][0], parts[2][0], is_causal=True)
     table_key, table_value = parts[1][0].contiguous(), parts[2][0].contiguous()
     flat = (parts[0][1] * head**-0.5).contiguous()
     own = (tables, heads, count, branch, head)
@@ -104,7 +109,8 @@ def _table_share(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """How one head attends within the table; query, key: (tables, table_size, head size)."""
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, -torch.inf).softmax(-1)
+    share: torch.Tensor = scores.masked_fill(later, -torch.inf).softmax(-1)
+    return share
 
 
 def _pointing(share: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -227,7 +233,9 @@ class Reader(nn.Module):
 def save_model(model: Qwen3ForCausalLM, folder: Path) -> None:
     """Write weights (bfloat16) and configuration as a Hugging Face model folder."""
     end = model.config.eos_token_id
-    stored = Qwen3ForCausalLM(model.config).to(torch.bfloat16)
+    stored = Qwen3ForCausalLM(model.config)
+    nn.Module.to(stored, torch.bfloat16)
     stored.load_state_dict({name: value.to(torch.bfloat16) for name, value in model.state_dict().items()})
-    stored.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=end, do_sample=False)
+    settings = {"eos_token_id": end, "pad_token_id": end, "do_sample": False}
+    stored.generation_config = GenerationConfig.from_dict(settings)
     stored.save_pretrained(folder)

@@ -21,7 +21,8 @@ def _orthogonal(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
     for _ in range(iterations):
         square = x @ x.transpose(1, 2)
         x = a * x + (b * square + c * square @ square) @ x
-    return x.transpose(1, 2) if tall else x
+    result: torch.Tensor = x.transpose(1, 2) if tall else x
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,6 +41,7 @@ class Muon(torch.optim.Optimizer):
             for shape, params in shapes.items():
                 updates = []
                 for param in params:
+                    assert param.grad is not None, "every matrix takes part in every step"
                     if "momentum" not in self.state[param]:
                         self.state[param]["momentum"] = torch.zeros_like(param)
                     buffer = self.state[param]["momentum"]
