@@ -58,7 +58,7 @@ def test_generate_shares_the_prefix_file(tmp_path: Path) -> None:
     accounts = re.findall(r"(\d+) prompt tokens = (\d+) cached \+ (\d+) shared in flight \+ (\d+) computed", result.stderr)
     assert len(accounts) == 2
     assert all(int(a) == int(b) + int(c) + int(d) for a, b, c, d in accounts)
-    assert int(accounts[1][1]) + int(accounts[1][2]) > 20
+    assert sum(int(cached) + int(shared) > 20 for _, cached, shared, _ in accounts) == 1  # whichever came second
     assert "Verified 1 hits" in result.stderr
     assert " 0 of " in result.stderr
 
