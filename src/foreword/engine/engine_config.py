@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from foreword.cache import CacheConfig
 from foreword.config import require
 from foreword.engine.attention import BACKENDS
-from foreword.engine.attention.tiled import TILE
+from foreword.engine.attention.tiles import TILE
 from foreword.sched import SchedulerConfig
 
 

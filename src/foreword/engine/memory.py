@@ -1,8 +1,10 @@
 """The KV memory: the tensors behind the block ids that the cache deals in."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from foreword.cache import CopyBlock
@@ -28,8 +30,8 @@ class KVMemory:
         self.block_size = block_size
         self.zero_slot = num_blocks * block_size
         slots = self.zero_slot + block_size
-        self.keys = [torch.zeros(layer.heads, slots, layer.key_size, dtype=dtype) for layer in layers]
-        self.values = [torch.zeros(layer.heads, slots, layer.value_size, dtype=dtype) for layer in layers]
+        self.keys = [_zeros((layer.heads, slots, layer.key_size), dtype) for layer in layers]
+        self.values = [_zeros((layer.heads, slots, layer.value_size), dtype) for layer in layers]
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
@@ -44,6 +46,11 @@ class KVMemory:
             target = slice(copy.target * size, copy.target * size + copy.tokens)
             for tensor in (*self.keys, *self.values):
                 tensor[:, target] = tensor[:, source]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros whose pages the system gives at the first touch: memory that is never used is never taken."""
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
 
 
 def bytes_per_block(layers: list[LayerShape], block_size: int, dtype: torch.dtype) -> int:
