@@ -23,7 +23,7 @@ class EngineConfig:
     seed: int | None = None
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     attention: str = "tiled"
-    """Attention backend: ``tiled`` (bit-identical) or ``reference`` (plain, slow)."""
+    """Attention backend: ``tiled`` (bit-identical), ``flash`` (a little faster) or ``reference`` (plain, slow)."""
     enable_prefix_caching: bool = CacheConfig.enable_prefix_caching
     """Off: every prompt is computed whole."""
     block_size: int = CacheConfig.block_size

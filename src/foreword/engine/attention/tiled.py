@@ -46,6 +46,8 @@ class TiledAttention:
 
     name = "tiled"
     bit_identical = True
+    joined = False
+    """Whether neighbouring tiles of a run are one softmax, whose order of summation depends on how long the run is."""
 
     def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> TilePlan:
         return TilePlan(find_readers(spans, memory), rows, memory)
@@ -58,12 +60,21 @@ class TiledAttention:
         query = query.view(shared, group, rows, size).transpose(1, 2).reshape(shared, rows * group, size)
         total = None
         for parts in prepared.for_group(group).pages:
-            page = _attend_page(parts, call, query, keys, values)
+            page = _attend_page(parts, call, query, keys, values, self.joined)
             total = page if total is None else _merge(total, page)
         if total is None:
             return query.new_zeros(rows, heads, values.shape[-1])
         out = total.values.div_(total.sums.clamp_min_(1e-30).unsqueeze(-1))
         return out.view(shared, rows, group, -1).transpose(0, 1).reshape(rows, heads, -1)
+
+
+class FlashAttention(TiledAttention):
+    """The same, but a run of tiles that the same rows read is one softmax: a little faster, and a token's last bits depend
+    on who shares its prefix."""
+
+    name = "flash"
+    bit_identical = False
+    joined = True
 
 
 @dataclass
@@ -85,7 +96,7 @@ def _merge(one: _Softmax, other: _Softmax) -> _Softmax:
 
 
 def _attend_page(
-    parts: list[Part], call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    parts: list[Part], call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, joined: bool
 ) -> _Softmax:
     """The rows' softmax over the tiles of one page."""
     shared, rows, _ = query.shape
@@ -94,17 +105,10 @@ def _attend_page(
     results = []
     for part in parts:
         skip = part.unseen(call.window)
-        if skip == len(part.numbers):
-            continue
-        out, log = _attend_part(part, skip, call, query, keys, values)
-        if isinstance(part.rows, slice):
-            first = int(part.numbers[skip]) % PAGE
-            logs[:, first : first + len(log), part.rows] = log.transpose(0, 1)
-        else:
-            target, real = part.aim(skip)
-            log = log.transpose(0, 1).reshape(shared, -1)
-            logs.view(shared, -1).index_copy_(1, target, log if real is None else log[:, real])
-        results.append((part, skip, out))
+        if skip < len(part.numbers):
+            out, log = _attend_part(part, skip, call, query, keys, values, joined)
+            _store(part, skip, log, logs)
+            results.append((part, skip, out))
     largest = logs.amax(1).clamp_min_(NOTHING_SEEN)
     weights = logs.sub_(largest.unsqueeze(1)).exp_()
     merged = _Softmax(largest, weights.cumsum(1)[:, -1].clone(), query.new_zeros(shared, rows, values.shape[-1]))
@@ -113,47 +117,74 @@ def _attend_page(
     return merged
 
 
+def _store(part: Part, skip: int, log: torch.Tensor, logs: torch.Tensor) -> None:
+    """Put a part's logarithms [tiles, heads, count] where they belong in [heads, tiles of the page, rows]."""
+    shared = len(logs)
+    if part.real is not None:
+        assert part.target is not None
+        logs.view(shared, -1).index_copy_(1, part.target, log.transpose(0, 1).reshape(shared, -1)[:, part.real])
+        return
+    first, real = int(part.numbers[skip]) % PAGE, log[:, :, : _count(part.kept)].transpose(0, 1)
+    if isinstance(part.kept, slice):
+        logs[:, first : first + len(log), part.kept] = real
+    else:
+        logs[:, first : first + len(log)].index_copy_(2, part.kept, real)
+
+
 def _add(part: Part, skip: int, out: torch.Tensor, weights: torch.Tensor, total: torch.Tensor) -> None:
     """Add a part's values [tiles, heads, count, size], scaled, to the rows' totals, tile after tile."""
     shared, page, rows = weights.shape
-    if isinstance(part.rows, slice):
-        first = int(part.numbers[skip]) % PAGE
-        out.mul_(weights[:, first : first + len(out), part.rows].transpose(0, 1).unsqueeze(-1))
-        for tile in out:
-            total[:, part.rows].add_(tile)
+    if part.real is not None:
+        assert isinstance(part.kept, torch.Tensor)
+        out = out.transpose(0, 1).reshape(shared, -1, out.shape[-1])[:, part.real]
+        out.mul_(weights.view(shared, page * rows)[:, part.target].unsqueeze(-1))
+        total.index_add_(1, part.kept, out)
         return
-    target, real = part.aim(skip)
-    out = out.transpose(0, 1).reshape(shared, -1, out.shape[-1])
-    if real is not None:
-        out = out[:, real]
-    out.mul_(weights.view(shared, page * rows)[:, target].unsqueeze(-1))
-    assert part.kept is not None
-    for tile in out.split(len(part.kept), 1):
-        total.index_add_(1, part.kept, tile)
+    first, out = int(part.numbers[skip]) % PAGE, out[:, :, : _count(part.kept)]
+    out.mul_(weights[:, first : first + len(out), part.kept].transpose(0, 1).unsqueeze(-1))
+    if isinstance(part.kept, slice):
+        own = total[:, part.kept]
+        for tile in out:
+            own.add_(tile)
+    else:
+        for tile in out:
+            total.index_add_(1, part.kept, tile)
+
+
+def _count(rows: torch.Tensor | slice) -> int:
+    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
 
 
 def _attend_part(
-    part: Part, skip: int, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    part: Part,
+    skip: int,
+    call: LayerCall,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    joined: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Softmax of rows over each tile from ``skip`` on: values [tiles, heads, count, size] and logarithms of the sums of
-    weights [tiles, heads, count], -inf where a row sees nothing."""
+    """Softmax of rows over each tile from ``skip`` on, or over all of them joined: values [tiles, heads, count, size] and
+    logarithms of the sums of weights [tiles, heads, count], -inf where a row sees nothing."""
     flash = call.softcap is None and keys.shape[-1] == values.shape[-1]
     length = part.length if flash and not isinstance(part.slots, slice) else TILE
-    q = query[:, part.rows if isinstance(part.rows, slice) else part.rows.reshape(-1)]
-    q = q.view(len(query), -1, part.positions.shape[1], query.shape[-1]).transpose(0, 1)
-    tiles = len(part.numbers) - skip
-    q = q[skip:] if len(q) > 1 else q.expand(tiles, -1, -1, -1)
+    mask, blind = part.mask(call.window, skip, length) or (None, None)
+    if joined and isinstance(part.slots, slice):
+        length *= len(part.numbers) - skip
+        if mask is not None:
+            mask = mask.permute(1, 2, 0, 3).reshape(1, 1, -1, length)
+            blind = None if blind is None else blind.all(0, keepdim=True)
     key, value = _read(keys, part, skip, length), _read(values, part, skip, length)
-    mask = part.mask(call.window, skip, length)
+    q = query[:, part.rows].reshape(len(query), -1, part.positions.shape[1], query.shape[-1]).transpose(0, 1)
+    if part.real is None:
+        q = q.expand(len(key), -1, -1, -1)
     if flash:
         out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            q, key, value, attn_mask=None if mask is None else mask[0], scale=call.scaling
+            q, key, value, attn_mask=mask, scale=call.scaling
         )
     else:
-        out, log = _softmax(q, key, value, call, None if mask is None else mask[0])
-    if mask is not None and mask[1] is not None:
-        log = log.masked_fill(mask[1], float("-inf"))
-    return out, log
+        out, log = _softmax(q, key, value, call, mask)
+    return out, log if blind is None else log.masked_fill(blind, float("-inf"))
 
 
 def _softmax(
@@ -173,10 +204,10 @@ def _softmax(
 
 
 def _read(tensor: torch.Tensor, part: Part, skip: int, length: int) -> torch.Tensor:
-    """Tiles of keys or values as [tiles, heads, length, size]; a view where they are a run of slots."""
+    """Keys or values as [tiles, heads, length, size]; a view where they are a run of slots."""
     heads, _, size = tensor.shape
     if isinstance(part.slots, slice):
-        run = tensor[:, part.slots.start + skip * TILE : part.slots.stop]
-        return run.view(heads, -1, TILE, size).transpose(0, 1)
-    slots = part.slots[skip:, :length].reshape(-1)
-    return tensor.index_select(1, slots).view(heads, -1, length, size).transpose(0, 1)
+        tensor = tensor[:, part.slots.start + skip * TILE : part.slots.stop]
+    else:
+        tensor = tensor.index_select(1, part.slots[skip:, :length].reshape(-1))
+    return tensor.view(heads, -1, length, size).transpose(0, 1)

@@ -5,7 +5,6 @@ tables name the same blocks for a tile are its readers together, so nested shari
 one's own turn) comes out as longer and shorter lists of readers, tile by tile.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,10 +59,10 @@ class Part:
     """One product of rows with tiles: neighbouring tiles that the same rows read, or tiles that each have rows of their own.
 
     rows
-        [count], or [tiles, count] where each tile has its own. The count is padded to a multiple of ROW_STEP. A slice where
-        the rows are neighbours and need no padding.
+        Rows of the product to read: [count], or [tiles × count] where each tile has its own. The count is padded to a
+        multiple of ROW_STEP. A slice where the rows are neighbours and need no padding.
     positions
-        Of the rows: int64 [1 or tiles, count]; -1 is padding.
+        Of the rows: int64 [1 or tiles, count]; -1 is padding, which comes last.
     slots
         The tiles' slots of KV memory: a slice, or int64 [tiles, TILE].
     length
@@ -79,12 +78,12 @@ class Part:
     slots: torch.Tensor | slice
     length: int
     within: bool
+    kept: torch.Tensor | slice
+    """The batch rows without the padding, which comes last; where each tile has its own, those of all tiles."""
     real: torch.Tensor | None = None
-    """Which of tiles × count rows are no padding, ascending; None: all."""
-    kept: torch.Tensor | None = None
-    """The batch rows of one tile's real rows, or of all tiles' where each has its own; None where rows is a slice."""
+    """Where each tile has rows of its own: which of tiles × count rows are no padding."""
     target: torch.Tensor | None = None
-    """Where the real ones belong among [PAGE, rows of the batch] flattened; None where rows is a slice."""
+    """Where each tile has rows of its own: where these belong among [PAGE, rows of the batch], flattened."""
     masks: dict[tuple[int | None, int, int], Mask | None] = field(default_factory=dict)
 
     def unseen(self, window: int | None) -> int:
@@ -93,17 +92,9 @@ class Part:
             return 0
         ends = (self.numbers + 1) * TILE
         oldest = int(self.positions[self.positions >= 0].min())
-        if len(self.positions) > 1:  # rows of their own: all tiles or none
+        if self.real is not None:  # rows of their own: all tiles or none
             return len(ends) if bool((oldest - ends >= window - 1).all()) else 0
         return int((oldest - ends >= window - 1).sum())
-
-    def aim(self, skip: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """``target`` and ``real`` of the tiles from ``skip`` on."""
-        assert self.target is not None
-        if not skip:
-            return self.target, self.real
-        target = self.target[len(self.target) // len(self.numbers) * skip :]
-        return target, None if self.real is None else self.real[: len(target)]
 
     def mask(self, window: int | None, skip: int, length: int) -> Mask | None:
         """What the rows must not see of the tiles from ``skip`` on: float32 [tiles, 1, count, length] of 0 and -inf, and
@@ -178,15 +169,16 @@ class Pages:
         self.rows = rows * group
         self.group = group
         self.memory = memory
-        self.pages = [list(self._page(tiles, begin)) for begin in range(0, len(tiles), PAGE)]
+        self.pages = [self._page(tiles, begin) for begin in range(0, len(tiles), PAGE)]
 
-    def _page(self, tiles: list[list[Readers]], begin: int) -> Iterator[Part]:
+    def _page(self, tiles: list[list[Readers]], begin: int) -> list[Part]:
         """Whole tiles first, by number; then the tiles that rows are within, which are the last of these rows."""
         tails: list[_Piece] = []
         open_runs: dict[tuple[object, ...], Part] = {}
         parts: list[Part] = []
         for number in range(begin, min(begin + PAGE, len(tiles))):
-            runs, few = {}, []
+            runs: dict[tuple[object, ...], Part] = {}
+            few: list[_Piece] = []
             for readers in tiles[number]:
                 whole, within = readers.split(number * TILE)
                 if within:
@@ -206,9 +198,7 @@ class Pages:
                     few.append(piece)
             open_runs = runs
             parts += self._gathered(few)
-        for part in parts + self._gathered(tails):
-            self._aim(part)
-            yield part
+        return parts + self._gathered(tails)
 
     def _run(self, readers: Readers) -> slice | None:
         """The slots of a tile that is full and whose blocks are neighbours."""
@@ -220,36 +210,35 @@ class Pages:
 
     def _gathered(self, pieces: list[_Piece]) -> list[Part]:
         """Products of tiles that are no views, those with few rows side by side; their rows must differ."""
-        parts, alike = [], {}
+        parts: list[Part] = []
+        alike: dict[tuple[int, int], list[_Piece]] = {}
         for piece in pieces:
-            slots = self._run(piece.readers)
-            if piece.count > FEW_ROWS or (slots is not None and len(pieces) == 1):
-                parts.append(self._large(piece, slots or torch.from_numpy(self._numbers(piece.readers))[None]))
-            else:
-                width = max(ROW_STEP, 1 << (piece.count - 1).bit_length())
-                alike.setdefault((piece.length, width), []).append(piece)
+            width = max(ROW_STEP, 1 << (piece.count - 1).bit_length())
+            alike.setdefault((piece.length, width), []).append(piece)
         for (length, width), some in sorted(alike.items()):
+            if len(some) == 1 or width > FEW_ROWS:
+                parts += [self._large(piece, self._run(piece.readers) or self._numbers(piece.readers)) for piece in some]
+                continue
             tiles = MAX_GATHERED // length
             parts += [self._side_by_side(some[at : at + tiles], length, width) for at in range(0, len(some), tiles)]
         return parts
 
-    def _large(self, piece: _Piece, slots: torch.Tensor | slice) -> Part:
-        """One tile, which more may be joined to, with many rows."""
+    def _large(self, piece: _Piece, slots: Ids | slice) -> Part:
+        """One tile, to which more may be joined, with all its rows."""
         rows, positions = piece.flat()
         padding = -len(rows) % ROW_STEP
-        index: torch.Tensor | slice
-        if not padding and bool((np.diff(rows) == 1).all()):
-            index = slice(int(rows[0]), int(rows[-1]) + 1)
-        else:
-            index = torch.from_numpy(np.append(rows, np.full(padding, rows[-1])))
-        positions = np.append(positions, np.full(padding, -1))
+        padded = torch.from_numpy(np.append(rows, np.full(padding, rows[-1])))
+        kept: torch.Tensor | slice = torch.from_numpy(rows)
+        if bool((np.diff(rows) == 1).all()):
+            kept = slice(int(rows[0]), int(rows[-1]) + 1)
         return Part(
             numbers=np.array([piece.number]),
-            rows=index,
-            positions=torch.from_numpy(positions)[None],
-            slots=slots,
+            rows=kept if isinstance(kept, slice) and not padding else padded,
+            positions=torch.from_numpy(np.append(positions, np.full(padding, -1)))[None],
+            slots=slots if isinstance(slots, slice) else torch.from_numpy(slots)[None],
             length=piece.length,
             within=piece.within,
+            kept=kept,
         )
 
     def _side_by_side(self, pieces: list[_Piece], length: int, width: int) -> Part:
@@ -259,25 +248,18 @@ class Pages:
         for index, piece in enumerate(pieces):
             own, at = piece.flat()
             rows[index, : len(own)], positions[index, : len(own)] = own, at
+        numbers, real = np.array([piece.number for piece in pieces]), positions >= 0
         return Part(
-            numbers=np.array([piece.number for piece in pieces]),
-            rows=torch.from_numpy(rows),
+            numbers=numbers,
+            rows=torch.from_numpy(rows.reshape(-1)),
             positions=torch.from_numpy(positions),
             slots=torch.from_numpy(np.stack([self._numbers(piece.readers) for piece in pieces])),
             length=length,
             within=any(piece.within for piece in pieces),
+            kept=torch.from_numpy(rows[real]),
+            real=torch.from_numpy(np.flatnonzero(real)),
+            target=torch.from_numpy((numbers[:, None] % PAGE * self.rows + rows)[real]),
         )
-
-    def _aim(self, part: Part) -> None:
-        """Say where the real rows' results go; slices say it themselves."""
-        if isinstance(part.rows, slice):
-            return
-        real = np.broadcast_to(part.positions.numpy() >= 0, (len(part.numbers), part.positions.shape[1]))
-        rows = part.rows.numpy().reshape(-1, real.shape[1])
-        target = part.numbers[:, None] % PAGE * self.rows + rows
-        part.real = None if real.all() else torch.from_numpy(np.flatnonzero(real))
-        part.target = torch.from_numpy(target[real])
-        part.kept = torch.from_numpy(rows[real[: len(rows)]])
 
     def _numbers(self, readers: Readers) -> Ids:
         """int64 [TILE]; positions without a token point at zeros, never at what another sequence left behind."""
