@@ -7,6 +7,8 @@ from foreword.cache import CacheConfig
 from foreword.config import require
 from foreword.engine.attention import BACKENDS
 from foreword.engine.attention.tiles import TILE
+from foreword.engine.linear import QUANTIZATIONS
+from foreword.engine.memory import KV_DTYPES
 from foreword.sched import SchedulerConfig
 
 
@@ -18,6 +20,10 @@ class EngineConfig:
     """Directory or hub name in Hugging Face layout; None: the table reader in the package."""
     dtype: str = "float32"
     """What is computed in; on CPU only float32 (``auto`` means that)."""
+    quantization: str = "none"
+    """``int8``: linear layers in int8, one scale a token and one an output channel."""
+    kv_dtype: str = "float32"
+    """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
     max_model_len: int | None = None
     """Longest prompt and answer together, in tokens; None: what the model was made for."""
     seed: int | None = None
@@ -48,6 +54,9 @@ class EngineConfig:
             self.dtype in ("float32", "auto"),
             f"dtype is {self.dtype!r}; on CPU only 'float32' is computed with (weights of any dtype are converted).",
         )
+        known = ", ".join(QUANTIZATIONS)
+        require(self.quantization in QUANTIZATIONS, f"quantization is {self.quantization!r}; known: {known}.")
+        require(self.kv_dtype in KV_DTYPES, f"kv_dtype is {self.kv_dtype!r}; known: {', '.join(KV_DTYPES)}.")
         require(self.max_model_len is None or self.max_model_len >= 2, f"max_model_len is {self.max_model_len}; minimum 2.")
         require(self.attention in BACKENDS, f"attention is {self.attention!r}; known backends: {', '.join(BACKENDS)}.")
         require(

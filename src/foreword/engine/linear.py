@@ -1,8 +1,9 @@
-"""Linear layers whose result for a row does not depend on the other rows.
+"""Linear layers whose result for a row does not depend on the other rows: float32 and int8, both of oneDNN.
 
 MKL picks another kernel, hence another order of summation, for few rows; oneDNN with weights packed in advance gives a row
 the same bits from two rows on. It is a property observed of these libraries, not promised by them, so a self-test checks it
-at start (self_test.py).
+at start (self_test.py). In int8 the sums are whole numbers, hence exact in any order; a row is scaled by its own largest
+number, never by the batch's.
 """
 
 import torch
@@ -32,17 +33,55 @@ def _apply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) 
     return out
 
 
+class Int8Linear(nn.Module):
+    """A linear layer in int8: one scale for each output channel's weights, one for each row of the input.
+
+    The weights take a quarter of float32's memory; the result is about 2 % off (of the largest) for random numbers. On
+    processors without VNNI two products are added in 16 bits, so there the weights have 7 bits, lest that overflow.
+    """
+
+    ZERO = 128
+    LARGEST = 127
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        weight = weight.detach().float()
+        limit = 127 if torch.cpu._is_vnni_supported() else 63
+        self.scales = weight.abs().amax(1).clamp_min_(1e-30).div_(limit)
+        self.packed = torch.ops.onednn.qlinear_prepack((weight / self.scales[:, None]).round_().to(torch.int8), None)
+        self.zeros = torch.zeros(self.out_features, dtype=torch.int32)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] → [..., out_features], float32."""
+        flat = rows.reshape(-1, self.in_features)
+        scales = torch.maximum(flat.amax(1, keepdim=True), flat.amin(1, keepdim=True).neg_()).clamp_min_(1e-30)
+        scales = scales.div_(self.LARGEST)
+        whole = (flat / scales).round_().add_(self.ZERO).to(torch.uint8)
+        out: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            whole, 1.0, self.ZERO, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        out = out.mul_(scales)
+        if self.bias is not None:
+            out = out.add_(self.bias)
+        return out.view(*rows.shape[:-1], self.out_features)
+
+
+QUANTIZATIONS = ("none", "int8")
+
+
 def can_pack() -> bool:
     """Whether this build and CPU have oneDNN."""
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def pack_linear_layers(model: nn.Module) -> int:
-    """Replace every nn.Linear of a float32 model by a PackedLinear; returns how many."""
-    count = 0
+def pack_linear_layers(model: nn.Module, quantization: str) -> int:
+    """Replace every nn.Linear of a float32 model by a PackedLinear, or an Int8Linear; returns how many."""
+    kind, count = Int8Linear if quantization == "int8" else PackedLinear, 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
-                setattr(parent, name, PackedLinear(child.weight, child.bias))
+                setattr(parent, name, kind(child.weight, child.bias))
                 count += 1
     return count

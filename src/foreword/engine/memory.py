@@ -9,6 +9,9 @@ import torch
 
 from foreword.cache import CopyBlock
 
+KV_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What keys and values can be kept in."""
+
 
 @dataclass(frozen=True)
 class LayerShape:
@@ -35,8 +38,9 @@ class KVMemory:
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
-        self.keys[layer].index_copy_(1, slots, keys)
-        self.values[layer].index_copy_(1, slots, values)
+        memory = self.keys[layer]
+        memory.index_copy_(1, slots, keys.to(memory.dtype))
+        self.values[layer].index_copy_(1, slots, values.to(memory.dtype))
 
     def copy(self, copies: Iterable[CopyBlock]) -> None:
         """Carry out the cache's copies, in every layer."""

@@ -49,11 +49,12 @@ class LoadedModel:
     fingerprint: ModelFingerprint
 
 
-def load_model(model: str | None, block_size: int) -> LoadedModel:
+def load_model(model: str | None, block_size: int, quantization: str = "none", kv_dtype: str = "float32") -> LoadedModel:
     """Load a directory or hub name in Hugging Face layout; None is the model in the package.
 
-    Weights are computed with in float32, whatever they are stored in. Raises ModelError for a path that is missing,
-    damaged files, and models that cannot be served.
+    Weights are computed with in float32, or as linear.py's ``quantization`` says, whatever they are stored in. ``kv_dtype``
+    is what keys and values will be kept in; it is only part of the cache's key. Raises ModelError for a path that is
+    missing, damaged files, models that cannot be served, and int8 where there is no oneDNN.
     """
     path = _directory(model)
     AttentionInterface.register(ATTENTION_NAME, attention_forward)
@@ -64,7 +65,9 @@ def load_model(model: str | None, block_size: int) -> LoadedModel:
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
     layers = _probe(module, text)
-    packed = can_pack() and pack_linear_layers(module) > 0
+    if quantization != "none" and not can_pack():
+        raise ModelError(f"quantization {quantization!r} needs oneDNN, which this build of torch or this processor lacks.")
+    packed = can_pack() and pack_linear_layers(module, quantization) > 0
     numerics = f"{'onednn' if packed else 'torch'}-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(
         name=model or "table-reader",
@@ -76,6 +79,8 @@ def load_model(model: str | None, block_size: int) -> LoadedModel:
         eos_token_ids=_eos_token_ids(module),
         fingerprint=ModelFingerprint(
             weights=_digest(path),
+            dtype=kv_dtype,
+            quantization=quantization,
             rope=repr(getattr(text, "rope_parameters", None)),
             numerics=f"{numerics}-{torch.get_num_threads()} threads",
             block_size=block_size,

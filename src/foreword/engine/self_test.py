@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from foreword.engine.attention import AttentionBackend, LayerCall, Span
-from foreword.engine.linear import PackedLinear
+from foreword.engine.linear import Int8Linear, PackedLinear
 from foreword.engine.memory import KVMemory, LayerShape
 from foreword.engine.model import LoadedModel
 
@@ -53,7 +53,7 @@ def run_self_test(model: LoadedModel, backend: AttentionBackend) -> SelfTest:
         linear = {
             (type(m), m.in_features, m.out_features): m
             for m in model.module.modules()
-            if isinstance(m, PackedLinear | torch.nn.Linear)
+            if isinstance(m, PackedLinear | Int8Linear | torch.nn.Linear)
         }
         for layer in linear.values():
             if not _rows_are_independent(layer, random):
@@ -64,7 +64,7 @@ def run_self_test(model: LoadedModel, backend: AttentionBackend) -> SelfTest:
     return SelfTest(tuple(failures), time.perf_counter() - start)
 
 
-def _rows_are_independent(layer: PackedLinear | torch.nn.Linear, random: torch.Generator) -> bool:
+def _rows_are_independent(layer: PackedLinear | Int8Linear | torch.nn.Linear, random: torch.Generator) -> bool:
     large = layer.in_features * layer.out_features > LARGE_LAYER
     rows = torch.randn(8 if large else LINEAR_ROWS, layer.in_features, generator=random)
     whole = layer(rows)

@@ -25,8 +25,8 @@ class ReferenceAttention:
             at = torch.arange(span.end)
             slots = torch.from_numpy(span.table).long()[at // memory.block_size] * memory.block_size
             slots += at % memory.block_size
-            k = keys[:, slots].repeat_interleave(group, 0)
-            v = values[:, slots].repeat_interleave(group, 0)
+            k = keys[:, slots].float().repeat_interleave(group, 0)
+            v = values[:, slots].float().repeat_interleave(group, 0)
             scores = query[:, span.row : span.row + count] @ k.transpose(1, 2) * call.scaling
             if call.softcap is not None:
                 scores = torch.tanh(scores / call.softcap) * call.softcap

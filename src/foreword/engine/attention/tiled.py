@@ -204,10 +204,10 @@ def _softmax(
 
 
 def _read(tensor: torch.Tensor, part: Part, skip: int, length: int) -> torch.Tensor:
-    """Keys or values as [tiles, heads, length, size]; a view where they are a run of slots."""
+    """Keys or values as float32 [tiles, heads, length, size]; a view where they are a run of slots and kept in float32."""
     heads, _, size = tensor.shape
     if isinstance(part.slots, slice):
         tensor = tensor[:, part.slots.start + skip * TILE : part.slots.stop]
     else:
         tensor = tensor.index_select(1, part.slots[skip:, :length].reshape(-1))
-    return tensor.view(heads, -1, length, size).transpose(0, 1)
+    return tensor.float().view(heads, -1, length, size).transpose(0, 1)
