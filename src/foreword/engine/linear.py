@@ -68,6 +68,42 @@ class Int8Linear(nn.Module):
         return out.view(*rows.shape[:-1], self.out_features)
 
 
+class _Together:
+    """One layer in place of several that read the same rows. The first that is called computes for all."""
+
+    def __init__(self, layer: nn.Module, sizes: list[int]):
+        self.layer = layer
+        self.sizes = sizes
+        self.rows: torch.Tensor | None = None
+        self.outs: dict[int, torch.Tensor] = {}
+
+    def take(self, index: int, rows: torch.Tensor) -> torch.Tensor:
+        """The part ``index`` of the outputs for these rows; each part is given once, then forgotten."""
+        if self.rows is not rows or index not in self.outs:
+            self.rows = rows
+            self.outs = dict(enumerate(self.layer(rows).split(self.sizes, -1)))
+        out = self.outs.pop(index)
+        if not self.outs:
+            self.rows = None
+        return out
+
+
+class JoinedLinear(nn.Module):
+    """One of several linear layers that are computed together."""
+
+    def __init__(self, together: _Together, index: int):
+        super().__init__()
+        self.index = index
+        self.together = together
+        self.layer = together.layer if index == 0 else None  # listed once among the model's modules
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] → [..., out_features], a view."""
+        return self.together.take(self.index, rows)
+
+
+JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers of one module that read the same rows, by the names that transformers gives them."""
 QUANTIZATIONS = ("none", "int8")
 
 
@@ -77,11 +113,29 @@ def can_pack() -> bool:
 
 
 def pack_linear_layers(model: nn.Module, quantization: str) -> int:
-    """Replace every nn.Linear of a float32 model by a PackedLinear, or an Int8Linear; returns how many."""
+    """Replace every nn.Linear of a float32 model by a PackedLinear, or an Int8Linear; returns how many there were.
+
+    Layers that read the same rows become one.
+    """
     kind, count = Int8Linear if quantization == "int8" else PackedLinear, 0
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                setattr(parent, name, kind(child.weight, child.bias))
-                count += 1
+        linear = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
+        count += len(linear)
+        for names in JOINED:
+            if all(name in linear for name in names) and _can_join([linear[name] for name in names]):
+                _join(parent, names, [linear.pop(name) for name in names], kind)
+        for name, child in linear.items():
+            setattr(parent, name, kind(child.weight, child.bias))
     return count
+
+
+def _can_join(layers: list[nn.Linear]) -> bool:
+    return len({(layer.in_features, layer.bias is None) for layer in layers}) == 1
+
+
+def _join(parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear], kind: type[PackedLinear | Int8Linear]) -> None:
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    together = _Together(kind(weight, torch.cat(biases) if biases else None), [layer.out_features for layer in layers])
+    for index, name in enumerate(names):
+        setattr(parent, name, JoinedLinear(together, index))
