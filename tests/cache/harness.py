@@ -19,6 +19,7 @@ from foreword.cache import (
     Reservation,
     pack_tokens,
 )
+from foreword.cache.placing import locate
 from foreword.cache.residency import nodes_below
 from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node
@@ -178,12 +179,15 @@ class Machine:
         return [node for root in self.cache._tree.roots.values() for node in nodes_below(root)]
 
     def check(self) -> None:
-        """Every invariant, and: the observer believes what is in the tree."""
+        """Every invariant, and: the observer believes what is in the tree, and a remembered look-up still holds."""
         self.cache.check_integrity()
+        if self.cache._found is not None:
+            root, tokens, place = self.cache._found
+            assert place == locate(self.cache._tree, root, tokens)
         size, stored = self.config.block_size, {}
         for node in self.nodes():
             for number, start in enumerate(range(node.start, node.ready, size)):
                 end = min(start + size, node.ready)
-                tokens = node.tokens[(start - node.start) * TOKEN_BYTES : (end - node.start) * TOKEN_BYTES]
+                tokens = node.tokens(start, end)
                 stored[int(node.blocks[number])] = (node.root.key, start, tokens)
         assert self.observer.stored == stored

@@ -1,5 +1,7 @@
 """Who goes first, and what never goes."""
 
+import random
+
 import pytest
 
 from cache.harness import SPACE, Machine
@@ -22,7 +24,8 @@ def ids(start: int, count: int) -> list[int]:
 
 
 def leaf(last_use: float) -> Node:
-    node = Node(None, pack_tokens([1, 2, 3, 4]), 0, 4, NO_BLOCKS)
+    tokens = pack_tokens([1, 2, 3, 4])
+    node = Node(None, tokens, memoryview(tokens), 0, NO_BLOCKS)
     node.last_use = last_use
     return node
 
@@ -101,6 +104,18 @@ def test_a_stub_that_another_one_continues_goes() -> None:
     assert m.cache.usage().evictable_blocks == 2  # the shorter stubs could never again be the longest hit
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_open_ends_side_by_side_the_longer_stays(order: tuple[int, int]) -> None:
+    m = machine(16)
+    requests = m.must_start(ids(0, 9)), m.must_start(ids(0, 11))  # the second copies from the begun block of the first
+    m.complete()
+    for number in order:
+        m.finish(requests[number])
+        m.check()
+    assert cached(m, ids(0, 12)) == 11
+    assert m.cache.usage().evictable_blocks == 3
+
+
 def test_a_stub_that_would_add_nothing_does_not_enter() -> None:
     m = machine(16)
     first, second = m.must_start([1, 2, 3, 4, 5, 6, 7]), m.must_start([1, 2, 3, 4, 5])
@@ -147,9 +162,31 @@ def test_the_queue_forgets_stale_entries(policy: LRU) -> None:
         for node in nodes:
             queue.push(node)
         queue.compact(10)
-    assert len(queue._oldest) <= 4 * 10 + 1024 + 10
+    assert max(len(queue._line), len(queue._heap)) <= 4 * 10 + 1024 + 10
     assert queue.nodes() == set(nodes)
-    assert [queue.pop(1e9) for _ in range(3)] == nodes[:3]
+    for node in nodes:
+        assert queue.first(1e9) is node
+        node.holders = 1
+    assert queue.first(1e9) is None
+
+
+def test_the_queue_sorts_what_does_not_come_in_order() -> None:
+    rng = random.Random(1)
+    for _ in range(100):
+        queue = EvictionQueue(LRU())
+        nodes = [leaf(rng.randrange(20)) for _ in range(30)]
+        for node in nodes:
+            queue.push(node)
+        for node in rng.sample(nodes, 10):  # used again
+            node.last_use = 20.0
+            queue.push(node)
+        order = []
+        while (node := queue.first(100)) is not None:
+            assert queue.first(100) is node  # as long as it has blocks
+            order.append((node.last_use, node.ticket))
+            node.backed = 0
+        assert order == sorted(order)
+        assert len(order) == 30
 
 
 def test_the_queue_passes_over_what_has_become_unevictable() -> None:
@@ -160,8 +197,8 @@ def test_the_queue_passes_over_what_has_become_unevictable() -> None:
     nodes[0].holders = 1
     nodes[3].resident.append(b"child")
     assert queue.nodes() == {nodes[1], nodes[2]}
-    assert queue.pop(3) is nodes[2]  # all young: the newest
+    assert queue.first(3) is nodes[2]  # all young: the newest
     nodes[2].backed = 0
-    assert queue.pop(100) is nodes[1]
+    assert queue.first(100) is nodes[1]
     nodes[1].backed = 0
-    assert queue.pop(100) is None
+    assert queue.first(100) is None

@@ -2,19 +2,19 @@
 
 import inspect
 import re
+from array import array
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 
 from cache.harness import Machine, Running
 from foreword.cache import CacheConfig, integrity
-from foreword.cache.tree import Node
+from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.errors import IntegrityError
 
 
 class Scene:
-    """A cache with every kind of node: shared, in flight, evicted in part, wholly a ghost, a stub."""
+    """A cache with every kind of node: shared, in flight, evicted in part, wholly a ghost, with an open end."""
 
     def __init__(self) -> None:
         self.machine = m = Machine(CacheConfig(num_blocks=18, block_size=4))
@@ -25,7 +25,6 @@ class Scene:
         m.check()
         nodes = m.nodes()
         self.ghost = next(node for node in nodes if node.backed == node.start)
-        self.stub = next(node for node in nodes if node.holders and node.end - node.start < 4)
         self.flying = next(node for node in nodes if node.start < node.ready < node.end)
         self.shared = next(node for node in nodes if node.start == 0 and node.holders)
         self.idle = next(node for node in nodes if not node.holders and node.end > node.backed > node.start)
@@ -55,7 +54,6 @@ def make_unready(node: Node) -> None:
 
 
 def own_twice(scene: Scene) -> None:
-    scene.idle.blocks = scene.idle.blocks.copy()
     scene.idle.blocks[0] = scene.shared.blocks[0]
 
 
@@ -64,12 +62,13 @@ def lose_block(scene: Scene) -> None:
 
 
 def forget_queue(scene: Scene) -> None:
-    scene.residency.queue._oldest.clear()
+    scene.residency.queue._line.clear()
+    scene.residency.queue._heap.clear()
 
 
 def swap_table(scene: Scene) -> None:
-    table = scene.request.reservation.table
-    scene.request.reservation.table = np.concatenate((table[1::-1], table[2:]))
+    blocks = scene.request.reservation.blocks
+    scene.request.reservation.blocks = blocks[1::-1] + blocks[2:]
 
 
 def detach_key(scene: Scene) -> None:
@@ -86,15 +85,15 @@ def take_root_key(scene: Scene) -> None:
 
 
 CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
-    ("an edge has tokens", lambda s: setattr(s.idle, "tokens", b"")),
-    ("an edge begins where its parent ends", lambda s: shift(s.stub, 4)),
+    ("an edge has tokens", lambda s: setattr(s.idle, "edge", memoryview(b""))),
+    ("an edge begins where its parent ends", lambda s: shift(s.flying, 4)),
     ("an edge ends after its tokens", lambda s: add("end", 4)(s.flying)),
-    ("an edge is whole blocks or a stub", lambda s: setattr(s.idle, "tokens", s.idle.tokens[:-4]) or add("end", -1)(s.idle)),
-    ("a stub has no children", lambda s: s.stub.children.update({b"": s.idle})),
-    ("a stub has its block", lambda s: add("backed", -1)(s.stub)),
+    ("an edge keeps no much longer text", lambda s: keep_text(s.idle)),
+    ("an open end has no children", lambda s: s.flying.children.update({b"": s.idle})),
+    ("an open end has its block", lambda s: add("backed", -1)(s.flying)),
     ("start ≤ ready ≤ planned ≤ backed ≤ end", lambda s: set_to("planned", 0)(s.flying)),
     ("an edge is backed as far as it has blocks", lambda s: set_to("blocks", s.flying.blocks[:-1])(s.flying)),
-    ("no more blocks than tokens", lambda s: set_to("blocks", np.arange(99, dtype=np.int32))(s.shared)),
+    ("no more blocks than tokens", lambda s: set_to("blocks", array("i", range(99)))(s.shared)),
     ("a parent has all blocks", lambda s: cut(s.parent)),
     ("a parent is wholly ready", lambda s: make_unready(s.parent)),
     ("what is held has its blocks", lambda s: set_to("holders", 1)(s.ghost)),
@@ -125,8 +124,12 @@ def cut(node: Node) -> None:
     node.holders = 0
 
 
+def keep_text(node: Node) -> None:
+    node.edge = memoryview(node.edge.tobytes() * 5)[: len(node.edge)]
+
+
 def stranger() -> Node:
-    return Node(None, b"\0" * 16, 0, 0, np.empty(0, np.int32))
+    return Node(None, b"\0" * 16, memoryview(b"\0" * 16), 0, NO_BLOCKS)
 
 
 def hold_stranger(scene: Scene) -> None:
@@ -135,9 +138,9 @@ def hold_stranger(scene: Scene) -> None:
     node = scene.request.reservation.node
     assert node is not None
     assert node.parent is not None
-    twin = Node(node.parent, node.tokens, node.start, node.backed, node.blocks)
+    twin = Node(node.parent, node.key, node.edge, node.start, node.blocks)
     twin.ready = twin.planned = node.backed
-    node.parent.children[node.tokens[:16]] = twin
+    node.parent.children[node.key] = twin
     twin.holders = 0
     scene.residency.unheld_blocks += len(twin.blocks)
 

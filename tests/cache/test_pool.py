@@ -1,13 +1,12 @@
 """Which block ids come out, in which order, and what a pin delays."""
 
-import numpy as np
 import pytest
 
-from foreword.cache.pool import BlockPool
+from foreword.cache.pool import BlockPool, Blocks
 from foreword.errors import IntegrityError
 
 
-def ids(blocks: np.ndarray) -> list[int]:
+def ids(blocks: Blocks) -> list[int]:
     return blocks.tolist()
 
 

@@ -19,6 +19,7 @@ from foreword.cache import (
     RequestLedger,
     pack_tokens,
 )
+from foreword.cache.tree import RadixTree
 from foreword.errors import ConfigError, IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, BlockStored
 
@@ -352,7 +353,7 @@ def test_ghosts_tell_evicted_from_never_seen() -> None:
     m.run(run_ids(100, 32))
     assert match(m, run_ids(0, 16)) == Match(0, 0, 15)
     evicted, unseen = m.run(run_ids(0, 12)).hit_end, m.run(run_ids(500, 12)).hit_end
-    assert evicted == HitEnd(MissReason.EVICTED, 0, lost_tokens=11)
+    assert evicted == HitEnd(MissReason.EVICTED, 0, lost_tokens=11, evicted_at=3.0)
     assert unseen == HitEnd(MissReason.FIRST_SEEN, 0)
 
 
@@ -362,7 +363,17 @@ def test_part_of_an_edge_is_evicted_and_the_rest_still_hits() -> None:
     m.run(run_ids(100, 16))
     record = m.run(run_ids(0, 24))
     assert record.cached == 16
-    assert record.hit_end == HitEnd(MissReason.EVICTED, 16, lost_tokens=7)
+    assert record.hit_end == HitEnd(MissReason.EVICTED, 16, lost_tokens=7, evicted_at=3.0)
+
+
+def test_an_open_end_goes_with_its_block() -> None:
+    m = machine(blocks=8)
+    m.run(run_ids(0, 10))
+    m.run(run_ids(100, 24))  # takes the last of the three blocks
+    assert match(m, run_ids(0, 12)) == Match(8, 0, 0)
+    assert m.cache.usage().ghost_tokens == 0
+    m.run(run_ids(200, 28))
+    assert match(m, run_ids(0, 12)) == Match(0, 0, 8)
 
 
 def test_without_ghosts_evicted_prefixes_are_forgotten() -> None:
@@ -451,6 +462,32 @@ def test_a_look_up_changes_nothing() -> None:
     assert len(m.cache._tree.roots) == 1
 
 
+def test_a_reservation_after_a_look_up_does_not_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    m = machine()
+    m.run(run_ids(0, 10))
+    looked = []
+    walk = RadixTree.walk
+    monkeypatch.setattr(RadixTree, "walk", lambda *args: looked.append(args) or walk(*args))
+    match(m, run_ids(0, 12))
+    request = m.must_start(run_ids(0, 12))
+    assert len(looked) == 1
+    assert match(m, run_ids(0, 12)) == Match(8, 3, 0)  # the tree has changed
+    assert len(looked) == 2
+    m.complete()
+    assert match(m, run_ids(0, 12)) == Match(11, 0, 0)
+    m.finish(request)
+    m.check()
+
+
+def test_a_look_up_in_one_namespace_says_nothing_of_another() -> None:
+    m = machine()
+    m.run(run_ids(0, 10))
+    m.run(run_ids(50, 10), Namespace(MODEL, tenant="other"))
+    match(m, run_ids(0, 12))
+    assert m.must_start(run_ids(0, 12), Namespace(MODEL, tenant="other")).ledger.record().cached == 0
+    m.drain()
+
+
 def test_reset_forgets_everything_and_running_requests_go_on() -> None:
     m = machine()
     m.run(run_ids(0, 10))
@@ -474,11 +511,21 @@ def test_events_name_the_tokens_of_each_block_parents_first() -> None:
     m.complete()
     assert m.events == [
         BlockStored(SPACE.key, 0, pack_tokens(run_ids(0, 6)), (0, 1)),
-        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 4)), (1,)),  # the begun block, now full
-        BlockStored(SPACE.key, 8, pack_tokens([8, 9]), (2,)),
+        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 6)), (1, 2)),  # with the begun block, now full
     ]
     m.finish(request)
     m.check()
+
+
+def test_a_release_that_changes_nothing_tells_nothing() -> None:
+    m = machine()
+    m.run([*run_ids(0, 8), *run_ids(50, 6)])
+    request = m.must_start([*run_ids(0, 8), *run_ids(60, 6)])
+    m.complete()
+    told = len(m.events)
+    m.finish(request)
+    m.check()
+    assert len(m.events) == told
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class Life:
             )
         )
         self.history: list[list[int]] = []
+        self.next: tuple[list[int], Namespace] | None = None
 
     def prompt(self) -> list[int]:
         rng = self.rng
@@ -48,12 +49,19 @@ class Life:
             ids = base[: rng.randrange(len(base) + 1)]
         return ids + rng.choices(range(3), k=rng.randrange(0 if ids else 1, 3 * self.size + 3))
 
+    def look(self) -> tuple[list[int], Namespace]:
+        """Look a prompt up: right before it starts, or some operations before."""
+        ids, space = self.prompt(), self.rng.choice(SPACES) if self.rng.random() < 0.3 else SPACE
+        self.machine.cache.match(space, pack_tokens(ids))
+        return ids, space
+
     def operate(self) -> None:
         rng, m = self.rng, self.machine
+        if rng.random() < 0.2:
+            self.next = self.look()
         choice = rng.random()
         if choice < 0.35:
-            ids = self.prompt()
-            space = rng.choice(SPACES) if rng.random() < 0.3 else SPACE
+            (ids, space), self.next = self.next or self.look(), None
             if m.start(ids, space, rng.random() < 0.95):
                 self.history.append(ids)
         elif choice < 0.7:

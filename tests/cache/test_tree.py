@@ -1,25 +1,30 @@
 """The structure alone: where a walk ends, what a split leaves behind, which child is nearest."""
 
 import random
-
-import numpy as np
+from array import array
 
 from foreword.cache import pack_tokens
+from foreword.cache.pool import BLOCK_ID, Blocks
+from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node, RadixTree, Root, backed_end, first_unplanned, ready_end
 
 SIZE = 4
 
 
-def blocks(*ids: int) -> np.ndarray:
-    return np.array(ids, np.int32)
+def blocks(*ids: int) -> Blocks:
+    return array(BLOCK_ID, ids)
+
+
+def edge_of(*ids: int) -> memoryview:
+    return memoryview(pack_tokens(ids))
 
 
 def chain() -> tuple[RadixTree, Root, Node, Node]:
     """An edge of two blocks, and a stub of two tokens below it."""
     tree = RadixTree(SIZE)
     root = tree.root(b"key")
-    edge = tree.attach(root, pack_tokens([1, 2, 3, 4, 5, 6, 7, 8]), blocks(10, 11))
-    stub = tree.attach(edge, pack_tokens([9, 9]), blocks(12))
+    edge = tree.attach(root, edge_of(1, 2, 3, 4, 5, 6, 7, 8), blocks(10, 11))
+    stub = tree.attach(edge, edge_of(9, 9), blocks(12))
     return tree, root, edge, stub
 
 
@@ -33,6 +38,33 @@ def test_a_walk_ends_at_the_first_token_that_differs() -> None:
     assert tree.walk(root, pack_tokens([1])) == (root, 0)
 
 
+def test_a_walk_may_end_in_a_leaf_with_an_open_end() -> None:
+    tree = RadixTree(SIZE)
+    root = tree.root(b"key")
+    leaf = tree.attach(root, edge_of(1, 2, 3, 4, 5, 6), blocks(10, 11))
+    assert tree.walk(root, pack_tokens([1, 2, 3, 4, 5, 6, 7, 8])) == (leaf, 6)
+    assert tree.walk(root, pack_tokens([1, 2, 3, 4, 5])) == (leaf, 5)
+    upper = tree.split(leaf, 4)
+    assert (upper.end, leaf.start, leaf.end, leaf.backed) == (4, 4, 6, 6)
+    assert (upper.blocks.tolist(), leaf.blocks.tolist()) == ([10], [11])
+    assert tree.walk(root, pack_tokens([1, 2, 3, 4, 5, 6])) == (leaf, 6)
+
+
+def test_an_edge_is_a_view_of_its_text_unless_it_is_a_small_part() -> None:
+    text = pack_tokens(range(40 * SIZE))
+    tree = RadixTree(SIZE)
+    root = tree.root(b"key")
+    edge = tree.attach(root, memoryview(text), blocks(*range(40)))
+    tail = tree.attach(edge, memoryview(text)[31 * SIZE * TOKEN_BYTES :], blocks(*range(40, 49)))
+    assert edge.edge.obj is text
+    assert (tail.edge.obj, tail.edge) == (text[31 * SIZE * TOKEN_BYTES :], memoryview(text)[31 * SIZE * TOKEN_BYTES :])
+    upper = tree.split(edge, 2 * SIZE)
+    assert upper.edge.obj == text[: 2 * SIZE * TOKEN_BYTES]
+    assert edge.edge.obj is text
+    edge.cut_edge(4 * SIZE)
+    assert edge.edge.obj == pack_tokens(range(2 * SIZE, 4 * SIZE))
+
+
 def test_nearest_is_the_child_with_the_longest_common_part() -> None:
     rng = random.Random(1)
     for _ in range(300):
@@ -40,7 +72,7 @@ def test_nearest_is_the_child_with_the_longest_common_part() -> None:
         root = tree.root(b"key")
         keys = {tuple(rng.choices(range(3), k=rng.choice([SIZE, SIZE, 2]))) for _ in range(rng.randrange(1, 9))}
         for number, key in enumerate(keys):
-            tree.attach(root, pack_tokens(key), blocks(number))
+            tree.attach(root, edge_of(*key), blocks(number))
         query = rng.choices(range(3), k=rng.randrange(1, SIZE + 1))
         child, common = tree.nearest(root, pack_tokens(query))
         shared = [next((i for i, (a, b) in enumerate(zip(k, query, strict=False)) if a != b), min(len(k), len(query)))

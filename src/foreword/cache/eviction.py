@@ -1,9 +1,13 @@
 """Which cached leaf goes first when room is needed."""
 
 import heapq
+from collections import deque
 from typing import Any, Protocol
 
 from foreword.cache.tree import Node
+
+Entry = tuple[Any, int, Node]
+"""Priority, ticket (later ones are higher), and the leaf."""
 
 
 class EvictionPolicy(Protocol):
@@ -46,56 +50,65 @@ POLICIES = {"lru": LRU, "protected-lru": ProtectedLRU}
 
 
 class EvictionQueue:
-    """Evictable leaves by priority; entries go stale instead of being removed."""
+    """Evictable leaves by priority; entries go stale instead of being removed.
+
+    Most leaves enter in the order of their priority, under LRU nearly all; they wait in line and cost no heap.
+    """
 
     def __init__(self, policy: EvictionPolicy):
         self.policy = policy
-        self._oldest: list[tuple[Any, int, Node]] = []
-        self._newest: list[tuple[float, int, Node]] = []
+        self._line: deque[Entry] = deque()  # ascending
+        self._heap: list[Entry] = []  # those that came later than it was their turn
+        self._newest: list[tuple[float, int, Entry]] = []  # a heap, the last used first
         self._tickets = 0
 
     def push(self, node: Node) -> None:
         """Enter a node that has just become an evictable leaf, or whose last use has changed."""
-        self._tickets += 1
-        node.ticket = self._tickets
-        heapq.heappush(self._oldest, (self.policy.priority(node), self._tickets, node))
-        if self.policy.young_seconds:
-            heapq.heappush(self._newest, (-node.last_use, -self._tickets, node))
-
-    def pop(self, now: float) -> Node | None:
-        """The leaf to evict from next; None when nothing can be evicted. Push it again if it keeps blocks."""
-        heap = self._oldest
-        while heap:
-            _, ticket, node = heap[0]
-            if node.ticket == ticket and is_evictable(node):
-                break
-            heapq.heappop(heap)
+        ticket = node.ticket = self._tickets = self._tickets + 1
+        line, entry = self._line, (self.policy.priority(node), ticket, node)
+        if not line or line[-1] < entry:
+            line.append(entry)
         else:
-            self._newest.clear()
+            heapq.heappush(self._heap, entry)
+        if self.policy.young_seconds:
+            heapq.heappush(self._newest, (-node.last_use, -ticket, entry))
+
+    def first(self, now: float) -> Node | None:
+        """The leaf to evict from next; None when nothing can be evicted. It stays first for as long as it has blocks."""
+        line, heap, newest, young = self._line, self._heap, self._newest, self.policy.young_seconds
+        while line and not _valid(line[0]):
+            line.popleft()
+        while heap and not _valid(heap[0]):
+            heapq.heappop(heap)
+        if not (line or heap):
+            newest.clear()
             return None
-        young = self.policy.young_seconds
+        node = (heap[0] if not line or (heap and heap[0] < line[0]) else line[0])[2]
         if young and now - node.last_use < young:
-            newest = self._newest
-            while not _valid(newest[0][2], -newest[0][1]):
+            while not _valid(newest[0][2]):
                 heapq.heappop(newest)
-            return heapq.heappop(newest)[2]
-        return heapq.heappop(heap)[2]
+            return newest[0][2][2]
+        return node
 
     def nodes(self) -> set[Node]:
         """The nodes with a valid entry."""
-        return {node for _, ticket, node in self._oldest if _valid(node, ticket)}
+        return {entry[2] for entry in (*self._line, *self._heap) if _valid(entry)}
 
     def compact(self, live: int) -> None:
         """Drop stale entries once they outnumber the ``live`` nodes by far; call it now and then."""
-        if len(self._oldest) > 4 * live + 1024:
-            self._oldest = [entry for entry in self._oldest if _valid(entry[2], entry[1])]
-            heapq.heapify(self._oldest)
-        if len(self._newest) > 4 * live + 1024:
-            self._newest = [entry for entry in self._newest if _valid(entry[2], -entry[1])]
+        limit = 4 * live + 1024
+        if len(self._line) > limit:
+            self._line = deque(entry for entry in self._line if _valid(entry))
+        if len(self._heap) > limit:
+            self._heap = [entry for entry in self._heap if _valid(entry)]
+            heapq.heapify(self._heap)
+        if len(self._newest) > limit:
+            self._newest = [item for item in self._newest if _valid(item[2])]
             heapq.heapify(self._newest)
 
 
-def _valid(node: Node, ticket: int) -> bool:
+def _valid(entry: Entry) -> bool:
+    _, ticket, node = entry
     return node.ticket == ticket and is_evictable(node)
 
 

@@ -8,7 +8,7 @@ from foreword.cache.pool import BlockPool
 from foreword.cache.reservation import Reservation
 from foreword.cache.residency import Residency, nodes_below
 from foreword.cache.tokens import TOKEN_BYTES
-from foreword.cache.tree import Node, Root
+from foreword.cache.tree import TEXT_SLACK, Node, Root
 from foreword.errors import IntegrityError
 
 
@@ -38,14 +38,14 @@ def check_cache(
 def _check_node(node: Node, size: int) -> None:
     parent = node.parent
     assert parent is not None
-    length = len(node.tokens) // TOKEN_BYTES
-    stub = length < size
+    length, open_end, text = len(node.edge) // TOKEN_BYTES, node.end % size > 0, node.edge.obj
+    assert isinstance(text, bytes)
     _check(length > 0, "an edge has tokens", node.start)
     _check(node.start == parent.end, "an edge begins where its parent ends", node.start)
     _check(node.end == node.start + length, "an edge ends after its tokens", (node.start, node.end, length))
-    _check(stub or length % size == 0, "an edge is whole blocks or a stub", length)
-    _check(not (stub and node.children), "a stub has no children", node.start)
-    _check(not stub or node.backed == node.end, "a stub has its block", node.start)
+    _check(len(text) <= TEXT_SLACK * len(node.edge), "an edge keeps no much longer text", (len(text), len(node.edge)))
+    _check(not (open_end and node.children), "an open end has no children", node.start)
+    _check(not open_end or node.backed == node.end, "an open end has its block", node.start)
     order = (node.start, node.ready, node.planned, node.backed, node.end)
     _check(list(order) == sorted(order), "start ≤ ready ≤ planned ≤ backed ≤ end", order)
     backed = min(node.start + len(node.blocks) * size, node.end)
@@ -61,7 +61,7 @@ def _check_children(node: Node, size: int) -> None:
     keys = sorted(key for key, child in node.children.items() if child.backed > child.start)
     _check(keys == node.resident, "the list of children with blocks", node.start)
     for key, child in node.children.items():
-        stands = child.parent is node and child.tokens[: size * TOKEN_BYTES] == key
+        stands = child.parent is node and child.tokens(child.start, child.start + size) == key == child.key
         _check(stands, "a child stands under its key", node.start)
 
 
@@ -78,12 +78,12 @@ def _check_holders(roots: list[Root], nodes: list[Node], live: list[Reservation]
 
 
 def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Reservation]) -> None:
-    owned: list[int] = pool.free_blocks().tolist() + sorted(pool.limbo_blocks())
+    owned = [*pool.free_blocks(), *sorted(pool.limbo_blocks())]
     for node in nodes:
-        owned += node.blocks.tolist()
-    cached = {block for node in nodes for block in node.blocks.tolist()}
+        owned += node.blocks
+    cached = {block for node in nodes for block in node.blocks}
     for reservation in live:
-        owned += [block for block in reservation.table.tolist() if block not in cached]
+        owned += [block for block in reservation.blocks if block not in cached]
     twice = [block for block, count in Counter(owned).items() if count > 1]
     _check(not twice, "a block has one owner", twice[:8])
     _check(len(owned) == pool.capacity, "every block is free, cached or held", (len(owned), pool.capacity))
@@ -110,6 +110,6 @@ def _check_reservation(reservation: Reservation, size: int) -> None:
     current: Node = node
     while current.parent is not None:
         at = current.start // size
-        table = reservation.table[at : at + len(current.blocks)].tolist()
-        _check(table == current.blocks.tolist(), "the block table follows the path", current.start)
+        table = reservation.blocks[at : at + len(current.blocks)]
+        _check(table == current.blocks, "the block table follows the path", current.start)
         current = current.parent

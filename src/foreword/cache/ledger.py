@@ -36,7 +36,7 @@ class HitEnd:
     reason
         ``complete``: all tokens but the last, which is always computed, were there or in flight.
         ``diverged``: after ``position`` shared tokens a cached prefix goes on with ``nearest`` and the prompt does not.
-        ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room.
+        ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, ``evicted_at`` seconds of the caller's clock.
         ``namespace_differs``: another namespace holds a prefix ``lost_tokens`` longer; ``differs_in`` names the part.
         ``first_seen``: no cached prefix goes on from ``position`` at all, or none shares even the first token.
         ``disabled``: the cache was off for this request.
@@ -51,6 +51,7 @@ class HitEnd:
     nearest: bytes = b""
     lost_tokens: int = 0
     differs_in: str = ""
+    evicted_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class RequestLedger:
         if end <= high:
             return
         self._high = end
-        new = min(end, self.prompt_tokens) - high
+        new = (end if end < self.prompt_tokens else self.prompt_tokens) - high
         if new <= 0:
             return
         if source is Source.CACHED:

@@ -47,9 +47,10 @@ def locate(tree: RadixTree, root: Root, tokens: bytes) -> Place:
             source, common = tree.nearest(node, tokens[aligned * TOKEN_BYTES : aligned * TOKEN_BYTES + tree.width])
         elif node.backed > aligned:
             source, common = node, end - aligned
-        partial = min(common, last - aligned)
+        partial = common if common < last - aligned else last - aligned
         reach = aligned + partial
-    cached = min(ready_end(node), aligned)
+    ready = ready_end(node)
+    cached = ready if ready < aligned else aligned
     if partial and cached == aligned and source is not None and source.ready >= reach:
         cached = reach
     return Place(node, aligned, source, partial, aligned + common > last, cached, reach, min(end, last))
@@ -67,8 +68,7 @@ def explain(tree: RadixTree, place: Place, tokens: bytes, namespace: Namespace, 
         differs = namespace.differs_in(other)
         return HitEnd(MissReason.NAMESPACE_DIFFERS, end, lost_tokens=longer - end, differs_in=differs)
     if end and place.source is not None:
-        at = (end - place.source.start) * TOKEN_BYTES
-        nearest = place.source.tokens[at : at + NEAREST_TOKENS * TOKEN_BYTES]
+        nearest = place.source.tokens(end, end + NEAREST_TOKENS)
         if nearest:
             return HitEnd(MissReason.DIVERGED, end, nearest)
     return HitEnd(MissReason.FIRST_SEEN, end)

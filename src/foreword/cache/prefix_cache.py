@@ -13,10 +13,8 @@ A step of the engine reads so:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-
-import numpy as np
 
 from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
@@ -79,6 +77,7 @@ class PrefixCache:
         self._sweep_at = SWEEP_NAMESPACES
         self._retired: list[Root] = []
         self._live: set[Reservation] = set()
+        self._found: tuple[Root, bytes, Place] | None = None  # the last look-up, if nothing has changed since
 
     def match(self, namespace: Namespace, tokens: bytes) -> Match:
         """How much of a prompt (packed tokens) a reservation made now would find. Changes nothing."""
@@ -86,8 +85,9 @@ class PrefixCache:
         root = self._tree.roots.get(namespace.key)
         if root is None or not self.config.enable_prefix_caching:
             return Match(0, 0, 0)
-        place = locate(self._tree, root, tokens)
-        return Match(place.cached, place.reach - place.cached, max(0, place.seen - place.reach))
+        place = self._locate(root, tokens)
+        evicted = place.seen - place.reach
+        return Match(place.cached, place.reach - place.cached, evicted if evicted > 0 else 0)
 
     def reserve(
         self, namespace: Namespace, tokens: bytes, ledger: RequestLedger, now: float, use_cache: bool = True
@@ -103,27 +103,29 @@ class PrefixCache:
         if not (use_cache and self.config.enable_prefix_caching):
             return self._reserve_alone(reservation, now)
         root = self._root(namespace)
-        place = locate(self._tree, root, tokens)
-        if ledger.hit_end is None:
+        place = self._locate(root, tokens)
+        hit_end = ledger.hit_end
+        if hit_end is None:
             hit_end = explain(self._tree, place, tokens, namespace, self._others(namespace))
-        else:
-            hit_end = ledger.hit_end
+            if hit_end.reason is MissReason.EVICTED:
+                hit_end = replace(hit_end, evicted_at=self._evicted_at(root, tokens))
         if not self._take(reservation, place, now):
             return None
         ledger.hit_end = hit_end
-        ledger.account(Source.CACHED, 0, place.cached)
+        if place.cached:
+            ledger.account(Source.CACHED, 0, place.cached)
         self._live.add(reservation)
         return reservation
 
     def grow(self, reservation: Reservation, until: int, now: float) -> bool:
         """Make sure that tokens [0, until) have blocks; False, and no change, without room."""
-        lacking = -(-until // self._size) - len(reservation.table)
+        lacking = -(-until // self._size) - len(reservation.blocks)
         if lacking <= 0:
             return True
         blocks = self._allocate(lacking, now)
         if blocks is None:
             return False
-        reservation.table = np.concatenate((reservation.table, blocks))
+        reservation.blocks = reservation.blocks + blocks
         return True
 
     def plan(self, reservation: Reservation, until: int, budget: int) -> Chunk | None:
@@ -136,7 +138,9 @@ class PrefixCache:
         start = self._frontier(reservation)
         if start is None or start >= until or budget <= 0:
             return None
-        end, copy = min(until, start + budget), reservation.copy
+        end, copy = start + budget, reservation.copy
+        if end > until:
+            end = until
         if copy is not None and start < reservation.copy_at:
             end, copy = min(end, reservation.copy_at), None
         reservation.span = (start, end)
@@ -155,7 +159,7 @@ class PrefixCache:
         if reservation.span is None:
             return
         start, end = reservation.span
-        reservation.span = None
+        reservation.span = self._found = None
         if reservation.copy is not None and start >= reservation.copy_at:
             self._forget_copy(reservation)
         fresh: list[Node] = []
@@ -168,7 +172,8 @@ class PrefixCache:
             node = node.parent
         for node in reversed(fresh):  # parents first, also for who hears the events
             self._residency.mark_ready(node, end if end < node.end else node.end)
-        reservation.ledger.account(Source.SHARED, reservation.computed, start)
+        if start > reservation.computed:
+            reservation.ledger.account(Source.SHARED, reservation.computed, start)
         reservation.ledger.account(Source.COMPUTED, start, end)
         reservation.computed = end
 
@@ -190,21 +195,22 @@ class PrefixCache:
         if reservation not in self._live:
             raise IntegrityError("A reservation was released that is not held: released twice, or another cache's.")
         self._live.remove(reservation)
+        self._found = None
         if reservation.span is not None:
             self.abandon(reservation)
         if reservation.copy is not None:
             self._forget_copy(reservation)
         base = reservation.node
         if base is None:
-            self._pool.free(reservation.table)
+            self._pool.free(reservation.blocks)
             return
-        if reservation.stub and not self._stub_is_final(base, reservation.computed):
-            base = self._take_back_stub(base)
+        if reservation.open_end and not self._is_final(base, reservation.computed):
+            base = self._take_back_open_end(base)
         root = base.root
-        tail = reservation.table[-(-base.end // self._size) :]
+        tail = reservation.blocks[-(-base.end // self._size) :]
         if reservation.computed > base.end and not root.retired:
             self._insert(base, _tail_tokens(reservation, base.end, generated), tail, now)
-        else:
+        elif tail:
             self._pool.free(tail)
         self._residency.unhold(base, now)
         if root.retired:
@@ -221,6 +227,7 @@ class PrefixCache:
                 self._retired.append(root)
         self._tree.roots.clear()
         self._namespaces.clear()
+        self._found = None
         if self._events:
             self._events(AllBlocksCleared())
 
@@ -251,6 +258,19 @@ class PrefixCache:
             self._namespaces[namespace.key] = namespace
         return self._tree.root(namespace.key)
 
+    def _locate(self, root: Root, tokens: bytes) -> Place:
+        """Where a prompt meets the tree; a reservation right after a match does not look again."""
+        if self._found is None or self._found[0] is not root or self._found[1] != tokens:
+            self._found = root, tokens, locate(self._tree, root, tokens)
+        return self._found[2]
+
+    def _evicted_at(self, root: Root, tokens: bytes) -> float | None:
+        """When the first tokens of a prompt that have no blocks any more lost them."""
+        node, _ = self._tree.walk(root, tokens)
+        while node.parent is not None and node.parent.backed < node.parent.end:
+            node = node.parent
+        return self._residency.ghosts.get(node)
+
     def _others(self, namespace: Namespace) -> Iterator[Namespace]:
         """The namespaces, of those entered last, that an explanation looks into."""
         if len(self._namespaces) == 1:
@@ -264,6 +284,7 @@ class PrefixCache:
 
     def _allocate(self, count: int, now: float) -> Blocks | None:
         """Blocks, after eviction if need be; None without room."""
+        self._found = None
         return self._pool.allocate(count) if self._residency.make_room(count, now) else None
 
     def _take(self, reservation: Reservation, place: Place, now: float) -> bool:
@@ -275,7 +296,7 @@ class PrefixCache:
         adopted = source if source is not None and self._can_adopt(source, place) else None
         held = adopted or node
         residency.hold(held)
-        copied = int(source.blocks[0]) if source is not None and adopted is None else None
+        copied = source.blocks[0] if source is not None and adopted is None else None
         if copied is not None:
             self._pool.pin(copied)
         ghosts = self._lacking(node) if node.backed < node.end else ()
@@ -293,9 +314,9 @@ class PrefixCache:
             residency.revive(ghost, blocks[:count])
             blocks = blocks[count:]
         if adopted is not None:
-            blocks = np.concatenate((adopted.blocks, blocks))
+            blocks = adopted.blocks + blocks
             residency.take_out(adopted)
-        reservation.table = _table(node, blocks)
+        reservation.blocks = _path_blocks(node) + blocks if node.parent is not None else blocks
         reservation.node, reservation.shared_end = node, node.end
         reservation.computed = place.cached if adopted is not None else min(place.cached, aligned)
         if not place.whole:
@@ -324,29 +345,17 @@ class PrefixCache:
         return lacking
 
     def _enter(self, reservation: Reservation, node: Node, blocks: Blocks) -> None:
-        """Enter the rest of a prompt below ``node``: an edge of whole blocks, and a stub for what remains."""
-        width, tokens = self._tree.width, reservation.tokens
-        at = node.end * TOKEN_BYTES
-        full = (len(tokens) - at) // width
-        cut = at + full * width
-        if full:
-            node = self._enter_edge(reservation, node, tokens[at:cut], blocks[:full])
-        if cut < len(tokens):
-            node = self._enter_edge(reservation, node, tokens[cut:], blocks[full : full + 1])
-            reservation.stub = True
-        reservation.node, reservation.shared_end = node, node.end
-
-    def _enter_edge(self, reservation: Reservation, parent: Node, tokens: bytes, blocks: Blocks) -> Node:
-        """Enter an edge in flight, held by the request; what an adopted block holds already is readable."""
-        node = self._tree.attach(parent, tokens, blocks)
-        node.holders = 1
-        if reservation.computed > node.start:
-            self._residency.mark_ready(node, reservation.computed)
-        return node
+        """Enter the rest of a prompt below ``node``, in flight; what an adopted block holds already is readable."""
+        leaf = self._tree.attach(node, memoryview(reservation.tokens)[node.end * TOKEN_BYTES :], blocks)
+        leaf.holders = 1
+        if reservation.computed > leaf.start:
+            self._residency.mark_ready(leaf, reservation.computed)
+        reservation.node, reservation.shared_end = leaf, leaf.end
+        reservation.open_end = leaf.end % self._size > 0
 
     def _await_copy(self, reservation: Reservation, place: Place, source: Node, block: int) -> None:
         """The first tokens of the request's own first block are to be copied as soon as their source is readable."""
-        target = int(reservation.table[place.aligned // self._size])
+        target = reservation.blocks[place.aligned // self._size]
         reservation.copy = CopyBlock(block, target, place.partial)
         reservation.copy_at = place.aligned
         reservation.copy_source = None if place.cached == place.reach else source
@@ -404,16 +413,23 @@ class PrefixCache:
             return 0, False  # given up half-way, then begun anew by another request, in another block
         return source.ready - at, source.holders > 0
 
-    def _stub_is_final(self, stub: Node, computed: int) -> bool:
-        """Whether a request's own stub can stay as it is: all of it computed, nothing after it, nothing beside it."""
-        assert stub.parent is not None
-        return stub.end == computed == stub.ready and len(stub.parent.resident) == 1
+    def _is_final(self, leaf: Node, computed: int) -> bool:
+        """Whether a request's own open end can stay as it is: all of it computed, nothing after it, nothing beside it."""
+        assert leaf.parent is not None
+        alone = leaf.end - leaf.start >= self._size or len(leaf.parent.resident) == 1
+        return alone and leaf.end == computed == leaf.ready
 
-    def _take_back_stub(self, stub: Node) -> Node:
-        """Take a request's own stub out of the tree, so that the request can enter it again with all it wrote there."""
-        assert stub.parent is not None
-        self._residency.take_out(stub)
-        return stub.parent
+    def _take_back_open_end(self, leaf: Node) -> Node:
+        """Take a request's last, begun block out of the tree, so that it can be entered again with all that is in it.
+
+        Returns the node above it.
+        """
+        whole = leaf.end // self._size * self._size
+        if leaf.start < whole:
+            self._residency.split(leaf, whole)
+        assert leaf.parent is not None
+        self._residency.take_out(leaf)
+        return leaf.parent
 
     def _insert(self, node: Node, tokens: bytes, blocks: Blocks, now: float) -> None:
         """Enter computed tokens below a held node; blocks with a content that is there already are freed."""
@@ -421,26 +437,27 @@ class PrefixCache:
         while len(tokens) >= width:
             child = node.children.get(tokens[:width])
             if child is None:
-                full = len(tokens) // width
-                child = self._residency.add(node, tokens[: full * width], blocks[:full], now)
-            else:
-                full = common_with_edge(tokens, 0, child.tokens) // size
-                if child.ready < min(child.start + full * size, child.backed):
-                    break  # another request is just computing the same and will enter it
-                if child.start + full * size < child.end:
-                    child = self._residency.split(child, child.start + full * size)
-                have = len(child.blocks)
-                self._pool.free(blocks[:have])
-                if have < full:
-                    self._residency.revive(child, blocks[have:full])
-                    self._residency.mark_ready(child, child.end)
-                self._residency.touch(child, now)
+                break
+            full = common_with_edge(tokens, 0, child.edge) // size
+            if child.ready < min(child.start + full * size, child.backed):
+                self._pool.free(blocks)  # another request is just computing the same and will enter it
+                return
+            if child.start + full * size < child.end:
+                child = self._residency.split(child, child.start + full * size)
+            have = len(child.blocks)
+            self._pool.free(blocks[:have])
+            if have < full:
+                self._residency.revive(child, blocks[have:full])
+                self._residency.mark_ready(child, child.end)
+            self._residency.touch(child, now)
             node, tokens, blocks = child, tokens[full * width :], blocks[full:]
-        if 0 < len(tokens) < width:
-            self._insert_stub(node, tokens, blocks[:1], now)
-            blocks = blocks[1:]
-        if len(blocks):
-            self._pool.free(blocks)
+        used = -(-len(tokens) // width)
+        if len(tokens) >= width:
+            self._residency.add(node, tokens, blocks[:used], now)
+        elif tokens:
+            self._insert_stub(node, tokens, blocks[:used], now)
+        if len(blocks) > used:
+            self._pool.free(blocks[used:])
 
     def _insert_stub(self, node: Node, tokens: bytes, block: Blocks, now: float) -> None:
         """Enter less than a block; a shorter stub that it continues goes, and it goes itself if another continues it."""
@@ -457,21 +474,20 @@ class PrefixCache:
         blocks = self._allocate(-(-reservation.length // self._size), now)
         if blocks is None:
             return None
-        reservation.table = blocks
+        reservation.blocks = blocks
         if reservation.ledger.hit_end is None:
             reservation.ledger.hit_end = HitEnd(MissReason.DISABLED, 0)
         self._live.add(reservation)
         return reservation
 
 
-def _table(node: Node, blocks: Blocks) -> Blocks:
-    """The block table of a path and what comes after it."""
-    parts = [blocks]
+def _path_blocks(node: Node) -> Blocks:
+    """The blocks from the root down to a node."""
+    blocks = node.blocks
     while node.parent is not None:
-        parts.append(node.blocks)
         node = node.parent
-    parts.reverse()
-    return np.concatenate(parts) if len(parts) > 1 else blocks
+        blocks = node.blocks + blocks
+    return blocks
 
 
 def _tail_tokens(reservation: Reservation, start: int, generated: bytes) -> bytes:

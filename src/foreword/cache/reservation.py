@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from foreword.cache.ledger import RequestLedger
 from foreword.cache.pool import Blocks
 from foreword.cache.tree import NO_BLOCKS, Node
@@ -49,13 +52,14 @@ class Usage:
 class Reservation:
     """A request's hold on its path and its blocks. Only the cache changes it.
 
-    table
-        Block ids of tokens 0, block_size, 2 * block_size, ... (int32).
+    blocks
+        Block ids of tokens 0, block_size, 2 * block_size, ...
     computed
         Leading tokens whose KV can be read.
     """
 
     __slots__ = (
+        "blocks",
         "computed",
         "copy",
         "copy_at",
@@ -63,10 +67,9 @@ class Reservation:
         "ledger",
         "length",
         "node",
+        "open_end",
         "shared_end",
         "span",
-        "stub",
-        "table",
         "tokens",
     )
 
@@ -75,11 +78,16 @@ class Reservation:
         self.length = length
         self.ledger = ledger
         self.node: Node | None = None  # deepest held node; None: the cache is off for this request
-        self.stub = False  # whether that node is a stub which this request may go on writing
-        self.shared_end = 0  # where the tree's part of the table ends
-        self.table: Blocks = NO_BLOCKS
+        self.open_end = False  # whether that node ends within a block which this request may go on writing
+        self.shared_end = 0  # where the tree's part of the blocks ends
+        self.blocks: Blocks = NO_BLOCKS
         self.computed = 0
         self.span: tuple[int, int] | None = None  # what the step being built computes
         self.copy: CopyBlock | None = None  # still to run
         self.copy_at = 0  # position of the block that the copy goes to
         self.copy_source: Node | None = None  # who computes the source of the copy; None when it is readable
+
+    @property
+    def table(self) -> npt.NDArray[np.int32]:
+        """The block table: ``blocks`` as int32 for NumPy, not copied."""
+        return np.frombuffer(self.blocks, np.int32)

@@ -3,11 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import numpy as np
-
 from foreword.cache.eviction import EvictionPolicy, EvictionQueue, is_evictable
 from foreword.cache.pool import BlockPool, Blocks
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import NO_BLOCKS, Node, RadixTree, Root
 from foreword.events import BlockRemoved, BlockStored, EventSink
 
@@ -25,7 +22,7 @@ class Residency:
         self.queue = EvictionQueue(policy)
         self.ghost_limit = ghost_limit
         self.events = events
-        self.ghosts: OrderedDict[Node, None] = OrderedDict()  # in order of eviction
+        self.ghosts: OrderedDict[Node, float] = OrderedDict()  # in order of eviction, with its time
         self.ghost_tokens = 0
         self.unheld_blocks = 0
         self.evicted_tokens = 0
@@ -46,21 +43,20 @@ class Residency:
             holders = current.holders = current.holders - 1
             if now is not None:
                 current.last_use = now
-            parent = current.parent
-            if holders == 0:
+            if not holders:
                 self.unheld_blocks += len(current.blocks)
                 if current.ready < current.backed:
                     self._drop_unready(current)
                 if is_evictable(current):
                     self.queue.push(current)
-            current = parent
+            current = current.parent
         self.queue.compact(self.tree.node_count)
 
     def split(self, node: Node, at: int) -> Node:
         """Cut an edge; returns the upper node."""
         upper = self.tree.split(node, at)
         if upper.backed < at:
-            self.ghosts[upper] = None
+            self.ghosts[upper] = self.ghosts.get(node, node.last_use)
         if node.backed == at and is_evictable(upper):
             self.queue.push(upper)
         return upper
@@ -75,17 +71,17 @@ class Residency:
         if pool.free_count + self.unheld_blocks < count:
             return False
         while pool.free_count < count:
-            leaf = self.queue.pop(now)
+            leaf = self.queue.first(now)
             if leaf is None:
                 return False
-            self._shrink(leaf, count - pool.free_count)
+            self._shrink(leaf, count - pool.free_count, now)
         if self.ghost_tokens > self.ghost_limit:
             self._trim_ghosts()
         return True
 
     def add(self, parent: Node, tokens: bytes, blocks: Blocks, now: float) -> Node:
         """Enter a readable edge that nobody holds."""
-        node = self.tree.attach(parent, tokens, blocks)
+        node = self.tree.attach(parent, memoryview(tokens), blocks)
         self.unheld_blocks += len(blocks)
         self.mark_ready(node, node.end)
         self.touch(node, now)
@@ -118,7 +114,7 @@ class Residency:
             self.tree.mark_resident(node)
         self.ghosts.pop(node, None)
         self.ghost_tokens -= node.end - node.backed
-        node.blocks = np.concatenate((node.blocks, blocks))
+        node.blocks = node.blocks + blocks
         node.backed = node.end
         if node.holders == 0:
             self.unheld_blocks += len(blocks)
@@ -137,36 +133,44 @@ class Residency:
             if node.holders == 0:
                 self.remove(node)
 
-    def _shrink(self, leaf: Node, want: int) -> None:
+    def _shrink(self, leaf: Node, want: int, now: float) -> None:
         """Take up to ``want`` blocks from the tail of an evictable leaf."""
         keep, parent, backed = len(leaf.blocks) - want, leaf.parent, leaf.backed
         assert parent is not None
-        if leaf.end - leaf.start < self.tree.block_size:
-            self.remove(leaf)  # a stub is too short to be worth remembering
-        else:
-            self._cut_blocks(leaf, keep if keep > 0 else 0)
-            self.ghosts[leaf] = None
-            self.ghosts.move_to_end(leaf)
+        self._cut_blocks(leaf, keep if keep > 0 else 0)
         self.evicted_tokens += backed - leaf.backed
-        if keep > 0:
-            self.queue.push(leaf)
-        elif is_evictable(parent):
+        if leaf.backed < leaf.end:
+            self.ghosts[leaf] = now
+            self.ghosts.move_to_end(leaf)
+        elif leaf.start == leaf.end:
+            self.tree.detach(leaf)
+        if keep <= 0 and is_evictable(parent):
             self.queue.push(parent)
 
     def _cut_blocks(self, node: Node, keep: int) -> None:
-        """Free the blocks of an unheld node from index ``keep`` on; its tokens stay behind as a ghost."""
+        """Free the blocks of an unheld node from index ``keep`` on; their tokens stay behind as a ghost.
+
+        Less than a block is not worth remembering: with its block an open end goes for good, and of a stub nothing stays.
+        """
         freed = node.blocks[keep:] if keep else node.blocks
-        if not len(freed):
+        if not freed:
             return
-        end = node.start + keep * self.tree.block_size
+        size = self.tree.block_size
+        end = node.start + keep * size
         if self.events and node.ready > end:
             self._tell_removed(node, end, node.ready, freed)
         self.ghost_tokens += node.backed - end
+        rest = node.end % size
+        if rest:
+            node.cut_edge(node.end - rest)
+            self.ghost_tokens -= rest
         self.unheld_blocks -= len(freed)
         self.pool.free(freed)
         node.blocks = node.blocks[:keep] if keep else NO_BLOCKS
         node.backed = end
-        node.ready = node.planned = end if end < node.ready else node.ready
+        if end < node.ready:
+            node.ready = end
+        node.planned = node.ready
         if not keep:
             self.tree.mark_ghost(node)
 
@@ -176,9 +180,9 @@ class Residency:
         if self.events is None or root.retired:
             return
         first = (node.ready - node.start) // size
-        tokens = node.tokens[first * self.tree.width : (ready - node.start) * TOKEN_BYTES]
+        tokens = node.tokens(node.start + first * size, ready)
         blocks = node.blocks[first : -(-(ready - node.start) // size)]
-        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks.tolist())))
+        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks)))
 
     def _tell_removed(self, node: Node, start: int, end: int, blocks: Blocks) -> None:
         """Tokens [start, end) were readable, in the first of these blocks, and are not in the tree any more."""
@@ -186,15 +190,14 @@ class Residency:
         if self.events is None or root.retired:
             return
         blocks = blocks[: -(-(end - start) // self.tree.block_size)]
-        self.events(BlockRemoved(root.key, start, end - start, tuple(blocks.tolist())))
+        self.events(BlockRemoved(root.key, start, end - start, tuple(blocks)))
 
     def _remove_ghost(self, node: Node) -> None:
         """Forget the tokens of an edge that have no blocks; without any blocks the node goes. It has no children."""
         self.ghosts.pop(node, None)
         self.ghost_tokens -= node.end - node.backed
         if node.backed > node.start:
-            node.tokens = node.tokens[: (node.backed - node.start) * TOKEN_BYTES]
-            node.end = node.backed
+            node.cut_edge(node.backed)
         else:
             self.tree.detach(node)
 
@@ -202,7 +205,7 @@ class Residency:
         """An unheld edge has blocks that were never computed: free them, and forget the tokens."""
         self._cut_blocks(node, (node.ready - node.start) // self.tree.block_size)
         if node.children:
-            self.ghosts[node] = None  # ghosts below it still need its tokens
+            self.ghosts[node] = node.last_use  # ghosts below it still need its tokens
         else:
             self._remove_ghost(node)
 

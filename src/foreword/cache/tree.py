@@ -2,8 +2,10 @@
 
 Units: positions are tokens from the beginning of the prompt, never of the edge; edges are packed tokens (see tokens.py).
 
-Where nodes begin: always at a multiple of the block size. An edge is a whole number of blocks, except that a *stub*, a
-leaf shorter than one block, keeps the rest of a sequence. Children are found by their first block (a stub by all it has).
+Where nodes begin: always at a multiple of the block size. A leaf may have an *open end*, within a block: the end of a
+sequence. A *stub* is a leaf shorter than one block. Children are found by their first block (a stub by all it has).
+
+An edge is a view of the text that brought it in, mostly of a whole prompt; only a small part of a text is copied.
 
 What an edge holds:    start  |-- readable --|-- in flight --|-- ghost --|  end
                                            ready          backed
@@ -14,13 +16,13 @@ A node is backed only if its parent is wholly backed, and ready only if its pare
 """
 
 import bisect
+from array import array
 
-import numpy as np
-
-from foreword.cache.pool import Blocks
+from foreword.cache.pool import BLOCK_ID, Blocks
 from foreword.cache.tokens import TOKEN_BYTES, common_tokens, common_with_edge
 
-NO_BLOCKS: Blocks = np.empty(0, np.int32)
+TEXT_SLACK = 4  # an edge keeps a text of up to so many times its own length
+NO_BLOCKS: Blocks = array(BLOCK_ID)
 
 
 class Node:
@@ -31,8 +33,10 @@ class Node:
         "blocks",
         "children",
         "copier",
+        "edge",
         "end",
         "holders",
+        "key",
         "last_use",
         "parent",
         "planned",
@@ -40,15 +44,14 @@ class Node:
         "resident",
         "start",
         "ticket",
-        "tokens",
     )
 
-    def __init__(self, parent: "Node | None", tokens: bytes, start: int, backed: int, blocks: Blocks):
+    def __init__(self, parent: "Node | None", key: bytes, edge: memoryview, start: int, blocks: Blocks):
         self.parent = parent
-        self.tokens = tokens
+        self.key = key  # under which the parent finds it: its first block, or all of it
+        self.edge = edge  # packed tokens
         self.start = self.ready = self.planned = start
-        self.backed = backed
-        self.end = start + len(tokens) // TOKEN_BYTES
+        self.backed = self.end = start + len(edge) // TOKEN_BYTES
         self.blocks = blocks  # of the tokens [start, backed)
         self.holders = 0  # reservations whose path goes through this node
         self.last_use = 0.0  # seconds of the caller's clock
@@ -56,6 +59,15 @@ class Node:
         self.copier: object | None = None  # the reservation that will copy the first tokens of this edge
         self.children: dict[bytes, Node] = {}
         self.resident: list[bytes] = []  # keys of the children that have blocks, sorted
+
+    def tokens(self, start: int, end: int) -> bytes:
+        """Packed tokens of the edge between two positions; what lies beyond its end is left out."""
+        return self.edge[(start - self.start) * TOKEN_BYTES : (end - self.start) * TOKEN_BYTES].tobytes()
+
+    def cut_edge(self, end: int) -> None:
+        """Forget the tokens from position ``end`` on."""
+        self.edge = fitted(self.edge[: (end - self.start) * TOKEN_BYTES])
+        self.end = end
 
     @property
     def root(self) -> "Root":
@@ -70,11 +82,10 @@ class Node:
 class Root(Node):
     """Where a namespace begins. A retired root is no longer found; it goes when its last holder lets go."""
 
-    __slots__ = ("key", "retired")
+    __slots__ = ("retired",)
 
     def __init__(self, key: bytes):
-        super().__init__(None, b"", 0, 0, NO_BLOCKS)
-        self.key = key
+        super().__init__(None, key, memoryview(b""), 0, NO_BLOCKS)
         self.retired = False
 
 
@@ -106,7 +117,7 @@ class RadixTree:
             child = node.children.get(query[at : at + width])
             if child is None:
                 return node, at // TOKEN_BYTES
-            edge = child.tokens
+            edge = child.edge
             if not query.startswith(edge, at):
                 return child, at // TOKEN_BYTES + common_with_edge(query, at, edge)
             at += len(edge)
@@ -123,17 +134,16 @@ class RadixTree:
             return None, 0
         place = bisect.bisect_left(keys, rest)
         best, shared = b"", -1
-        for key in keys[max(place - 1, 0) : place + 1]:
+        for key in keys[place - 1 if place else 0 : place + 1]:
             common = common_tokens(rest, key)
             if common > shared:
                 best, shared = key, common
         return node.children[best], shared
 
-    def attach(self, parent: Node, tokens: bytes, blocks: Blocks) -> Node:
+    def attach(self, parent: Node, edge: memoryview, blocks: Blocks) -> Node:
         """A new child with all its blocks, in flight."""
-        start = parent.end
-        node = Node(parent, tokens, start, start + len(tokens) // TOKEN_BYTES, blocks)
-        key = tokens[: self.width]
+        key = edge[: self.width].tobytes()
+        node = Node(parent, key, fitted(edge), parent.end, blocks)
         parent.children[key] = node
         bisect.insort(parent.resident, key)
         self.node_count += 1
@@ -143,7 +153,7 @@ class RadixTree:
         """Take a childless node out of the tree. It keeps its parent, so that its position can still be asked."""
         parent = node.parent
         assert parent is not None and not node.children
-        del parent.children[node.tokens[: self.width]]
+        del parent.children[node.key]
         self.node_count -= 1
         if node.backed > node.start:
             self.mark_ghost(node)
@@ -152,12 +162,12 @@ class RadixTree:
         """The node has just lost its last block."""
         assert node.parent is not None
         keys = node.parent.resident
-        del keys[bisect.bisect_left(keys, node.tokens[: self.width])]
+        del keys[bisect.bisect_left(keys, node.key)]
 
     def mark_resident(self, node: Node) -> None:
         """The node has just got its first block."""
         assert node.parent is not None
-        bisect.insort(node.parent.resident, node.tokens[: self.width])
+        bisect.insort(node.parent.resident, node.key)
 
     def split(self, node: Node, at: int) -> Node:
         """Cut an edge at a position that is a multiple of the block size; returns the new upper node.
@@ -167,21 +177,31 @@ class RadixTree:
         parent, offset = node.parent, at - node.start
         assert parent is not None and offset % self.block_size == 0
         cut, blocks = offset * TOKEN_BYTES, offset // self.block_size
-        upper = Node(parent, node.tokens[:cut], node.start, min(node.backed, at), node.blocks[:blocks])
-        upper.ready, upper.planned = min(node.ready, at), min(node.planned, at)
+        upper = Node(parent, node.key, fitted(node.edge[:cut]), node.start, node.blocks[:blocks])
+        upper.ready = node.ready if node.ready < at else at
+        upper.planned = node.planned if node.planned < at else at
+        upper.backed = node.backed if node.backed < at else at
         upper.holders, upper.last_use = node.holders, node.last_use
         upper.copier, node.copier = node.copier, None
-        parent.children[upper.tokens[: self.width]] = upper
-        node.parent = upper
-        node.tokens, node.blocks = node.tokens[cut:], node.blocks[blocks:]
-        node.start = at
-        node.ready, node.planned, node.backed = max(node.ready, at), max(node.planned, at), max(node.backed, at)
-        key = node.tokens[: self.width]
+        parent.children[upper.key] = upper
+        node.parent, node.start = upper, at
+        node.edge, node.blocks = fitted(node.edge[cut:]), node.blocks[blocks:]
+        node.ready = node.ready if node.ready > at else at
+        node.planned = node.planned if node.planned > at else at
+        node.backed = node.backed if node.backed > at else at
+        key = node.key = node.edge[: self.width].tobytes()
         upper.children[key] = node
         if node.backed > at:
             upper.resident.append(key)
         self.node_count += 1
         return upper
+
+
+def fitted(edge: memoryview) -> memoryview:
+    """The same tokens, copied if the text they are part of is so long that keeping it would waste memory."""
+    text = edge.obj
+    assert isinstance(text, bytes)
+    return memoryview(edge.tobytes()) if len(text) > TEXT_SLACK * len(edge) else edge
 
 
 def ready_end(node: Node) -> int:

@@ -1,5 +1,6 @@
 """A request as the scheduler sees it: tokens, limits, and where it stands."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -14,6 +15,19 @@ class RequestState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateTail:
+    """Where a prompt stops being shared with everyone in its namespace.
+
+    In the cache's eyes the token at position ``start`` is another one for every owner: its id is moved by ``shift``, a
+    positive multiple of the vocabulary's size that no other owner has. What comes after it hangs below it in the tree, so
+    nobody else can reach it, while the tokens before are everyone's. The model sees the token as it is.
+    """
+
+    start: int
+    shift: int
 
 
 class Request:
@@ -33,6 +47,7 @@ class Request:
         limit: int,
         arrival: float,
         use_cache: bool = True,
+        private: PrivateTail | None = None,
     ):
         self.request_id = request_id
         self.namespace = namespace
@@ -43,8 +58,10 @@ class Request:
         self.tokens[: len(prompt)] = prompt
         self.arrival = arrival
         self.use_cache = use_cache
+        self.private = private
         self.ledger = RequestLedger(len(prompt))
         self.state = RequestState.WAITING
+        self.admitted: float | None = None  # when it was first admitted
         self.reservation: Reservation | None = None
         self.preemptions = 0
 
@@ -54,8 +71,12 @@ class Request:
         self.num_tokens += 1
 
     def packed(self, start: int = 0) -> bytes:
-        """The known tokens from ``start`` on, packed."""
-        return pack_tokens(self.tokens[start : self.num_tokens])
+        """The known tokens from ``start`` on, packed, as the cache is to see them."""
+        tokens = self.tokens[start : self.num_tokens]
+        if self.private is not None and start <= self.private.start < self.num_tokens:
+            tokens = tokens.copy()
+            tokens[self.private.start - start] += self.private.shift
+        return pack_tokens(tokens)
 
     def account(self) -> LedgerRecord:
         """Where the prompt's tokens came from, so far."""

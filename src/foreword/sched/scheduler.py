@@ -169,6 +169,8 @@ class Scheduler:
             return False
         request.reservation = reservation
         request.state = RequestState.RUNNING
+        if request.admitted is None:
+            request.admitted = now
         self.waiting.remove(request)
         self.running.append(request)
         return True
