@@ -5,6 +5,7 @@ stands an observer that knows the cache only by its events, and must come to the
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from foreword.cache import (
     CacheConfig,
     LedgerRecord,
+    Mark,
     ModelFingerprint,
     Namespace,
     PrefixCache,
@@ -88,18 +90,20 @@ class Machine:
     def events(self) -> list[CacheEvent]:
         return self.observer.events
 
-    def start(self, ids: list[int], namespace: Namespace = SPACE, use_cache: bool = True) -> Running | None:
+    def start(
+        self, ids: list[int], namespace: Namespace = SPACE, use_cache: bool = True, marks: Sequence[Mark] = ()
+    ) -> Running | None:
         self.now += 1
         ledger = RequestLedger(len(ids))
-        reservation = self.cache.reserve(namespace, pack_tokens(ids), ledger, self.now, use_cache)
+        reservation = self.cache.reserve(namespace, pack_tokens(ids), ledger, self.now, use_cache, marks)
         if reservation is None:
             return None
         request = Running(namespace, list(ids), len(ids), ledger, reservation, prefix_hashes(namespace, ids))
         self.running.append(request)
         return request
 
-    def must_start(self, ids: list[int], namespace: Namespace = SPACE) -> Running:
-        request = self.start(ids, namespace)
+    def must_start(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Running:
+        request = self.start(ids, namespace, marks=marks)
         assert request is not None, "no room"
         return request
 
@@ -165,9 +169,9 @@ class Machine:
             self.finish(request)
         self.check()
 
-    def run(self, ids: list[int], namespace: Namespace = SPACE) -> LedgerRecord:
+    def run(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> LedgerRecord:
         """One request from beginning to end."""
-        request = self.must_start(ids, namespace)
+        request = self.must_start(ids, namespace, marks)
         while request.reservation.computed < len(ids):
             assert self.step(), "stuck"
         self.finish(request)

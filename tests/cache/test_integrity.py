@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from cache.harness import Machine, Running
-from foreword.cache import CacheConfig, integrity
+from foreword.cache import CacheConfig, Mark, integrity
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.errors import IntegrityError
 
@@ -19,7 +19,7 @@ class Scene:
     def __init__(self) -> None:
         self.machine = m = Machine(CacheConfig(num_blocks=18, block_size=4))
         for start in (0, 100, 200):
-            m.run(list(range(start, start + 30)))
+            m.run(list(range(start, start + 30)), marks=[Mark(6, 1e6)] if start == 200 else [])
         self.request: Running = m.must_start([*range(200, 212), *range(300, 313)])
         m.step(5)
         m.check()
@@ -29,6 +29,7 @@ class Scene:
         self.shared = next(node for node in nodes if node.start == 0 and node.holders)
         self.idle = next(node for node in nodes if not node.holders and node.end > node.backed > node.start)
         self.residency, self.pool = m.cache._residency, m.cache._pool
+        (self.prefix,) = self.residency.marks.prefixes()
 
     @property
     def parent(self) -> Node:
@@ -109,11 +110,19 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("ghost tokens are counted", lambda s: add("ghost_tokens", 4)(s.residency)),
     ("ghosts are listed", lambda s: s.residency.ghosts.pop(s.ghost)),
     ("ghosts are listed", lambda s: s.residency.ghosts.update({s.shared: None})),
-    ("evictable leaves are queued", forget_queue),
+    ("evictable leaves are queued, marked ones apart", forget_queue),
+    ("evictable leaves are queued, marked ones apart", lambda s: add("marks", 1)(s.idle)),
     ("listed ghosts are in a tree", lambda s: s.residency.ghosts.update({stranger(): None})),
     ("nodes are counted", lambda s: add("node_count", 1)(s.residency.tree)),
     ("the shared part ends at the held node", lambda s: add("shared_end", 4)(s.request.reservation)),
     ("the block table follows the path", swap_table),
+    ("a mark keeps its anchor or a child of it", lambda s: set_to("kept", s.flying)(s.prefix)),
+    ("what a mark keeps has blocks", lambda s: mark_elsewhere(s, s.ghost)),
+    ("a mark keeps its own tokens", lambda s: set_to("rest", b"\0" * 8)(s.prefix)),
+    ("a mark ends with its rest", lambda s: add("position", 1)(s.prefix)),
+    ("the marks on a node are counted", lambda s: add("marks", 1)(s.shared)),
+    ("what is marked is in a tree", lambda s: mark_elsewhere(s, marked_stranger())),
+    ("marked blocks are counted", lambda s: add("blocks", 1)(s.residency.marks)),
     ("are not the prompt's", lambda s: add("_cached", 1)(s.request.ledger)),
 ]
 
@@ -122,6 +131,17 @@ def cut(node: Node) -> None:
     node.blocks = node.blocks[:-1]
     node.backed = node.ready = node.planned = node.backed - 4
     node.holders = 0
+
+
+def mark_elsewhere(scene: Scene, node: Node) -> None:
+    scene.prefix.anchor = scene.prefix.kept = node
+    scene.prefix.rest, scene.prefix.position = b"", node.end
+
+
+def marked_stranger() -> Node:
+    node = stranger()
+    node.blocks, node.marks = array("i", [0]), 1
+    return node
 
 
 def keep_text(node: Node) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache.harness import MODEL, SPACE, Machine, Running
-from foreword.cache import CacheConfig, MissReason, Namespace, pack_tokens
+from foreword.cache import CacheConfig, Mark, MissReason, Namespace, pack_tokens
 
 CASES = 2400
 BATCHES = 24
@@ -36,6 +36,7 @@ class Life:
                 block_size=self.size,
                 eviction_policy=rng.choice(["lru", "protected-lru"]),
                 ghost_ratio=rng.choice([0, 0.5, 4]),
+                mark_budget=rng.choice([0, 0.3, 0.5, 1]),
             )
         )
         self.history: list[list[int]] = []
@@ -55,6 +56,14 @@ class Life:
         self.machine.cache.match(space, pack_tokens(ids))
         return ids, space
 
+    def marks(self, length: int) -> list[Mark]:
+        """None for most prompts; else up to three, with times that run out while the run goes on."""
+        rng = self.rng
+        if rng.random() < 0.6:
+            return []
+        places = [rng.randrange(1, length + 1) for _ in range(rng.randrange(1, 4))]
+        return [Mark(place, rng.choice([3, 10, 1000]), rng.randrange(place + 1)) for place in places]
+
     def operate(self) -> None:
         rng, m = self.rng, self.machine
         if rng.random() < 0.2:
@@ -62,7 +71,7 @@ class Life:
         choice = rng.random()
         if choice < 0.35:
             (ids, space), self.next = self.next or self.look(), None
-            if m.start(ids, space, rng.random() < 0.95):
+            if m.start(ids, space, rng.random() < 0.95, self.marks(len(ids))):
                 self.history.append(ids)
         elif choice < 0.7:
             m.step(rng.choice([1, 3, 7, 50, 10**6]), fail=rng.random() < 0.1)

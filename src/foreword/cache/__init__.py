@@ -1,6 +1,7 @@
 """The prefix cache: pure Python and NumPy, no IO, no clock, no thread."""
 
 from foreword.cache.ledger import HitEnd, LedgerRecord, MissReason, RequestLedger, Source
+from foreword.cache.marks import Mark
 from foreword.cache.namespace import ModelFingerprint, Namespace
 from foreword.cache.prefix_cache import CacheConfig, PrefixCache
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
@@ -12,6 +13,7 @@ __all__ = [
     "CopyBlock",
     "HitEnd",
     "LedgerRecord",
+    "Mark",
     "Match",
     "MissReason",
     "ModelFingerprint",

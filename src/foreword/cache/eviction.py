@@ -52,7 +52,8 @@ POLICIES = {"lru": LRU, "protected-lru": ProtectedLRU}
 class EvictionQueue:
     """Evictable leaves by priority; entries go stale instead of being removed.
 
-    Most leaves enter in the order of their priority, under LRU nearly all; they wait in line and cost no heap.
+    Most leaves enter in the order of their priority, under LRU nearly all; they wait in line and cost no heap. Leaves that a
+    mark keeps come behind all others, among themselves in the same order.
     """
 
     def __init__(self, policy: EvictionPolicy):
@@ -60,12 +61,16 @@ class EvictionQueue:
         self._line: deque[Entry] = deque()  # ascending
         self._heap: list[Entry] = []  # those that came later than it was their turn
         self._newest: list[tuple[float, int, Entry]] = []  # a heap, the last used first
+        self._marked: list[Entry] = []  # a heap
         self._tickets = 0
 
     def push(self, node: Node) -> None:
-        """Enter a node that has just become an evictable leaf, or whose last use has changed."""
+        """Enter a node that has just become an evictable leaf, or whose last use or marks have changed."""
         ticket = node.ticket = self._tickets = self._tickets + 1
         line, entry = self._line, (self.policy.priority(node), ticket, node)
+        if node.marks:
+            heapq.heappush(self._marked, entry)
+            return
         if not line or line[-1] < entry:
             line.append(entry)
         else:
@@ -82,7 +87,7 @@ class EvictionQueue:
             heapq.heappop(heap)
         if not (line or heap):
             newest.clear()
-            return None
+            return self._first_marked()
         node = (heap[0] if not line or (heap and heap[0] < line[0]) else line[0])[2]
         if young and now - node.last_use < young:
             while not _valid(newest[0][2]):
@@ -91,8 +96,12 @@ class EvictionQueue:
         return node
 
     def nodes(self) -> set[Node]:
-        """The nodes with a valid entry."""
+        """The nodes with a valid entry among those without a mark."""
         return {entry[2] for entry in (*self._line, *self._heap) if _valid(entry)}
+
+    def marked_nodes(self) -> set[Node]:
+        """The nodes with a valid entry among those that a mark keeps."""
+        return {entry[2] for entry in self._marked if _valid(entry)}
 
     def compact(self, live: int) -> None:
         """Drop stale entries once they outnumber the ``live`` nodes by far; call it now and then."""
@@ -105,6 +114,14 @@ class EvictionQueue:
         if len(self._newest) > limit:
             self._newest = [item for item in self._newest if _valid(item[2])]
             heapq.heapify(self._newest)
+        if len(self._marked) > limit:
+            self._marked = [entry for entry in self._marked if _valid(entry)]
+            heapq.heapify(self._marked)
+
+    def _first_marked(self) -> Node | None:
+        while self._marked and not _valid(self._marked[0]):
+            heapq.heappop(self._marked)
+        return self._marked[0][2] if self._marked else None
 
 
 def _valid(entry: Entry) -> bool:

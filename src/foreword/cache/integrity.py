@@ -30,6 +30,7 @@ def check_cache(
     _check_holders(roots, nodes, live)
     _check_blocks(nodes, pool, live)
     _check_books(nodes, residency)
+    _check_marks([*roots, *nodes], residency)
     for reservation in live:
         _check_reservation(reservation, block_size)
         reservation.ledger.record()
@@ -94,12 +95,33 @@ def _check_books(nodes: list[Node], residency: Residency) -> None:
     _check(unheld == residency.unheld_blocks, "unheld blocks are counted", (residency.unheld_blocks, unheld))
     ghosts = sum(node.end - node.backed for node in nodes)
     _check(ghosts == residency.ghost_tokens, "ghost tokens are counted", (residency.ghost_tokens, ghosts))
-    queued = residency.queue.nodes()
+    queued, marked = residency.queue.nodes(), residency.queue.marked_nodes()
     for node in nodes:
         _check((node.backed < node.end) == (node in residency.ghosts), "ghosts are listed", node.start)
-        _check(not is_evictable(node) or node in queued, "evictable leaves are queued", node.start)
+        right = marked if node.marks else queued
+        _check(not is_evictable(node) or node in right, "evictable leaves are queued, marked ones apart", node.start)
     _check(set(residency.ghosts) <= set(nodes), "listed ghosts are in a tree", len(residency.ghosts))
     _check(len(nodes) == residency.tree.node_count, "nodes are counted", (residency.tree.node_count, len(nodes)))
+
+
+def _check_marks(nodes: list[Node], residency: Residency) -> None:
+    marks, expected = residency.marks, Counter[Node]()
+    for prefix in marks.prefixes():
+        anchor, kept, at = prefix.anchor, prefix.kept, prefix.position
+        own = kept is anchor or kept.edge.tobytes().startswith(prefix.rest)
+        _check(kept is anchor or kept.parent is anchor, "a mark keeps its anchor or a child of it", at)
+        _check(own, "a mark keeps its own tokens", at)
+        _check(len(kept.blocks) > 0 or kept.parent is None, "what a mark keeps has blocks", at)
+        _check(at == anchor.end + len(prefix.rest) // TOKEN_BYTES, "a mark ends with its rest", at)
+        node: Node | None = kept
+        while node is not None:
+            expected[node] += 1
+            node = node.parent
+    _check(set(expected) <= set(nodes), "what is marked is in a tree", len(expected))
+    for node in nodes:
+        _check(node.marks == expected[node], "the marks on a node are counted", (node.start, node.marks, expected[node]))
+    blocks = sum(len(node.blocks) for node in expected)
+    _check(blocks == marks.blocks, "marked blocks are counted", (marks.blocks, blocks))
 
 
 def _check_reservation(reservation: Reservation, size: int) -> None:

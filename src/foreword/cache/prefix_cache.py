@@ -12,13 +12,14 @@ A step of the engine reads so:
     cache.release(reservation, now, generated)                      at the end, at preemption, at abort
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
 from foreword.cache.ledger import HitEnd, MissReason, RequestLedger, Source
+from foreword.cache.marks import Mark
 from foreword.cache.namespace import Namespace
 from foreword.cache.placing import Place, explain, locate
 from foreword.cache.pool import BlockPool, Blocks
@@ -48,11 +49,14 @@ class CacheConfig:
     """``lru``, or ``protected-lru`` for working sets larger than the cache."""
     ghost_ratio: float = 4.0
     """Evicted tokens to remember, as a multiple of the tokens that fit."""
+    mark_budget: float = 0.5
+    """Share of the blocks that marked prefixes may keep from eviction; beyond it the marks used longest ago lapse."""
 
     def __post_init__(self) -> None:
         require(self.num_blocks > 0, f"num_blocks is {self.num_blocks}; a cache needs at least 1 block.")
         require(self.block_size > 0, f"block_size is {self.block_size}; it must be at least 1 token.")
         require(0 <= self.ghost_ratio < 1e6, f"ghost_ratio is {self.ghost_ratio}; it must be between 0 and 1e6.")
+        require(0 <= self.mark_budget <= 1, f"mark_budget is {self.mark_budget}; it is a share, between 0 and 1.")
         known = ", ".join(POLICIES)
         require(
             self.eviction_policy in POLICIES,
@@ -70,9 +74,9 @@ class PrefixCache:
         self._pool = BlockPool(config.num_blocks)
         ghost_limit = int(config.ghost_ratio * config.num_blocks * config.block_size)
         self._events = events
-        self._residency = Residency(
-            self._tree, self._pool, policy or POLICIES[config.eviction_policy](), ghost_limit, events
-        )
+        mark_limit = int(config.mark_budget * config.num_blocks)
+        order = policy or POLICIES[config.eviction_policy]()
+        self._residency = Residency(self._tree, self._pool, order, ghost_limit, mark_limit, events)
         self._namespaces: dict[bytes, Namespace] = {}
         self._sweep_at = SWEEP_NAMESPACES
         self._retired: list[Root] = []
@@ -90,16 +94,23 @@ class PrefixCache:
         return Match(place.cached, place.reach - place.cached, evicted if evicted > 0 else 0)
 
     def reserve(
-        self, namespace: Namespace, tokens: bytes, ledger: RequestLedger, now: float, use_cache: bool = True
+        self,
+        namespace: Namespace,
+        tokens: bytes,
+        ledger: RequestLedger,
+        now: float,
+        use_cache: bool = True,
+        marks: Sequence[Mark] = (),
     ) -> Reservation | None:
         """Hold the cached prefix of a prompt and blocks for the rest of it; None, and no change, without room.
 
         The rest is entered into the tree at once, in flight, so that who comes next with the same tokens shares it.
         At least the last token is always left to compute. The ledger is told what was cached, and why no more.
         A prompt of more blocks than the cache has gets None for ever: it is for the caller to refuse it.
+        The prefixes that ``marks`` name are kept from eviction from the release on, as far as they were computed.
         """
         self._require_tokens(tokens)
-        reservation = Reservation(tokens, len(tokens) // TOKEN_BYTES, ledger)
+        reservation = Reservation(tokens, len(tokens) // TOKEN_BYTES, ledger, marks)
         if not (use_cache and self.config.enable_prefix_caching):
             return self._reserve_alone(reservation, now)
         root = self._root(namespace)
@@ -212,6 +223,9 @@ class PrefixCache:
             self._insert(base, _tail_tokens(reservation, base.end, generated), tail, now)
         elif tail:
             self._pool.free(tail)
+        if (reservation.marks or self._residency.marks) and not root.retired:
+            computed = reservation.tokens[: reservation.computed * TOKEN_BYTES]
+            self._residency.marks.use(root, computed, reservation.marks, now, self._residency.split)
         self._residency.unhold(base, now)
         if root.retired:
             self._residency.clear(root)
@@ -220,6 +234,7 @@ class PrefixCache:
 
     def reset(self) -> None:
         """Forget everything. Running requests go on, but nothing computed so far is reused by a later one."""
+        self._residency.marks.clear()
         for root in self._tree.roots.values():
             self._residency.clear(root)
             if root.holders:
@@ -241,6 +256,7 @@ class PrefixCache:
             held_blocks=self.config.num_blocks - free - evictable,
             ghost_tokens=self._residency.ghost_tokens,
             evicted_tokens=self._residency.evicted_tokens,
+            marked_blocks=self._residency.marks.blocks,
         )
 
     def check_integrity(self) -> None:
@@ -252,7 +268,7 @@ class PrefixCache:
         """The root of a namespace; entering a new one now and then sweeps out those that have become empty."""
         if namespace.key not in self._namespaces:
             if len(self._namespaces) >= self._sweep_at:
-                for key in [key for key, root in self._tree.roots.items() if not (root.children or root.holders)]:
+                for key in [key for key, root in self._tree.roots.items() if root.unused]:
                     del self._tree.roots[key], self._namespaces[key]
                 self._sweep_at = 2 * len(self._namespaces) + SWEEP_NAMESPACES
             self._namespaces[namespace.key] = namespace

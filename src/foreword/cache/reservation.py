@@ -1,11 +1,13 @@
 """What the cache hands out: frozen answers, and the handle of a request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from foreword.cache.ledger import RequestLedger
+from foreword.cache.marks import Mark
 from foreword.cache.pool import Blocks
 from foreword.cache.tree import NO_BLOCKS, Node
 
@@ -39,7 +41,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Blocks and tokens of a cache at one moment."""
+    """Blocks and tokens of a cache at one moment; marked blocks are also held or evictable."""
 
     total_blocks: int
     free_blocks: int
@@ -47,6 +49,7 @@ class Usage:
     held_blocks: int
     ghost_tokens: int
     evicted_tokens: int
+    marked_blocks: int = 0
 
 
 class Reservation:
@@ -66,6 +69,7 @@ class Reservation:
         "copy_source",
         "ledger",
         "length",
+        "marks",
         "node",
         "open_end",
         "shared_end",
@@ -73,10 +77,11 @@ class Reservation:
         "tokens",
     )
 
-    def __init__(self, tokens: bytes, length: int, ledger: RequestLedger):
+    def __init__(self, tokens: bytes, length: int, ledger: RequestLedger, marks: Sequence[Mark] = ()):
         self.tokens = tokens
         self.length = length
         self.ledger = ledger
+        self.marks = marks
         self.node: Node | None = None  # deepest held node; None: the cache is off for this request
         self.open_end = False  # whether that node ends within a block which this request may go on writing
         self.shared_end = 0  # where the tree's part of the blocks ends

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from foreword.cache.eviction import EvictionPolicy, EvictionQueue, is_evictable
+from foreword.cache.marks import Marks
 from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.tree import NO_BLOCKS, Node, RadixTree, Root
 from foreword.events import BlockRemoved, BlockStored, EventSink
@@ -16,10 +17,19 @@ class Residency:
     An evicted edge leaves a ghost, its tokens without KV, up to ``ghost_limit`` tokens in all; the oldest go first.
     """
 
-    def __init__(self, tree: RadixTree, pool: BlockPool, policy: EvictionPolicy, ghost_limit: int, events: EventSink | None):
+    def __init__(
+        self,
+        tree: RadixTree,
+        pool: BlockPool,
+        policy: EvictionPolicy,
+        ghost_limit: int,
+        mark_limit: int,
+        events: EventSink | None,
+    ):
         self.tree = tree
         self.pool = pool
         self.queue = EvictionQueue(policy)
+        self.marks = Marks(tree, self.queue, mark_limit)
         self.ghost_limit = ghost_limit
         self.events = events
         self.ghosts: OrderedDict[Node, float] = OrderedDict()  # in order of eviction, with its time
@@ -70,6 +80,8 @@ class Residency:
         pool = self.pool
         if pool.free_count + self.unheld_blocks < count:
             return False
+        if self.marks and pool.free_count < count:
+            self.marks.settle(now)
         while pool.free_count < count:
             leaf = self.queue.first(now)
             if leaf is None:
@@ -101,7 +113,9 @@ class Residency:
         if self.events and node.ready > node.start:
             self._tell_removed(node, node.start, node.ready, node.blocks)
         node.holders = 0
-        node.blocks, node.backed = NO_BLOCKS, node.start
+        taken, node.blocks, node.backed = len(node.blocks), NO_BLOCKS, node.start
+        if node.marks:
+            self.marks.lost(node, taken)
 
     def remove(self, node: Node) -> None:
         """Take an unheld node without children out of the tree, with its blocks and its ghost."""
@@ -118,6 +132,8 @@ class Residency:
         node.backed = node.end
         if node.holders == 0:
             self.unheld_blocks += len(blocks)
+        if node.marks:
+            self.marks.blocks += len(blocks)
 
     def mark_ready(self, node: Node, ready: int) -> None:
         """Up to position ``ready`` the edge is readable from now on."""
@@ -173,6 +189,8 @@ class Residency:
         node.planned = node.ready
         if not keep:
             self.tree.mark_ghost(node)
+        if node.marks:
+            self.marks.lost(node, len(freed))
 
     def _tell_stored(self, node: Node, ready: int) -> None:
         """Tokens from where the edge was readable up to ``ready`` come in, with the block that was partly readable."""
@@ -198,6 +216,8 @@ class Residency:
         self.ghost_tokens -= node.end - node.backed
         if node.backed > node.start:
             node.cut_edge(node.backed)
+            if node.marks:
+                self.marks.shorten(node)
         else:
             self.tree.detach(node)
 

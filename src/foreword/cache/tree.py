@@ -38,6 +38,7 @@ class Node:
         "holders",
         "key",
         "last_use",
+        "marks",
         "parent",
         "planned",
         "ready",
@@ -55,6 +56,7 @@ class Node:
         self.blocks = blocks  # of the tokens [start, backed)
         self.holders = 0  # reservations whose path goes through this node
         self.last_use = 0.0  # seconds of the caller's clock
+        self.marks = 0  # marked prefixes that keep this node; see marks.py
         self.ticket = 0  # of the eviction queue: an entry with another ticket is stale
         self.copier: object | None = None  # the reservation that will copy the first tokens of this edge
         self.children: dict[bytes, Node] = {}
@@ -87,6 +89,11 @@ class Root(Node):
     def __init__(self, key: bytes):
         super().__init__(None, key, memoryview(b""), 0, NO_BLOCKS)
         self.retired = False
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing is in it, holds it or is marked in it."""
+        return not (self.children or self.holders or self.marks)
 
 
 class RadixTree:
@@ -181,7 +188,7 @@ class RadixTree:
         upper.ready = node.ready if node.ready < at else at
         upper.planned = node.planned if node.planned < at else at
         upper.backed = node.backed if node.backed < at else at
-        upper.holders, upper.last_use = node.holders, node.last_use
+        upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
         upper.copier, node.copier = node.copier, None
         parent.children[upper.key] = upper
         node.parent, node.start = upper, at
