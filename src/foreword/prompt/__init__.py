@@ -1,5 +1,56 @@
-"""Prompts: from what callers write to what the engine takes. No IO, no tokenizer of its own."""
+"""Prompts: from what callers write to what the engine takes, and how to write them so that they hit.
 
+No IO, no torch; the one file read is the price table in the package. ``audit`` reads whole logs of requests.
+"""
+
+from foreword.prompt.builder import BuiltPrompt, PromptBuilder
+from foreword.prompt.canonical import (
+    canonical_json,
+    canonical_messages,
+    canonical_request,
+    canonical_text,
+    canonical_tools,
+)
+from foreword.prompt.conversation import Conversation
+from foreword.prompt.grouping import Grouping, group_by_prefix
 from foreword.prompt.inputs import Prompt, PromptInput, parse_prompt
+from foreword.prompt.prices import ModelPrice, PriceTable
+from foreword.prompt.segments import Piece, SegmentedPrompt, segment
+from foreword.prompt.template import TEMPLATE_FILES, PromptTemplate
+from foreword.prompt.template_audit import Break, Check, Scenario, audit_template, default_scenarios
+from foreword.prompt.tokenizer import ApproximateTokenizer, Encoded, HubTokenizer, Tokenizer
+from foreword.prompt.volatile import Volatile, find_volatile
 
-__all__ = ["Prompt", "PromptInput", "parse_prompt"]
+__all__ = [
+    "TEMPLATE_FILES",
+    "ApproximateTokenizer",
+    "Break",
+    "BuiltPrompt",
+    "Check",
+    "Conversation",
+    "Encoded",
+    "Grouping",
+    "HubTokenizer",
+    "ModelPrice",
+    "Piece",
+    "PriceTable",
+    "Prompt",
+    "PromptBuilder",
+    "PromptInput",
+    "PromptTemplate",
+    "Scenario",
+    "SegmentedPrompt",
+    "Tokenizer",
+    "Volatile",
+    "audit_template",
+    "canonical_json",
+    "canonical_messages",
+    "canonical_request",
+    "canonical_text",
+    "canonical_tools",
+    "default_scenarios",
+    "find_volatile",
+    "group_by_prefix",
+    "parse_prompt",
+    "segment",
+]

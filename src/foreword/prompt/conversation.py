@@ -1,0 +1,92 @@
+"""A conversation that can only grow, so that each request begins with the one before it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from foreword.errors import PromptError
+from foreword.prompt.canonical import canonical_messages, canonical_tools, tool_name
+from foreword.prompt.template import Message, Tool
+
+_ALLOWED_NOTE = "For this answer, use only these tools: {names}."
+_NONE_ALLOWED_NOTE = "Answer this without tools."
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages and a tool set. Immutable: every method gives another conversation, and this one stays valid.
+
+    The tools are fixed by ``start``; a turn may allow fewer of them (``ask``), which is said at its end and so leaves
+    everything before it as it was. Messages and tools are kept in canonical form. ``allowed`` are the tools that the last
+    turn allows (None: all). ``parent`` is the conversation this one was branched or compacted from.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    messages: tuple[Message, ...] = ()
+    allowed: tuple[str, ...] | None = None
+    parent: "Conversation | None" = None
+
+    @classmethod
+    def start(cls, system: str | Sequence[str] = (), tools: Sequence[Tool] = ()) -> "Conversation":
+        """Begin with system texts, the stable ones first, and all tools that any turn will need."""
+        texts = [system] if isinstance(system, str) else list(system)
+        content = texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
+        head = [{"role": "system", "content": content}] if texts else []
+        return cls(tuple(canonical_tools(tools)), tuple(canonical_messages(head)))
+
+    def ask(self, text: str, allowed_tools: Sequence[str] | None = None) -> "Conversation":
+        """Add a question. ``allowed_tools`` narrows the tools for this turn; PromptError for one unknown at the start."""
+        known = [tool_name(tool) for tool in self.tools]
+        for name in allowed_tools or ():
+            if name not in known:
+                raise PromptError(
+                    f"The tool {name!r} is not in this conversation, which has {known}. Tools stand before all messages: "
+                    f"give them all at the start, and narrow them by turn."
+                )
+        if allowed_tools is not None and self.tools:
+            note = _ALLOWED_NOTE.format(names=", ".join(allowed_tools)) if allowed_tools else _NONE_ALLOWED_NOTE
+            text = f"{text}\n\n{note}"
+        allowed = None if allowed_tools is None else tuple(allowed_tools)
+        return replace(self.add({"role": "user", "content": text}), allowed=allowed)
+
+    def add(self, *messages: Message) -> "Conversation":
+        """Add messages at the end: answers, tool results. PromptError for a message without a role."""
+        for message in messages:
+            if not isinstance(message, Mapping) or "role" not in message:
+                raise PromptError(f"A message is a dict with 'role' and 'content', not {message!r}.")
+        return replace(self, messages=(*self.messages, *canonical_messages(messages)))
+
+    def branch(self, at: int) -> "Conversation":
+        """The first ``at`` messages, to go on from there in another way: an edit is a branch and an add."""
+        if not 0 <= at <= len(self.messages):
+            raise PromptError(f"There is no message {at}; the conversation has {len(self.messages)}.")
+        return replace(self, messages=self.messages[:at], allowed=None, parent=self)
+
+    def compact(self, summary: str, head: int, tail: int) -> "Conversation":
+        """The first ``head`` messages as they are, a summary of what follows, and the last ``tail`` messages.
+
+        What stands before the summary stays in the cache. PromptError if nothing is left to summarise, or if the tail would
+        begin with the results of tool calls that it leaves out.
+        """
+        count = len(self.messages)
+        if head < 0 or tail < 0 or head + tail >= count:
+            raise PromptError(f"head={head} and tail={tail} leave nothing to summarise of {count} messages.")
+        kept = self.messages[count - tail :]
+        if kept and kept[0]["role"] == "tool":
+            raise PromptError(f"With tail={tail} a tool's result would stand without its call; keep one message more.")
+        note = {"role": "user", "content": f"Summary of the conversation so far:\n{summary}"}
+        return replace(self, messages=(*self.messages[:head], *canonical_messages([note]), *kept), allowed=None, parent=self)
+
+    def shared_with(self, other: "Conversation") -> int:
+        """How many leading messages two conversations share; 0 if their tools differ."""
+        if self.tools != other.tools:
+            return 0
+        pairs = zip(self.messages, other.messages, strict=False)
+        return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(self.messages), len(other.messages)))
+
+    def openai_tool_choice(self) -> dict[str, Any] | None:
+        """``tool_choice`` for OpenAI's chat API, which narrows the tools of the last turn and leaves the prefix alone."""
+        if self.allowed is None or not self.tools:
+            return None
+        named = [{"type": "function", "function": {"name": name}} for name in self.allowed]
+        return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}

@@ -1,0 +1,351 @@
+"""Messages → segments → tokens: where in a rendered conversation each piece of it stands.
+
+A conversation is made of pieces: each tool, each block of each message (its reasoning, its text parts, its tool calls, in
+that order), and the generation prompt. How a template writes them is the template's affair, so their places are found by
+experiment: the conversation is rendered once more with a small mark behind the text of every piece. If the text is the
+same but for the marks, that is where the pieces end. A template that looks at the ends of texts is asked piece by piece.
+
+What a template writes around a message (its header and footer) belongs to that message.
+"""
+
+import bisect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from foreword.errors import PromptError
+from foreword.prompt.template import Message, PromptTemplate, Tool
+
+PieceKind = Literal["tool", "message", "generation_prompt"]
+_PRIVATE_USE = range(0xE000, 0xF8FF)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of a conversation, at token positions ``start`` to ``end`` of the prompt (the end not included).
+
+    ``index`` is the number of the tool or message, ``block`` that of the block within the message, both from 0; ``blocks``
+    is how many the message has. ``name`` is the message's role, or the tool's name. A piece that the template leaves out
+    has no tokens.
+    """
+
+    kind: PieceKind
+    index: int
+    block: int
+    blocks: int
+    name: str
+    start: int
+    end: int
+
+    @property
+    def label(self) -> str:
+        """For people, who count from 1: ``system, block 2``; ``message 5 (user)``; ``tool 3 (search)``."""
+        if self.kind == "generation_prompt":
+            return "generation prompt"
+        if self.kind == "tool":
+            return f"tool {self.index + 1} ({self.name})"
+        place = "system" if self.name == "system" and self.index == 0 else f"message {self.index + 1} ({self.name})"
+        return place if self.blocks == 1 else f"{place}, block {self.block + 1}"
+
+
+@dataclass(frozen=True)
+class SegmentedPrompt:
+    """A rendered conversation, its token ids, and its pieces in the order in which they stand in the prompt."""
+
+    text: str
+    token_ids: list[int]
+    token_ends: list[int]
+    pieces: tuple[Piece, ...]
+
+    def piece_at(self, position: int) -> Piece | None:
+        """The piece that the token at ``position`` belongs to; None past the end of the prompt."""
+        return next((piece for piece in self.pieces if piece.start <= position < piece.end), None)
+
+    def label_at(self, position: int) -> str:
+        """Where the token at ``position`` stands, for people: ``system, block 2``."""
+        piece = self.piece_at(position)
+        return piece.label if piece else "end of the prompt"
+
+    def end_of_tools(self) -> int:
+        """Tokens up to the end of the last tool. PromptError if there are no tools."""
+        return self._end("tools", [piece for piece in self.pieces if piece.kind == "tool"])
+
+    def end_of_tool(self, index: int) -> int:
+        """Tokens up to the end of a tool (counted from 0)."""
+        return self._end(f"tool {index}", [p for p in self.pieces if p.kind == "tool" and p.index == index])
+
+    def end_of_message(self, index: int, block: int | None = None) -> int:
+        """Tokens up to the end of a message, or of one of its blocks (both counted from 0)."""
+        found = [p for p in self.pieces if p.kind == "message" and p.index == index and block in (None, p.block)]
+        return self._end(f"message {index}" + ("" if block is None else f", block {block}"), found)
+
+    def text_before(self, position: int) -> str:
+        """The text of the first ``position`` tokens."""
+        return self.text[: self.token_ends[position - 1]] if position else ""
+
+    def _end(self, what: str, pieces: Sequence[Piece]) -> int:
+        if not pieces:
+            raise PromptError(f"The conversation has no {what}.")
+        return max(piece.end for piece in pieces)
+
+
+def segment(
+    template: PromptTemplate,
+    messages: Sequence[Message],
+    tools: Sequence[Tool] | None = None,
+    add_generation_prompt: bool = True,
+    **variables: Any,
+) -> SegmentedPrompt:
+    """Render and tokenize a conversation, and find its pieces. Arguments and errors as PromptTemplate.render.
+
+    Costs one tokenization, a handful of renderings, and a short one for each tool; one for each piece only if the template
+    looks at the ends of texts. A token that reaches over the end of a piece counts to the next one.
+    """
+    finder = _Finder(template, messages, tools, add_generation_prompt, variables)
+    encoded = template.encode_with_ends(finder.text)
+    ends = finder.ends()
+    order = sorted(ends, key=lambda slot: (ends[slot], slot.kind != "tool", slot.index, slot.block))
+    positions = [bisect.bisect_right(encoded.ends, ends[slot]) for slot in order]
+    if positions and not add_generation_prompt:
+        positions[-1] = len(encoded.ids)
+    pieces = [
+        Piece(slot.kind, slot.index, slot.block, slot.blocks, slot.name, start, end)
+        for slot, (start, end) in zip(order, pairwise([0, *positions]), strict=True)
+    ]
+    if add_generation_prompt:
+        pieces.append(Piece("generation_prompt", 0, 0, 1, "", pieces[-1].end, len(encoded.ids)))
+    return SegmentedPrompt(finder.text, encoded.ids, encoded.ends, tuple(pieces))
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A piece whose place is looked for; ``field`` is the way to its last text in its message, empty if it has none."""
+
+    kind: PieceKind
+    index: int
+    block: int
+    blocks: int
+    name: str
+    field: tuple[str | int, ...]
+
+
+class _Finder:
+    """Finds the character positions at which the pieces of one conversation end."""
+
+    def __init__(
+        self,
+        template: PromptTemplate,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        add_generation_prompt: bool,
+        variables: dict[str, Any],
+    ):
+        self._template = template
+        self._variables = variables
+        self._messages = [_with_parsed_arguments(message) for message in messages]
+        self._tools = tools
+        self._generation = add_generation_prompt
+        self.text = template.render(messages, tools, add_generation_prompt, **variables)
+        unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in self.text)
+        self._open, self._close = next(unused), next(unused)
+        self._mark = re.compile(f"{self._open}([0-9]+){self._close}")
+        self._footers: dict[str, list[str]] = {}
+
+    def ends(self) -> dict[_Slot, int]:
+        """Every piece with the number of characters up to its end."""
+        slots = [slot for index, message in enumerate(self._messages) for slot in _slots(index, message)]
+        found = self._places(slots)
+        if found is None:
+            found = {}
+            for slot in slots:
+                found.update(self._places([slot]) or {})
+        ends = self._tool_ends()
+        last_tool = max(ends, key=lambda slot: slot.index, default=None)
+        at = 0
+        written: _Slot | None = None
+        for slot in slots:
+            if slot.block == 0:
+                written = None
+            if slot in found:
+                at, written = found[slot], slot
+            ends[slot] = at
+            if slot.block == slot.blocks - 1 and written is not None:
+                end = self._after_footer(written, at)
+                if last_tool is not None and at < ends[last_tool] <= end:
+                    ends[last_tool] = end  # the tools are written inside this message, behind its own text
+                else:
+                    ends[slot] = at = end
+        return ends
+
+    def _places(self, slots: Sequence[_Slot]) -> dict[_Slot, int] | None:
+        """Where the texts of some pieces end, by a mark behind each; None if the marks change the text otherwise."""
+        messages = list(self._messages)
+        for number, slot in enumerate(slots):
+            if slot.field:
+                messages[slot.index] = self._put_mark(messages[slot.index], slot.field, number)
+        marked = self._render(messages, self._tools, self._generation)
+        if marked is None or self._mark.sub("", marked) != self.text:
+            return None
+        places: dict[_Slot, int] = {}
+        removed = 0
+        for mark in self._mark.finditer(marked):
+            places.setdefault(slots[int(mark[1])], mark.start() - removed)
+            removed += len(mark[0])
+        return places
+
+    def _after_footer(self, slot: _Slot, at: int) -> int:
+        """``at``, moved behind what the template writes after a message; one rendering for each form of it."""
+        known = self._footers.setdefault(slot.name, [])
+        for footer in known:
+            if self.text.startswith(footer, at):
+                return at + len(footer)
+        message = self._put_mark(self._messages[slot.index], slot.field, 0)
+        alone = self._render([*self._messages[: slot.index], message], self._tools, generation=False)
+        if alone is None or not (parts := self._mark.split(alone))[1:]:
+            return at
+        footer = self.text[at : at + _common(self.text[at : at + len(parts[-1])], parts[-1])]
+        if footer == parts[-1]:
+            known.append(footer)
+            known.sort(key=len, reverse=True)
+        return at + len(footer)
+
+    def _tool_ends(self) -> dict[_Slot, int]:
+        """A tool ends where the text parts from one without the tools behind it; the last, from one with another tool."""
+        tools = list(self._tools or ())
+        slots = [_Slot("tool", index, 0, 1, _tool_name(tool), ()) for index, tool in enumerate(tools)]
+        if not tools:
+            return {}
+        more = self._render(self._messages, [*tools, _rename(tools[-1], self._open)], self._generation)
+        last = 0 if more is None or more == self.text else _common(self.text, more)
+        head = self._shortest_head(last) if len(tools) > 1 and last else []
+        ends: list[int] = []
+        for count in range(1, len(tools)):
+            cut = self._render(head, tools[:count], generation=False) if head else None
+            ends.append(min(last, max(ends[-1:] or [0]) if cut is None else _common(self.text, cut)))
+        return dict(zip(slots, [*ends, last], strict=True))
+
+    def _shortest_head(self, end: int) -> Sequence[Message]:
+        """The first messages, as few as give the text up to ``end``."""
+        for count in (1, 2):
+            text = self._render(self._messages[:count], self._tools, generation=False)
+            if text is not None and text.startswith(self.text[:end]):
+                return self._messages[:count]
+        return self._messages
+
+    def _put_mark(self, message: Message, field: Sequence[str | int], number: int) -> Message:
+        marked: Message = _replace(message, field, lambda text: _behind(text, f"{self._open}{number}{self._close}"))
+        return marked
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, generation: bool) -> str | None:
+        try:
+            return self._template.render(messages, tools, generation, **self._variables)
+        except PromptError:
+            return None
+
+
+def _slots(index: int, message: Message) -> Iterator[_Slot]:
+    """The blocks of a message, in the order in which templates write them: reasoning, text parts, tool calls."""
+    fields = list(_block_fields(message)) or [()]
+    for block, field in enumerate(fields):
+        yield _Slot("message", index, block, len(fields), str(message.get("role")), field)
+
+
+def _block_fields(message: Message) -> Iterator[tuple[str | int, ...]]:
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        if isinstance(message.get(name), str):
+            yield _if_text((name,), message[name])
+            break
+    content = message.get("content")
+    if isinstance(content, str):
+        if content or not message.get("tool_calls"):
+            yield _if_text(("content",), content)
+    else:
+        for number, part in enumerate(content or ()):
+            text = part.get("text") if isinstance(part, Mapping) else part
+            yield _if_text(("content", number, "text") if isinstance(part, Mapping) else ("content", number), text)
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        yield ("tool_calls", number, *_last_text(call))
+
+
+def _if_text(field: tuple[str | int, ...], text: Any) -> tuple[str | int, ...]:
+    return field if isinstance(text, str) and text.strip() else ()
+
+
+def _last_text(call: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """The way to the last text of a tool call: in its arguments, or its name."""
+    way: tuple[str | int, ...] = ("function",) if isinstance(call.get("function"), Mapping) else ()
+    function = call["function"] if way else call
+    inside = _last_leaf(function.get("arguments"))
+    return (*way, "name") if inside is None else (*way, "arguments", *inside)
+
+
+def _last_leaf(value: Any) -> tuple[str | int, ...] | None:
+    """The way to the last non-blank text in a JSON value; None if there is none."""
+    if isinstance(value, str):
+        return () if value.strip() else None
+    items: list[tuple[str | int, Any]] = []
+    if isinstance(value, Mapping):
+        items = list(value.items())
+    elif isinstance(value, Sequence):
+        items = list(enumerate(value))
+    for key, item in reversed(items):
+        inside = _last_leaf(item)
+        if inside is not None:
+            return (key, *inside)
+    return None
+
+
+def _with_parsed_arguments(message: Message) -> Message:
+    """The message with tool-call arguments that are JSON text parsed, as they are rendered."""
+    if not isinstance(message, Mapping) or not message.get("tool_calls"):
+        return message
+    for number, call in enumerate(message["tool_calls"]):
+        way: tuple[str | int, ...] = ("tool_calls", number, *(("function",) if "function" in call else ()), "arguments")
+        arguments = call.get("function", call).get("arguments")
+        if isinstance(arguments, str):
+            try:
+                parsed = json.loads(arguments or "{}")
+            except ValueError:
+                continue
+            message = _replace(message, way, lambda _, parsed=parsed: parsed)
+    return message
+
+
+def _replace(value: Any, way: Sequence[str | int], change: Any) -> Any:
+    """A copy of a JSON value in which what stands at the end of ``way`` is changed."""
+    if not way:
+        return change(value)
+    key, *rest = way
+    copy: Any = dict(value) if isinstance(value, Mapping) else list(value)
+    copy[key] = _replace(copy[key], rest, change)
+    return copy
+
+
+def _behind(text: str, mark: str) -> str:
+    """The mark behind the last character that no template trims."""
+    kept = len(text.rstrip())
+    return text[:kept] + mark + text[kept:]
+
+
+def _tool_name(tool: Tool) -> str:
+    return str(tool.get("function", tool).get("name", ""))
+
+
+def _rename(tool: Tool, name: str) -> Tool:
+    way = ("function", "name") if isinstance(tool.get("function"), Mapping) else ("name",)
+    return _replace(tool, way[:-1], lambda function: {**function, way[-1]: name})  # type: ignore[no-any-return]
+
+
+def _common(one: str, two: str) -> int:
+    """Length of the common beginning of two texts: a binary search of comparisons, each as fast as memory."""
+    low, high = 0, min(len(one), len(two))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one.startswith(two[low:middle], low):
+            low = middle
+        else:
+            high = middle - 1
+    return low

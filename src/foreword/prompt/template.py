@@ -1,0 +1,299 @@
+"""A model's chat template and tokenizer: messages → text → token ids, without torch and without transformers.
+
+The same text as transformers' ``apply_chat_template`` gives, with three differences. Text parts of a message are joined by
+a newline where the template takes only strings; tool-call arguments may be JSON text, as APIs send them; and today's date is
+a value that the caller passes (``now``), never the clock's.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from foreword.errors import ModelError, PromptError
+from foreword.prompt.tokenizer import Encoded, HubTokenizer, Tokenizer
+
+Message = Mapping[str, Any]
+Tool = Mapping[str, Any]
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+TEMPLATE_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+"""The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+class PromptTemplate:
+    """Renders conversations as one model wants them.
+
+    Messages are as in the chat completions API: ``role``, ``content`` (text, or a list of ``{"type": "text"}`` parts),
+    ``tool_calls``, ``reasoning_content``. Immutable; safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        chat_template: str | Mapping[str, str],
+        tokenizer: Tokenizer,
+        special_tokens: Mapping[str, str] | None = None,
+    ):
+        """``chat_template`` is one template, or several by name: ``default``, and ``tool_use`` where tools are given.
+
+        ModelError when a template is not valid Jinja.
+        """
+        sources = {"default": chat_template} if isinstance(chat_template, str) else dict(chat_template)
+        if not sources:
+            raise ModelError(
+                "There is no chat template. Give one as text, or add chat_template.jinja to the model's directory."
+            )
+        environment = _environment()
+        self.tokenizer = tokenizer
+        self.special_tokens = dict(special_tokens or {})
+        self._templates = {name: _compile(environment, name, source) for name, source in sources.items()}
+        self._sources = sources
+        self._takes_parts = {name: self._probe_parts(name) for name in sources}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, str]) -> "PromptTemplate":
+        """Make one from the contents of a model's directory, by file name.
+
+        Known are TEMPLATE_FILES and ``additional_chat_templates/*.jinja``. A template in a file of its own goes before
+        one in ``tokenizer_config.json``. ModelError when there is no tokenizer or no chat template.
+        """
+        if "tokenizer.json" not in files:
+            raise ModelError("There is no tokenizer.json; a prompt template needs the model's tokenizer in that form.")
+        config = _json_object(files, "tokenizer_config.json")
+        names = {**_json_object(files, "special_tokens_map.json"), **config}
+        special = {name: token for name in SPECIAL_TOKENS if (token := _token_text(names.get(name))) is not None}
+        return cls(_template_sources(files, config), HubTokenizer.from_json(files["tokenizer.json"]), special)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None = None,
+        add_generation_prompt: bool = True,
+        now: datetime | None = None,
+        **variables: Any,
+    ) -> str:
+        """The conversation as text. ``variables`` are the template's own (``enable_thinking`` and the like).
+
+        PromptError when the template refuses the messages, or asks for the date and ``now`` is not given.
+        """
+        if not messages:
+            raise PromptError("The conversation is empty; a chat template needs at least one message.")
+        name = self._choose(tools)
+        try:
+            return self._templates[name].render(
+                {
+                    **self.special_tokens,
+                    "strftime_now": _clock(now),
+                    "documents": None,
+                    **_plain(variables, "a template variable"),
+                    "messages": [_plain_message(message, self._takes_parts[name]) for message in messages],
+                    "tools": None if tools is None else _plain(list(tools), "a tool"),
+                    "add_generation_prompt": add_generation_prompt,
+                }
+            )
+        except PromptError:
+            raise
+        except Exception as error:  # a template is a stranger's program
+            raise PromptError(
+                f"The chat template did not take the conversation ({len(messages)} messages, "
+                f"{len(tools or ())} tools): {error}. Look at the roles, their order, and the contents."
+            ) from error
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; special tokens that stand in it are recognised, none are added."""
+        return self.tokenizer.encode(text).ids
+
+    def encode_with_ends(self, text: str) -> Encoded:
+        """Token ids, and where in the text each of them ends."""
+        return self.tokenizer.encode(text)
+
+    def source(self, tools: Sequence[Tool] | None = None) -> str:
+        """The template's own text, as used with these tools."""
+        return self._sources[self._choose(tools)]
+
+    def _choose(self, tools: Sequence[Tool] | None) -> str:
+        if tools is not None and "tool_use" in self._templates:
+            return "tool_use"
+        if "default" in self._templates:
+            return "default"
+        if len(self._templates) == 1:
+            return next(iter(self._templates))
+        raise ModelError(f"The model has the chat templates {sorted(self._templates)}, and none is named 'default'.")
+
+    def _probe_parts(self, name: str) -> bool:
+        """Whether the template writes a list of text parts, or takes only strings: tried out."""
+        parts = [{"type": "text", "text": "one\ue000"}, {"type": "text", "text": "two\ue000"}]
+        return self._writes(name, "user", parts) and (
+            self._writes(name, "system", parts) or not self._writes(name, "system", "one\ue000two\ue000")
+        )
+
+    def _writes(self, name: str, role: str, content: Any) -> bool:
+        ask = [] if role == "user" else [{"role": "user", "content": "ask"}]
+        values = {**self.special_tokens, "strftime_now": _clock(datetime(2000, 1, 1)), "tools": None}
+        try:
+            text = self._templates[name].render(values, messages=[{"role": role, "content": content}, *ask])
+        except Exception:  # whatever it is: this template does not take it
+            return False
+        return "one\ue000" in text and "two\ue000" in text and "'type'" not in text and '"type"' not in text
+
+
+class _Generation(Extension):
+    """``{% generation %}`` marks what the model wrote, for training; here its content is just text."""
+
+    tags = {"generation"}  # noqa: RUF012 (the name and type that Jinja asks for)
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class _PlainNamespace(Namespace):
+    """``namespace()`` without names that begin with an underscore: templates come from strangers."""
+
+    def __init__(*args: Any, **attributes: Any):  # a template may pass a ``self`` of its own
+        values = dict(*args[1:], **attributes)
+        for name in values:
+            _check_attribute(name)
+        Namespace.__init__(args[0], values)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_attribute(name)
+        super().__setitem__(name, value)
+
+
+def _check_attribute(name: str) -> None:
+    if name.startswith("_"):
+        raise jinja2.exceptions.SecurityError(f"a namespace cannot hold {name!r}: it begins with an underscore")
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["namespace"] = _PlainNamespace
+    return environment
+
+
+def _compile(environment: ImmutableSandboxedEnvironment, name: str, source: str) -> jinja2.Template:
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise ModelError(f"The chat template {name!r} is not valid Jinja, line {error.lineno}: {error.message}") from error
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as it is: Jinja's own filter would escape what matters in HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise_exception(message: str) -> None:
+    raise jinja2.TemplateError(message)
+
+
+def _clock(now: datetime | None) -> Any:
+    def strftime_now(form: str) -> str:
+        if now is None:
+            raise PromptError("The chat template writes today's date: pass it as now=datetime(...).")
+        return now.strftime(form)
+
+    return strftime_now
+
+
+def _plain(value: Any, what: str) -> Any:
+    """A copy made of JSON's types only, so that a template can reach nothing else."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {_plain(key, what): _plain(item, what) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_plain(item, what) for item in value]
+    raise PromptError(f"{what} holds a {type(value).__name__}; only JSON's types can be rendered.")
+
+
+def _plain_message(message: Message, takes_parts: bool) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise PromptError(f"A message is a dict with 'role' and 'content', not {type(message).__name__}.")
+    plain = {key: _plain(value, f"message field {key!r}") for key, value in message.items() if value is not None}
+    if "role" not in plain:
+        raise PromptError(f"A message has no 'role'; it has {sorted(plain)}.")
+    if isinstance(plain.get("content"), list) and not takes_parts:
+        plain["content"] = "\n".join(_part_text(part) for part in plain["content"])
+    for call in plain.get("tool_calls", ()):
+        _parse_arguments(call)
+    reasoning = next((plain[key] for key in _REASONING if key in plain), None)
+    return plain if reasoning is None else {"thinking": reasoning, **plain, "reasoning_content": reasoning}
+
+
+def _part_text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+    raise PromptError(f"A content part of type {kind!r} cannot be rendered by this chat template; it takes text.")
+
+
+def _parse_arguments(call: Any) -> None:
+    """Arguments as JSON text become what they say; templates write them by themselves."""
+    function = call.get("function", call) if isinstance(call, dict) else {}
+    if isinstance(function.get("arguments"), str):
+        try:
+            function["arguments"] = json.loads(function["arguments"] or "{}")
+        except ValueError:
+            return  # the model wrote no JSON: rendered as the text that it is
+
+
+def _json_object(files: Mapping[str, str], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(files.get(name, "{}"))
+    except ValueError as error:
+        raise ModelError(f"{name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{name} holds a {type(value).__name__}, not an object.")
+    return value
+
+
+def _token_text(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _template_sources(files: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    """Every chat template by name."""
+    in_config = config.get("chat_template") or _json_object(files, "chat_template.json").get("chat_template")
+    sources: dict[str, str] = {}
+    if isinstance(in_config, str):
+        sources["default"] = in_config
+    elif isinstance(in_config, list):
+        sources.update((entry["name"], entry["template"]) for entry in in_config)
+    elif isinstance(in_config, dict):
+        sources.update(in_config)
+    own = {name: text for name, text in files.items() if name.endswith(".jinja")}
+    if own:
+        sources = {
+            "default" if name == "chat_template.jinja" else name.rsplit("/", 1)[-1].removesuffix(".jinja"): text
+            for name, text in own.items()
+        }
+    return sources
