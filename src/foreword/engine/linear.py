@@ -135,7 +135,7 @@ def _can_join(layers: list[nn.Linear]) -> bool:
 
 def _join(parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear], kind: type[PackedLinear | Int8Linear]) -> None:
     weight = torch.cat([layer.weight.detach() for layer in layers])
-    biases = [layer.bias for layer in layers if layer.bias is not None]
+    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
     together = _Together(kind(weight, torch.cat(biases) if biases else None), [layer.out_features for layer in layers])
     for index, name in enumerate(names):
         setattr(parent, name, JoinedLinear(together, index))
