@@ -1,0 +1,175 @@
+"""foreword audit: where the prefixes of logged requests break, and what that costs."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from foreword import __version__
+from foreword.cli.audit_text import print_report
+from foreword.cli.model_files import read_template
+from foreword.errors import ModelError, ParameterError
+from foreword.prompt.audit import (
+    AuditConfig,
+    ByteTokens,
+    PieceTokens,
+    Report,
+    TemplateTokens,
+    Tokenizing,
+    audit,
+    known_fingerprints,
+)
+from foreword.prompt.audit.reports import html_report, json_report, sarif_report
+from foreword.prompt.prices import PriceTable
+from foreword.prompt.tokenizer import HubTokenizer
+
+LONGEST_LINE = 64 * 2**20
+"""Bytes; what is longer is cut, and so cannot be read as JSON, and is reported like any broken line."""
+LINES_BETWEEN_UPDATES = 200
+UNPACKED: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
+    ".gz": lambda raw: cast(IO[bytes], gzip.GzipFile(fileobj=raw)),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
+
+
+class Format(StrEnum):
+    """What a report is written as."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+    HTML = "html"
+
+
+def audit_log(
+    log: Annotated[Path, typer.Argument(help="JSON lines, one request each; .gz, .bz2 and .xz are opened.")],
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Model directory (or tokenizer.json) to count tokens with; without: four bytes a token."),
+    ] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.TEXT,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write to; default: the terminal.")] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier report in JSON; its findings no longer count for the exit status.")
+    ] = None,
+    select: Annotated[list[str] | None, typer.Option(help="Only these rules (FW101), or groups (FW3).")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="Not these rules or groups.")] = None,
+    min_tokens: Annotated[int, typer.Option(help="Findings that lose fewer tokens in all are not told.")] = 64,
+    redact: Annotated[bool, typer.Option(help="Hide what looks like a secret in examples.")] = True,
+) -> None:
+    """Read a log of requests and say where their prefixes break, why, and what mending each fault would save.
+
+    Known are bodies of OpenAI chat and responses and of Anthropic messages, bare or wrapped (batch files, LiteLLM,
+    Foreword's own log). A request with `foreword_ignore: "FW101"` in its metadata is not told about that rule. The exit
+    status is 0 without (new) findings, 1 with, 2 for bad input.
+    """
+    config = AuditConfig(select=tuple(select or ()), ignore=tuple(ignore or ()), min_tokens=min_tokens, redact=redact)
+    known = known_fingerprints(_read(baseline)) if baseline else frozenset()
+    console = Console(stderr=True)
+    with _reading(console, log) as lines:
+        report = audit(lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
+    if not report.totals.requests:
+        raise ParameterError(
+            f"There is no request in {log}: {report.broken_lines} of {report.lines} lines could not be read"
+            + (f", the first because: {report.broken[0].reason}." if report.broken else ".")
+        )
+    new = frozenset(finding.fingerprint for finding in report.findings) - known
+    _write(report, new, format, log, output)
+    raise typer.Exit(1 if new else 0)
+
+
+def _write(report: Report, new: frozenset[str], format: Format, log: Path, output: Path | None) -> None:
+    if output is None:
+        _print(report, new, format, log, None)
+        return
+    try:
+        with output.open("w", encoding="utf-8") as file:
+            _print(report, new, format, log, file)
+    except OSError as error:
+        raise ParameterError(f"{output} cannot be written: {error}") from error
+
+
+def _print(report: Report, new: frozenset[str], format: Format, log: Path, file: IO[str] | None) -> None:
+    """To a file, or to the terminal."""
+    if format is Format.TEXT:
+        print_report(Console() if file is None else Console(file=file, width=120), report, new)
+    elif format is Format.JSON:
+        typer.echo(json_report(report, new), file, nl=False)
+    elif format is Format.SARIF:
+        typer.echo(sarif_report(report, new, log.name, __version__), file, nl=False)
+    else:
+        typer.echo(html_report(report, new, log.name), file, nl=False)
+
+
+@contextmanager
+def _reading(console: Console, log: Path) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
+    """What opens the log again and again, with a bar for each reading by the bytes of the file."""
+    if not log.is_file():
+        raise ParameterError(f"{log} is not a file. The log is read several times, so it cannot come from a pipe.")
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        def lines(purpose: str) -> Iterator[bytes | str]:
+            task = progress.add_task(purpose, total=log.stat().st_size)
+            with log.open("rb") as raw:
+                for number, line in enumerate(_lines(raw, log)):
+                    if number % LINES_BETWEEN_UPDATES == 0:
+                        progress.update(task, completed=raw.tell())
+                    yield line
+            progress.remove_task(task)
+
+        yield lines
+
+
+def _lines(raw: IO[bytes], log: Path) -> Iterator[bytes | str]:
+    """The lines of a log, unpacked, and decoded where a byte order mark says that they are UTF-16."""
+    stream = UNPACKED[log.suffix](raw) if log.suffix in UNPACKED else raw
+    try:
+        head = stream.read(2)
+        stream.seek(0)
+        if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            yield from io.TextIOWrapper(stream, encoding="utf-16", errors="replace")
+            return
+        while line := stream.readline(LONGEST_LINE):
+            yield line
+            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_LINE)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise ParameterError(f"{log} cannot be read to its end: {error}.") from error
+
+
+def _tokenizing(path: Path | None) -> Tokenizing:
+    if path is None:
+        return ByteTokens()
+    if not path.is_dir():
+        return _piecewise(_read(path))
+    try:
+        return TemplateTokens(read_template(path))
+    except ModelError:
+        if not (path / "tokenizer.json").is_file():
+            raise
+        return _piecewise(_read(path / "tokenizer.json"))  # a tokenizer alone is enough
+
+
+def _piecewise(text: str) -> PieceTokens:
+    tokenizer = HubTokenizer.from_json(text)
+    return PieceTokens(lambda piece: tokenizer.encode(piece).ids)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{os.fspath(path)} cannot be read: {error}") from error

@@ -1,0 +1,96 @@
+"""An audit's report in the terminal."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from foreword.prompt.audit import Finding, Report
+
+
+def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
+    """``new`` are the fingerprints that no baseline knows."""
+    _print_totals(console, report)
+    for finding in report.findings:
+        _print_finding(console, finding, finding.fingerprint in new)
+    known = len(report.findings) - len(new)
+    verdict = "[green]No findings.[/green]" if not report.findings else f"{len(report.findings)} findings"
+    console.print(verdict + (f", {known} of them known from the baseline." if known else ""))
+    for note in _notes(report):
+        console.print(f"[dim]{escape(_one_line(note))}[/dim]", highlight=False)
+
+
+def _print_totals(console: Console, report: Report) -> None:
+    totals = report.totals
+    table = Table("prompt tokens read from a cache", box=None, pad_edge=False)
+    for name in ("tokens", "share", "US dollars"):
+        table.add_column(name, justify="right")
+    rows: list[tuple[str, int, int, float | None]] = [
+        ("as the provider's rules allow, replayed", totals.cached, totals.prompt, totals.dollars),
+        ("the same with all fixes, replayed", totals.repaired, totals.repaired_prompt, totals.repaired_dollars),
+        ("by a perfect cache", totals.seen, totals.prompt, None),
+        ("by a perfect cache, with all fixes", totals.repaired_seen, totals.repaired_prompt, None),
+    ]
+    if totals.reported:
+        name = f"as the provider reported ({totals.reported:,} requests)"
+        rows.insert(0, (name, totals.reported_cached, totals.reported_prompt, None))
+    for name, part, whole, dollars in rows:
+        share = f"{100 * part / whole:.1f} %" if whole else ""
+        table.add_row(name, f"{part:,}", share, "" if dollars is None else f"{dollars:,.4f}")
+    console.print(f"{totals.requests:,} requests, {totals.prompt:,} prompt tokens ({report.tokens})", highlight=False)
+    console.print(table)
+    console.print()
+
+
+def _print_finding(console: Console, finding: Finding, new: bool) -> None:
+    money = "" if finding.dollars_lost is None else f", ${finding.dollars_lost:,.4f}"
+    state = "" if new else " [dim](known)[/dim]"
+    console.print(
+        f"[bold]{finding.code} {finding.name}[/bold] · {escape(_one_line(finding.place))}{state}: "
+        f"[red]{finding.tokens_lost:,} tokens{money} lost[/red]",
+        highlight=False,
+    )
+    lines = [
+        Text(finding.summary),
+        Text(
+            f"Seen {finding.requests:,} times, first in line {finding.line:,}: {_one_line(finding.label)}, token "
+            f"{finding.position:,}; model {_one_line(finding.model) or 'without a name'}."
+        ),
+    ]
+    if finding.old_text is not None:
+        lines.append(Text("before  ", "dim") + Text(_one_line(finding.old_text)))
+    lines.append(Text("now     ", "dim") + Text(_one_line(finding.new_text)))
+    lines.append(Text(f"Fix: {finding.advice}"))
+    for line in lines:
+        console.print(Padding(line, (0, 0, 0, 2)))
+    console.print()
+
+
+def _one_line(text: str) -> str:
+    """Control characters made visible, so that a prompt cannot steer the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def _notes(report: Report) -> list[str]:
+    totals = report.totals
+    notes = [f"Line {broken.line} skipped: {broken.reason}" for broken in report.broken[:5]]
+    if report.broken_lines:
+        notes.append(f"{report.broken_lines:,} of {report.lines:,} lines held no request and were skipped.")
+    if report.foreign_lines:
+        notes.append(f"{report.foreign_lines:,} lines are not UTF-8 and were read as Windows-1252.")
+    unpriced = [model or "(no name)" for model, (_, priced) in report.models.items() if not priced]
+    if unpriced:
+        notes.append(f"No price is known for {', '.join(unpriced[:10])}: nothing is priced there.")
+    if report.untimed:
+        notes.append(f"{report.untimed:,} requests have no time: for them nothing expires and nothing is in flight.")
+    if totals.reported and totals.reported_estimate:
+        off = totals.reported_estimate / totals.reported_prompt - 1 if totals.reported_prompt else 0.0
+        notes.append(f"Tokens counted here are {off:+.1%} against those that the provider reported.")
+    if report.unexplained:
+        notes.append(f"{report.unexplained:,} prompts part with shared text behind, and no rule says why.")
+    if report.forgotten_tokens:
+        notes.append(f"To bound memory, {report.forgotten_tokens:,} tokens unused for longest were forgotten.")
+    if report.ignored:
+        notes.append(f"{report.ignored:,} checks were left out where a request asked for it.")
+    return notes

@@ -1,0 +1,41 @@
+"""The options of an audit."""
+
+from dataclasses import dataclass
+
+from foreword.config import require
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How a log is audited; every bound on memory is here."""
+
+    select: tuple[str, ...] = ()
+    """Rule codes, or their beginnings, that are applied; none means all."""
+
+    ignore: tuple[str, ...] = ()
+    """Rule codes, or their beginnings, that are not applied."""
+
+    min_tokens: int = 64
+    """A finding that loses fewer tokens in the whole log is not told."""
+
+    tree_tokens: int = 8_000_000
+    """Tokens that a prefix tree remembers (4 bytes each); there is one tree for each replay, so up to 20 at once."""
+
+    recent_bytes: int = 64 * 2**20
+    """Text of recent requests that is kept, to compare later ones with."""
+
+    first_token_seconds: float = 1.0
+    """Seconds until a prefix can be read, where the log does not say how long a request took."""
+
+    redact: bool = True
+    """Whether examples are shown without what looks like a secret."""
+
+    rounds: int = 4
+    """Most passes in search of faults that stand behind other faults."""
+
+    def __post_init__(self) -> None:
+        require(self.min_tokens >= 1, f"min_tokens is {self.min_tokens}; it must be at least 1.")
+        require(self.tree_tokens >= 1, f"tree_tokens is {self.tree_tokens}; it must be at least 1.")
+        require(self.recent_bytes >= 1, f"recent_bytes is {self.recent_bytes}; it must be at least 1.")
+        require(self.first_token_seconds >= 0, f"first_token_seconds is {self.first_token_seconds}; it must not be below 0.")
+        require(self.rounds >= 1, f"rounds is {self.rounds}; it must be at least 1.")

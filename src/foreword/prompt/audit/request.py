@@ -1,0 +1,106 @@
+"""A logged request in neutral form: the prompt as a flat row of pieces, in the order in which the provider reads them.
+
+That order is tools, output schema, system, messages: the same for all providers read here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+TOOLS, SYSTEM, MESSAGE = "tools", "system", "message"
+MEDIA = frozenset({"image", "file", "audio"})
+MOVED = "moved"
+"""The kind of a piece that a fix has put at the end; it is no part of the conversation's history."""
+
+
+class Piece(NamedTuple):
+    """One tool, system block or message block.
+
+    ``text`` is what the model reads (tools and calls as JSON, keys in the order sent); of an image or file, its digest.
+    ``message`` and ``block`` count from 0; ``mark`` is the TTL in seconds of a cache mark that stands at its end.
+    """
+
+    section: str
+    kind: str
+    role: str
+    message: int
+    block: int
+    text: str
+    mark: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The exact place, for people: ``message 4 (user), block 1``."""
+        if self.section == TOOLS:
+            return "output schema" if self.kind == "schema" else f"tools, tool {self.block + 1}"
+        if self.section == SYSTEM:
+            return f"system, block {self.block + 1}"
+        return f"message {self.message + 1} ({self.role}), block {self.block + 1}"
+
+    @property
+    def place(self) -> str:
+        """The place under which findings are counted together: positions deep in a conversation are one place a role."""
+        if self.section == TOOLS:
+            return "output schema" if self.kind == "schema" else "tools"
+        if self.section == SYSTEM or self.message == 0:
+            return self.label
+        return f"later messages ({self.role})"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the provider reported, in tokens; ``prompt`` is the whole prompt, cached part included."""
+
+    prompt: int
+    cached: int
+    written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One request of the log.
+
+    ``time`` is in seconds (None when the log has none), ``first_token`` the seconds from there until the first token
+    (None when unknown), ``lifetime`` the TTL in seconds that the request asks of an automatic cache (None: the default).
+    ``marked_only``: this provider caches nothing but what is marked. ``scope`` parts those who may not share.
+    """
+
+    line: int
+    provider: str
+    model: str
+    pieces: tuple[Piece, ...]
+    time: float | None = None
+    first_token: float | None = None
+    user: str | None = None
+    scope: str = ""
+    marked_only: bool = False
+    lifetime: float | None = None
+    usage: Usage | None = None
+    ignored: frozenset[str] = frozenset()
+    shares_with: str = ""
+
+    @property
+    def cache_name(self) -> str:
+        """Requests of one cache name can share prefixes. ``shares_with`` is set by the replay of a fix, to undo a switch."""
+        return f"{self.provider}\n{self.shares_with or self.model}\n{self.scope}"
+
+    def with_pieces(self, pieces: tuple[Piece, ...]) -> "LoggedRequest":
+        """The same request with another prompt."""
+        return replace(self, pieces=pieces)
+
+    def messages_from(self) -> int:
+        """Index of the first piece that belongs to a message."""
+        return next((i for i, piece in enumerate(self.pieces) if piece.section == MESSAGE), len(self.pieces))
+
+    def marks(self) -> Iterator[int]:
+        """Indices of the marked pieces."""
+        return (i for i, piece in enumerate(self.pieces) if piece.mark is not None)
+
+
+def at_the_end(pieces: list[Piece], moved: list[Piece]) -> tuple[Piece, ...]:
+    """The pieces with others put behind them, as text of the last message: where a value costs no prefix."""
+    last = pieces[-1]
+    tail = [
+        Piece(last.section, MOVED, last.role, last.message, last.block + 1 + i, piece.text) for i, piece in enumerate(moved)
+    ]
+    return (*pieces, *tail)

@@ -1,0 +1,143 @@
+"""``foreword audit`` as a person and a CI job run it."""
+
+import bz2
+import gzip
+import json
+import lzma
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.test_cli import run
+from prompt.audit.generator import encoded, planted, whole_log
+from prompt.families import files
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    log = tmp_path / "faulty.jsonl"
+    log.write_bytes(b"".join(encoded(planted("FW101").faulty)))
+    return log
+
+
+def audit(*args: object) -> subprocess.CompletedProcess[str]:
+    result = run("audit", *map(str, args))
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_status_and_text(faulty: Path, tmp_path: Path) -> None:
+    result = audit(faulty)
+    assert result.returncode == 1, result.stderr
+    assert "FW101 volatile-value · system, block 1" in result.stdout
+    assert "Now: 2026-03-01T09:41:11" in result.stdout
+    assert "1 findings" in result.stdout
+    clean = tmp_path / "clean.jsonl"
+    clean.write_bytes(b"".join(encoded(whole_log(faulty=False))))
+    result = audit(clean)
+    assert result.returncode == 0
+    assert "No findings." in result.stdout
+
+
+def test_a_baseline_makes_known_findings_pass(faulty: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "baseline.json"
+    assert audit(faulty, "--format", "json", "--output", baseline).returncode == 1
+    result = audit(faulty, "--baseline", baseline)
+    assert result.returncode == 0
+    assert "1 of them known" in result.stdout
+    more = tmp_path / "more.jsonl"
+    more.write_bytes(b"".join(encoded(whole_log(faulty=True))))
+    assert audit(more, "--baseline", baseline).returncode == 1
+
+
+@pytest.mark.parametrize("form", ["json", "sarif", "html"])
+def test_other_formats_go_to_the_terminal_or_a_file(faulty: Path, tmp_path: Path, form: str) -> None:
+    output = tmp_path / "report"
+    shown = audit(faulty, "-f", form).stdout
+    assert audit(faulty, "-f", form, "-o", output).returncode == 1
+    assert output.read_text() == shown
+    assert "FW101" in shown
+    if form == "html":
+        assert shown.startswith("<!doctype html>")
+    else:
+        json.loads(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("log.jsonl.gz", gzip.compress),
+        ("log.jsonl.bz2", bz2.compress),
+        ("log.jsonl.xz", lzma.compress),
+        ("log.jsonl", lambda data: data.decode().encode("utf-16")),
+        ("log.jsonl", lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n")),
+    ],
+)
+def test_packed_and_encoded_logs(faulty: Path, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
+    log = tmp_path / "packed" / name
+    log.parent.mkdir()
+    log.write_bytes(pack(faulty.read_bytes()))
+    result = audit(log)
+    assert result.returncode == 1
+    assert "20 requests" in result.stdout
+    assert "FW101" in result.stdout
+
+
+def test_broken_lines_are_counted_and_the_rest_is_audited(faulty: Path) -> None:
+    lines = faulty.read_bytes().splitlines()
+    latin = '{"messages": [{"role": "user", "content": "naïve"}]}'.encode("latin-1")
+    faulty.write_bytes(b"\n".join([b"{", *lines[:10], b"", b"\xff\x00\x01", latin, *lines[10:], lines[0][:500]]))
+    result = audit(faulty)
+    assert result.returncode == 1
+    assert "Line 1 skipped: not JSON" in result.stdout
+    assert "3 of 25 lines held no request" in result.stdout
+    assert "1 lines are not UTF-8" in result.stdout
+    assert "FW101" in result.stdout
+
+
+def test_counting_with_a_models_tokenizer(faulty: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name, text in files("chatml").items():
+        (model / name).write_text(text)
+    result = audit(faulty, "--tokenizer", model)
+    assert result.returncode == 1
+    assert "the given tokenizer and chat template" in result.stdout
+    (model / "chat_template.jinja").unlink()
+    for given in (model, model / "tokenizer.json"):
+        result = audit(faulty, "--tokenizer", given)
+        assert result.returncode == 1
+        assert "without a chat template" in result.stdout
+
+
+def test_rules_are_chosen(faulty: Path) -> None:
+    assert audit(faulty, "--ignore", "FW101", "--ignore", "FW104").returncode == 0
+    assert audit(faulty, "--select", "FW2").returncode == 0
+
+
+def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
+    empty, nothing, damaged = (tmp_path / name for name in ("empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz"))
+    empty.write_bytes(b"")
+    nothing.write_bytes(b'{"a": 1}\n')
+    damaged.write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
+    cases = [
+        ([tmp_path / "missing.jsonl"], "is not a file"),
+        ([tmp_path], "is not a file"),
+        ([empty], "no request"),
+        ([nothing], "keys are a"),
+        ([damaged], "cannot be read to its end"),
+        ([faulty, "--select", "FW9"], "There is no rule"),
+        ([faulty, "--min-tokens", "0"], "min_tokens is 0"),
+        ([faulty, "--baseline", nothing], "--format json"),
+        ([faulty, "--baseline", tmp_path / "missing"], "cannot be read"),
+        ([faulty, "--tokenizer", tmp_path], "tokenizer.json"),
+        ([faulty, "--tokenizer", nothing], "tokenizer"),
+        ([faulty, "--format", "xml"], "xml"),
+        ([faulty, "-f", "json", "-o", tmp_path / "no" / "where"], "cannot be written"),
+    ]
+    for args, message in cases:
+        result = audit(*args)
+        assert result.returncode == 2, (args, result.stderr)
+        assert message in " ".join(result.stderr.split()), (args, result.stderr)

@@ -1,0 +1,112 @@
+"""Tokens and the places of pieces in them, with and without the model's own tokenizer and template."""
+
+import random
+
+import pytest
+
+from foreword.prompt.audit import ByteTokens, PieceTokens, TemplateTokens, audit
+from foreword.prompt.audit.readers import read_record
+from foreword.prompt.audit.request import LoggedRequest, Piece
+from foreword.prompt.audit.tokens import MEDIA_TOKENS, as_messages
+from foreword.prompt.prices import PriceTable
+from prompt.audit.generator import encoded, planted
+from prompt.families import FAMILIES, template
+
+TALK = {
+    "model": "m",
+    "messages": [
+        {"role": "system", "content": "You are a clerk."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello."}, {"type": "text", "text": "Is it open?"}]},
+        {"role": "assistant", "content": "Let me look."},
+        {"role": "user", "content": "Do."},
+    ],
+}
+
+
+def test_four_bytes_are_a_token_and_each_piece_has_a_head() -> None:
+    tokens = ByteTokens().encode(read_record(TALK, 1))
+    assert tokens.ends == (5, 8, 12, 16, 18)
+    assert len(tokens) == 18
+    assert tokens.piece_at(0) == (0, 0)
+    assert tokens.piece_at(5) == (1, 0)
+    assert tokens.piece_at(17) == (4, 1)
+    assert tokens.piece_at(99) == (4, 83)
+    assert tokens.end_of(2) == 12
+
+
+def test_media_count_as_a_fixed_number_of_tokens() -> None:
+    piece = Piece("message", "image", "user", 0, 0, "image 12ab")
+    assert len(ByteTokens().encode(LoggedRequest(1, "p", "m", (piece,)))) == MEDIA_TOKENS + 1
+
+
+def test_lone_surrogates_are_text_like_any_other() -> None:
+    piece = Piece("message", "text", "user", 0, 0, "a\ud800")
+    assert len(ByteTokens().encode(LoggedRequest(1, "p", "m", (piece,)))) == 2
+
+
+def test_a_text_is_tokenized_once() -> None:
+    calls = []
+
+    def encode(text: str) -> list[int]:
+        calls.append(text)
+        return list(text.encode())
+
+    tokens = PieceTokens(encode)
+    first, second = (tokens.encode(read_record(TALK, 1)) for _ in range(2))
+    assert first == second
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pieces_end_where_the_template_puts_them(family: str) -> None:
+    """A change in one piece parts the tokens within that piece, whatever the template writes around it."""
+    chat = template(family)
+    tokens, rng = TemplateTokens(chat), random.Random(0)
+    request = read_record(TALK, 1)
+    before = tokens.encode(request)
+    assert list(before.ends) == sorted(before.ends)
+    for i, piece in enumerate(request.pieces):
+        word = f" {rng.randrange(10**6)} "
+        half = len(piece.text) // 2
+        changed = piece._replace(text=piece.text[:half] + word + piece.text[half:])
+        after = tokens.encode(request.with_pieces((*request.pieces[:i], changed, *request.pieces[i + 1 :])))
+        shared = next(n for n in range(len(after)) if after.packed[: 4 * n + 4] != before.packed[: 4 * n + 4])
+        assert before.piece_at(shared)[0] == i, (family, piece.label)
+    assert tokens.refused == 0
+
+
+def test_calls_and_results_are_rendered_as_such() -> None:
+    body = {
+        "model": "m",
+        "system": "Be brief.",
+        "messages": [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"city": "Rome"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "sunny"}]},
+        ],
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object"}}],
+    }
+    tools, messages, places = as_messages(read_record(body, 1).pieces)
+    assert tools[0]["function"] == {"name": "f", "description": "d", "parameters": {"type": "object"}}
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[2]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"city": "Rome"}}
+    assert places == [("tool", 0, 0), ("message", 0, 0), ("message", 1, 0), ("message", 2, 0), ("message", 3, 0)]
+
+
+@pytest.mark.parametrize("code", ["FW101", "FW202", "FW203", "FW302"])
+def test_faults_are_found_with_a_real_template_too(code: str) -> None:
+    plan = planted(code)
+    for log, codes in ((encoded(plan.faulty), [code]), (encoded(plan.clean), [])):
+        report = audit(lambda _purpose, log=log: log, TemplateTokens(template("qwen2_5")), PriceTable.built_in())
+        assert [finding.code for finding in report.findings] == codes
+        for finding in report.findings:
+            assert finding.label == plan.label
+
+
+def test_what_a_template_refuses_is_counted_piece_by_piece() -> None:
+    """A template that wants the roles to take turns, and a log where they do not."""
+    tokens = TemplateTokens(template("gemma"))
+    body = {"model": "m", "messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
+    encoded_pieces = tokens.encode(read_record(body, 1))
+    assert tokens.refused == 1
+    assert len(encoded_pieces.ends) == 2
