@@ -1,12 +1,15 @@
-# Two commands: `make demo` and `make test`. Both make .venv first if it is not there.
+# Three commands: `make demo`, `make serve` and `make test`. Each makes .venv first if it is not there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip -q --disable-pip-version-check
 
-.PHONY: demo test format clean
+.PHONY: demo serve test format clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
+
+serve: $(VENV)/server-installed
+	$(VENV)/bin/foreword serve $(MODEL)
 
 test: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
@@ -25,8 +28,13 @@ $(VENV)/engine-installed: pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[engine]'
 	touch $@
 
+$(VENV)/server-installed: $(VENV)/engine-installed
+	$(PIP) install -c constraints.txt -e '.[server]'
+	touch $@
+
 $(VENV)/dev-installed: $(VENV)/engine-installed
-	$(PIP) install -c constraints.txt -e '.[engine,training,plots,dev]'
+	$(PIP) install -c constraints.txt -e '.[engine,server,training,plots,dev]'
+	command -v chromium || apt-get install -qy chromium || echo 'Without Chromium the tests of the dashboard are skipped.'
 	touch $@
 
 clean:

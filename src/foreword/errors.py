@@ -5,9 +5,16 @@
     │   ├── PromptError       an empty prompt, or one that can never fit
     │   ├── ParameterError    a sampling parameter or an argument of a call
     │   ├── ConfigError       an option of the engine or the cache
-    │   └── ModelError        a model that is missing, broken or not servable
+    │   ├── ModelError        a model that is missing, broken or not servable
+    │   ├── CredentialsError  an API key that is missing or unknown
+    │   ├── ForbiddenError    an API key that may not see what it asks for
+    │   ├── NotFoundError     a model, answer or path that is not here
+    │   └── TooLargeError     a request body above the server's limit
     └── ServiceError          we could not do it; also a RuntimeError
         ├── StepFailed        a forward pass failed; its requests ended with this error
+        ├── Overloaded        too many requests at once; says when to come back
+        ├── Unavailable       the engine has died, or the server is shutting down
+        ├── TimedOut          a request took longer than the server allows
         └── IntegrityError    the cache's own books do not add up: a fault of Foreword
 
 A message names what is wrong, the value, and the way out.
@@ -38,12 +45,44 @@ class ModelError(InputError):
     """The model is missing, damaged, or of a kind that cannot be served."""
 
 
+class CredentialsError(InputError):
+    """The API key is missing or unknown."""
+
+
+class ForbiddenError(InputError):
+    """The API key is known, but may not see what it asks for."""
+
+
+class NotFoundError(InputError):
+    """What the caller named is not here."""
+
+
+class TooLargeError(InputError):
+    """A request body is above the server's limit."""
+
+
 class ServiceError(ForewordError, RuntimeError):
     """Foreword could not do what it accepted."""
 
 
 class StepFailed(ServiceError):
     """A forward pass raised; the requests that took part in it end with this error."""
+
+
+class Overloaded(ServiceError):
+    """Too many requests at once. ``retry_after``: seconds after which it makes sense to try again."""
+
+    def __init__(self, message: str, retry_after: float = 1.0):
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(ServiceError):
+    """The engine has died, or the server is shutting down."""
+
+
+class TimedOut(ServiceError):
+    """A request took longer than the server allows."""
 
 
 class IntegrityError(ServiceError):

@@ -1,6 +1,6 @@
-"""What the cache tells an observer, and the shape of the observer.
+"""What the cache and the engine tell an observer, and the shape of the observer.
 
-Whoever builds a cache hands it a sink; the cache never knows who listens.
+Whoever builds a cache or an engine hands it a sink; they never know who listens.
 The names follow the KV events that routers of the field already read.
 """
 
@@ -38,4 +38,58 @@ class AllBlocksCleared:
 
 
 CacheEvent = BlockStored | BlockRemoved | AllBlocksCleared
-EventSink = Callable[[CacheEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """A request has ended, however it ended: its tokens, its account and its times, in seconds of the engine's clock.
+
+    namespace, identity
+        The key of the tree in which the prompt was looked up, and what it is made of: model, adapter, tenant, cache salt.
+    tokens, generated
+        The prompt as the cache saw it, and what was generated after it: token ids as little-endian int32.
+    admitted
+        When the cache was asked for its prefix; None if the request ended before its turn came. So with ``first_token``.
+    outcome
+        ``stop``, ``length``, ``abort`` or ``error``.
+    cached, shared_in_flight, computed, unprocessed
+        Where the prompt's tokens came from; together they are the prompt. ``recomputed`` ones were computed once more.
+    hit_reason, hit_end, nearest, lost_tokens, differs_in, evicted_at
+        Why and where the hit ended: the fields of the cache's HitEnd; ``hit_reason`` is empty if it was never looked up.
+    """
+
+    request_id: str
+    namespace: bytes
+    identity: tuple[str | None, str | None, str | None, str | None]
+    tenant: str | None
+    tokens: bytes
+    generated: bytes
+    arrival: float
+    admitted: float | None
+    first_token: float | None
+    finished: float
+    outcome: str
+    cached: int
+    shared_in_flight: int
+    computed: int
+    recomputed: int
+    unprocessed: int
+    hit_reason: str = ""
+    hit_end: int = 0
+    nearest: bytes = b""
+    lost_tokens: int = 0
+    differs_in: str = ""
+    evicted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step took ``seconds``: prompt tokens [start, end) of some requests, one token each of ``generating`` others."""
+
+    seconds: float
+    spans: tuple[tuple[int, int], ...]
+    generating: int
+
+
+Event = CacheEvent | RequestFinished | StepFinished
+EventSink = Callable[[Event], None]

@@ -366,6 +366,21 @@ def test_part_of_an_edge_is_evicted_and_the_rest_still_hits() -> None:
     assert record.hit_end == HitEnd(MissReason.EVICTED, 16, lost_tokens=7, evicted_at=3.0)
 
 
+def test_the_ghost_of_a_block_does_not_hide_another_block_that_begins_like_it() -> None:
+    m = machine(blocks=12)
+    m.run([*run_ids(0, 6), 70, 71, 72, 73])
+    m.run([*run_ids(0, 6), 80, 81, 82, 83])
+    m.now += 1
+    m.run(run_ids(200, 36))  # the first one's own blocks have to go, the second one's stay
+    prompt = [*run_ids(0, 6), 70, 71, 72, 73, 74]
+    assert match(m, prompt) == Match(6, 0, 2)
+    first, second = m.must_start(prompt), m.must_start(prompt)
+    assert m.complete() == 5 + 1
+    assert first.ledger.record().cached == 6
+    assert second.ledger.record().shared_in_flight == 6
+    m.drain()
+
+
 def test_an_open_end_goes_with_its_block() -> None:
     m = machine(blocks=8)
     m.run(run_ids(0, 10))

@@ -30,10 +30,10 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def load_once() -> Iterator[None]:
-    """Engines with one model, block size and number of threads share its weights. Tests do not change those."""
-    loaded = functools.lru_cache(lambda path, block_size, _threads: model.load_model(path, block_size))
+    """Engines with the same options of loading and number of threads share a model. Tests do not change its weights."""
+    loaded = functools.lru_cache(lambda _threads, *options: model.load_model(*options))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "load_model", lambda path, size: loaded(path, size, torch.get_num_threads()))
+        patch.setattr(engine, "load_model", lambda *options: loaded(torch.get_num_threads(), *options))
         yield
 
 

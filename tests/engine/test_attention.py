@@ -2,83 +2,61 @@
 
 import itertools
 import random
-from dataclasses import dataclass
 
-import numpy as np
 import pytest
 import torch
 
-from foreword.engine.attention import BACKENDS, AttentionBackend, LayerCall, Span
-from foreword.engine.memory import KVMemory, LayerShape
+from engine.batches import Batch, BatchMaker, attend, piece, plainly
+from foreword.engine.attention import BACKENDS, LayerCall
+from foreword.engine.attention.tiles import PAGE, TILE
+from foreword.engine.memory import LayerShape
+
+SHAPE = LayerShape(heads=2, key_size=16, value_size=16)
+SMALL = LayerShape(heads=1, key_size=16, value_size=16)
+IDENTICAL = [name for name, kind in BACKENDS.items() if kind.bit_identical]
+PAGE_TOKENS = PAGE * TILE
 
 
-@dataclass
-class Batch:
-    """Sequences with KV in memory, and the rows of one step."""
-
-    memory: KVMemory
-    spans: list[Span]
-    rows: int
-    keys: list[torch.Tensor]
-    """Of every sequence, [heads, length, size]."""
-    values: list[torch.Tensor]
-    query: torch.Tensor
+def assert_conforms(name: str, batch: Batch, call: LayerCall, group: int) -> None:
+    out = attend(BACKENDS[name](), batch, call)
+    torch.testing.assert_close(out.double(), plainly(batch, call, group), rtol=0, atol=2e-6)
+    rows = sum(span.end - span.start for span in batch.spans)
+    assert not out[rows:].any(), "padding rows are zero"
 
 
-def tables(rng: random.Random, lengths: list[int], size: int, scattered: bool) -> tuple[list[np.ndarray], int]:
-    """Block tables, and how many blocks there are in all; a quarter of them belongs to nobody."""
-    counts = [-(-length // size) for length in lengths]
-    total = sum(counts) + sum(counts) // 4 + 1
-    order = list(range(total))
-    if scattered:
-        rng.shuffle(order)
-    ends = np.cumsum(counts).tolist()
-    return [np.array(order[end - count : end], np.int32) for count, end in zip(counts, ends, strict=True)], total
+def assert_rows_alone(name: str, batch: Batch, call: LayerCall, cuts: int, seed: int = 0) -> None:
+    """Every sequence's rows, cut at random, each piece in a step of its own: the same bits as in the batch."""
+    backend, rng = BACKENDS[name](), random.Random(seed)
+    together = attend(backend, batch, call)
+    for number, span in enumerate(batch.spans):
+        rows = together[span.row : span.row + span.end - span.start]
+        at = sorted({span.start, span.end, *(rng.randrange(span.start, span.end) for _ in range(cuts))})
+        for start, end in itertools.pairwise(at):
+            alone = attend(backend, piece(batch, number, start, end), call)
+            assert torch.equal(alone, rows[start - span.start : end - span.start])
 
 
-def make_batch(seed: int, shape: LayerShape, group: int, size: int, scattered: bool) -> Batch:
-    """Random spans of random sequences, packed in random order, with padding rows behind them.
-
-    Every slot that no sequence has filled holds NaN: a backend that reads one shows it.
-    """
-    rng = random.Random(seed)
-    torch.manual_seed(seed)
-    lengths = [rng.choice([1, 15, 17, 256, 257, rng.randrange(1, 600)]) for _ in range(rng.randrange(1, 6))]
-    own, total = tables(random.Random(seed), lengths, size, scattered)
-    memory = KVMemory([shape], total, size, torch.float32)
-    for tensor in (memory.keys[0], memory.values[0]):
-        tensor[:, : memory.zero_slot] = float("nan")
-    keys = [torch.randn(shape.heads, length, shape.key_size) for length in lengths]
-    values = [torch.randn(shape.heads, length, shape.value_size) for length in lengths]
-    spans, row = [], 0
-    for table, length, k, v in zip(own, lengths, keys, values, strict=True):
-        at = np.arange(length)
-        memory.write(0, torch.from_numpy(table[at // size].astype(np.int64) * size + at % size), k, v)
-        start = rng.choice([0, length - 1, rng.randrange(length)])
-        spans.append(Span(row, start, length, table))
-        row += length - start
-    rows = row + row % 2
-    return Batch(memory, spans, rows, keys, values, torch.randn(shape.heads * group, rows, shape.key_size))
+def random_batch(seed: int, shape: LayerShape, group: int, size: int, scattered: bool) -> Batch:
+    """Random rows of random sequences, which share nothing."""
+    rng, maker = random.Random(seed), BatchMaker(shape, group, size, scattered, seed)
+    for _ in range(rng.randrange(1, 6)):
+        length = rng.choice([1, 15, 17, 256, 257, rng.randrange(1, 600)])
+        maker.add(length, rng.choice([0, length - 1, rng.randrange(length)]))
+    return maker.make()
 
 
-def plainly(batch: Batch, call: LayerCall, group: int) -> torch.Tensor:
-    """The sequences' own tensors, never the memory; in float64."""
-    heads, rows, _ = batch.query.shape
-    out = torch.zeros(rows, heads, batch.values[0].shape[-1], dtype=torch.float64)
-    for span, keys, values in zip(batch.spans, batch.keys, batch.values, strict=True):
-        own = slice(span.row, span.row + span.end - span.start)
-        distance = torch.arange(span.start, span.end)[:, None] - torch.arange(span.end)
-        seen = (distance >= 0) & (distance < (call.window or span.end))
-        scores = batch.query[:, own].double() @ keys.double().repeat_interleave(group, 0).mT * call.scaling
-        if call.softcap is not None:
-            scores = call.softcap * torch.tanh(scores / call.softcap)
-        weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
-        out[own] = (weights @ values.double().repeat_interleave(group, 0)).transpose(0, 1)
-    return out
-
-
-def attend(backend: AttentionBackend, batch: Batch, call: LayerCall) -> torch.Tensor:
-    return backend.attend(backend.prepare(batch.spans, batch.rows, batch.memory), batch.memory, call, batch.query)
+def nested(group: int, scattered: bool) -> BatchMaker:
+    """A system prompt, two documents behind it, three turns behind each, some of them as long as nothing; decodes, chunks,
+    a whole document that is being read, and somebody who shares only a part of the system prompt."""
+    maker = BatchMaker(SHAPE, group, 16, scattered, seed=group)
+    first = maker.add(512 + 300, start=512 + 17)
+    second = maker.add(512 + 800, start=512 + 800 - 1, like=first, shared=512)
+    for document, length in ((first, 512 + 288), (second, 512 + 800)):
+        for own, rows in ((1, 1), (40, 40), (300, 3)):
+            maker.add(length + own, start=length + own - rows, like=document, shared=length)
+    maker.add(480 + 5, start=484, like=first, shared=480)
+    maker.add(512 + 1, start=512, like=first, shared=512)
+    return maker
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -90,15 +68,78 @@ def test_conformance(name: str, group: int, size: int, scattered: bool) -> None:
         [(None, None, 16), (40, None, 16), (None, 5.0, 8), (300, 5.0, 24)]
     ):
         shape = LayerShape(heads=2, key_size=16, value_size=value_size)
-        batch = make_batch(1000 * number + 100 * group + size, shape, group, size, scattered)
-        call = LayerCall(0, 0.3, window, softcap)
-        out = attend(BACKENDS[name](), batch, call)
-        torch.testing.assert_close(out.double(), plainly(batch, call, group), rtol=0, atol=2e-6)
-        rows = sum(span.end - span.start for span in batch.spans)
-        assert not out[rows:].any(), "padding rows are zero"
+        batch = random_batch(1000 * number + 100 * group + size, shape, group, size, scattered)
+        assert_conforms(name, batch, LayerCall(0, 0.3, window, softcap), group)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in BACKENDS.items() if kind.bit_identical])
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("window", [None, 200, 1000, PAGE_TOKENS + 300])
+def test_contexts_of_several_pages(name: str, scattered: bool, window: int | None) -> None:
+    """More tiles than are held together: single rows, a chunk across the border of two pages, one behind two pages, and
+    rows that share a page and more. Windows leave out leading tiles and pages, for single rows and for chunks."""
+    group = 2
+    maker = BatchMaker(SMALL, group, 16, scattered)
+    first = maker.add(2 * PAGE_TOKENS + 700, start=2 * PAGE_TOKENS + 690)
+    maker.add(PAGE_TOKENS + 60, start=PAGE_TOKENS - 50, like=first, shared=TILE * 20)
+    maker.add(PAGE_TOKENS + 600, start=PAGE_TOKENS + 599, like=first, shared=PAGE_TOKENS + 512)
+    maker.add(PAGE_TOKENS, start=PAGE_TOKENS - 1)
+    maker.add(PAGE_TOKENS + 1, start=PAGE_TOKENS, like=first, shared=PAGE_TOKENS)
+    maker.add(30, start=0)
+    assert_conforms(name, maker.make(), LayerCall(0, 0.3, window), group)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("window", [1, 255, 256, 257, 700])
+def test_windows_over_many_tiles(name: str, window: int) -> None:
+    """Chunks of which the first rows see tiles that the last do not, beside rows that see few."""
+    group = 2
+    maker = BatchMaker(SHAPE, group, 16, scattered=False)
+    for length, rows in ((1500, 600), (1500, 1), (1281, 2), (1024, 1024), (1300, 44)):
+        maker.add(length, start=length - rows)
+    assert_conforms(name, maker.make(), LayerCall(0, 0.3, window), group)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("scattered", [False, True])
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
+def test_nested_sharing(name: str, group: int, scattered: bool) -> None:
+    for window, softcap in ((None, None), (290, None), (None, 5.0)):
+        assert_conforms(name, nested(group, scattered).make(), LayerCall(0, 0.3, window, softcap), group)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("scattered", [False, True])
+def test_many_short_tails_side_by_side(name: str, scattered: bool) -> None:
+    """Tails of every length up to beyond 128, more than one product takes, single rows and some chunks among them."""
+    group, maker = 2, BatchMaker(SHAPE, 2, 16, scattered)
+    head = maker.add(512 + 1, start=512)
+    for own in (*range(1, 40), 63, 64, 65, 127, 128, 129, 250, 257):
+        rows = own if own % 9 == 0 else 1
+        maker.add(512 + own, start=512 + own - rows, like=head, shared=512)
+    assert_conforms(name, maker.make(), LayerCall(0, 0.3), group)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("scattered", [False, True])
+def test_keys_and_values_kept_in_bfloat16(name: str, scattered: bool) -> None:
+    """What memory keeps is rounded; what is computed from it is as exact as ever."""
+    for window in (None, 290):
+        assert_conforms(name, nested(2, scattered).make(dtype=torch.bfloat16), LayerCall(0, 0.3, window), 2)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_scores_that_overflow_their_exponentials(name: str) -> None:
+    """Sharp attention: scores in the hundreds, one key with nearly all the weight, in any of the tiles and pages."""
+    maker = BatchMaker(SMALL, 2, 16)
+    maker.add(PAGE_TOKENS + 300, start=PAGE_TOKENS + 290)
+    maker.add(700, start=600)
+    batch = maker.make()
+    out = attend(BACKENDS[name](), batch, LayerCall(0, 30.0))
+    torch.testing.assert_close(out.double(), plainly(batch, LayerCall(0, 30.0), 2), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", IDENTICAL)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("seed", range(6))
 def test_bits_do_not_depend_on_chunk_neighbours_or_place(name: str, threads: int, seed: int) -> None:
@@ -106,40 +147,48 @@ def test_bits_do_not_depend_on_chunk_neighbours_or_place(name: str, threads: int
     torch.set_num_threads(threads)
     group = [1, 2, 4, 8, 2, 4][seed]
     call = LayerCall(0, 0.3, *[(None, None), (40, None), (None, 5.0), (300, 5.0), (None, None), (256, None)][seed])
-    shape = LayerShape(heads=2, key_size=16, value_size=16)
-    run, scattered = (make_batch(seed, shape, group, 16, scattered=kind) for kind in (False, True))
-    backend = BACKENDS[name]()
-    together = attend(backend, run, call)
-    assert torch.equal(attend(backend, scattered, call), together)
-    rng = random.Random(seed)
-    for span in run.spans:
-        rows = together[span.row : span.row + span.end - span.start]
-        cuts = sorted({span.start, span.end, *(rng.randrange(span.start, span.end) for _ in range(3))})
-        for start, end in itertools.pairwise(cuts):
-            row = span.row + start - span.start
-            query = run.query[:, row : row + end - start]
-            alone = Batch(run.memory, [Span(0, start, end, span.table)], end - start, [], [], query)
-            assert torch.equal(attend(backend, alone, call), rows[start - span.start : end - span.start])
+    run, scattered = (random_batch(seed, SHAPE, group, 16, scattered=kind) for kind in (False, True))
+    assert torch.equal(attend(BACKENDS[name](), scattered, call), attend(BACKENDS[name](), run, call))
+    assert_rows_alone(name, run, call, cuts=3, seed=seed)
+
+
+@pytest.mark.parametrize("name", IDENTICAL)
+@pytest.mark.parametrize("group", [1, 2, 3, 8])
+def test_bits_do_not_depend_on_who_shares(name: str, group: int) -> None:
+    for window, softcap in ((None, None), (290, None), (None, 5.0)):
+        for dtype in (torch.float32, torch.bfloat16):
+            assert_rows_alone(name, nested(group, scattered=False).make(dtype=dtype), LayerCall(0, 0.3, window, softcap), 2)
+
+
+@pytest.mark.parametrize("name", IDENTICAL)
+@pytest.mark.parametrize("scattered", [False, True])
+def test_bits_do_not_depend_on_neighbours_behind_several_pages(name: str, scattered: bool) -> None:
+    for window in (None, 1000):
+        maker = BatchMaker(SMALL, 2, 16, scattered)
+        first = maker.add(PAGE_TOKENS + 900, start=PAGE_TOKENS - 40)
+        maker.add(PAGE_TOKENS + 560, start=PAGE_TOKENS + 540, like=first, shared=PAGE_TOKENS + 512)
+        maker.add(PAGE_TOKENS + 300, start=PAGE_TOKENS + 299, like=first, shared=TILE * 7)
+        maker.add(300, start=290)
+        assert_rows_alone(name, maker.make(), LayerCall(0, 0.3, window), cuts=2)
 
 
 @pytest.mark.parametrize("readers", [2, 7, 40])
 def test_sequences_that_share_blocks_read_them_together(readers: int) -> None:
-    """Shared tiles give the bits of each sequence alone, and are read in one product."""
-    torch.manual_seed(0)
-    group, size, shared, own = 2, 16, 512, 16
-    shape = LayerShape(heads=2, key_size=16, value_size=16)
-    memory = KVMemory([shape], shared // size + readers, size, torch.float32)
-    memory.keys[0][:, : memory.zero_slot].normal_()
-    memory.values[0][:, : memory.zero_slot].normal_()
-    prefix = np.arange(shared // size, dtype=np.int32)
-    end = shared + own
-    spans = [Span(row, end - 1, end, np.append(prefix, np.int32(shared // size + row))) for row in range(readers)]
-    query, call = torch.randn(shape.heads * group, readers, 16), LayerCall(0, 0.3)
-    backend = BACKENDS["tiled"]()
-    prepared = backend.prepare(spans, readers, memory)
+    """Shared tiles are read in one product."""
+    maker = BatchMaker(SHAPE, 2)
+    first = maker.add(512 + 16, start=512 + 15)
+    for _ in range(readers - 1):
+        maker.add(512 + 16, start=512 + 15, like=first, shared=512)
+    batch, backend = maker.make(), BACKENDS["tiled"]()
+    prepared = backend.prepare(batch.spans, batch.rows, batch.memory)
     assert [len(tile) for tile in prepared.tiles] == [1, 1, readers]
-    together = backend.attend(prepared, memory, call, query)
-    for span in spans:
-        alone = backend.prepare([Span(0, span.start, span.end, span.table)], 1, memory)
-        row = backend.attend(alone, memory, call, query[:, span.row : span.row + 1])
-        assert torch.equal(row, together[span.row : span.row + 1])
+    assert_rows_alone("tiled", batch, LayerCall(0, 0.3), cuts=0)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_batch_without_rows_that_see_anything_is_zero(name: str) -> None:
+    maker = BatchMaker(SHAPE, 2)
+    maker.add(5, start=4)
+    batch = maker.make()
+    assert batch.rows == 2
+    assert not attend(BACKENDS[name](), batch, LayerCall(0, 0.3))[1].any()

@@ -82,29 +82,40 @@ def random_load(
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    ("family", "blocks", "chunk", "small"),
+    ("family", "blocks", "chunk", "small", "numbers"),
     [
-        ("llama", 400, 48, False),
-        ("llama", 18, 37, True),
-        ("gemma2", 400, 512, False),
-        ("qwen3", 18, 96, True),
-        ("phi3", 18, 33, True),
+        ("llama", 400, 48, False, {}),
+        ("llama", 18, 37, True, {}),
+        ("gemma2", 400, 512, False, {}),
+        ("qwen3", 18, 96, True, {}),
+        ("phi3", 18, 33, True, {}),
+        ("llama", 400, 48, False, {"quantization": "int8"}),
+        ("gemma2", 18, 37, True, {"kv_dtype": "bfloat16"}),
+        ("qwen3", 18, 96, True, {"quantization": "int8", "kv_dtype": "bfloat16"}),
     ],
 )
 def test_random_loads(
-    model_dir: Callable[..., str], family: str, blocks: int, chunk: int, small: bool, threads: int
+    model_dir: Callable[..., str],
+    family: str,
+    blocks: int,
+    chunk: int,
+    small: bool,
+    numbers: dict[str, str],
+    threads: int,
 ) -> None:
     """Random prompts, arrivals, chunk sizes, batch mixes, partial-block hits, sharing in flight, evictions, preemptions,
-    aborts and failing steps. The small caches do evict and preempt."""
+    aborts and failing steps. The small caches do evict and preempt. ``numbers``: in int8, or with KV in bfloat16, the
+    answers are others, but as independent of all that."""
     torch.set_num_threads(threads)
     alone = RecordingEngine(
-        model_dir(family), enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**20
+        model_dir(family), enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**20, **numbers
     )
     engine = RecordingEngine(
         model_dir(family),
         max_num_seqs=8,
         max_num_batched_tokens=chunk,
-        kv_cache_memory_bytes=blocks * KV_BYTES_A_BLOCK,
+        kv_cache_memory_bytes=blocks * KV_BYTES_A_BLOCK // (2 if "kv_dtype" in numbers else 1),
+        **numbers,
     )
     rng = random.Random(f"{family}-{blocks}-{chunk}")
     seen = Counter[str]()

@@ -40,6 +40,22 @@ def test_ends_at_max_tokens(llm: LLM) -> None:
     assert_settled(llm)
 
 
+def test_max_tokens_0_computes_the_prompt_and_stops(llm: LLM) -> None:
+    (warm,) = llm.generate(PROMPT, greedy(max_tokens=0))
+    answer = warm.outputs[0]
+    assert (answer.token_ids, answer.text, answer.finish_reason, warm.account.computed) == ([], "", "length", 48)
+    later = llm.generate({"prompt_token_ids": [*PROMPT["prompt_token_ids"], 7]}, GREEDY)[0]
+    assert later.account.cached == 48
+    assert_settled(llm)
+
+
+def test_prompts_to_warm_and_to_answer_run_in_one_step(llm: LLM) -> None:
+    alone = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
+    llm.reset_prefix_cache()
+    mixed = llm.generate([{"prompt_token_ids": [3, 4, 5]}, PROMPT], [greedy(max_tokens=0), GREEDY])
+    assert [output.outputs[0].token_ids for output in mixed] == [[], alone]
+
+
 def test_ends_at_a_stop_token(llm: LLM) -> None:
     tokens = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
     third = tokens[2]

@@ -130,7 +130,7 @@ def test_logprobs_are_those_of_log_softmax() -> None:
         ("top_p", 1.5),
         ("top_k", -2),
         ("min_p", 2.0),
-        ("max_tokens", 0),
+        ("max_tokens", -1),
         ("min_tokens", 17),
         ("presence_penalty", 3.0),
         ("repetition_penalty", 0.0),

@@ -36,7 +36,7 @@ class HitEnd:
     reason
         ``complete``: all tokens but the last, which is always computed, were there or in flight.
         ``diverged``: after ``position`` shared tokens a cached prefix goes on with ``nearest`` and the prompt does not.
-        ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, ``evicted_at`` seconds of the caller's clock.
+        ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, at ``evicted_at`` (caller's clock).
         ``namespace_differs``: another namespace holds a prefix ``lost_tokens`` longer; ``differs_in`` names the part.
         ``first_seen``: no cached prefix goes on from ``position`` at all, or none shares even the first token.
         ``disabled``: the cache was off for this request.

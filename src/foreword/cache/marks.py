@@ -69,9 +69,7 @@ class Marks:
         """All of them, the one used longest ago first."""
         return list(self._order)
 
-    def use(
-        self, root: Root, prompt: bytes, marks: Sequence[Mark], now: float, split: Callable[[Node, int], Node]
-    ) -> None:
+    def use(self, root: Root, prompt: bytes, marks: Sequence[Mark], now: float, split: Callable[[Node, int], Node]) -> None:
         """A prompt's tokens (packed, as far as they were computed) have been used: refresh its marks, and enter new ones.
 
         ``split`` cuts an edge at a block's end and returns the upper node. The marks of one prompt go shortest last, so

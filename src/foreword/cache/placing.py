@@ -15,14 +15,16 @@ NEAREST_TOKENS = 16
 class Place:
     """Where a prompt meets the tree; all numbers are tokens.
 
-    The first ``aligned`` tokens of the prompt, whole blocks, end on the edge of ``node``. ``source`` is the nearest edge
-    that goes on from there; of its next block ``partial`` tokens can be reused by copying. ``whole``: there is nothing of
-    the prompt that the tree does not have. ``cached`` tokens are readable now, up to ``reach`` they have blocks, up to
-    ``seen`` the tree knows the prompt, ghosts included.
+    The first ``aligned`` tokens of the prompt, whole blocks, end on the edge of ``node``; those from ``backed`` on, also
+    whole blocks, are a ghost. ``source`` is the nearest edge with blocks that goes on from ``backed``; of its next block
+    ``partial`` tokens can be reused by copying. ``whole``: there is nothing of the prompt that the tree does not have.
+    ``cached`` tokens are readable now, up to ``reach`` they have blocks, up to ``seen`` the tree knows the prompt, ghosts
+    included.
     """
 
     node: Node
     aligned: int
+    backed: int
     source: Node | None
     partial: int
     whole: bool
@@ -41,19 +43,26 @@ def locate(tree: RadixTree, root: Root, tokens: bytes) -> Place:
         aligned -= size  # the last token has to be computed, in a block of the request's own
     while node.start >= aligned and node.parent is not None:
         node = node.parent
-    source, common, partial = None, 0, 0
-    if reach >= aligned:
-        if node.end == aligned:
-            source, common = tree.nearest(node, tokens[aligned * TOKEN_BYTES : aligned * TOKEN_BYTES + tree.width])
-        elif node.backed > aligned:
-            source, common = node, end - aligned
-        partial = common if common < last - aligned else last - aligned
-        reach = aligned + partial
+    backed, above = aligned, node
+    if reach < aligned:
+        backed = reach
+        while above.end > backed and above.parent is not None:
+            above = above.parent
+    source, common = None, 0
+    if above.end == backed:
+        source, common = tree.nearest(above, tokens[backed * TOKEN_BYTES : backed * TOKEN_BYTES + tree.width])
+        if backed < aligned and source is not None:
+            common = min(common, source.ready - backed)  # where a ghost goes on, nothing is waited for
+    elif above.backed > backed:
+        source, common = above, end - backed
+    whole = aligned + (common if backed == aligned else 0) > last
+    partial = common if common < last - backed else last - backed
+    reach = backed + partial
     ready = ready_end(node)
-    cached = ready if ready < aligned else aligned
-    if partial and cached == aligned and source is not None and source.ready >= reach:
+    cached = ready if ready < backed else backed
+    if partial and cached == backed and source is not None and source.ready >= reach:
         cached = reach
-    return Place(node, aligned, source, partial, aligned + common > last, cached, reach, min(end, last))
+    return Place(node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
 
 
 def explain(tree: RadixTree, place: Place, tokens: bytes, namespace: Namespace, others: Iterable[Namespace]) -> HitEnd:

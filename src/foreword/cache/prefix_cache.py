@@ -334,7 +334,7 @@ class PrefixCache:
             residency.take_out(adopted)
         reservation.blocks = _path_blocks(node) + blocks if node.parent is not None else blocks
         reservation.node, reservation.shared_end = node, node.end
-        reservation.computed = place.cached if adopted is not None else min(place.cached, aligned)
+        reservation.computed = place.cached if adopted is not None else min(place.cached, place.backed)
         if not place.whole:
             self._enter(reservation, node, blocks)
         if source is not None and copied is not None:
@@ -345,6 +345,7 @@ class PrefixCache:
         """Whether the prompt may go on writing in the block of a stub instead of copying it: nobody else uses it."""
         return (
             not place.whole
+            and place.backed == place.aligned
             and source.holders == 0
             and source.end - source.start < self._size
             and source.ready == source.end == place.reach
@@ -370,15 +371,15 @@ class PrefixCache:
         reservation.open_end = leaf.end % self._size > 0
 
     def _await_copy(self, reservation: Reservation, place: Place, source: Node, block: int) -> None:
-        """The first tokens of the request's own first block are to be copied as soon as their source is readable."""
-        target = reservation.blocks[place.aligned // self._size]
+        """The first tokens of the block behind the backed ones are to be copied as soon as their source is readable."""
+        target = reservation.blocks[place.backed // self._size]
         reservation.copy = CopyBlock(block, target, place.partial)
-        reservation.copy_at = place.aligned
+        reservation.copy_at = place.backed
         reservation.copy_source = None if place.cached == place.reach else source
-        if not place.whole:
+        if not place.whole or place.backed < place.aligned:
             assert reservation.node is not None
             first = reservation.node
-            while first.start > place.aligned:
+            while first.start > place.backed:
                 assert first.parent is not None
                 first = first.parent
             first.copier = reservation

@@ -1,54 +1,90 @@
-"""foreword bench: many questions behind one prefix, on this machine and this model."""
+"""foreword bench: four ways of sharing prefixes, measured beside what the machine could do at most."""
 
-import random
-import statistics
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from foreword.cli.options import Attention, CacheMemory, Model, load
+from foreword.cli.bench_tables import profile_table, result_table
+from foreword.cli.options import Attention, CacheMemory, KVDtype, Model, NoCache, Quantization, load
 
 
 def bench(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="table, crowd, chat, long; default: all four.")
+    ] = None,
     model: Model = None,
-    prefix: Annotated[int, typer.Option(min=1, help="Tokens that all prompts share.")] = 512,
-    suffix: Annotated[int, typer.Option(min=1, help="Tokens of each prompt's own.")] = 24,
-    questions: Annotated[int, typer.Option(min=2, help="Prompts, one after another.")] = 16,
-    max_tokens: Annotated[int, typer.Option(min=2, help="Tokens generated for each.")] = 16,
+    repeat: Annotated[int, typer.Option(min=1, help="Repetitions; medians are printed.")] = 3,
+    scale: Annotated[
+        float, typer.Option(min=0.001, max=8.0, help="Makes all lengths so much longer; they are shortened to the model's context.")
+    ] = 1.0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Instead of workloads: where the time of a prefill and of a decode step goes.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Also write everything to this file.")
+    ] = None,
+    no_prefix_caching: NoCache = False,
     attention: Attention = "tiled",
+    quantization: Quantization = "none",
+    kv_dtype: KVDtype = "float32",
     kv_cache_mb: CacheMemory = None,
 ) -> None:
-    """Measure first-token times with the cache off, cold and warm, on random tokens.
+    """Measure this engine on this machine: random tokens, greedy, every length exact.
 
-    Medians of one run; the three cases take turns, so that a busy machine slows them alike.
+    **table** asks one question after another about one text, **crowd** many at once, **chat** leads conversations under one
+    system prompt, **long** puts a small batch behind a very long prefix. Beside each figure stands its bound: the time that the model's
+    arithmetic and bytes take at the machine's own rates, which are measured in the same run.
     """
-    from foreword import SamplingParams
+    from foreword.engine.bench import choose_workloads, machine
 
     console = Console()
-    llms = {
-        name: load(console, model, enable_prefix_caching=name == "on", attention=attention, kv_cache_mb=kv_cache_mb)
-        for name in ("off", "on")
+    options = {
+        "enable_prefix_caching": not no_prefix_caching,
+        "attention": attention,
+        "quantization": quantization,
+        "kv_dtype": kv_dtype,
+        "kv_cache_mb": kv_cache_mb,
     }
-    vocabulary = llms["on"].engine.model.vocab_size
-    rng = random.Random(0)
-    head = [rng.randrange(vocabulary) for _ in range(prefix)]
-    params = SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True)
-    times: dict[str, list[float]] = {"off": [], "on": []}
-    cached = 0
-    for _ in track(range(questions), description="Asking", console=console, transient=True):
-        ids = head + [rng.randrange(vocabulary) for _ in range(suffix)]
-        for name, llm in llms.items():
-            output = llm.generate({"prompt_token_ids": ids}, params)[0]
-            times[name].append(output.metrics.time_to_first_token or 0.0)
-            cached += output.num_cached_tokens
-    cold, warm, off = times["on"][0], statistics.median(times["on"][1:]), statistics.median(times["off"])
-    table = Table("", "first token", "prompt tokens computed")
-    total = questions * (prefix + suffix)
-    table.add_row("cache off (median)", f"{off * 1000:.1f} ms", f"{total:,}")
-    table.add_row("cache on, first prompt", f"{cold * 1000:.1f} ms", "")
-    table.add_row("cache on, later ones (median)", f"{warm * 1000:.1f} ms", f"{total - cached:,} in all")
-    console.print(table)
-    console.print(f"Warm first token {off / warm:.1f} times sooner; {cached / total:.0%} of the prompt tokens reused.")
+    engine = load(console, model, **options).engine
+    report: dict[str, Any] = {"machine": machine(), "model": engine.model.name, "options": options}
+    if profile:
+        report |= _profile(console, engine, repeat)
+    else:
+        chosen = choose_workloads(workloads or [], scale, engine.max_model_len)
+        report |= _workloads(console, engine, chosen, repeat)
+    if json_file is not None:
+        json_file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) -> dict[str, Any]:
+    """Run the workloads and print a table for each."""
+    from foreword.engine.bench import repeat_workloads
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {each.name: bars.add_task(each.name, total=each.requests * repeat) for each in chosen}
+        results, limits = repeat_workloads(engine, chosen, repeat, lambda name: bars.advance(tasks[name]))
+    for result in results:
+        console.print(result_table(result))
+    console.print(
+        f"Bounds from {limits.gflops:,.0f} GFLOP/s (linear layers {limits.linear_gflops:,.0f}) and {limits.read_gb_s:.1f} GB/s, "
+        f"the best of this run. A share of 100 % would be an engine that wastes nothing.",
+        highlight=False,
+    )
+    return {"limits": vars(limits), "results": [result.as_json() for result in results]}
+
+
+def _profile(console: Console, engine: Any, repeat: int) -> dict[str, Any]:
+    """Print where a step's time goes."""
+    from foreword.engine.bench import profile, watching_others
+
+    load: dict[str, Any] = {}
+    with console.status("Profiling ..."), watching_others(load):
+        phases = profile(engine, repeat)
+    console.print(profile_table(phases))
+    console.print(f"Medians; other programs used {load['other_cores']:.2f} cores meanwhile.", highlight=False)
+    return {"profile": [phase.as_json() for phase in phases], **load}

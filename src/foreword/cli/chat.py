@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from foreword.cli.options import Attention, CacheMemory, MaxTokens, Model, NoCache, Seed, Temperature, load
+from foreword.cli.options import (
+    Attention,
+    CacheMemory,
+    KVDtype,
+    MaxTokens,
+    Model,
+    NoCache,
+    Quantization,
+    Seed,
+    Temperature,
+    load,
+)
 
 
 def chat(
@@ -20,6 +31,8 @@ def chat(
     seed: Seed = None,
     no_prefix_caching: NoCache = False,
     attention: Attention = "tiled",
+    quantization: Quantization = "none",
+    kv_dtype: KVDtype = "float32",
     kv_cache_mb: CacheMemory = None,
 ) -> None:
     """Talk with a model. Every turn sends the whole conversation; see how little of it is computed.
@@ -34,6 +47,8 @@ def chat(
         model,
         enable_prefix_caching=not no_prefix_caching,
         attention=attention,
+        quantization=quantization,
+        kv_dtype=kv_dtype,
         kv_cache_mb=kv_cache_mb,
     )
     if system_file is not None:

@@ -10,9 +10,11 @@ from rich.console import Console
 from foreword.cli.options import (
     Attention,
     CacheMemory,
+    KVDtype,
     MaxTokens,
     Model,
     NoCache,
+    Quantization,
     Seed,
     Temperature,
     VerifyCache,
@@ -33,6 +35,8 @@ def generate(
     seed: Seed = None,
     no_prefix_caching: NoCache = False,
     attention: Attention = "tiled",
+    quantization: Quantization = "none",
+    kv_dtype: KVDtype = "float32",
     kv_cache_mb: CacheMemory = None,
     verify_cache: VerifyCache = 0.0,
 ) -> None:
@@ -50,6 +54,8 @@ def generate(
         model,
         enable_prefix_caching=not no_prefix_caching,
         attention=attention,
+        quantization=quantization,
+        kv_dtype=kv_dtype,
         kv_cache_mb=kv_cache_mb,
         verify_cache=verify_cache,
     )

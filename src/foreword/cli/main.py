@@ -1,4 +1,5 @@
-"""foreword demo | generate | chat | bench."""
+"""foreword demo | generate | chat | bench | prices | audit | audit-template | serve | api-key | probe-isolation |
+explain | top | report."""
 
 import sys
 
@@ -6,10 +7,19 @@ import typer
 from rich.console import Console
 
 from foreword import __version__
+from foreword.cli.api_key import api_key
+from foreword.cli.audit import audit_log
+from foreword.cli.audit_template import audit_template_command
 from foreword.cli.bench import bench
 from foreword.cli.chat import chat
 from foreword.cli.demo import demo
+from foreword.cli.explain import explain_request
 from foreword.cli.generate import generate
+from foreword.cli.prices import prices
+from foreword.cli.probe_isolation import probe_isolation
+from foreword.cli.report import report
+from foreword.cli.serve import serve
+from foreword.cli.top import top
 from foreword.errors import ForewordError, InputError
 
 app = typer.Typer(
@@ -30,6 +40,15 @@ app.command()(demo)
 app.command()(generate)
 app.command()(chat)
 app.command()(bench)
+app.command()(serve)
+app.command()(api_key)
+app.command()(probe_isolation)
+app.command()(prices)
+app.command("audit")(audit_log)
+app.command("explain")(explain_request)
+app.command()(top)
+app.command()(report)
+app.command("audit-template")(audit_template_command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,5 +1,7 @@
 """Options that several commands share, and the engine made from them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +18,13 @@ Model = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-prefix-caching", help="Compute every prompt whole.")]
 Attention = Annotated[
-    str, typer.Option(help="Attention backend: 'tiled' (same bits in any batch) or 'reference' (plain and slow).")
+    str, typer.Option(help="Attention backend: 'tiled' (same bits in any batch), 'flash' (a little faster) or 'reference'.")
+]
+Quantization = Annotated[
+    str, typer.Option(help="Linear layers: 'none' (float32) or 'int8' (a quarter of the memory, faster, less exact).")
+]
+KVDtype = Annotated[
+    str, typer.Option("--kv-dtype", help="What keys and values are kept in: 'float32' or 'bfloat16' (half the memory, slower).")
 ]
 CacheMemory = Annotated[
     int | None, typer.Option("--kv-cache-mb", min=1, help="Memory for cached keys and values; default: by what is free.")
@@ -38,6 +46,19 @@ def load(console: Console, model: str | None, **options: Any) -> "LLM":
         options["kv_cache_memory_bytes"] = megabytes * 2**20
     with console.status(f"Loading {model or 'the table reader in the package'} ..."):
         return LLM(model, **options)
+
+
+@contextmanager
+def extra_needed(extra: str) -> Iterator[None]:
+    """Imports inside need an extra of the package; what is missing is said, with the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("foreword"):
+            raise
+        raise ImportError(
+            f"This command needs the package {error.name!r}: install it with  pip install 'foreword[{extra}]'"
+        ) from error
 
 
 def report_verification(console: Console, llm: "LLM") -> None:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from foreword.cache import LedgerRecord, Namespace, PrefixCache, Usage, pack_tokens
+from foreword.cache import LedgerRecord, Mark, Namespace, PrefixCache, Usage, pack_tokens
 from foreword.cache.tokens import TOKEN_TYPE
+from foreword.engine.allocator import keep_freed_memory
 from foreword.engine.attention import BACKENDS
 from foreword.engine.engine_config import EngineConfig
 from foreword.engine.generation import Generation, Sequence
-from foreword.engine.memory import KVMemory, bytes_per_block
+from foreword.engine.memory import KV_DTYPES, KVMemory, bytes_per_block
 from foreword.engine.model import LoadedModel, load_model
+from foreword.engine.observed import request_finished, step_finished
 from foreword.engine.outputs import RequestOutput
 from foreword.engine.runner import ChunkLogits, ModelRunner
 from foreword.engine.sampler import Sampled, SamplingRow, sample, token_logprobs
@@ -23,7 +25,7 @@ from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.verify import CacheVerifier, VerifyReport
 from foreword.errors import ParameterError, PromptError, StepFailed
 from foreword.events import EventSink
-from foreword.sched import Request, Scheduler, StepPlan
+from foreword.sched import PrivateTail, Request, Scheduler, StepPlan
 
 logger = logging.getLogger("foreword")
 
@@ -39,19 +41,24 @@ class Engine:
     ):
         self.config = config
         self.clock = clock
-        self.model: LoadedModel = load_model(config.model, config.block_size)
+        keep_freed_memory()
+        self.model: LoadedModel = load_model(config.model, config.block_size, config.quantization, config.kv_dtype)
         self.max_model_len = min(config.max_model_len or self.model.max_context, self.model.max_context)
         backend = BACKENDS[config.attention]()
-        block_bytes = bytes_per_block(self.model.layers, config.block_size, torch.float32)
+        kv_dtype = KV_DTYPES[config.kv_dtype]
+        block_bytes = bytes_per_block(self.model.layers, config.block_size, kv_dtype)
+        self.block_bytes = block_bytes
         num_blocks = config.num_blocks(block_bytes, self.max_model_len)
-        memory = KVMemory(self.model.layers, num_blocks, config.block_size, torch.float32)
+        memory = KVMemory(self.model.layers, num_blocks, config.block_size, kv_dtype)
         self.cache = PrefixCache(config.cache_config(num_blocks), events=events)
         self.scheduler = Scheduler(config.scheduler_config(), self.cache)
         self.runner = ModelRunner(self.model, memory, backend)
         self.self_test: SelfTest | None = run_self_test(self.model, backend) if config.self_test else None
         self.verifier = CacheVerifier(config.verify_cache, self.cache, self.runner, config.max_num_batched_tokens)
+        self._events = events
         self._generations: dict[str, Generation] = {}
         self._sequences: dict[Request, Sequence] = {}
+        self._owners: dict[str, int] = {}  # tenants with a public part, numbered from 1
         self._names = (f"request-{number}" for number in itertools.count())
         self._seed = torch.Generator()
         if config.seed is None:
@@ -67,21 +74,28 @@ class Engine:
         *,
         text: str | None = None,
         cache_salt: str | None = None,
+        tenant: str | None = None,
+        public_tokens: int = 0,
+        use_cache: bool = True,
+        marks: tuple[Mark, ...] = (),
         request_id: str | None = None,
         stream: bool = True,
     ) -> str:
         """Queue a prompt of token ids; returns its request id. Raises PromptError or ParameterError, and queues nothing.
 
         ``text`` is the prompt's text, for the output. Two requests share cached prefixes only under the same
-        ``cache_salt``. With ``stream`` there is an output after every token, else only at the end.
+        ``cache_salt`` and ``tenant``; the first ``public_tokens`` of a tenant's prompt are shared with all tenants. Without
+        ``use_cache`` a request neither reads nor feeds the cache. The prefixes that ``marks`` name are kept longer. With ``stream`` there is an output after every token, else
+        only at the end.
         """
         request_id = request_id or next(name for name in self._names if name not in self._generations)
         if request_id in self._generations:
             raise ParameterError(f"request_id {request_id!r} is in use by a request that has not finished.")
         ids = self._check_prompt(request_id, prompt, params)
+        _check_marks(marks, len(ids))
         limit = min(len(ids) + params.max_tokens, self.max_model_len)
         arrival = self.clock()
-        namespace = Namespace(self.model.fingerprint, cache_salt=cache_salt)
+        namespace, private = self._scope(tenant, cache_salt, public_tokens)
         sequences = []
         for index in range(params.n):
             request = Request(
@@ -90,7 +104,9 @@ class Engine:
                 namespace=namespace,
                 limit=limit,
                 arrival=arrival,
-                use_cache=params.prompt_logprobs is None or index > 0,
+                use_cache=use_cache and (params.prompt_logprobs is None or index > 0),
+                private=private,
+                marks=marks,
             )
             sequences.append(Sequence(request_id, request, index, params, self.model, self._generator(params, index)))
         for sequence in sequences:
@@ -118,7 +134,8 @@ class Engine:
         A forward pass that raises ends its requests with StepFailed; an interrupt (KeyboardInterrupt) leaves them as they
         were before the step, and goes on to the caller.
         """
-        plan = self.scheduler.schedule(self.clock())
+        started = self.clock()
+        plan = self.scheduler.schedule(started)
         if not plan.chunks:
             return self._fail_all() if self._sequences else []
         every_row = {chunk.request for chunk in plan.chunks if self._sequences[chunk.request].lacks_prompt_logprobs}
@@ -131,11 +148,17 @@ class Engine:
             self.scheduler.abandon(plan)
             raise
         self.scheduler.commit(plan)
+        if self._events is not None:
+            self._events(step_finished(plan, self.clock() - started))
         return self._advance(logits, sampled)
 
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes. Running requests go on."""
         self.cache.reset()
+
+    def subscribe(self, sink: EventSink | None) -> None:
+        """From now on tell ``sink`` (None: nobody) of requests and steps; the cache's own events go where its maker said."""
+        self._events = sink
 
     def usage(self) -> Usage:
         """The cache's blocks by state."""
@@ -172,6 +195,15 @@ class Engine:
                 raise ParameterError(f"stop_token_ids has {token}; the vocabulary has {self.model.vocab_size} tokens.")
         return ids
 
+    def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivateTail | None]:
+        """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
+        if tenant is not None and public_tokens > 0:
+            number = self._owners.setdefault(tenant, len(self._owners) + 1)
+            if (number + 1) * self.model.vocab_size <= 2**31:
+                tail = PrivateTail(public_tokens, number * self.model.vocab_size)
+                return Namespace(self.model.fingerprint, cache_salt=cache_salt), tail
+        return Namespace(self.model.fingerprint, tenant=tenant, cache_salt=cache_salt), None
+
     def _generator(self, params: SamplingParams, index: int) -> torch.Generator:
         if params.seed is not None:
             return torch.Generator().manual_seed(params.seed + index)
@@ -180,7 +212,7 @@ class Engine:
 
     def _sample(self, logits: list[ChunkLogits]) -> list[Sampled]:
         """The next token of every chunk that ends in its request's last known token, in order."""
-        sampling = [chunk for chunk in logits if chunk.chunk.samples]
+        sampling = [chunk for chunk in logits if self._gets_token(chunk)]
         if not sampling:
             return []
         last = torch.stack([chunk.logits[-1] for chunk in sampling])
@@ -196,8 +228,15 @@ class Engine:
                 _note_prompt_logprobs(sequence, chunk)
             if chunk.chunk.samples:
                 touched[self._generations[sequence.request_id]] = None
-                self._add_token(sequence, next(tokens), chunk.logits[-1], now)
+                if self._gets_token(chunk):
+                    self._add_token(sequence, next(tokens), chunk.logits[-1], now)
+                else:
+                    self._end(sequence, "length")
         return [self._output(generation) for generation in touched if generation.stream or generation.finished]
+
+    def _gets_token(self, chunk: ChunkLogits) -> bool:
+        """Whether a token is sampled after this chunk: it ends the known tokens, and the request wants more than its prompt."""
+        return chunk.chunk.samples and self._sequences[chunk.chunk.request].params.max_tokens > 0
 
     def _add_token(self, sequence: Sequence, sampled: Sampled, logits: torch.Tensor, now: float) -> None:
         if sampled.token is None:
@@ -243,6 +282,8 @@ class Engine:
         now = self.clock()
         self.scheduler.finish(sequence.request, now)
         sequence.finish(reason, now, error)
+        if self._events is not None and sequence.index == 0:
+            self._events(request_finished(sequence, reason, now))
 
     def _output(self, generation: Generation) -> RequestOutput:
         output = generation.output()
@@ -270,6 +311,12 @@ def _sampling_row(sequence: Sequence) -> SamplingRow:
         num_prompt_tokens=request.num_prompt_tokens,
         banned=sequence.banned_tokens(),
     )
+
+
+def _check_marks(marks: tuple[Mark, ...], length: int) -> None:
+    for mark in marks:
+        if not (0 < mark.position <= length and mark.ttl_seconds > 0):
+            raise ParameterError(f"{mark}: a mark stands at 1 to {length}, the prompt's length, for more than 0 seconds.")
 
 
 def _note_prompt_logprobs(sequence: Sequence, chunk: ChunkLogits) -> None:

@@ -36,6 +36,8 @@ class EngineConfig:
     """Tokens a block: 1, 2, 4, ... 256."""
     eviction_policy: str = CacheConfig.eviction_policy
     """``lru`` or ``protected-lru``."""
+    mark_budget: float = CacheConfig.mark_budget
+    """Share of the KV blocks that marked prefixes may keep from eviction."""
     kv_cache_memory_bytes: int | None = None
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     max_num_seqs: int = SchedulerConfig.max_num_seqs
@@ -81,6 +83,7 @@ class EngineConfig:
             block_size=self.block_size,
             enable_prefix_caching=self.enable_prefix_caching,
             eviction_policy=self.eviction_policy,
+            mark_budget=self.mark_budget,
         )
 
     def scheduler_config(self) -> SchedulerConfig:

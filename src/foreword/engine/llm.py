@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from foreword.cache import LedgerRecord
+from foreword.cache import LedgerRecord, pack_tokens
 from foreword.config import build_config
 from foreword.engine.engine import Engine
 from foreword.engine.engine_config import EngineConfig
@@ -13,7 +13,8 @@ from foreword.engine.outputs import RequestMetrics, RequestOutput
 from foreword.engine.sampling_params import SamplingParams
 from foreword.engine.verify import VerifyReport
 from foreword.errors import InputError, ModelError, ParameterError, PromptError
-from foreword.prompt import Prompt, PromptInput, parse_prompt
+from foreword.observe import Explanation, Observer, TokenReader
+from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_prompt
 
 Message = Mapping[str, Any]
 
@@ -29,6 +30,8 @@ class LLM:
 
     def __init__(self, model: str | None = None, **options: Any):
         self.engine = Engine(build_config(EngineConfig, {"model": model, **options}, "option of LLM"))
+        self.observer = Observer()
+        self.engine.subscribe(self.observer)
         self._unread: dict[str, RequestOutput | None] = {}
 
     def generate(
@@ -38,7 +41,7 @@ class LLM:
         *,
         use_tqdm: bool = True,
     ) -> list[RequestOutput]:
-        """Answer prompts; returns one output for each, in order.
+        """Answer prompts; returns one output for each, in order. They run in the order of their shared prefixes.
 
         A prompt is a string, ``{"prompt": ...}`` or ``{"prompt_token_ids": [...]}``, both with an optional
         ``"cache_salt"``. A single prompt that cannot be answered raises its error; in a list the others are answered, and
@@ -68,7 +71,7 @@ class LLM:
     def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> Iterator[RequestOutput]:
         """Answer one prompt, giving what there is after every token. Leaving the loop aborts the request."""
         parsed = parse_prompt(prompt)
-        request_id = self._add(parsed, sampling_params or SamplingParams(), stream=True)
+        request_id = self._add(parsed, self._tokens(parsed), sampling_params or SamplingParams(), stream=True)
         self._unread[request_id] = None
         try:
             while True:
@@ -96,6 +99,13 @@ class LLM:
         """What ``verify_cache`` has found so far."""
         return self.engine.verify_report()
 
+    def explain(self, request_id: str) -> Explanation:
+        """Why a finished request hit or missed, with the texts that part there; the id is that of its RequestOutput.
+
+        NotFoundError when it is unknown or, after some thousand others, forgotten.
+        """
+        return self.observer.explain(request_id, TokenReader(self.get_tokenizer().decode))
+
     def _params(self, given: SamplingParams | Sequence[SamplingParams] | None, count: int) -> list[SamplingParams]:
         if given is None or isinstance(given, SamplingParams):
             return [given or SamplingParams()] * count
@@ -107,12 +117,11 @@ class LLM:
         outputs: dict[int, RequestOutput] = {}
         places: dict[str, int] = {}
         try:
-            for place, (prompt, param) in enumerate(zip(prompts, params, strict=True)):
+            for place, prompt, ids in self._in_running_order(prompts, outputs):
                 try:
-                    parsed = parse_prompt(prompt)
-                    places[self._add(parsed, param, stream=False)] = place
+                    places[self._add(prompt, ids, params[place], stream=False)] = place
                 except InputError as error:
-                    outputs[place] = _refused(prompt, error)
+                    outputs[place] = _refused(prompts[place], error)
             with tqdm(total=len(prompts), initial=len(outputs), unit="prompt", disable=not use_tqdm) as bar:
                 while len(outputs) < len(prompts):
                     for output in self._step():
@@ -131,10 +140,28 @@ class LLM:
         self._unread.update({output.request_id: output for output in outputs if output.request_id in self._unread})
         return outputs
 
-    def _add(self, prompt: Prompt, params: SamplingParams, stream: bool) -> str:
-        ids = prompt.token_ids
-        if ids is None:
-            ids = self.engine.model.tokenizer.encode(prompt.text)
+    def _in_running_order(
+        self, prompts: Sequence[PromptInput], refused: dict[int, RequestOutput]
+    ) -> Iterator[tuple[int, Prompt, list[int]]]:
+        """Place in the batch, prompt and token ids of each, by shared prefixes; what is no prompt goes to ``refused``."""
+        accepted = []
+        for place, given in enumerate(prompts):
+            try:
+                prompt = parse_prompt(given)
+                ids = self._tokens(prompt)
+                pack_tokens(ids)
+                accepted.append((place, prompt, ids))
+            except InputError as error:
+                refused[place] = _refused(given, error)
+        scopes = [prompt.cache_salt for _, prompt, _ in accepted]
+        yield from group_by_prefix([ids for _, _, ids in accepted], scopes).arrange(accepted)
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        if prompt.token_ids is not None:
+            return prompt.token_ids
+        return self.engine.model.tokenizer.encode(prompt.text)  # type: ignore[no-any-return]
+
+    def _add(self, prompt: Prompt, ids: list[int], params: SamplingParams, stream: bool) -> str:
         return self.engine.add_request(ids, params, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream)
 
     def render_chat(self, messages: Any, add_generation_prompt: bool = True) -> PromptInput:

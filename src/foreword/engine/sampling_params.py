@@ -40,7 +40,7 @@ class SamplingParams:
     ignore_eos: bool = False
     """Go on after the model's end token."""
     max_tokens: int = 16
-    """Most tokens to generate; the model's context may end it sooner."""
+    """Most tokens to generate; the model's context may end it sooner. 0 computes the prompt, to have it cached, and stops."""
     min_tokens: int = 0
     """No end token and no stop before this many tokens."""
     logprobs: int | None = None
@@ -63,7 +63,7 @@ class SamplingParams:
         self._check_range("top_k", self.top_k >= -1, "-1, 0, or the number of tokens to keep")
         self._check_range("min_p", 0 <= self.min_p <= 1, "between 0 and 1")
         self._check_range("seed", self.seed is None or abs(self.seed) <= 2**62, "None, or between -2**62 and 2**62")
-        self._check_range("max_tokens", self.max_tokens >= 1, "at least 1")
+        self._check_range("max_tokens", self.max_tokens >= 0, "0 or more")
         self._check_range("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "between 0 and max_tokens")
         for name in ("logprobs", "prompt_logprobs"):
             self._check_range(name, getattr(self, name) is None or getattr(self, name) >= 0, "None, or 0 or more")

@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from foreword.cache import LedgerRecord, Namespace, RequestLedger, Reservation, pack_tokens
+from foreword.cache import LedgerRecord, Mark, Namespace, RequestLedger, Reservation, pack_tokens
 
 
 class RequestState(StrEnum):
@@ -48,6 +48,7 @@ class Request:
         arrival: float,
         use_cache: bool = True,
         private: PrivateTail | None = None,
+        marks: tuple[Mark, ...] = (),
     ):
         self.request_id = request_id
         self.namespace = namespace
@@ -59,6 +60,7 @@ class Request:
         self.arrival = arrival
         self.use_cache = use_cache
         self.private = private
+        self.marks = marks
         self.ledger = RequestLedger(len(prompt))
         self.state = RequestState.WAITING
         self.admitted: float | None = None  # when it was first admitted

@@ -163,7 +163,7 @@ class Scheduler:
 
     def _admit(self, request: Request, now: float) -> bool:
         reservation = self.cache.reserve(
-            request.namespace, request.packed(), request.ledger, now, use_cache=request.use_cache
+            request.namespace, request.packed(), request.ledger, now, use_cache=request.use_cache, marks=request.marks
         )
         if reservation is None:
             return False

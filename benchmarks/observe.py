@@ -1,0 +1,200 @@
+"""What the observer says, against what is known to be so, and what observing costs.
+
+    python benchmarks/observe.py reasons [--cases 1000]     requests with one planted cause each: the confusion matrix
+    python benchmarks/observe.py curve TRACES               the curve against exact replays at eight sizes
+    python benchmarks/observe.py prefixes [--count 1000000] a million distinct prefixes: time and memory
+    python benchmarks/observe.py overhead                   throughput and TTFT with and without the observer, in one run
+
+TRACES is the folder of the public traces. ``reasons --write FILE`` puts its table into a Markdown file, between two marks.
+"""
+
+import argparse
+import gzip
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.events import Event
+from foreword.observe import Observer
+from foreword.observe.curve import HitRateCurve
+from foreword.observe.hashing import PrefixHasher
+from foreword.observe.prefixes import PrefixSketch
+from planted_causes import Planter, Verdict, World, run_case
+
+BEGIN, END = "<!-- the table of reasons -->", "<!-- end of the table -->"
+SPACE = Namespace(ModelFingerprint("trace"))
+TOKENS = 16  # that stand for a trace's 512 or 64
+
+
+def reasons(cases: int, seed: int = 1) -> list[Verdict]:
+    """Run planted cases in one world."""
+    world = World()
+    return [run_case(world, case) for case in Planter(seed).cases(cases)]
+
+
+def matrix(verdicts: Iterable[Verdict]) -> str:
+    """Planted against found, as a Markdown table, and how many tokens were exact."""
+    verdicts = list(verdicts)
+    pairs = Counter((verdict.planted, verdict.found) for verdict in verdicts)
+    names = sorted({reason for pair in pairs for reason in pair})
+    numbers = {name: str(number) for number, name in enumerate(names, 1)}
+    lines = ["| planted | " + " | ".join(numbers[name] for name in names) + " | requests |", "|---" * (len(names) + 2) + "|"]
+    for planted in names:
+        row = [str(pairs[planted, found] or "·") for found in names]
+        total = sum(pairs[planted, found] for found in names)
+        lines.append(f"| {numbers[planted]} `{planted}` | " + " | ".join(row) + f" | {total} |")
+    right = sum(verdict.planted == verdict.found for verdict in verdicts)
+    exact = sum(verdict.planted_position == verdict.found_position for verdict in verdicts)
+    lines += ["", f"Reason right: {right} of {len(verdicts)}. Token exact: {exact} of {len(verdicts)}."]
+    return "\n".join(lines)
+
+
+def write_between_marks(file: Path, table: str) -> None:
+    """Put a table into a Markdown file."""
+    text = file.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    file.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
+
+
+def curve(folder: Path) -> str:
+    """The curve against replays through the real cache, in per cent, as a Markdown table."""
+    lines = ["| trace | size, tokens | replay | curve |", "|---|---|---|---|"]
+    for name, prompts, scale, sizes in _traces(folder):
+        drawn, hasher = HitRateCurve(), PrefixHasher()
+        for tokens in prompts:
+            drawn.observe(hasher(b"", tokens), len(tokens) // 4)
+        for size, point in zip(sizes, drawn.snapshot(sizes).points, strict=True):
+            exact = _replay(prompts, size)
+            lines.append(f"| {name} | {size * scale:,.0f} | {100 * exact:.1f} | {100 * point.hit_rate:.1f} |")
+    return "\n".join(lines)
+
+
+def _traces(folder: Path) -> Iterable[tuple[str, list[bytes], float, list[int]]]:
+    """Name, packed prompts, tokens of the trace that one of ours stands for, and sizes."""
+    for name, file, block, smallest in (
+        ("conversations", "mooncake_conversation_trace.jsonl.gz", 512, 250_000),
+        ("agent", "lmcache_agent_64.jsonl.gz", 64, 8_000),
+    ):
+        prompts = []
+        with gzip.open(folder / file, "rt") as lines:
+            for request in map(json.loads, lines):
+                ids = np.asarray(request["hash_ids"], np.int32)[:, None] * TOKENS + np.arange(TOKENS, dtype=np.int32)
+                length = request["input_length"] * TOKENS // block if block == 512 else ids.size
+                prompts.append(pack_tokens(ids.ravel()[:length].astype(np.int32)))
+        scale = block / TOKENS
+        yield name, [prompt for prompt in prompts if prompt], scale, [int(smallest * 2**n / scale) for n in range(8)]
+
+
+def _replay(prompts: list[bytes], capacity: int) -> float:
+    cache = PrefixCache(CacheConfig(num_blocks=capacity, block_size=1, ghost_ratio=0.0))
+    cached = total = 0
+    for now, tokens in enumerate(prompts):
+        length = len(tokens) // 4
+        total += length
+        if length > capacity:
+            continue
+        ledger = RequestLedger(length)
+        reservation = cache.reserve(SPACE, tokens, ledger, float(now))
+        assert reservation is not None
+        cache.plan(reservation, length, length)
+        cache.commit(reservation)
+        cache.release(reservation, float(now))
+        cached += ledger.record().cached
+    return cached / total
+
+
+def prefixes(count: int) -> str:
+    """Distinct prefixes behind a shared one, and what the sketch has to say of the shared one."""
+    sketch, head = PrefixSketch(), list(range(100))
+    start = time.process_time()
+    for number in range(count):
+        sketch.observe(b"", pack_tokens([*head, 1000 + number, 7, 7, 7]))
+    seconds = time.process_time() - start
+    top = max(sketch.snapshot(10), key=lambda prefix: prefix.requests)
+    return (
+        f"{count:,} distinct prefixes: {1e6 * seconds / count:.1f} µs each. Kept: {sketch.nodes:,} nodes, "
+        f"{sketch.tokens:,} tokens. The shared {top.end} tokens: {top.requests:,} requests, error at most {top.error:,}."
+    )
+
+
+def overhead(rounds: int) -> str:
+    """Requests with the observer and without, in turn, on the packaged model; and the time spent in the observer."""
+    from foreword.engine import Engine, EngineConfig, SamplingParams
+    from foreword.observe import ObserverConfig
+
+    engine, source = Engine(EngineConfig(self_test=False)), random.Random(1)
+    observer = Observer(ObserverConfig())
+    inside = [0.0]
+
+    def timed(event: Event) -> None:
+        start = time.perf_counter()
+        observer(event)
+        inside[0] += time.perf_counter() - start
+
+    encode: Callable[[str], list[int]] = engine.model.tokenizer.encode
+    names = ("Ann", "Bob", "Cid")
+    rows = "".join(f"| {n} | {name} | {source.randrange(20_000, 99_999)} |\n" for n, name in enumerate(names * 5))
+
+    def run(observed: bool, count: int) -> tuple[float, list[float]]:
+        """Seconds for so many requests at once, and their TTFTs."""
+        engine.subscribe(timed if observed else None)
+        params, firsts = SamplingParams(max_tokens=16, temperature=0, ignore_eos=True), []
+        for _ in range(count):
+            question = f"Question: What is the salary of {source.choice(names)} {source.randrange(10**6)}? "
+            engine.add_request(encode("| ID | Name | Salary |\n" + rows + question), params)
+        start = time.perf_counter()
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished and output.metrics.time_to_first_token is not None:
+                    firsts.append(output.metrics.time_to_first_token)
+        return time.perf_counter() - start, firsts
+
+    run(True, 8), run(False, 8)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    firsts: dict[bool, list[float]] = {True: [], False: []}
+    inside[0] = 0.0
+    for number in range(rounds):
+        for observed in (True, False) if number % 2 else (False, True):
+            seconds[observed].append(run(observed, 16)[0])
+            firsts[observed] += run(observed, 1)[1]
+    total = sum(seconds[True]) + sum(firsts[True])
+    batch = median(a / b for a, b in zip(seconds[True], seconds[False], strict=True))
+    first = median(a / b for a, b in zip(firsts[True], firsts[False], strict=True))
+    return (
+        f"{rounds} rounds of 16 requests at once and 1 alone, observed and not in turn. Time inside the observer: "
+        f"{inside[0] / total:.2%} of all. Seconds of 16 at once, observed / not: {batch:.4f}; TTFT of 1 alone: {first:.4f} "
+        f"(medians of ratios of neighbours; TTFT {1000 * median(firsts[True]):.2f} / {1000 * median(firsts[False]):.2f} ms)."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("reasons", "curve", "prefixes", "overhead"))
+    parser.add_argument("traces", nargs="?", type=Path, default=Path("../shared/traces"))
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    parts: dict[str, Callable[[], str]] = {
+        "reasons": lambda: matrix(reasons(options.cases)),
+        "curve": lambda: curve(options.traces),
+        "prefixes": lambda: prefixes(options.count),
+        "overhead": lambda: overhead(options.rounds),
+    }
+    text = parts[options.part]()
+    print(text)
+    if options.write is not None:
+        write_between_marks(options.write, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,354 @@
+"""Requests with one planted cause each, through the real cache: does the observer name the cause, and the very token?
+
+Conversations are rendered by a chat template and tokenized by the packaged tokenizer; prompts go through PrefixCache as the
+engine's do, with a hash of nothing for KV. Each case is a first request, or several, and then the one with the fault: a
+timestamp that moved on, tools in another order, a history that the template writes otherwise. The place where it parts from
+the first is found here by comparing the two lists of token ids one by one.
+"""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+import foreword
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.events import RequestFinished
+from foreword.observe import Observer, ObserverConfig, PromptShape, Reason, shape_of
+from foreword.prompt import HubTokenizer, PromptTemplate, segment
+
+TOKENIZER = Path(foreword.__file__).parent / "engine" / "table_reader" / "tokenizer.json"
+MINIMUM_TOKENS = 64
+TEMPLATE = """\
+{%- if tools %}{{ '<|im_start|>system\n' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}\
+{{ 'You may call:\n' }}{% for tool in tools %}{{ tool | tojson + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}\
+{%- elif messages[0].role == 'system' %}{{ '<|im_start|>system\n' + messages[0].content + '<|im_end|>\n' }}{% endif %}\
+{%- for message in messages %}{% if message.role != 'system' %}{{ '<|im_start|>' + message.role + '\n' }}\
+{%- if message.role == 'assistant' and '</think>' in message.content and not keep_reasoning %}\
+{{- message.content.split('</think>')[-1].lstrip() }}{% else %}{{ message.content }}{% endif %}\
+{{- '<|im_end|>\n' }}{% endif %}\
+{%- endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What a client sends, and under which identity; ``text`` is a prompt without a template."""
+
+    messages: tuple[Message, ...]
+    text: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    namespace: Namespace = Namespace(ModelFingerprint("weights-1"))
+    use_cache: bool = True
+    answer: str = ""
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """Requests that go before, the faulty one, and what is to be found."""
+
+    before: tuple[Conversation, ...]
+    faulty: Conversation
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was planted and what was found: reason and token."""
+
+    planted: Reason
+    found: Reason
+    planted_position: int
+    found_position: int
+
+
+class World:
+    """A cache with an observer; requests come one after another."""
+
+    def __init__(self, num_blocks: int = 4096):
+        self.template = PromptTemplate(TEMPLATE, HubTokenizer.from_json(TOKENIZER.read_text(encoding="utf-8")))
+        self.cache = PrefixCache(CacheConfig(num_blocks=num_blocks))
+        self.observer = Observer(ObserverConfig(minimum_tokens=MINIMUM_TOKENS))
+        self.now = 0.0
+        self._names = 0
+        self._asked: dict[str, Conversation] = {}
+        self._decoder = _decoder()
+
+    def decode(self, token_ids: list[int]) -> str:
+        return self._decoder(token_ids)
+
+    def shape(self, request_id: str) -> PromptShape | None:
+        asked = self._asked[request_id]
+        if asked.text is not None:
+            return None
+        found = segment(self.template, asked.messages, asked.tools or None, **dict(asked.options))
+        return shape_of(found, asked.messages, asked.tools)
+
+    def tokens(self, conversation: Conversation) -> list[int]:
+        if conversation.text is not None:
+            return self.template.encode(conversation.text)
+        text = self.template.render(conversation.messages, conversation.tools or None, **dict(conversation.options))
+        return self.template.encode(text)
+
+    def ask(self, conversation: Conversation) -> RequestFinished:
+        """Run a request from beginning to end, and tell the observer."""
+        self.now += 1
+        self._names += 1
+        name, ids = f"request-{self._names}", self.tokens(conversation)
+        self._asked[name] = conversation
+        ledger, packed = RequestLedger(len(ids)), pack_tokens(ids)
+        reservation = self.cache.reserve(conversation.namespace, packed, ledger, self.now, conversation.use_cache)
+        assert reservation is not None
+        self.cache.plan(reservation, len(ids), len(ids))
+        self.cache.commit(reservation)
+        answer = pack_tokens(self.template.encode(conversation.answer)) if conversation.answer else b""
+        total = len(ids) + len(answer) // 4
+        while reservation.computed < total:
+            assert self.cache.grow(reservation, total, self.now)
+            self.cache.plan(reservation, total, total)
+            self.cache.commit(reservation)
+        self.cache.release(reservation, self.now, answer)
+        event = self._event(name, conversation, packed, answer, ledger)
+        self.observer(event)
+        return event
+
+    def _event(
+        self, name: str, conversation: Conversation, packed: bytes, answer: bytes, ledger: RequestLedger
+    ) -> RequestFinished:
+        account, end = ledger.record(), ledger.hit_end
+        assert end is not None
+        return RequestFinished(
+            request_id=name, namespace=conversation.namespace.key, identity=identity(conversation.namespace),
+            tenant=conversation.namespace.tenant,
+            tokens=packed, generated=answer, arrival=self.now, admitted=self.now, first_token=self.now,
+            finished=self.now, outcome="stop", cached=account.cached, shared_in_flight=account.shared_in_flight,
+            computed=account.computed, recomputed=account.recomputed, unprocessed=account.unprocessed,
+            hit_reason=end.reason.value, hit_end=end.position, nearest=end.nearest, lost_tokens=end.lost_tokens,
+            differs_in=end.differs_in, evicted_at=end.evicted_at,
+        )  # fmt: skip
+
+
+def run_case(world: World, case: Case) -> Verdict:
+    """Ask the requests of a case, and compare the explanation of the last with what was planted."""
+    for earlier in case.before:
+        world.ask(earlier)
+    if case.reason is Reason.EVICTED:
+        _push_out(world)
+    event = world.ask(case.faulty)
+    found = world.observer.explain(event.request_id, world)
+    return Verdict(case.reason, found.reason, _position(world, case), found.position)
+
+
+def identity(namespace: Namespace) -> tuple[str | None, str | None, str | None, str | None]:
+    return (namespace.model.weights, namespace.adapter, namespace.tenant, namespace.cache_salt)
+
+
+def _position(world: World, case: Case) -> int:
+    """The token at which the hit must end, by comparing token ids one by one."""
+    ids = world.tokens(case.faulty)
+    if case.reason in (Reason.EVICTED, Reason.DISABLED, Reason.BELOW_MINIMUM):
+        return 0
+    longest = 0
+    for earlier in case.before:
+        if earlier.namespace == case.faulty.namespace and earlier.use_cache:
+            old = world.tokens(earlier) + world.template.encode(earlier.answer)
+            longest = max(longest, len(list(takewhile(lambda pair: pair[0] == pair[1], zip(old, ids, strict=False)))))
+    return min(longest, len(ids) - 1)
+
+
+def _push_out(world: World) -> None:
+    """Fill the cache with something else."""
+    size = world.cache.config.num_blocks * world.cache.config.block_size
+    ledger = RequestLedger(size)
+    world.now += 1
+    flood = Namespace(ModelFingerprint("flood"))
+    reservation = world.cache.reserve(flood, pack_tokens(range(size)), ledger, world.now)
+    assert reservation is not None
+    world.cache.plan(reservation, size, size)
+    world.cache.commit(reservation)
+    world.cache.release(reservation, world.now)
+
+
+class Planter:
+    """Makes cases. Every conversation has its own words, so that cases do not meet."""
+
+    def __init__(self, seed: int = 0):
+        self.random = random.Random(seed)
+        self._number = 0
+
+    def cases(self, count: int) -> Iterator[Case]:
+        """``count`` cases, all causes in turn."""
+        for number in range(count):
+            yield self._causes()[number % len(self._causes())]()
+
+    def _causes(self) -> Sequence[Callable[[], Case]]:
+        return (
+            self.complete, self.first_seen, self.diverged, self.evicted, self.another_tenant, self.disabled,
+            self.volatile_value, self.tools_reordered, self.json_reordered, self.reasoning_stripped,
+            self.reasoning_kept, self.other_weights, self.other_adapter, self.below_minimum, self.volatile_head,
+        )  # fmt: skip
+
+    def complete(self) -> Case:
+        asked = self._conversation()
+        return Case((asked,), asked, Reason.COMPLETE)
+
+    def first_seen(self) -> Case:
+        """The conversation goes on: nothing cached does."""
+        first = self._conversation(answer=self._words(12) + "<|im_end|>\n")
+        turn = {"role": "user", "content": self._words(15)}
+        history = (*first.messages, {"role": "assistant", "content": first.answer.removesuffix("<|im_end|>\n")}, turn)
+        return Case((first,), replace(first, messages=history, answer=""), Reason.FIRST_SEEN)
+
+    def diverged(self) -> Case:
+        first = self._conversation()
+        return Case((first,), self._with(first, -1, self._words(20)), Reason.DIVERGED)
+
+    def evicted(self) -> Case:
+        first = self._conversation()
+        return Case((first,), self._with(first, -1, first.messages[-1]["content"] + self._words(5)), Reason.EVICTED)
+
+    def another_tenant(self) -> Case:
+        first = self._conversation()
+        other = replace(first.namespace, tenant=f"tenant-{self._number}")
+        return Case((first,), replace(first, namespace=other), Reason.NAMESPACE_DIFFERS)
+
+    def disabled(self) -> Case:
+        first = self._conversation()
+        return Case((first,), replace(first, use_cache=False), Reason.DISABLED)
+
+    def volatile_value(self) -> Case:
+        """A value in the system prompt moves on between two requests."""
+        before, after = self._words(10), self._words(60)
+        old, new = self._two_values()
+        first = self._conversation(system=f"{before}. {old}. {after}")
+        return Case((first,), self._with(first, 0, f"{before}. {new}. {after}"), Reason.VOLATILE_VALUE)
+
+    def volatile_head(self) -> Case:
+        """A nonce is the very first thing in the prompt: hardly a token is shared."""
+        self._number += 1
+        space = Namespace(ModelFingerprint("weights-1"), cache_salt=f"salt-{self._number}")
+        rest = self._words(60)
+        old, new = (Conversation((), namespace=space, text=f"{_uuid(self.random)}\n{rest}") for _ in range(2))
+        return Case((old,), new, Reason.VOLATILE_VALUE)
+
+    def tools_reordered(self) -> Case:
+        first = self._conversation(tools=tuple(self._tool() for _ in range(4)))
+        order = list(first.tools)
+        while tuple(order) == first.tools:
+            self.random.shuffle(order)
+        return Case((first,), replace(first, tools=tuple(order)), Reason.TOOLS_REORDERED)
+
+    def json_reordered(self) -> Case:
+        """The same record in the system prompt, its keys in another order."""
+        record = {self._words(1): self._words(3) for _ in range(6)}
+        keys = list(record)
+        other = keys.copy()
+        while other == keys:
+            self.random.shuffle(other)
+        old, new = (json.dumps({key: record[key] for key in order}) for order in (keys, other))
+        before, after = self._words(10), self._words(40)
+        first = self._conversation(system=f"{before}: {old} {after}")
+        return Case((first,), self._with(first, 0, f"{before}: {new} {after}"), Reason.JSON_REORDERED)
+
+    def reasoning_stripped(self) -> Case:
+        """The model thought aloud; the template leaves that out of the history."""
+        said = self._words(12)
+        first = self._conversation(answer=f"<think>\n{self._words(20)}\n</think>\n\n{said}<|im_end|>\n")
+        turn = {"role": "user", "content": self._words(15)}
+        history = (*first.messages, {"role": "assistant", "content": said}, turn)
+        return Case((first,), replace(first, messages=history, answer=""), Reason.TEMPLATE_RERENDER)
+
+    def reasoning_kept(self) -> Case:
+        """The same messages, but the template is asked to keep the reasoning of the history that it left out before."""
+        said, thought = self._words(12), self._words(15)
+        turns = (
+            {"role": "user", "content": self._words(15)},
+            {"role": "assistant", "content": f"<think>\n{thought}\n</think>\n\n{said}"},
+            {"role": "user", "content": self._words(15)},
+        )
+        first = replace(self._conversation(), messages=({"role": "system", "content": self._words(30)}, *turns))
+        return Case((first,), replace(first, options=(("keep_reasoning", True),)), Reason.TEMPLATE_RERENDER)
+
+    def other_weights(self) -> Case:
+        first = self._conversation()
+        other = Namespace(ModelFingerprint(f"weights-{self._number}"))
+        return Case((first,), replace(first, namespace=other), Reason.ADAPTER_OR_WEIGHTS_CHANGED)
+
+    def other_adapter(self) -> Case:
+        first = self._conversation()
+        other = replace(first.namespace, adapter=f"adapter-{self._number}")
+        return Case((first,), replace(first, namespace=other), Reason.ADAPTER_OR_WEIGHTS_CHANGED)
+
+    def below_minimum(self) -> Case:
+        """Shorter than what the server caches: it does not look it up."""
+        first = self._conversation()
+        short = Conversation(({"role": "user", "content": "Hi"},), use_cache=False)
+        return Case((first,), short, Reason.BELOW_MINIMUM)
+
+    def _conversation(self, system: str | None = None, **options: Any) -> Conversation:
+        self._number += 1
+        head = f"Case {_letters(self._number)}. " + (system or self._words(40))
+        messages = ({"role": "system", "content": head}, {"role": "user", "content": self._words(20)})
+        return Conversation(messages, **options)
+
+    def _with(self, conversation: Conversation, index: int, content: str) -> Conversation:
+        """The conversation with another text in a message; the head of the system prompt stays."""
+        messages = list(conversation.messages)
+        if index == 0:
+            content = messages[0]["content"].split(". ")[0] + ". " + content
+        messages[index] = {**messages[index], "content": content}
+        return replace(conversation, messages=tuple(messages))
+
+    def _two_values(self) -> tuple[str, str]:
+        """The same kind of value, twice."""
+        pick = self.random.randrange
+        make: Callable[[], str] = self.random.choice(
+            [
+                lambda: f"Today is 20{pick(10, 30)}-{pick(10, 13)}-{pick(10, 29)}",
+                lambda: f"The time is {pick(10, 24)}:{pick(10, 60)}:{pick(10, 60)}",
+                lambda: f"Now: 2026-11-{pick(10, 31)}T{pick(10, 24)}:{pick(10, 60)}:{pick(10, 60)}Z",
+                lambda: f"Unix time {pick(1_700_000_000, 1_799_999_999)}",
+                lambda: f"Session {_uuid(self.random)}",
+                lambda: f"nonce: {self.random.getrandbits(128):032x}",
+                lambda: f"request id: req_{pick(10**9, 10**10)}",
+                lambda: f"turn: {pick(10, 100)}",
+            ]
+        )
+        old = new = make()
+        while new == old:
+            new = make()
+        return old, new
+
+    def _tool(self) -> dict[str, Any]:
+        properties = {self._words(1): {"type": "string", "description": self._words(4)} for _ in range(2)}
+        function = {
+            "name": self._words(1),
+            "description": self._words(8),
+            "parameters": {"type": "object", "properties": properties},
+        }
+        return {"type": "function", "function": function}
+
+    def _words(self, count: int) -> str:
+        return " ".join("".join(self.random.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(count))
+
+
+def _letters(number: int) -> str:
+    """A number in letters: no value that looks volatile."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def _uuid(source: random.Random) -> str:
+    digits = f"{source.getrandbits(128):032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _decoder() -> Callable[[list[int]], str]:
+    tokenizer = tokenizers.Tokenizer.from_file(str(TOKENIZER))
+    return lambda token_ids: str(tokenizer.decode(token_ids, skip_special_tokens=False))

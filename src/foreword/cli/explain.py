@@ -1,0 +1,77 @@
+"""foreword explain: why a request hit or missed."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from foreword.cli.cache_client import HERE, CacheClient, Key, Url
+
+
+def explain_request(
+    request_id: Annotated[
+        str | None, typer.Argument(help="Id of an answer; without one, the latest requests are listed.")
+    ] = None,
+    url: Url = HERE,
+    api_key: Key = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the server said.")] = False,
+) -> None:
+    """Say why a request hit or missed: to the token, with the texts that part there."""
+    console = Console()
+    with CacheClient(url, api_key) as client:
+        found = client.get("recent", limit=20) if request_id is None else client.get(f"explain/{request_id}")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif request_id is None:
+        console.print(requests_table(found["requests"]))
+        console.print(found["kept"], style="dim")
+    else:
+        _print_explanation(console, found)
+
+
+def requests_table(requests: list[dict[str, Any]]) -> Table:
+    """The latest requests; ids and tenants are shown as they are, never as markup."""
+    table = Table("request", "tenant", "ago", "prompt", "not computed", "reason", expand=True)
+    for request in requests:
+        reused = request["cached"] + request["shared_in_flight"]
+        share = reused / max(1, request["prompt_tokens"])
+        table.add_row(
+            Text(request["request_id"]), Text(request["tenant"] or ""), f"{max(0, request['age']):.0f} s",
+            str(request["prompt_tokens"]), f"{share:.0%}", request["reason"].replace("_", " "),
+        )  # fmt: skip
+    return table
+
+
+def _print_explanation(console: Console, found: dict[str, Any]) -> None:
+    reason = found["reason"].replace("_", " ") + (f": {found['detail'].replace('_', ' ')}" if found["detail"] else "")
+    console.print(Text(f"{found['request_id']}: {reason}", style="bold"))
+    place = f", {found['place']}" if found["place"] else ""
+    console.print(Text(f"The hit ended at token {found['position']} of {found['prompt_tokens']}{place}."))
+    sources = ", ".join(
+        f"{found[source]} {source.replace('_', ' ')}"
+        for source in ("cached", "shared_in_flight", "computed", "unprocessed")
+        if found[source]
+    )
+    console.print(
+        f"Prompt tokens: {sources}." + (f" {found['recomputed']} were computed once more." if found["recomputed"] else "")
+    )
+    nearest, eviction = found["nearest"], found["eviction"]
+    if nearest:
+        where = f"the {'answer' if nearest['in_answer'] else 'prompt'} of {nearest['request_id']}"
+        alike = f"{nearest['alike_after']} tokens are alike after the difference"
+        console.print(Text(f"Nearest cached prefix: {where}; {alike}."))
+    if eviction:
+        names = ", ".join(f"{name} ({tokens} tokens)" for name, tokens in eviction["pressure"]) or "others"
+        console.print(
+            Text(f"{eviction['lost_tokens']} tokens more had been cached and were evicted to make room for {names}.")
+        )
+    for title, key, style in (
+        ("The cached prefix went on", "old_text", "red"),
+        ("This prompt goes on", "new_text", "green"),
+    ):
+        if found[key]:
+            console.print(f"{title}:", style="dim")
+            console.print(Text.assemble(("  …" + found["shared_text"], "dim"), (found[key], style)))

@@ -1,0 +1,108 @@
+"""foreword top: the cache of a running server, live in the terminal."""
+
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from foreword.cli.cache_client import HERE, CacheClient, Key, Url
+from foreword.cli.explain import requests_table
+
+SOURCES = (("cached", "green"), ("shared_in_flight", "yellow"), ("computed", "red"))
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def top(
+    url: Url = HERE,
+    api_key: Key = "",
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the figures once and end.")] = False,
+) -> None:
+    """Show hits and misses by source and reason, prominent prefixes, the curve and the latest requests. Ctrl-C ends it."""
+    console = Console()
+    with CacheClient(url, api_key) as client:
+        before, now = None, client.get("counts")
+        if once:
+            console.print(screen(client, before, now, console.height + 20))
+            return
+        with Live(console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(screen(client, before, now, console.height), refresh=True)
+                time.sleep(interval)
+                before, now = now, client.get("counts")
+
+
+def screen(client: CacheClient, before: dict[str, Any] | None, counts: dict[str, Any], height: int) -> RenderableType:
+    """All of it; fewer requests in a lower terminal."""
+    grid = Table.grid(expand=True, padding=(0, 1))
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    grid.add_row(Panel(_sources(before, counts), title="Prompt tokens"), Panel(_reasons(counts), title="Why hits ended"))
+    grid.add_row(
+        Panel(_prefixes(client.get("prefixes", limit=40)), title="Prominent prefixes"),
+        Panel(_curve(client.get("curve"), client.get("savings")), title="Memory and savings"),
+    )
+    recent = client.get("recent", limit=max(3, height - 26))["requests"]
+    return Group(grid, requests_table(recent))
+
+
+def _sources(before: dict[str, Any] | None, counts: dict[str, Any]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    elapsed = counts["now"] - before["now"] if before else 0
+    for source, style in SOURCES:
+        share = counts[source] / max(1, counts["prompt_tokens"])
+        rate = f"{(counts[source] - before[source]) / elapsed:,.0f} /s" if before and elapsed > 0 else ""
+        bar = Text("█" * round(20 * share), style=style)
+        table.add_row(source.replace("_", " "), f"{counts[source]:,}", f"{share:.0%}", bar, rate)
+    return Group(f"[b]{counts['hit_rate']:.1%}[/b] not computed, {counts['requests']:,} requests", table)
+
+
+def _reasons(counts: dict[str, Any]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("", Text("requests", style="dim"), Text("tokens computed", style="dim"))
+    for reason, requests in sorted(counts["requests_by_reason"].items(), key=lambda pair: -pair[1])[:8]:
+        table.add_row(reason.replace("_", " "), f"{requests:,}", f"{counts['missed_tokens_by_reason'].get(reason, 0):,}")
+    return table
+
+
+def _prefixes(found: dict[str, Any]) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    prominent = sorted(
+        found["prefixes"], key=lambda prefix: prefix["requests"] * (prefix["end"] - prefix["start"]), reverse=True
+    )
+    for prefix in prominent[:5]:
+        share = prefix["saved_tokens"] / max(1, prefix["requests"] * (prefix["end"] - prefix["start"]))
+        text = Text(" ".join(prefix["text"].split())[:48], no_wrap=True, overflow="ellipsis")
+        table.add_row(f"{prefix['start']}–{prefix['end']}", f"{prefix['requests']} ×", f"{share:.0%} saved", text)
+    for group in found["near_twins"][:2]:
+        table.add_row(
+            f"{group['position']}", f"{group['requests']} ×", "near-twins",
+            Text(f"mend it: −{group['share_of_prefill']:.0%} prefill", style="yellow"),
+        )  # fmt: skip
+    return table
+
+
+def _curve(curve: dict[str, Any], savings: dict[str, Any]) -> RenderableType:
+    rates = [point["hit_rate"] for point in curve["points"]]
+    highest = max([*rates, 1e-9])
+    line = Text()
+    today = 0.0
+    for point in curve["points"]:
+        here = point["tokens"] == curve["today_tokens"]
+        today = point["hit_rate"] if here else today
+        line.append(
+            BLOCKS[round((len(BLOCKS) - 1) * point["hit_rate"] / highest)] * 3, style="bold cyan" if here else "blue"
+        )
+    of_all = f"{today / curve['unlimited']:.0%} of an infinite cache" if curve["unlimited"] else "no prefix came twice yet"
+    doubled = max(0.0, next((rate for point, rate in zip(curve["points"], rates, strict=True)
+                             if point["tokens"] > curve["today_tokens"]), today) - today)  # fmt: skip
+    return Group(
+        line,
+        f"1/16 to 16 × today's {curve['today_tokens']:,} tokens: {of_all}; twice as much: +{100 * doubled:.1f} points",
+        f"Saved {savings['tokens']:,} tokens, {savings['seconds']:.1f} s of {savings['prefill_seconds']:.1f} s prefill",
+    )

@@ -1,0 +1,68 @@
+"""Where two prompts that have parted go on alike: the arithmetic of near-twins."""
+
+from dataclasses import dataclass
+
+from foreword.cache.tokens import TOKEN_BYTES, common_tokens
+
+WINDOW = 64  # how many tokens of either prompt may differ in one place
+RUN = 16  # how many equal tokens make a meeting
+SHORT_BYTES = 256  # up to here integers find a difference fastest
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """After a place where two prompts part, ``old_skip`` and ``new_skip`` tokens on, ``alike`` tokens are the same."""
+
+    old_skip: int
+    new_skip: int
+    alike: int
+
+
+def shared_tokens(a: bytes, b: bytes) -> int:
+    """How many leading tokens two packed prompts share."""
+    return shared_from(a, 0, b)
+
+
+def shared_from(a: bytes, at: int, b: bytes) -> int:
+    """How many leading tokens of packed tokens ``b`` stand in ``a`` from byte ``at`` on: about one memcmp of them."""
+    view = memoryview(b)
+    low, high = 0, min(len(b), len(a) - at)
+    if a.startswith(view[:high], at):
+        return high // TOKEN_BYTES
+    while high - low > SHORT_BYTES:
+        middle = (low + high) // 2 // TOKEN_BYTES * TOKEN_BYTES
+        if a.startswith(view[low:middle], at + low):
+            low = middle
+        else:
+            high = middle
+    return low // TOKEN_BYTES + common_tokens(a[at + low : at + high], b[low:high])
+
+
+def meet(old: bytes, new: bytes, at: int, window: int = WINDOW, run: int = RUN) -> Meeting | None:
+    """The nearest place at which two packed prompts that part at token ``at`` go on with at least ``run`` equal tokens.
+
+    Nearest: with the fewest tokens skipped in both together, at most ``window`` in each. None if there is no such place.
+    """
+    reach = old[at * TOKEN_BYTES : (at + window + run) * TOKEN_BYTES]
+    best: tuple[int, int] | None = None
+    for new_skip in range(window + 1):
+        if best is not None and new_skip >= sum(best):
+            break
+        needle = new[(at + new_skip) * TOKEN_BYTES : (at + new_skip + run) * TOKEN_BYTES]
+        if len(needle) < run * TOKEN_BYTES:
+            break
+        old_skip = find_tokens(reach, needle)
+        if old_skip is not None and (best is None or old_skip + new_skip < sum(best)):
+            best = (old_skip, new_skip)
+    if best is None:
+        return None
+    alike = shared_from(new, (at + best[1]) * TOKEN_BYTES, old[(at + best[0]) * TOKEN_BYTES :])
+    return Meeting(best[0], best[1], alike)
+
+
+def find_tokens(tokens: bytes, wanted: bytes, start: int = 0) -> int | None:
+    """The first position, from token ``start`` on, at which packed tokens contain others; None if they do not."""
+    at = tokens.find(wanted, start * TOKEN_BYTES)
+    while at % TOKEN_BYTES and at >= 0:
+        at = tokens.find(wanted, at + 1)
+    return None if at < 0 else at // TOKEN_BYTES

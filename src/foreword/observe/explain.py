@@ -1,0 +1,324 @@
+"""Why a request hit or missed: one structured record, in tokens and in words.
+
+The cache's ledger says where the hit ended and what the nearest cached prefix went on with. Here that prefix is looked for
+among the requests of late, both texts are decoded around the place, and what separates them gets its name.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import Protocol
+
+from foreword.cache import MissReason
+from foreword.cache.tokens import TOKEN_BYTES, unpack_tokens
+from foreword.events import RequestFinished
+from foreword.observe.alignment import Meeting, meet, shared_tokens
+from foreword.observe.recent import RecentRequests, came_before
+from foreword.observe.reordered import reordering
+from foreword.observe.shape import PromptShape, same_content
+from foreword.prompt.volatile import differing_value
+
+IDENTITY = ("model", "adapter", "tenant", "cache_salt")  # the parts of RequestFinished.identity
+AROUND = 32  # tokens shown on either side of the place
+COMPARED = 8  # earlier requests a prompt is compared with
+SAME_TEXT = 48  # characters that two texts share beyond their first differing token if they are one text
+
+
+class Reason(StrEnum):
+    """Why a hit ended where it ended. The first six are the ledger's (see cache/ledger.py); the others say more.
+
+    ``volatile_value``: a date, time, UUID, nonce or counter that is another one each time.
+    ``tools_reordered``, ``json_reordered``: the same tools or JSON, written in another order.
+    ``template_rerender``: the same conversation, but the chat template wrote its history otherwise than before.
+    ``adapter_or_weights_changed``: the prefix is cached for another model or adapter.
+    ``below_minimum``: the prompt is shorter than the shortest one that is cached.
+    ``not_admitted``: the request ended before its prompt was looked up.
+    """
+
+    COMPLETE = "complete"
+    FIRST_SEEN = "first_seen"
+    DIVERGED = "diverged"
+    EVICTED = "evicted"
+    NAMESPACE_DIFFERS = "namespace_differs"
+    DISABLED = "disabled"
+    VOLATILE_VALUE = "volatile_value"
+    TOOLS_REORDERED = "tools_reordered"
+    JSON_REORDERED = "json_reordered"
+    TEMPLATE_RERENDER = "template_rerender"
+    ADAPTER_OR_WEIGHTS_CHANGED = "adapter_or_weights_changed"
+    BELOW_MINIMUM = "below_minimum"
+    NOT_ADMITTED = "not_admitted"
+
+
+class PromptReader(Protocol):
+    """How the caller reads prompts: the tokenizer's decoding, and what a request's prompt was made of, if it knows."""
+
+    def decode(self, token_ids: list[int]) -> str: ...
+
+    def shape(self, request_id: str) -> PromptShape | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReader:
+    """A reader that knows a tokenizer and nothing of messages."""
+
+    decoder: Callable[[list[int]], str]
+
+    def decode(self, token_ids: list[int]) -> str:
+        return self.decoder(token_ids)
+
+    def shape(self, request_id: str) -> None:
+        """Prompts are only tokens here."""
+        del request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The request whose prompt or answer is the nearest cached prefix.
+
+    alike_after
+        Tokens that are the same in both again after the difference: what would be hits without it.
+    """
+
+    request_id: str
+    shared_tokens: int
+    in_answer: bool
+    alike_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """When what the request lacks was evicted, in seconds of the engine's clock, and for which requests room was made.
+
+    ``pressure`` has (request id, prompt tokens) of those that were admitted then or were generating.
+    """
+
+    at: float
+    lost_tokens: int
+    pressure: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a request hit or missed.
+
+    position
+        Where the hit ended: leading tokens that were cached or in flight.
+    place
+        The same in the structure of the messages ("system, block 2"); empty if that is not known.
+    shared_text, old_text, new_text
+        The end of the shared text, and how the nearest cached prefix and the prompt go on; empty without a reader.
+    detail
+        What is special about it, in words, without text of the prompt: "a time", "adapter".
+    """
+
+    request_id: str
+    tenant: str | None
+    finished: float
+    outcome: str
+    prompt_tokens: int
+    cached: int
+    shared_in_flight: int
+    computed: int
+    recomputed: int
+    unprocessed: int
+    reason: Reason
+    position: int
+    place: str
+    detail: str
+    nearest: Nearest | None
+    eviction: Eviction | None
+    shared_text: str
+    old_text: str
+    new_text: str
+
+
+def explain(
+    request: RequestFinished, recent: RecentRequests, minimum_tokens: int, reader: PromptReader | None
+) -> Explanation:
+    """Explain a finished request by the requests of late. Without a reader: no texts, and only what tokens tell."""
+    position = request.hit_end
+    found = _nearest(request, recent)
+    old = found[0] if found else None
+    reason, detail = _by_ledger(request, minimum_tokens)
+    if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
+        reason, detail = _in_other_namespace(request, recent) or (reason, detail)
+    shape = reader.shape(request.request_id) if reader else None
+    texts = _texts(request, old, position, reader.decode) if reader else ("", "", "")
+    if reader is not None and old is not None and reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
+        reason, detail = _compare(request, old, shape, reader) or (reason, detail)
+    return Explanation(
+        request_id=request.request_id,
+        tenant=request.tenant,
+        finished=request.finished,
+        outcome=request.outcome,
+        prompt_tokens=len(request.tokens) // TOKEN_BYTES,
+        cached=request.cached,
+        shared_in_flight=request.shared_in_flight,
+        computed=request.computed,
+        recomputed=request.recomputed,
+        unprocessed=request.unprocessed,
+        reason=reason,
+        position=position,
+        place=shape.label_at(position) if shape else "",
+        detail=detail,
+        nearest=_described(request, found),
+        eviction=_eviction(request, recent),
+        shared_text=texts[0],
+        old_text=texts[1],
+        new_text=texts[2],
+    )
+
+
+def ledger_reason(request: RequestFinished, minimum_tokens: int) -> Reason:
+    """What can be said without looking at any text."""
+    return _by_ledger(request, minimum_tokens)[0]
+
+
+def _by_ledger(request: RequestFinished, minimum_tokens: int) -> tuple[Reason, str]:
+    if not request.hit_reason:
+        return Reason.NOT_ADMITTED, ""
+    if request.hit_reason == MissReason.DISABLED and len(request.tokens) // TOKEN_BYTES < minimum_tokens:
+        return Reason.BELOW_MINIMUM, f"at least {minimum_tokens} tokens are cached"
+    if request.hit_reason == MissReason.NAMESPACE_DIFFERS:
+        return _namespace_reason(request.differs_in), request.differs_in
+    return Reason(request.hit_reason), ""
+
+
+def _namespace_reason(part: str) -> Reason:
+    return Reason.ADAPTER_OR_WEIGHTS_CHANGED if part in ("model", "adapter") else Reason.NAMESPACE_DIFFERS
+
+
+def _in_other_namespace(request: RequestFinished, recent: RecentRequests) -> tuple[Reason, str] | None:
+    """Whether a namespace that the ledger did not look into has a longer prefix: it looks into the newest ones only."""
+    found = recent.elsewhere(request)
+    if found is None or found[1] <= max(request.hit_end, AROUND):
+        return None
+    pairs = zip(IDENTITY, request.identity, found[0].identity, strict=True)
+    part = next((name for name, ours, theirs in pairs if ours != theirs), "model")
+    return _namespace_reason(part), part
+
+
+def _nearest(request: RequestFinished, recent: RecentRequests) -> tuple[RequestFinished, Meeting | None] | None:
+    """The request that left the nearest cached prefix, and where the two go on alike.
+
+    It is the one that goes on as the ledger noted. Where no cached prefix shares a token, one is looked for that begins
+    otherwise and goes on alike: a value at the very head of the prompts keeps them apart.
+    """
+    at = request.hit_end * TOKEN_BYTES
+    if request.hit_reason == MissReason.DIVERGED:
+        wanted = request.tokens[:at] + request.nearest
+        near = (other for other in recent.nearest(request, wanted) if _all_tokens(other).startswith(wanted))
+        return _most_alike(request, islice(near, COMPARED), request.hit_end)
+    if request.hit_reason == MissReason.FIRST_SEEN and not at:
+        earlier = (other for other in recent.newest() if other.namespace == request.namespace and other is not request)
+        apart = (
+            other for other in earlier if came_before(other, request) and not shared_tokens(request.tokens, other.tokens)
+        )
+        found = _most_alike(request, islice(apart, COMPARED), 0)
+        return found if found and found[1] else None
+    return None
+
+
+def _most_alike(
+    request: RequestFinished, others: Iterable[RequestFinished], at: int
+) -> tuple[RequestFinished, Meeting | None] | None:
+    """Of requests that part from a prompt at token ``at``, the one that is most alike after it."""
+    meetings = [(other, meet(_all_tokens(other), request.tokens, at)) for other in others]
+    return max(meetings, key=lambda pair: pair[1].alike if pair[1] else 0, default=None)
+
+
+def _described(request: RequestFinished, found: tuple[RequestFinished, Meeting | None] | None) -> Nearest | None:
+    if found is None:
+        return None
+    old, meeting = found
+    return Nearest(
+        request_id=old.request_id,
+        shared_tokens=request.hit_end,
+        in_answer=request.hit_end * TOKEN_BYTES >= len(old.tokens),
+        alike_after=meeting.alike if meeting else 0,
+    )
+
+
+def _eviction(request: RequestFinished, recent: RecentRequests) -> Eviction | None:
+    """When the missing tokens went, and who was admitted or generating at that time."""
+    at = request.evicted_at
+    if request.hit_reason != MissReason.EVICTED or at is None:
+        return None
+    there = [other for other in recent.newest() if other.admitted is not None and other.admitted <= at <= other.finished]
+    admitted = [other for other in there if other.admitted == at]
+    pressure = tuple((other.request_id, len(other.tokens) // TOKEN_BYTES) for other in admitted or there)
+    return Eviction(at, request.lost_tokens, pressure)
+
+
+def _texts(
+    request: RequestFinished, old: RequestFinished | None, at: int, decode: Callable[[list[int]], str]
+) -> tuple[str, str, str]:
+    """The end of what is shared, and what comes after it in the old prompt and in the new one."""
+    start = max(0, at - AROUND)
+    shared = decode(_ids(request.tokens, start, at))
+    old_text = decode(_ids(_all_tokens(old), at, at + AROUND) if old else unpack_tokens(request.nearest))
+    return shared, old_text, decode(_ids(request.tokens, at, at + AROUND))
+
+
+def _compare(
+    request: RequestFinished,
+    old: RequestFinished,
+    shape: PromptShape | None,
+    reader: PromptReader,
+) -> tuple[Reason, str] | None:
+    """What separates a prompt from the nearest one; None if it is just another text."""
+    old_text = reader.decode(unpack_tokens(_all_tokens(old)))
+    new_text = reader.decode(unpack_tokens(request.tokens))
+    at = _first_difference(old_text, new_text)
+    if at >= len(reader.decode(_ids(request.tokens, 0, request.hit_end))) + SAME_TEXT:
+        return Reason.TEMPLATE_RERENDER, "the same text in other tokens"
+    how = reordering(old_text, new_text, at)
+    if how is not None:
+        return (Reason.TOOLS_REORDERED if how == "tools" else Reason.JSON_REORDERED), ""
+    value = differing_value(old_text, new_text)
+    if value is not None:
+        return Reason.VOLATILE_VALUE, value[1].kind
+    if shape is not None:
+        answer = reader.decode(unpack_tokens(old.generated))
+        if same_content(shape, reader.shape(old.request_id), request.hit_end, answer):
+            return Reason.TEMPLATE_RERENDER, "the same messages, written otherwise"
+    if _reasoning_left_out(old_text, new_text, at) or _reasoning_left_out(new_text, old_text, at):
+        return Reason.TEMPLATE_RERENDER, "reasoning in the history came or went"
+    return None
+
+
+_REASONING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>\s*", re.DOTALL)
+
+
+def _reasoning_left_out(longer: str, shorter: str, at: int) -> bool:
+    """Whether one text goes on as the other does once a block of reasoning at the place where they part is taken out."""
+    for block in _REASONING.finditer(longer, max(0, at - 16)):
+        if block.start() > at:
+            return False
+        rest = longer[block.end() : block.end() + 4 * AROUND].strip()
+        if rest and shorter[block.start() :].lstrip().startswith(rest[: len(shorter) - at]):
+            return True
+    return False
+
+
+def _first_difference(old: str, new: str) -> int:
+    """The number of leading characters that two texts share."""
+    low, high = 0, min(len(old), len(new))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _all_tokens(request: RequestFinished) -> bytes:
+    return request.tokens + request.generated
+
+
+def _ids(tokens: bytes, start: int, end: int) -> list[int]:
+    return unpack_tokens(tokens[start * TOKEN_BYTES : end * TOKEN_BYTES])

@@ -1,0 +1,43 @@
+"""A 64-bit name for every prefix of a prompt, all of them in one vectorised pass.
+
+The hash of a prefix is the sum, modulo 2**64, of each token id times a random multiplier of its position, begun at a hash
+of the namespace: a multilinear hash, uniform and pairwise independent in its upper bits. It names prefixes in statistics
+only; no KV is ever found by it.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from foreword.cache.tokens import TOKEN_TYPE
+
+Hashes = npt.NDArray[np.uint64]
+
+HASHES = 2**64  # how many there are
+FIRST_MULTIPLIERS = 4096
+
+
+class PrefixHasher:
+    """Hashes prefixes; the same seed gives the same hashes in every process."""
+
+    def __init__(self, seed: int = 0):
+        self._random = np.random.default_rng(seed)
+        self._multipliers: Hashes = np.empty(0, np.uint64)
+
+    def __call__(self, namespace: bytes, tokens: bytes) -> Hashes:
+        """The hashes of the prefixes of 1, 2, 3, ... packed tokens."""
+        ids = np.frombuffer(tokens, TOKEN_TYPE).astype(np.uint64)
+        ids += np.uint64(1)
+        ids *= self._for(len(ids))
+        start = hashlib.blake2b(namespace, digest_size=8).digest()
+        ids[:1] += np.uint64(int.from_bytes(start, "little"))
+        return np.cumsum(ids, out=ids)
+
+    def _for(self, length: int) -> Hashes:
+        """The multipliers of the first ``length`` positions; more are drawn when a longer prompt comes."""
+        known = len(self._multipliers)
+        if length > known:
+            more = self._random.integers(0, 2**64, max(length, FIRST_MULTIPLIERS, 2 * known) - known, np.uint64)
+            self._multipliers = np.concatenate((self._multipliers, more))
+        return self._multipliers[:length]

@@ -1,0 +1,141 @@
+"""The observer: takes the events of an engine, and answers what happened, why, and what would be better."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from foreword.cache.tokens import TOKEN_BYTES
+from foreword.config import require
+from foreword.events import Event, RequestFinished, StepFinished
+from foreword.observe.counters import Counters, Counts
+from foreword.observe.curve import CurveSnapshot, HitRateCurve
+from foreword.observe.explain import Explanation, PromptReader, Reason, explain, ledger_reason
+from foreword.observe.hashing import PrefixHasher
+from foreword.observe.near_twins import LEAST_ALIKE, NearTwins, TwinGroup
+from foreword.observe.prefixes import Prefix, PrefixSketch
+from foreword.observe.recent import RecentRequests
+from foreword.observe.savings import CostFit, Savings, SavingsCount, TokenPrice
+
+TWIN_CANDIDATES = 4  # earlier prompts a new one is compared with
+
+
+@dataclass(frozen=True)
+class ObserverConfig:
+    """Options of an Observer; together they bound its memory."""
+
+    recent_requests: int = 2048
+    """Finished requests that can be explained."""
+    recent_tokens: int = 4_000_000
+    """Tokens of those requests, prompts and answers, in all (4 bytes each)."""
+    prefix_nodes: int = 4096
+    """Edges of the sketch of prominent prefixes."""
+    prefix_tokens: int = 2_000_000
+    """Tokens of that sketch (4 bytes each)."""
+    curve_samples: int = 8192
+    """Tokens followed for the curve of hit rate against cache size."""
+    twin_groups: int = 16
+    """Groups of near-twins."""
+    minimum_tokens: int = 0
+    """The shortest prompt that is cached, where a server has such a limit; 0: there is none."""
+
+    def __post_init__(self) -> None:
+        for name in ("recent_requests", "recent_tokens", "prefix_nodes", "prefix_tokens", "curve_samples", "twin_groups"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} is {value}; it must be at least 1.")
+        require(self.minimum_tokens >= 0, f"minimum_tokens is {self.minimum_tokens}; it cannot be negative.")
+
+
+class Observer:
+    """An event sink that keeps statistics in constant memory. Not thread-safe.
+
+    Taking an event is cheap. What needs text, the finer reasons, is found when somebody asks: ``explain``, ``classify``.
+    """
+
+    def __init__(self, config: ObserverConfig | None = None):
+        self.config = config or ObserverConfig()
+        self.recent = RecentRequests(self.config.recent_requests, self.config.recent_tokens)
+        self._counters = Counters()
+        self._curve = HitRateCurve(self.config.curve_samples)
+        self._hasher = PrefixHasher()
+        self._prefixes = PrefixSketch(self.config.prefix_nodes, self.config.prefix_tokens)
+        self._twins = NearTwins(self.config.twin_groups)
+        self._costs = CostFit()
+        self._savings = SavingsCount()
+        self._unclassified: deque[tuple[str, Reason]] = deque(maxlen=self.config.recent_requests)
+        self._reasons: OrderedDict[str, Reason] = OrderedDict()  # the finer ones
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, StepFinished):
+            self._costs.observe(event.seconds, event.spans, event.generating)
+        elif isinstance(event, RequestFinished):
+            self._take(event)
+        else:
+            self._counters.cache(event)
+
+    def explain(self, request_id: str, reader: PromptReader | None = None) -> Explanation:
+        """Why a finished request hit or missed. NotFoundError when it is not, or no longer, remembered."""
+        return explain(self.recent.get(request_id), self.recent, self.config.minimum_tokens, reader)
+
+    def classify(self, reader: PromptReader, limit: int = 64) -> int:
+        """Find the finer reasons of up to ``limit`` requests, for the counts; returns how many are left."""
+        for _ in range(min(limit, len(self._unclassified))):
+            request_id, before = self._unclassified.popleft()
+            if request_id in self.recent:
+                found = self.explain(request_id, reader)
+                self._counters.changed(self.recent.get(request_id), before, found.reason)
+                self._reasons[request_id] = found.reason
+                if len(self._reasons) > self.config.recent_requests:
+                    self._reasons.popitem(last=False)
+        return len(self._unclassified)
+
+    def reason(self, request_id: str) -> Reason:
+        """The reason of a finished request as far as it has been found so far. NotFoundError as above."""
+        return self._reasons.get(request_id) or ledger_reason(self.recent.get(request_id), self.config.minimum_tokens)
+
+    def counts(self) -> Counts:
+        """Hits and misses by source and reason."""
+        return self._counters.snapshot()
+
+    def curve(self, sizes: Sequence[int]) -> CurveSnapshot:
+        """The hit rate that caches of these sizes, in tokens, would have had."""
+        return self._curve.snapshot(sizes)
+
+    def prefixes(self, limit: int = 200) -> tuple[Prefix, ...]:
+        """The most prominent prefixes as edges of a tree, parents first."""
+        return self._prefixes.snapshot(limit)
+
+    def near_twins(self) -> tuple[TwinGroup, ...]:
+        """Groups of prompts that a small difference keeps apart, the most costly first."""
+        return self._twins.snapshot()
+
+    def savings(self, price: TokenPrice | None = None) -> Savings:
+        """What was saved, in tokens, seconds and, at a price, money."""
+        return self._savings.snapshot(self._costs.model(), price)
+
+    def _take(self, request: RequestFinished) -> None:
+        reason = ledger_reason(request, self.config.minimum_tokens)
+        self._counters.request(request, reason)
+        if reason is not Reason.NOT_ADMITTED:
+            self._learn(request, reason)
+        self.recent.add(request)
+
+    def _learn(self, request: RequestFinished, reason: Reason) -> None:
+        """Enter a request that was looked up into the statistics of prefixes."""
+        tokens, namespace = request.tokens, request.namespace
+        length, reused = len(tokens) // TOKEN_BYTES, request.cached + request.shared_in_flight
+        self._curve.observe(self._hasher(namespace, tokens + request.generated), length)
+        self._prefixes.observe(namespace, tokens, reused, request.finished, request.tenant)
+        self._savings.observe(length, reused, request.computed)
+        if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
+            self._unclassified.append((request.request_id, reason))
+            if request.computed >= LEAST_ALIKE:
+                self._twins.observe(namespace, tokens, reused, self._candidates(request), request.finished)
+
+    def _candidates(self, request: RequestFinished) -> Iterator[bytes]:
+        """Earlier prompts that a prompt may be a near-twin of: those that share most with it, and the last ones."""
+        nearest = self.recent.nearest(request, request.tokens, reach=TWIN_CANDIDATES)
+        last = (other for other in self.recent.newest() if other.namespace == request.namespace)
+        for other in (*islice(nearest, TWIN_CANDIDATES), *islice(last, TWIN_CANDIDATES)):
+            yield other.tokens

@@ -1,0 +1,187 @@
+"""Neutral answers as Anthropic messages, whole or as a stream of events.
+
+What the usage says, with marks or without:
+
+    cache_read_input_tokens        tokens whose KV was there, or was being computed for somebody else: a hit needs no mark
+    cache_creation_input_tokens    tokens computed now that stand under a mark, each in the TTL of the first mark behind it
+    input_tokens                   tokens computed now that no mark covers
+
+They add up to the prompt. A hosted cache lets marked prompts hit marked prefixes only; here every shared prefix is read, and
+counted as read. So the first mark on a prefix that was cached without one writes nothing.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from foreword.server.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from foreword.server.tool_calls import Call, ToolCallReader
+
+FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
+MISS_REASONS = {
+    Changed.MODEL: "model_changed",
+    Changed.TOOLS: "tools_changed",
+    Changed.SYSTEM: "system_changed",
+    Changed.MESSAGES: "messages_changed",
+    Changed.NOT_FOUND: "previous_message_not_found",
+    Changed.SETTINGS: "unavailable",
+    Changed.UNKNOWN: "unavailable",
+}
+WITHOUT_COUNT = ("previous_message_not_found", "unavailable")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is known of an answer before it begins: its id, the model as it was asked for, how many tokens it may have.
+
+    ``tools`` are the names of the tools that it may use.
+    """
+
+    message_id: str
+    model: str
+    max_tokens: int
+    tools: frozenset[str] = frozenset()
+
+
+def message(head: Head, answer: Answer) -> Json:
+    """A whole message."""
+    choice, reader = answer.choices[0], ToolCallReader(head.tools)
+    content: list[Json] = []
+    for piece in (*reader.feed(choice.text), *reader.finish()):
+        if isinstance(piece, Call):
+            content.append({**_tool_use(head, len(content), piece), "input": piece.arguments})
+        elif content and content[-1]["type"] == "text":
+            content[-1]["text"] += piece
+        else:
+            content.append({"type": "text", "text": piece, "citations": None})
+    ending = _ending(head, choice, answer.usage, reader.called)
+    return _message(head, content, ending, answer.usage, answer.diagnosis)
+
+
+async def events(head: Head, updates: AsyncIterator[Update]) -> AsyncIterator[Json]:
+    """The events of a stream, each named by its ``type``: a message's start, its blocks one after the other, its end."""
+    blocks = None
+    async for update in updates:
+        if blocks is None:
+            blocks = _Blocks(head)
+            yield {"type": "message_start", "message": _message(head, [], _NO_ENDING, update.usage, update.diagnosis)}
+        for choice in update.choices:
+            for event in blocks.feed(choice):
+                yield event
+            if choice.finish_reason is not None:
+                ending = _ending(head, choice, update.usage, blocks.called)
+                yield {"type": "message_delta", "delta": ending, "usage": _cumulative(update.usage)}
+                yield {"type": "message_stop"}
+
+
+class _Blocks:
+    """The content blocks of a stream: text as it comes, and each use of a tool in one piece."""
+
+    def __init__(self, head: Head):
+        self._head = head
+        self._reader = ToolCallReader(head.tools)
+        self._index = 0  # of the block that is open, or of the next one
+        self._open = False
+
+    @property
+    def called(self) -> bool:
+        return self._reader.called
+
+    def feed(self, choice: Choice) -> Iterator[Json]:
+        """The events that a choice's new text brings."""
+        pieces = self._reader.feed(choice.text)
+        if choice.finish_reason is not None:
+            pieces += self._reader.finish()
+        for piece in pieces:
+            if isinstance(piece, Call):
+                yield from self._close()
+                yield self._start(_tool_use(self._head, self._index, piece))
+                yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(piece.arguments)})
+                yield from self._close()
+            else:
+                if not self._open:
+                    yield self._start({"type": "text", "text": "", "citations": None})
+                yield self._delta({"type": "text_delta", "text": piece})
+        if choice.finish_reason is not None:
+            yield from self._close()
+
+    def _start(self, block: Json) -> Json:
+        self._open = True
+        return {"type": "content_block_start", "index": self._index, "content_block": block}
+
+    def _delta(self, delta: Json) -> Json:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+
+    def _close(self) -> Iterator[Json]:
+        if self._open:
+            yield {"type": "content_block_stop", "index": self._index}
+            self._open = False
+            self._index += 1
+
+
+def _tool_use(head: Head, index: int, call: Call) -> Json:
+    """A use of a tool, without its input."""
+    call_id = f"toolu_{head.message_id.removeprefix('msg_')}_{index}"
+    return {"type": "tool_use", "id": call_id, "name": call.name, "input": {}}
+
+
+def _message(head: Head, content: list[Json], ending: Json, usage: Usage, diagnosis: Diagnosis | None) -> Json:
+    return {
+        "id": head.message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": head.model,
+        "content": content,
+        **ending,
+        "usage": _usage(usage),
+        "diagnostics": _diagnostics(diagnosis),
+    }
+
+
+def _usage(usage: Usage) -> Json:
+    written = usage.written_by_ttl
+    return {
+        **_cumulative(usage),
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": written.get(FIVE_MINUTES, 0),
+            "ephemeral_1h_input_tokens": written.get(ONE_HOUR, 0),
+        },
+        "service_tier": "standard",
+    }
+
+
+def _cumulative(usage: Usage) -> Json:
+    """The counts that are repeated at the end of a stream."""
+    created = sum(usage.written_by_ttl.values())
+    return {
+        "input_tokens": usage.prompt_tokens - usage.reused - created,
+        "cache_creation_input_tokens": created,
+        "cache_read_input_tokens": usage.reused,
+        "output_tokens": usage.output_tokens,
+    }
+
+
+_NO_ENDING: Json = {"stop_reason": None, "stop_sequence": None}
+
+
+def _ending(head: Head, choice: Choice, usage: Usage, called: bool) -> Json:
+    """Why the answer ended, in the vendor's words; ``called``: it uses tools."""
+    if choice.finish_reason == "length":
+        full = usage.output_tokens >= head.max_tokens
+        return {"stop_reason": "max_tokens" if full else "model_context_window_exceeded", "stop_sequence": None}
+    if isinstance(choice.stop_reason, str):
+        return {"stop_reason": "stop_sequence", "stop_sequence": choice.stop_reason}
+    return {"stop_reason": "tool_use" if called else "end_turn", "stop_sequence": None}
+
+
+def _diagnostics(diagnosis: Diagnosis | None) -> Json | None:
+    """Why the earlier prompt could not be reused; None when it was not asked for, or was reused."""
+    if diagnosis is None or diagnosis.changed is Changed.NOTHING:
+        return None
+    reason: Json = {"type": MISS_REASONS[diagnosis.changed]}
+    if reason["type"] not in WITHOUT_COUNT:
+        reason["cache_missed_input_tokens"] = diagnosis.missed_tokens
+    return {"cache_miss_reason": reason}

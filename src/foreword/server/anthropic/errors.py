@@ -1,0 +1,74 @@
+"""Errors in the shape of Anthropic's API."""
+
+from typing import Any
+
+from foreword.config import unknown_option
+from foreword.server.anthropic.schema import UNSERVED, MessagesBody
+
+TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def error_type(status: int) -> str:
+    """The vendor's name for the kind of an error. Its own status of an overload is 529; ours, 503, is told as one too."""
+    if status == 503:
+        return TYPES[529]
+    return TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+
+
+def error_body(status: int, message: str, request_id: str | None) -> dict[str, Any]:
+    """The body of an answer with this status; also the data of an ``error`` event in a stream."""
+    return {"type": "error", "error": {"type": error_type(status), "message": message}, "request_id": request_id}
+
+
+def describe_fault(fault: Any) -> str:
+    """One fault that pydantic found in a body, in words that name the place, the value and the way out."""
+    place = [part for at, part in enumerate(fault["loc"]) if at or part != "body"]
+    kind, value = fault["type"], fault.get("input")
+    where = ".".join(str(part) for part in _without_tags(place)) or "body"
+    name = str(place[-1]) if place else ""
+    if kind == "json_invalid":
+        return f"The body is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}."
+    if not place:
+        return "The body must be a JSON object, sent with 'content-type: application/json'."
+    if kind == "extra_forbidden":
+        return _describe_extra(where, place)
+    if kind == "union_tag_invalid" or (kind == "literal_error" and name == "type"):
+        wanted = fault["ctx"].get("expected_tags") or fault["ctx"]["expected"]
+        given = fault["ctx"].get("tag", value)
+        return f"{where}: type {given!r} is not served here; allowed: {wanted}."
+    if kind == "missing":
+        return f"{where}: required, and not there."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}{_shown(value)}."
+
+
+def _describe_extra(where: str, place: list[int | str]) -> str:
+    """A field that is not in the schema."""
+    name = str(place[-1])
+    if name in UNSERVED:
+        return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
+    if len(place) == 1:
+        return unknown_option(name, list(MessagesBody.model_fields), "field")
+    return f"{where}: unknown field; leave it out."
+
+
+def _shown(value: Any) -> str:
+    """A small value, to be named; nothing of a large one."""
+    small = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 40)
+    return f" (got {value!r})" if small else ""
+
+
+def _without_tags(place: list[int | str]) -> list[int | str]:
+    """A place in the body without the names of block types that pydantic puts between a block's index and its field."""
+    inner = range(1, len(place) - 1)
+    tags = [at for at in inner if place[at] in ("text", "tool_use", "tool_result") and isinstance(place[at - 1], int)]
+    return [part for at, part in enumerate(place) if at not in tags]

@@ -1,0 +1,73 @@
+"""/v1/messages and /v1/messages/count_tokens."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from foreword.engine import SamplingParams
+from foreword.server.anthropic.answers import Head, events, message
+from foreword.server.anthropic.conversation import conversation
+from foreword.server.anthropic.errors import error_body
+from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
+from foreword.server.http import Caller, EventStream, caller, event, message_of, service, status_of, unless_gone
+from foreword.server.neutral import CacheSettings, NeutralRequest
+from foreword.server.service import UpdateStream
+
+router = APIRouter(tags=["Anthropic"])
+
+
+@router.post("/v1/messages", response_model=None)
+async def create_message(body: MessagesBody, request: Request) -> Response:
+    """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
+    who, served = caller(request), service(request)
+    asked = neutral_request(body, who)
+    head = Head(asked.request_id, asked.model, body.max_tokens, _usable_tools(body))
+    if body.stream:
+        updates = await unless_gone(request, served.open(asked))
+        return EventStream(_sse(head, updates, who.request_id), updates.close, served.config.send_timeout)
+    answer = await unless_gone(request, served.answer(asked))
+    return JSONResponse(message(head, answer))
+
+
+@router.post("/v1/messages/count_tokens", response_model=None)
+async def count_tokens(body: CountTokensBody, request: Request) -> Response:
+    """How many tokens a prompt has; nothing is computed or cached."""
+    served = service(request)
+    served.check_model(body.model)
+    return JSONResponse({"input_tokens": await served.count_tokens(conversation(body))})
+
+
+def neutral_request(body: MessagesBody, who: Caller) -> NeutralRequest:
+    """A body as a neutral request; PromptError for what it may not say."""
+    return NeutralRequest(
+        request_id=f"msg_{who.request_id}",
+        tenant=who.tenant,
+        model=body.model,
+        prompt=conversation(body),
+        sampling=SamplingParams(
+            max_tokens=body.max_tokens,
+            temperature=body.temperature,
+            top_p=body.top_p,
+            top_k=body.top_k,
+            stop=tuple(body.stop_sequences),
+        ),
+        stream=body.stream,
+        cache=CacheSettings(compare_with=body.diagnostics.previous_message_id if body.diagnostics else None),
+    )
+
+
+def _usable_tools(body: MessagesBody) -> frozenset[str]:
+    """Names of the tools that the answer may use. With ``none`` they stay in the prompt, so that it still hits."""
+    if body.tool_choice is not None and body.tool_choice.type == "none":
+        return frozenset()
+    return frozenset(tool.name for tool in body.tools)
+
+
+async def _sse(head: Head, updates: UpdateStream, request_id: str) -> AsyncIterator[bytes]:
+    """The events of a stream, in bytes; an error becomes the last of them."""
+    try:
+        async for piece in events(head, updates):
+            yield event(piece, piece["type"])
+    except Exception as error:
+        yield event(error_body(status_of(error), message_of(error), request_id), "error")

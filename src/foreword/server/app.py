@@ -1,0 +1,141 @@
+"""The application: dialects, health, metrics, and what happens at start and end."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from foreword import __version__
+from foreword.errors import ForewordError, InputError, NotFoundError
+from foreword.server import anthropic, cache_api, dashboard, openai
+from foreword.server.config import ServerConfig
+from foreword.server.engine_thread import EngineThread
+from foreword.server.gate import Gate
+from foreword.server.http import ClientGone, Dialect, error_response
+from foreword.server.service import Service
+from foreword.server.tenants import Tenants
+
+HEADER_BYTES = 64 * 1024
+"""Most bytes of a request's head."""
+
+
+def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> FastAPI:
+    """An app over a service whose engine thread has been started; the app stops it at its end."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(thread.stop)
+        service.observation.close()
+
+    app = FastAPI(title="Foreword", version=__version__, lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    app.state.keyless = not tenants.by_hash
+    dialects = [anthropic.make_dialect(), openai.make_dialect(service.config.remembered_answers)]
+    dialect_of = _chooser(dialects)
+    for dialect in dialects:
+        app.router.routes.extend(dialect.router.routes)  # flat: nested ones cost each request half a millisecond
+    app.include_router(cache_api.make_router())
+    dashboard.add_to(app)
+    _add_own_endpoints(app, service)
+    _add_error_handlers(app, dialect_of)
+    app.add_middleware(Gate, service=service, tenants=tenants, dialect_of=dialect_of)
+    return app
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which before it closes connections lets the service answer, or refuse, what is open."""
+
+    def __init__(self, app: FastAPI, config: ServerConfig):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=config.host,
+                port=config.port,
+                http="h11",  # bounds a request's head; httptools does not
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                access_log=False,
+                proxy_headers=False,
+                log_level="warning",
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._service: Service = app.state.service
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                self._service.log_start(listening.getsockname()[:2])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then close."""
+        await self._service.drain()
+        await super().shutdown(sockets)
+
+
+def _chooser(dialects: Sequence[Dialect]) -> Callable[[str], Dialect]:
+    """Which dialect a path speaks: the first that claims it."""
+
+    def choose(path: str) -> Dialect:
+        return next(dialect for dialect in dialects if path.startswith(dialect.prefixes))
+
+    return choose
+
+
+def _add_own_endpoints(app: FastAPI, service: Service) -> None:
+    @app.get("/health", tags=["Operation"], response_model=None)
+    async def health() -> Response:
+        """Whether the process is of use: 503 when the engine has died, and a restart is all that helps."""
+        dead = service.engine_death
+        return JSONResponse({"status": "ok" if dead is None else str(dead)}, 200 if dead is None else 503)
+
+    @app.get("/ready", tags=["Operation"], response_model=None)
+    async def ready() -> Response:
+        """Whether requests are taken: 503 also while the server shuts down."""
+        reason = service.unavailable
+        return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
+
+    @app.get("/metrics", tags=["Operation"], response_model=None)
+    async def metrics() -> Response:
+        """Counters in Prometheus' text format."""
+        return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> None:
+    def respond(request: Request, error: Exception, status: int | None = None) -> Response:
+        who = request.scope.get("foreword.caller")
+        return error_response(dialect_of(request.url.path), error, None if who is None else who.request_id, status)
+
+    @app.exception_handler(ForewordError)
+    async def _expected(request: Request, error: ForewordError) -> Response:
+        return respond(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> Response:
+        faults = error.errors()
+        describe = dialect_of(request.url.path).describe_fault
+        deepest = max(faults, key=lambda fault: len(fault["loc"]))  # of a union's branches the one that fits best
+        return respond(request, InputError(describe(deepest)))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return respond(request, NotFoundError(f"There is nothing at {request.method} {request.url.path}."))
+        if error.status_code == 405:
+            return respond(request, InputError(f"{request.url.path} does not take {request.method}."), 405)
+        return respond(
+            request, InputError("The body could not be read: it must be a JSON object in UTF-8."), error.status_code
+        )
+
+    @app.exception_handler(ClientGone)
+    async def _gone(_: Request, error: ClientGone) -> Response:
+        del error
+        return Response(status_code=499)  # nobody reads it

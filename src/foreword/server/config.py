@@ -1,0 +1,72 @@
+"""Options of the server."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from foreword.config import require
+
+
+class Share(StrEnum):
+    """Who may use whose cached prefixes."""
+
+    TENANT = "tenant"
+    PUBLIC_PREFIX = "public-prefix"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Options of ``foreword serve``. Times are in seconds."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one."""
+    served_model_name: str | None = None
+    """The model's name towards clients; None: the name it was loaded by."""
+    api_keys_file: str | None = None
+    """File with a line ``TENANT sha256:HASH`` for each key, as ``foreword api-key`` prints it; beside FOREWORD_API_KEYS."""
+    share: str = Share.TENANT.value
+    """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
+    is not. ``all``: everything is shared."""
+    max_body_bytes: int = 8 * 2**20
+    """Largest request body."""
+    max_prompt_tokens: int | None = None
+    """Longest prompt; None: what the model and its cache can hold."""
+    max_queue: int = 256
+    """Sequences that may wait beside those that run; a request beyond that is told to come back later."""
+    max_requests_per_key: int = 64
+    """Requests of one API key (or, without keys, of all) that may be open at a time."""
+    max_choices: int = 16
+    """Most continuations (``n``) and prompts of one request."""
+    request_timeout: float = 600.0
+    """From a request's arrival to the end of its answer."""
+    body_timeout: float = 30.0
+    """For a request's body to arrive."""
+    send_timeout: float = 60.0
+    """How long a client may leave a piece of its answer unread before it counts as gone."""
+    drain_timeout: float = 30.0
+    """At shutdown: for open requests to be answered; then they end with an error."""
+    idle_check_seconds: float = 10.0
+    """How long nothing must happen before the cache checks its own books."""
+    remembered_answers: int = 1000
+    """Answers that a later request can be compared with, or be continued from."""
+    operators: tuple[str, ...] = ()
+    """Tenants whose keys may see the dashboard: figures of all tenants and texts of prompts. Without API keys everyone may."""
+    log_prompts: bool = False
+    """Write the text of prompts into the log."""
+
+    def __post_init__(self) -> None:
+        known = ", ".join(share.value for share in Share)
+        require(self.share in list(Share), f"share is {self.share!r}; known: {known}.")
+        require(0 <= self.port < 2**16, f"port is {self.port}; it must be between 0 and 65535.")
+        for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} is {value}; it must be at least 1.")
+        require(self.max_queue >= 0, f"max_queue is {self.max_queue}; it cannot be negative.")
+        limit = self.max_prompt_tokens
+        require(limit is None or limit >= 1, f"max_prompt_tokens is {limit}; it must be at least 1, or left out.")
+        for name in ("request_timeout", "body_timeout", "send_timeout", "idle_check_seconds"):
+            value = getattr(self, name)
+            require(value > 0, f"{name} is {value}; it must be more than 0 seconds.")
+        require(self.drain_timeout >= 0, f"drain_timeout is {self.drain_timeout}; it cannot be negative.")

@@ -1,0 +1,105 @@
+"use strict";
+// Tiles, the live chart of sources, reasons, the curve, savings.
+
+const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["computed", "computed"]];
+const history = { times: [], rates: [[], [], []], last: null };
+const charts = {};
+
+function showTiles(counts) {
+  const tile = (value, name) => element("div", { class: "tile" }, element("b", {}, value), element("span", {}, name));
+  show("tiles",
+    tile(percent(counts.hit_rate), "of prompt tokens not computed"),
+    tile(short.format(counts.cached + counts.shared_in_flight), "tokens cached or shared"),
+    tile(short.format(counts.computed), "tokens computed"),
+    tile(whole.format(counts.requests), "requests"));
+}
+
+function showLive(counts) {
+  const before = history.last;
+  history.last = counts;
+  if (report) {
+    document.getElementById("live-text").textContent = SOURCES
+      .map(([source]) => `${words(source)}: ${whole.format(counts[source])} tokens`).join("; ");
+    document.getElementById("live").remove();
+    return;
+  }
+  if (!before || counts.now <= before.now) return;
+  history.times.push(Date.now() / 1000);
+  SOURCES.forEach(([source], index) =>
+    history.rates[index].push((counts[source] - before[source]) / (counts.now - before.now)));
+  if (history.times.length > 300) { history.times.shift(); history.rates.forEach((series) => series.shift()); }
+  const now = history.rates.map((series) => Math.round(series.at(-1)));
+  document.getElementById("live-text").textContent =
+    `Now, tokens a second: ${now[0]} cached, ${now[1]} shared in flight, ${now[2]} computed.`;
+  draw("live", [history.times, ...history.rates], () => ({
+    series: [{}, ...SOURCES.map(([source, name]) =>
+      ({ label: words(source), stroke: colour(name), fill: colour(name) + "33", width: 2, points: { show: false } }))],
+    axes: axes("tokens / s"),
+  }));
+}
+
+function axes(label, values) {
+  const common = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
+  return [values ? { ...common, values } : common, { ...common, label, size: 62 }];
+}
+
+function draw(id, data, options) {
+  const place = document.getElementById(id);
+  if (charts[id]) { charts[id].setData(data); return; }
+  const size = () => ({ width: Math.max(200, place.clientWidth), height: 205 });
+  charts[id] = new uPlot({ ...size(), ...options() }, data, place);
+  new ResizeObserver(() => charts[id]?.setSize(size())).observe(place);
+}
+
+function forgetCharts() {
+  for (const id of Object.keys(charts)) { charts[id].destroy(); delete charts[id]; }
+}
+
+function showReasons(counts) {
+  const rows = Object.entries(counts.requests_by_reason).sort((a, b) => b[1] - a[1]);
+  const most = Math.max(1, ...Object.values(counts.missed_tokens_by_reason));
+  document.querySelector("#reasons tbody").replaceChildren(...rows.map(([reason, requests]) => {
+    const missed = counts.missed_tokens_by_reason[reason] ?? 0;
+    const bar = element("span", { class: "bar" });
+    bar.style.width = (100 * missed) / most + "%";
+    return element("tr", {}, element("th", { scope: "row" }, words(reason)),
+      element("td", { class: "number" }, whole.format(requests)),
+      element("td", { class: "number" }, whole.format(missed)), element("td", {}, bar));
+  }));
+  document.getElementById("reasons-note").textContent =
+    counts.unclassified ? `${whole.format(counts.unclassified)} requests are still to be looked at more closely.` : "";
+}
+
+function showCurve(curve) {
+  const sizes = curve.points.map((point) => point.tokens);
+  const rates = curve.points.map((point) => 100 * point.hit_rate);
+  const today = curve.points.findIndex((point) => point.tokens >= curve.today_tokens);
+  const marker = rates.map((rate, index) => (index === today ? rate : null));
+  draw("curve", [sizes, rates, marker], () => ({
+    scales: { x: { time: false, distr: 3, log: 2 } },
+    series: [{ label: "tokens" }, { label: "hit rate %", stroke: colour("accent"), width: 2 },
+      { label: "today", stroke: colour("computed"), paths: () => null, points: { show: true, size: 11, fill: colour("computed") } }],
+    axes: axes("hit rate %", (_, ticks) => ticks.map((tick) => (tick ? short.format(tick) : ""))),
+  }));
+  const now = curve.points[today]?.hit_rate ?? 0;
+  const next = curve.points[today + 1];
+  const whatIf = next
+    ? ` Twice as much (+${bytes((next.tokens - curve.today_tokens) * curve.bytes_per_token)}) brings ` +
+      `${(100 * (next.hit_rate - now)).toFixed(1)} points.` : "";
+  document.getElementById("curve-text").textContent = curve.unlimited
+    ? `Today's cache holds ${short.format(curve.today_tokens)} tokens (${bytes(curve.today_tokens * curve.bytes_per_token)}): ` +
+      `${percent(now)} of the prompt tokens, ${percent(now / curve.unlimited)} of what an infinite cache would hit.` + whatIf
+    : "No prefix has come twice so far: more memory would bring nothing.";
+}
+
+function showSavings(savings) {
+  show("savings", ...definitions([
+    ["Tokens not computed", `${whole.format(savings.tokens)} of ${whole.format(savings.prompt_tokens)}`],
+    ["Prefill time saved", `${seconds(savings.seconds)} of ${seconds(savings.prefill_seconds)}`],
+    ["Money saved", savings.money === null ? "" : `${savings.money.toFixed(4)} ${savings.price.currency} of ` +
+      `${savings.money_without_cache.toFixed(4)}`],
+    ["At", savings.price?.source],
+    ["Cost model", `${(1e6 * savings.cost_model.per_token).toFixed(1)} µs a token + ` +
+      `${(1e9 * savings.cost_model.per_pair).toFixed(2)} ns for each token before it, from ` +
+      `${whole.format(savings.cost_model.observations)} steps`]]));
+}

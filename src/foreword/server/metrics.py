@@ -1,0 +1,137 @@
+"""Counters for Prometheus: Foreword's own names, and the ``vllm:`` names that existing dashboards read.
+
+Everything is counted in tokens, each once, when its request ends; rates are for the reader to make.
+"""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from foreword.cache import LedgerRecord
+from foreword.server.engine_thread import EngineState
+
+FIRST_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+TOKEN_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5)
+REQUEST_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 60, 120, 240, 480, 960)
+
+
+class Metrics:
+    """One registry for one server."""
+
+    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
+        self._model = model_name
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(model_name, state, alive))
+        counter, histogram = self._counter, self._histogram
+        self._sources = counter(
+            "foreword_prompt_tokens",
+            "Prompt tokens by tenant and source: cached, shared_in_flight, computed.",
+            "tenant",
+            "source",
+        )
+        self._recomputed = counter("foreword_recomputed_tokens", "Tokens computed again after a preemption; never hits.")
+        self._generated = counter("foreword_output_tokens", "Generated tokens by tenant.", "tenant")
+        self._requests = counter("foreword_requests", "Requests that ended, by tenant and outcome.", "tenant", "outcome")
+        self._hit_ends = counter("foreword_hit_ends", "Requests by the reason why their hit ended where it did.", "reason")
+        self._refused = counter(
+            "foreword_refused_requests", "Requests that were answered with an error, by HTTP status.", "status"
+        )
+        self._queries = counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
+        self._hits = counter("vllm:prefix_cache_hits", "Prompt tokens that were not computed for their request.")
+        self._prompt = counter("vllm:prompt_tokens", "Prompt tokens processed.")
+        self._cached = counter("vllm:prompt_tokens_cached", "Prompt tokens found in the cache or shared in flight.")
+        self._generation = counter("vllm:generation_tokens", "Generated tokens.")
+        self._success = counter("vllm:request_success", "Requests answered, by finish reason.", "finished_reason")
+        self._first_token = histogram(
+            "vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", FIRST_TOKEN_BUCKETS
+        )
+        self._token_gap = histogram(
+            "vllm:inter_token_latency_seconds", "Mean time between an answer's tokens, once a request.", TOKEN_GAP_BUCKETS
+        )
+        self._duration = histogram(
+            "vllm:e2e_request_latency_seconds", "From a request's arrival to its end.", REQUEST_BUCKETS
+        )
+
+    def prompt(self, tenant: str, account: LedgerRecord, looked_up: bool) -> None:
+        """A request's prompt, at its end; ``looked_up``: whether it used the cache."""
+        for source, tokens in (
+            ("cached", account.cached),
+            ("shared_in_flight", account.shared_in_flight),
+            ("computed", account.computed),
+        ):
+            self._sources.labels(self._model, tenant, source).inc(tokens)
+        reused = account.cached + account.shared_in_flight
+        self._prompt.labels(self._model).inc(reused + account.computed)
+        self._recomputed.labels(self._model).inc(account.recomputed)
+        self._cached.labels(self._model).inc(reused)
+        if looked_up:
+            self._queries.labels(self._model).inc(reused + account.computed)
+            self._hits.labels(self._model).inc(reused)
+        if account.hit_end is not None:
+            self._hit_ends.labels(self._model, account.hit_end.reason.value).inc()
+
+    def ended(self, tenant: str, outcome: str, answered: bool, output_tokens: int, duration: float) -> None:
+        """A request's end. ``outcome``: a finish reason, ``abort`` or ``error``; ``duration`` in seconds."""
+        self._requests.labels(self._model, tenant, outcome).inc()
+        self._generated.labels(self._model, tenant).inc(output_tokens)
+        self._generation.labels(self._model).inc(output_tokens)
+        self._duration.labels(self._model).observe(duration)
+        if answered:
+            self._success.labels(self._model, outcome).inc()
+
+    def first_token(self, seconds: float) -> None:
+        """A request's time to first token."""
+        self._first_token.labels(self._model).observe(seconds)
+
+    def token_gap(self, seconds: float) -> None:
+        """The mean time between the tokens of an answer."""
+        self._token_gap.labels(self._model).observe(seconds)
+
+    def refused(self, status: int) -> None:
+        """A request that got an error instead of an answer."""
+        self._refused.labels(self._model, str(status)).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ("model_name", *labels), registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
+
+
+class _EngineCollector(Collector):
+    """What the engine counts itself, read when somebody asks."""
+
+    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
+        self._model, self._state, self._alive = model_name, state, alive
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._state()
+        usage = state.usage
+        total = max(1, usage.total_blocks)
+        yield self._gauge("foreword_engine_up", "1 while the engine takes requests.", float(self._alive()))
+        blocks = GaugeMetricFamily("foreword_kv_blocks", "KV blocks by state.", labels=["model_name", "state"])
+        for name, count in (("free", usage.free_blocks), ("evictable", usage.evictable_blocks), ("held", usage.held_blocks)):
+            blocks.add_metric([self._model, name], count)
+        yield blocks
+        yield self._counter("foreword_evicted_tokens", "Cached tokens that had to make room.", usage.evicted_tokens)
+        yield self._gauge("vllm:num_requests_running", "Sequences that run.", state.running)
+        yield self._gauge("vllm:num_requests_waiting", "Sequences that wait.", state.waiting)
+        yield self._counter("vllm:num_preemptions", "Sequences that had to make room and start again.", state.preemptions)
+        used = usage.held_blocks / total
+        yield self._gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks that running requests hold, 0 to 1.", used)
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["model_name"])
+        family.add_metric([self._model], value)
+        return family
+
+    def _counter(self, name: str, text: str, value: float) -> Metric:
+        family = CounterMetricFamily(name, text, labels=["model_name"])
+        family.add_metric([self._model], value)
+        return family

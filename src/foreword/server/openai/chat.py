@@ -1,0 +1,116 @@
+"""/v1/chat/completions."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from foreword.errors import ParameterError
+from foreword.server.http import Caller, EventStream, caller, service, unless_gone
+from foreword.server.neutral import Choice, NeutralRequest
+from foreword.server.openai.calls import ChoiceReader, offered
+from foreword.server.openai.schema import ChatBody
+from foreword.server.openai.stream import DONE, errors_as_events, sse
+from foreword.server.openai.translate import cache_settings, chat_conversation, is_prewarm, sampling_params
+from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
+from foreword.server.service import UpdateStream
+
+Json = dict[str, Any]
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/chat/completions", response_model=None)
+async def create_chat_completion(body: ChatBody, request: Request) -> Response:
+    """Answer a conversation; with ``stream``, piece by piece."""
+    who, served = caller(request), service(request)
+    asked = neutral_request(body, who)
+    if body.stream_options is not None and not body.stream:
+        raise ParameterError("stream_options is only for stream=true; leave it out.")
+    if body.stream:
+        updates = await unless_gone(request, served.open(asked))
+        pieces = errors_as_events(_chunks(body, asked, updates), who.request_id)
+        return EventStream(pieces, updates.close, served.config.send_timeout)
+    answer = await unless_gone(request, served.answer(asked))
+    content: Json = {
+        **_head(asked, "chat.completion"),
+        "choices": [_whole(body, asked, choice) for choice in answer.choices],
+        "usage": completion_usage([answer.usage]),
+    }
+    if answer.diagnosis is not None:
+        content["prompt_cache_diagnostics"] = cache_diagnostics(answer.diagnosis)
+    return JSONResponse(content)
+
+
+def neutral_request(body: ChatBody, who: Caller) -> NeutralRequest:
+    """A body as a neutral request; ParameterError and PromptError for what it may not say."""
+    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ParameterError("top_logprobs needs logprobs=true.")
+    return NeutralRequest(
+        request_id=f"chatcmpl-{who.request_id}",
+        tenant=who.tenant,
+        model=body.model,
+        prompt=chat_conversation(body),
+        sampling=sampling_params(body, 0 if is_prewarm(body) else most, (body.top_logprobs or 0) if body.logprobs else None),
+        stream=bool(body.stream),
+        cache=cache_settings(body),
+    )
+
+
+def _whole(body: ChatBody, asked: NeutralRequest, choice: Choice) -> Json:
+    """A choice of a whole answer."""
+    reader = ChoiceReader(asked.request_id, offered(body))
+    text, calls = reader.feed(choice)
+    message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
+    if calls:
+        message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in calls]
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": _logprobs(body, choice),
+        "finish_reason": reader.finish_reason(choice),
+    }
+
+
+async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) -> AsyncIterator[bytes]:
+    """The events of a stream: the role of each choice, its text, its end, and at last the usage if it was asked for."""
+    head = _head(asked, "chat.completion.chunk")
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    if with_usage:
+        head["usage"] = None
+    readers: dict[int, ChoiceReader] = {}
+    usage = None
+    async for update in updates:
+        usage = update.usage
+        for choice in update.choices:
+            begins = choice.index not in readers
+            reader = readers.setdefault(choice.index, ChoiceReader(asked.request_id, offered(body)))
+            text, calls = reader.feed(choice)
+            delta: Json = {"role": "assistant", "content": text} if begins else {"content": text} if text else {}
+            if calls:
+                delta["tool_calls"] = calls
+            if not delta and choice.finish_reason is None and not body.logprobs:
+                continue
+            piece = {
+                "index": choice.index,
+                "delta": delta,
+                "logprobs": _logprobs(body, choice),
+                "finish_reason": reader.finish_reason(choice),
+            }
+            chunk = {**head, "choices": [piece]}
+            if update.diagnosis is not None:
+                chunk["prompt_cache_diagnostics"] = cache_diagnostics(update.diagnosis)
+            yield sse(chunk)
+    if with_usage and usage is not None:
+        yield sse({**head, "choices": [], "usage": completion_usage([usage])})
+    yield DONE
+
+
+def _head(asked: NeutralRequest, kind: str) -> Json:
+    return {"id": asked.request_id, "object": kind, "created": int(time.time()), "model": asked.model}
+
+
+def _logprobs(body: ChatBody, choice: Choice) -> Json | None:
+    return {"content": token_logprobs(choice, body.top_logprobs or 0), "refusal": None} if body.logprobs else None

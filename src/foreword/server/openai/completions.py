@@ -1,0 +1,188 @@
+"""/v1/completions."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from foreword.errors import ParameterError
+from foreword.server.http import Caller, EventStream, caller, service, unless_gone
+from foreword.server.neutral import Answer, Choice, NeutralRequest, Update, Usage
+from foreword.server.openai.schema import CompletionBody
+from foreword.server.openai.stream import DONE, errors_as_events, sse
+from foreword.server.openai.translate import cache_settings, is_prewarm, sampling_params
+from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
+from foreword.server.service import Service, UpdateStream
+
+Json = dict[str, Any]
+DEFAULT_MAX_TOKENS = 16
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/completions", response_model=None)
+async def create_completion(body: CompletionBody, request: Request) -> Response:
+    """Continue one prompt or several; with ``stream``, piece by piece."""
+    who, served = caller(request), service(request)
+    asked = _neutral_requests(body, who, served.config.max_choices)
+    echoed = [await served.text_of(one.prompt) if body.echo else "" for one in asked]
+    if body.stream_options is not None and not body.stream:
+        raise ParameterError("stream_options is only for stream=true; leave it out.")
+    if body.stream:
+        streams = await unless_gone(request, _open_all(served, asked))
+        pieces = errors_as_events(_chunks(body, who, streams, echoed), who.request_id)
+
+        def close() -> None:
+            for stream in streams:
+                stream.close()
+
+        return EventStream(pieces, close, served.config.send_timeout)
+    answers = await unless_gone(request, _answer_all(served, asked))
+    content: Json = {
+        **_head(body, who),
+        "choices": [
+            _piece(body, place, choice, echoed[place]) for place, answer in enumerate(answers) for choice in answer.choices
+        ],
+        "usage": completion_usage(answer.usage for answer in answers),
+    }
+    if answers[0].diagnosis is not None:
+        content["prompt_cache_diagnostics"] = cache_diagnostics(answers[0].diagnosis)
+    return JSONResponse(content)
+
+
+def _neutral_requests(body: CompletionBody, who: Caller, most: int) -> list[NeutralRequest]:
+    prompts = _prompts(body)
+    if len(prompts) > most:
+        raise ParameterError(f"prompt has {len(prompts)} prompts; this server takes {most} in one request.")
+    if body.echo and body.logprobs is not None:
+        raise ParameterError("echo with logprobs would need those of the prompt, which are not given here; leave one out.")
+    tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
+    sampling = sampling_params(body, 0 if is_prewarm(body) else tokens, body.logprobs)
+    return [
+        NeutralRequest(
+            request_id=f"cmpl-{who.request_id}" if len(prompts) == 1 else f"cmpl-{who.request_id}-{place}",
+            tenant=who.tenant,
+            model=body.model,
+            prompt=prompt,
+            sampling=sampling,
+            stream=bool(body.stream),
+            cache=cache_settings(body),
+        )
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+def _prompts(body: CompletionBody) -> list[str | tuple[int, ...]]:
+    """A prompt in any of its four forms, as a list of texts or of token ids."""
+    given = body.prompt
+    if isinstance(given, str):
+        return [given]
+    if not given:
+        raise ParameterError("prompt is an empty list; it needs a text or token ids.")
+    if isinstance(given[0], int):
+        return [tuple(given)]
+    return [prompt if isinstance(prompt, str) else tuple(prompt) for prompt in given]
+
+
+async def _open_all(served: Service, asked: list[NeutralRequest]) -> list[UpdateStream]:
+    """Take all requests, or none."""
+    streams: list[UpdateStream] = []
+    try:
+        for one in asked:
+            streams.append(await served.open(one))
+    except BaseException:
+        for stream in streams:
+            stream.close()
+        raise
+    return streams
+
+
+async def _answer_all(served: Service, asked: list[NeutralRequest]) -> list[Answer]:
+    """Answer all requests; the first error ends them all."""
+    if len(asked) == 1:
+        return [await served.answer(asked[0])]
+    tasks = [asyncio.ensure_future(served.answer(one)) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream], echoed: list[str]) -> AsyncIterator[bytes]:
+    """The events of a stream: pieces of all prompts' choices as they come, and at last the usage if it was asked for."""
+    head = _head(body, who)
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    if with_usage:
+        head["usage"] = None
+    usages: dict[int, Usage] = {}
+    begun: set[tuple[int, int]] = set()
+    async for place, update in _merged(streams):
+        usages[place] = update.usage
+        for choice in update.choices:
+            before = "" if (place, choice.index) in begun else echoed[place]
+            begun.add((place, choice.index))
+            chunk = {**head, "choices": [_piece(body, place, choice, before)]}
+            if update.diagnosis is not None:
+                chunk["prompt_cache_diagnostics"] = cache_diagnostics(update.diagnosis)
+            yield sse(chunk)
+    if with_usage:
+        yield sse({**head, "choices": [], "usage": completion_usage(usages.values())})
+    yield DONE
+
+
+async def _merged(streams: list[UpdateStream]) -> AsyncIterator[tuple[int, Update]]:
+    """The updates of several streams as they come, each with its stream's number."""
+    waiting = {asyncio.ensure_future(anext(stream)): place for place, stream in enumerate(streams)}
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                place = waiting.pop(task)
+                update = task.result()
+                if not update.finished:
+                    waiting[asyncio.ensure_future(anext(streams[place]))] = place
+                yield place, update
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _head(body: CompletionBody, who: Caller) -> Json:
+    return {
+        "id": f"cmpl-{who.request_id}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": body.model,
+    }
+
+
+def _piece(body: CompletionBody, place: int, choice: Choice, before: str) -> Json:
+    """A choice, or what is new of it, behind the text of the prompt where that is to be repeated."""
+    return {
+        "index": place * (body.n or 1) + choice.index,
+        "text": before + choice.text,
+        "logprobs": _logprobs(body, choice),
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _logprobs(body: CompletionBody, choice: Choice) -> Json | None:
+    if choice.logprobs is None or body.logprobs is None:
+        return None
+    chosen = [entries[token] for token, entries in zip(choice.token_ids, choice.logprobs, strict=False)]
+    offsets, at = [], 0
+    for entry in chosen:
+        offsets.append(at)
+        at += len(entry.decoded_token)
+    return {
+        "tokens": [entry.decoded_token for entry in chosen],
+        "token_logprobs": [finite(entry.logprob) for entry in chosen],
+        "top_logprobs": [
+            {entry.decoded_token: finite(entry.logprob) for entry in reversed(likeliest(entries, body.logprobs))}
+            for entries in choice.logprobs
+        ],
+        "text_offset": offsets,
+    }

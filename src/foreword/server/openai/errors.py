@@ -1,0 +1,59 @@
+"""Errors in the shape of OpenAI's API."""
+
+from typing import Any
+
+from foreword.config import unknown_option
+from foreword.server.openai.responses_schema import ResponseBody
+from foreword.server.openai.schema import UNSERVED, ChatBody, CompletionBody
+
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+ITEM_KINDS = ("message", "function_call", "function_call_output")
+CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
+
+
+def error_body(status: int, message: str, request_id: str | None) -> dict[str, Any]:
+    """The body of an answer with this status; also the data of an event that ends a stream."""
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": CODES.get(status), "request_id": request_id}}
+
+
+def describe_fault(fault: Any) -> str:
+    """One fault found by pydantic, in words that name the place, the value and the way out."""
+    place = _field_names(fault["loc"])
+    kind, value = fault["type"], fault.get("input")
+    where = ".".join(str(part) for part in place) or "body"
+    name = str(place[-1]) if place else ""
+    if kind == "json_invalid":
+        return f"The body is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}."
+    if kind == "extra_forbidden":
+        if name in UNSERVED:
+            return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
+        if len(place) == 1:
+            known = {*ChatBody.model_fields, *CompletionBody.model_fields, *ResponseBody.model_fields}
+            return unknown_option(name, sorted(known), "field")
+        return f"{where}: unknown field; leave it out."
+    if kind == "missing":
+        return f"{where}: required, and not there." if place else "The body is empty; it must be a JSON object."
+    if kind == "model_attributes_type":
+        return f"{where}: must be a JSON object; send it with 'content-type: application/json'."
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}{_shown(value)}."
+
+
+def _field_names(place: tuple[int | str, ...]) -> list[int | str]:
+    """A place in the body, without what pydantic puts in for the branches of unions."""
+    names = [part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str"))]
+    tags = [at for at, part in enumerate(names) if at and part in ITEM_KINDS and isinstance(names[at - 1], int)]
+    return [part for at, part in enumerate(names) if at not in tags]
+
+
+def _shown(value: Any) -> str:
+    """A small value, to be named; nothing of a large one."""
+    return (
+        f" (got {value!r})" if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 40) else ""
+    )

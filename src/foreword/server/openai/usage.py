@@ -1,0 +1,88 @@
+"""Usage, log-probabilities and diagnostics in OpenAI's shapes."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from foreword.engine import Logprob
+from foreword.server.neutral import Changed, Choice, Diagnosis, Usage
+
+Json = dict[str, Any]
+NO_CHANCE = -9999.0
+"""Stands for minus infinity, which JSON does not have."""
+
+REASONS = {
+    Changed.MODEL: "model_changed",
+    Changed.TOOLS: "tools_changed",
+    Changed.SYSTEM: "input_changed",
+    Changed.MESSAGES: "input_changed",
+}
+
+
+def completion_usage(usages: Iterable[Usage]) -> Json:
+    """``usage`` of both completions endpoints, over all prompts of a request."""
+    usages = list(usages)
+    prompt = sum(usage.prompt_tokens for usage in usages)
+    output = sum(usage.output_tokens for usage in usages)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": output,
+        "total_tokens": prompt + output,
+        "prompt_tokens_details": {
+            "cached_tokens": sum(usage.reused for usage in usages),
+            "cache_write_tokens": sum(usage.written for usage in usages),
+        },
+    }
+
+
+def response_usage(usage: Usage) -> Json:
+    """``usage`` of the Responses endpoint."""
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.reused, "cache_write_tokens": usage.written},
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+    }
+
+
+def cache_diagnostics(diagnosis: Diagnosis | None) -> Json | None:
+    """``prompt_cache_diagnostics``; None when it was not asked for."""
+    if diagnosis is None:
+        return None
+    if diagnosis.changed is Changed.NOTHING:
+        return {"type": "cache_hit"}
+    if diagnosis.changed is Changed.NOT_FOUND:
+        return {"type": "comparison_response_not_found"}
+    if diagnosis.changed not in REASONS:
+        return {"type": "unavailable"}
+    return {
+        "type": "cache_miss",
+        "reason": REASONS[diagnosis.changed],
+        "cache_missed_tokens": diagnosis.missed_tokens,
+        "comparison_reusable_tokens": diagnosis.reusable_tokens,
+    }
+
+
+def likeliest(entries: Mapping[int, Logprob], most: int) -> list[Logprob]:
+    """The likeliest tokens at one place, as many as were asked for, best first."""
+    return sorted((entry for entry in entries.values() if entry.rank <= most), key=lambda entry: entry.rank)
+
+
+def finite(value: float) -> float:
+    """A log-probability as JSON can hold it."""
+    return value if math.isfinite(value) else NO_CHANCE
+
+
+def token_logprobs(choice: Choice, most: int) -> list[Json]:
+    """Each token of a choice with the likeliest at its place, as chat completions and responses have them."""
+    entries = zip(choice.token_ids, choice.logprobs or (), strict=False)
+    return [
+        {**_described(at[token]), "top_logprobs": [_described(entry) for entry in likeliest(at, most)]}
+        for token, at in entries
+    ]
+
+
+def _described(entry: Logprob) -> Json:
+    text = entry.decoded_token
+    return {"token": text, "logprob": finite(entry.logprob), "bytes": list(text.encode("utf-8", "replace"))}

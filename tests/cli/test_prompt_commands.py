@@ -1,0 +1,58 @@
+"""foreword prices and foreword audit-template, in a process of their own."""
+
+from pathlib import Path
+
+import foreword
+from cli.test_cli import run
+from prompt.families import files
+
+TABLE_READER = Path(foreword.__file__).parent / "engine" / "table_reader"
+
+
+def write_model(directory: Path, family: str) -> str:
+    directory.mkdir()
+    for name, text in files(family).items():
+        (directory / name).write_text(text)
+    return str(directory)
+
+
+def test_prices_of_one_model_with_date_and_source() -> None:
+    out = run("prices", "anthropic/claude-opus-5-20260101").stdout
+    assert "claude-opus-5" in out
+    assert "1.25× / 2×" in out
+    assert "2026-11-22" in out
+    assert "Source: https://platform.claude.com" in out
+    assert "gpt-" not in out
+    assert "gpt-5.6" in run("prices").stdout
+
+
+def test_a_model_without_a_price_is_said() -> None:
+    result = run("prices", "my-own-model")
+    assert result.returncode == 2
+    assert "'my-own-model' is not in the price table" in result.stderr
+
+
+def test_a_template_that_is_append_only_passes(tmp_path: Path) -> None:
+    result = run("audit-template", write_model(tmp_path / "chatml", "chatml"))
+    assert result.returncode == 0, result.stderr
+    assert "append-only" in result.stdout
+    assert "breaks" not in result.stdout
+
+
+def test_a_template_that_is_not_is_shown_where(tmp_path: Path) -> None:
+    result = run("audit-template", write_model(tmp_path / "qwen3", "qwen3"), str(TABLE_READER))
+    assert result.returncode == 1
+    assert "breaks at request 3, token" in result.stdout.replace("\n", " ")
+    assert "thinking and tools: request 3, token" in result.stdout
+    assert "before: '" in result.stdout
+
+
+def test_bad_directories_are_named(tmp_path: Path) -> None:
+    missing = run("audit-template", str(tmp_path / "none"))
+    assert missing.returncode == 2
+    assert "is not a directory" in missing.stderr
+    (tmp_path / "empty").mkdir()
+    empty = run("audit-template", str(tmp_path / "empty"))
+    assert empty.returncode == 2
+    assert "There is no tokenizer.json" in empty.stderr
+    assert "Traceback" not in missing.stderr + empty.stderr

@@ -1,0 +1,97 @@
+"""KV memory: what is stored where, and what the system has to give for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from foreword.cache import CopyBlock
+from foreword.engine.memory import KV_DTYPES, KVMemory, LayerShape, bytes_per_block
+
+SHAPE = LayerShape(heads=2, key_size=16, value_size=8)
+ON_LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+MIB = 2**20
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("dtype", KV_DTYPES.values())
+def test_what_is_written_is_kept_in_its_dtype(dtype: torch.dtype) -> None:
+    memory = KVMemory([SHAPE, SHAPE], num_blocks=4, block_size=16, dtype=dtype)
+    keys, values, slots = torch.randn(2, 3, 16), torch.randn(2, 3, 8), torch.tensor([40, 1, 17])
+    memory.write(1, slots, keys, values)
+    assert torch.equal(memory.keys[1][:, slots], keys.to(dtype))
+    assert torch.equal(memory.values[1][:, slots], values.to(dtype))
+    assert not memory.keys[0].any()
+    assert int(memory.keys[1].any(-1).any(0).sum()) == 3
+    assert memory.zero_slot == 64
+    assert memory.keys[0].shape == (2, 64 + 16, 16)
+
+
+@pytest.mark.parametrize("dtype", KV_DTYPES.values())
+def test_a_copy_takes_the_first_tokens_of_a_block_in_every_layer(dtype: torch.dtype) -> None:
+    memory = KVMemory([SHAPE, SHAPE], num_blocks=4, block_size=16, dtype=dtype)
+    for tensor in (*memory.keys, *memory.values):
+        tensor.normal_()
+    before = [tensor.clone() for tensor in (*memory.keys, *memory.values)]
+    memory.copy([CopyBlock(source=3, target=1, tokens=5)])
+    for tensor, old in zip((*memory.keys, *memory.values), before, strict=True):
+        assert torch.equal(tensor[:, 16:21], old[:, 48:53])
+        untouched = [*range(16), *range(21, 80)]
+        assert torch.equal(tensor[:, untouched], old[:, untouched])
+
+
+def test_bytes_of_a_block() -> None:
+    for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
+        memory = KVMemory([SHAPE] * 3, num_blocks=10, block_size=4, dtype=dtype)
+        assert bytes_per_block([SHAPE] * 3, 4, dtype) == 3 * 2 * (16 + 8) * 4 * size
+        tensors = [*memory.keys, *memory.values]
+        assert sum(tensor.nbytes for tensor in tensors) == 11 * bytes_per_block([SHAPE] * 3, 4, dtype)
+
+
+@ON_LINUX
+@pytest.mark.parametrize("dtype", KV_DTYPES.values())
+def test_memory_is_taken_when_it_is_used(dtype: torch.dtype) -> None:
+    """Two GiB are promised; what is resident grows with what is stored."""
+    shape = LayerShape(heads=2, key_size=64, value_size=64)
+    block = bytes_per_block([shape], 16, dtype)
+    before = resident_bytes()
+    memory = KVMemory([shape], num_blocks=2 * 2**30 // block, block_size=16, dtype=dtype)
+    assert resident_bytes() - before < 16 * MIB
+    tokens = 64 * MIB // (block // 16)
+    memory.write(0, torch.arange(tokens), torch.ones(2, tokens, 64), torch.ones(2, tokens, 64))
+    assert 60 * MIB < resident_bytes() - before < 64 * MIB * 4 / dtype.itemsize + 200 * MIB
+    assert not memory.keys[0][:, memory.zero_slot :].any()
+
+
+PAGE_FAULTS = """
+import resource, torch
+from foreword.engine.allocator import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(16 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = faults()
+kept = keep_freed_memory()
+faults()
+print(int(kept), usual, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """64 MiB, again and again: the system gives the pages once. In a process of its own, for it sets the allocator."""
+    out = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True, timeout=240).stdout
+    kept, usual, after = map(int, out.split())
+    if not kept:
+        pytest.skip("no glibc")
+    assert after < 20
+    assert usual > 5 * max(after, 1)

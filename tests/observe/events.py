@@ -1,0 +1,60 @@
+"""Events as an engine would send them, from a real cache."""
+
+from collections.abc import Sequence
+from itertools import count
+
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.events import RequestFinished
+from foreword.observe import PromptShape
+
+SPACE = Namespace(ModelFingerprint("weights"))
+
+
+def ids(text: str) -> list[int]:
+    """A tokenizer of bytes."""
+    return list(text.encode("utf-8", "surrogateescape"))
+
+
+class Bytes:
+    """Reads prompts of the tokenizer of bytes."""
+
+    def decode(self, token_ids: list[int]) -> str:
+        return bytes(token_ids).decode("utf-8", "replace")
+
+    def shape(self, request_id: str) -> PromptShape | None:
+        del request_id
+
+
+class Requests:
+    """Runs requests one after another through a cache and makes their events."""
+
+    def __init__(self, num_blocks: int = 4096, block_size: int = 16):
+        self.cache = PrefixCache(CacheConfig(num_blocks=num_blocks, block_size=block_size))
+        self.computed = 0
+        self._numbers = count(1)
+
+    def run(self, prompt: str | Sequence[int], space: Namespace = SPACE, name: str = "") -> RequestFinished:
+        tokens = pack_tokens(ids(prompt) if isinstance(prompt, str) else list(prompt))
+        length, number = len(tokens) // 4, next(self._numbers)
+        ledger, now = RequestLedger(length), float(number)
+        reservation = self.cache.reserve(space, tokens, ledger, now)
+        assert reservation is not None
+        self.cache.plan(reservation, length, length)
+        self.cache.commit(reservation)
+        self.cache.release(reservation, now)
+        self.computed += ledger.record().computed
+        return event(tokens, ledger, space, now, name or f"request-{number}")
+
+
+def event(tokens: bytes, ledger: RequestLedger, space: Namespace, now: float, name: str) -> RequestFinished:
+    account, end = ledger.record(), ledger.hit_end
+    assert end is not None
+    return RequestFinished(
+        request_id=name, namespace=space.key,
+        identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt), tenant=space.tenant,
+        tokens=tokens, generated=b"", arrival=now, admitted=now, first_token=now, finished=now, outcome="stop",
+        cached=account.cached, shared_in_flight=account.shared_in_flight, computed=account.computed,
+        recomputed=account.recomputed, unprocessed=account.unprocessed, hit_reason=end.reason.value,
+        hit_end=end.position, nearest=end.nearest, lost_tokens=end.lost_tokens, differs_in=end.differs_in,
+        evicted_at=end.evicted_at,
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""The live curve against replays through the real cache."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foreword.cache import CacheConfig, PrefixCache, RequestLedger, pack_tokens
+from foreword.observe.curve import HitRateCurve
+from foreword.observe.hashing import PrefixHasher
+from observe.events import SPACE
+from observe.traces import agent, coding, mooncake, needs_traces
+
+
+def replayed(prompts: list[bytes], capacity: int) -> float:
+    """The hit rate of a real cache of so many tokens, in blocks of one."""
+    cache = PrefixCache(CacheConfig(num_blocks=capacity, block_size=1, ghost_ratio=0.0))
+    cached = total = 0
+    for now, tokens in enumerate(prompts):
+        length = len(tokens) // 4
+        total += length
+        if length > capacity:
+            continue
+        ledger = RequestLedger(length)
+        reservation = cache.reserve(SPACE, tokens, ledger, float(now))
+        assert reservation is not None
+        cache.plan(reservation, length, length)
+        cache.commit(reservation)
+        cache.release(reservation, float(now))
+        cached += ledger.record().cached
+    return cached / total
+
+
+def drawn(prompts: list[bytes], sizes: list[int], max_samples: int, seed: int = 0) -> list[float]:
+    curve, hasher = HitRateCurve(max_samples), PrefixHasher(seed)
+    for tokens in prompts:
+        curve.observe(hasher(b"", tokens), len(tokens) // 4)
+    return [point.hit_rate for point in curve.snapshot(sizes).points]
+
+
+def test_a_size_just_large_enough() -> None:
+    """Two prompts of 32 tokens in turn: both stay from 64 tokens on, half of each with 48, none with 32."""
+    prompts = [pack_tokens(range(start, start + 32)) for _ in range(50) for start in (0, 100)]
+    small, middle, large = drawn(prompts, [32, 48, 68], 10_000)
+    assert small == 0
+    assert middle == pytest.approx(98 / 100 / 2, abs=0.03)
+    assert large == pytest.approx(98 / 100 * 31 / 32, abs=0.01)
+
+
+def test_the_last_token_and_a_first_prompt_are_no_hits() -> None:
+    curve, hasher = HitRateCurve(), PrefixHasher()
+    for _ in range(4):
+        curve.observe(hasher(b"", pack_tokens(range(10))), 10)
+    assert curve.snapshot([]).unlimited == pytest.approx(3 * 9 / 40)
+
+
+def test_generated_tokens_take_room_and_are_hit_as_history_but_are_not_asked_for() -> None:
+    curve, hasher = HitRateCurve(), PrefixHasher()
+    curve.observe(hasher(b"", pack_tokens(range(30))), 10)
+    assert curve.snapshot([]).prompt_tokens == 10
+    curve.observe(hasher(b"", pack_tokens(range(40))), 40)
+    assert curve.snapshot([]).unlimited == pytest.approx(30 / 50)
+
+
+def test_namespaces_do_not_meet() -> None:
+    curve, hasher = HitRateCurve(), PrefixHasher()
+    for namespace in (b"a", b"b"):
+        curve.observe(hasher(namespace, pack_tokens(range(10))), 10)
+    assert curve.snapshot([]).unlimited == 0
+
+
+def test_nothing_seen_reads_zero() -> None:
+    assert HitRateCurve().snapshot([100]).points[0].hit_rate == 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=60), st.sampled_from([32, 99]))
+def test_without_sampling_it_is_the_replay(prompts: list[list[int]], capacity: int) -> None:
+    """Up to the width of a bin (a 16th of a doubling), between which the curve is drawn straight."""
+    packed = [pack_tokens(tokens) for tokens in prompts]
+    low, high = drawn(packed, [int(capacity / 1.1), int(capacity * 1.1)], 10**6)
+    assert low - 0.001 <= replayed(packed, capacity) <= high + 0.001
+
+
+def test_memory_is_bounded_however_many_prefixes_come() -> None:
+    curve, hasher = HitRateCurve(max_samples=500), PrefixHasher()
+    for number in range(20_000):
+        curve.observe(hasher(b"", pack_tokens([number, *range(20)])), 21)
+    assert len(curve._last) == len(curve._times) == len(curve._largest) == 500
+    assert curve.snapshot([10**9]).unlimited < 0.01
+
+
+@needs_traces
+@pytest.mark.parametrize("trace", ["mooncake", "agent", "coding"])
+def test_within_two_points_of_exact_replays_at_eight_sizes(trace: str) -> None:
+    if trace == "mooncake":
+        prompts, sizes = mooncake(8)[:5000], [8_000, 16_000, 31_250, 62_500, 125_000, 250_000, 500_000, 1_000_000]
+    elif trace == "agent":
+        prompts, sizes = agent(16), [4_000, 6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 128_000]
+    else:
+        prompts, sizes = coding(40), [2_000, 3_000, 4_000, 6_000, 8_000, 16_000, 32_000, 128_000]
+    estimates = drawn(prompts, sizes, 8192)
+    for size, estimate in zip(sizes, estimates, strict=True):
+        assert abs(replayed(prompts, size) - estimate) < 0.02, size

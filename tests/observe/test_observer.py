@@ -1,0 +1,86 @@
+import random
+
+import pytest
+
+from foreword.errors import ConfigError
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, StepFinished
+from foreword.observe import Observer, ObserverConfig, Reason
+from observe.events import Bytes, Requests
+
+
+def test_every_token_is_counted_once_and_every_request_has_one_reason() -> None:
+    observer, requests = Observer(), Requests()
+    for prompt in ("Rules. Ask Ann.", "Rules. Ask Bob.", "Rules. Ask Bob."):
+        observer(requests.run(prompt))
+    counts = observer.counts()
+    assert (counts.requests, counts.prompt_tokens) == (3, 45)
+    assert counts.cached + counts.shared_in_flight + counts.computed + counts.unprocessed == 45
+    assert (counts.cached, counts.computed) == (11 + 14, 15 + 4 + 1)
+    assert counts.hit_rate == 25 / 45
+    assert counts.requests_by_reason == {"first_seen": 1, "diverged": 1, "complete": 1}
+    assert counts.missed_tokens_by_reason == {"first_seen": 15, "diverged": 4, "complete": 1}
+    assert counts.requests_by_outcome == {"stop": 3}
+
+
+def test_finer_reasons_are_found_when_asked_for_and_counted_once() -> None:
+    observer, requests = Observer(), Requests()
+    for minute in range(30, 35):
+        observer(requests.run(f"It is 12:{minute}. Be kind."))
+    assert observer.counts().requests_by_reason == {"first_seen": 1, "diverged": 4}
+    assert observer.classify(Bytes(), limit=2) == 3
+    assert observer.classify(Bytes()) == 0
+    assert observer.classify(Bytes()) == 0
+    assert observer.counts().requests_by_reason == {"first_seen": 1, Reason.VOLATILE_VALUE.value: 4}
+    assert sum(observer.counts().missed_tokens_by_reason.values()) == observer.counts().computed
+
+
+def test_what_was_forgotten_is_not_classified() -> None:
+    observer, requests = Observer(ObserverConfig(recent_requests=2)), Requests()
+    for minute in range(30, 40):
+        observer(requests.run(f"It is 12:{minute}. Be kind."))
+    assert observer.classify(Bytes()) == 0
+    assert sum(observer.counts().requests_by_reason.values()) == 10
+
+
+def test_random_prompts_read_no_hits() -> None:
+    observer, requests, source = Observer(), Requests(num_blocks=64), random.Random(1)
+    for _ in range(200):
+        observer(requests.run([source.randrange(2**31) for _ in range(100)]))
+    counts = observer.counts()
+    assert (counts.cached, counts.shared_in_flight, counts.hit_rate) == (0, 0, 0.0)
+    assert observer.curve([10**6]).unlimited == 0
+    assert observer.savings().tokens == 0
+    assert observer.near_twins() == ()
+    assert all(prefix.saved_tokens == 0 for prefix in observer.prefixes())
+
+
+def test_the_events_of_cache_and_steps() -> None:
+    observer = Observer()
+    for event in (
+        BlockStored(b"", 0, bytes(40), (1,)),
+        BlockRemoved(b"", 0, 4, (1,)),
+        AllBlocksCleared(),
+        *(StepFinished(0.005 * tokens, ((0, tokens),), 0) for tokens in (50, 100, 200, 400)),
+    ):
+        observer(event)
+    counts = observer.counts()
+    assert (counts.stored_tokens, counts.removed_tokens, counts.resets, counts.requests) == (10, 4, 1, 0)
+    assert observer.savings().cost_model.prefill_seconds(200, 200 * 199 // 2) == pytest.approx(1.0, rel=0.02)
+
+
+def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
+    config = ObserverConfig(recent_requests=50, prefix_nodes=100, curve_samples=200)
+    observer, requests = Observer(config), Requests(num_blocks=64)
+    for number in range(5000):
+        observer(requests.run([number, *range(20)]))
+    assert len(observer.recent) == 50
+    assert observer._prefixes.nodes <= 100
+    assert len(observer._curve._last) <= 200
+    assert len(observer._unclassified) <= 50
+    assert len(observer.near_twins()) <= config.twin_groups
+
+
+@pytest.mark.parametrize(("name", "value"), [("recent_requests", 0), ("curve_samples", -1), ("minimum_tokens", -1)])
+def test_options_out_of_range(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}"):
+        ObserverConfig(**{name: value})

@@ -1,0 +1,16 @@
+"""Fixtures: Anthropic's SDK against the live servers."""
+
+import anthropic
+import pytest
+
+from server.live import Live
+
+
+def anthropic_client(live: Live, key: str = "none") -> anthropic.Anthropic:
+    """The official SDK, which must not try again by itself."""
+    return anthropic.Anthropic(base_url=live.url, api_key=key, max_retries=0, timeout=240)
+
+
+@pytest.fixture
+def client(live: Live) -> anthropic.Anthropic:
+    return anthropic_client(live)

@@ -1,0 +1,174 @@
+"""Neutral answers as messages and events, checked with the types of Anthropic's SDK."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anthropic.types
+import pytest
+from anthropic.types import RawMessageStreamEvent
+from pydantic import TypeAdapter
+
+from foreword.server.anthropic.answers import Head, events, message
+from foreword.server.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+
+HEAD = Head("msg_1", "tiny", 8)
+
+
+def usage(output: int = 3, **more: Any) -> Usage:
+    return Usage(
+        **{"prompt_tokens": 100, "cached": 0, "shared_in_flight": 0, "computed": 100, "output_tokens": output, **more}
+    )
+
+
+def whole(
+    choice: Choice, used: Usage | None = None, diagnosis: Diagnosis | None = None, head: Head = HEAD
+) -> anthropic.types.Message:
+    body = message(head, Answer((choice,), used or usage(), diagnosis))
+    return TypeAdapter(anthropic.types.Message).validate_python(body, strict=False)
+
+
+def stream(*updates: Update, head: Head = HEAD) -> list[dict[str, Any]]:
+    async def feed() -> AsyncIterator[Update]:
+        for update in updates:
+            yield update
+
+    async def collect() -> list[dict[str, Any]]:
+        return [event async for event in events(head, feed())]
+
+    got = asyncio.run(collect())
+    for event in got:
+        TypeAdapter(RawMessageStreamEvent).validate_python(event)
+    return got
+
+
+def test_a_whole_message() -> None:
+    got = whole(Choice(0, "Hello", (1, 2), "stop"))
+    assert (got.id, got.model, got.role, got.content[0].text) == ("msg_1", "tiny", "assistant", "Hello")
+    assert (got.stop_reason, got.stop_sequence, got.diagnostics) == ("end_turn", None, None)
+
+
+@pytest.mark.parametrize(
+    ("finish", "stop", "output", "ending"),
+    [
+        ("stop", None, 3, ("end_turn", None)),
+        ("stop", 17, 3, ("end_turn", None)),
+        ("stop", "END", 3, ("stop_sequence", "END")),
+        ("length", None, 8, ("max_tokens", None)),
+        ("length", None, 7, ("model_context_window_exceeded", None)),
+    ],
+)
+def test_why_it_ended(finish: str, stop: Any, output: int, ending: tuple[str, str | None]) -> None:
+    got = whole(Choice(0, "x", (), finish, stop), usage(output))
+    assert (got.stop_reason, got.stop_sequence) == ending
+
+
+def test_no_text_is_no_content() -> None:
+    assert whole(Choice(0, "", (), "stop"), usage(1)).content == []
+
+
+def test_the_usage_adds_up_to_the_prompt() -> None:
+    used = usage(cached=40, shared_in_flight=10, computed=50, written_by_ttl={3600.0: 20, 300.0: 5}, prompt_under_marks=75)
+    got = whole(Choice(0, "x", (), "stop"), used).usage
+    assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (50, 25, 25)
+    assert got.cache_creation is not None
+    assert (got.cache_creation.ephemeral_1h_input_tokens, got.cache_creation.ephemeral_5m_input_tokens) == (20, 5)
+    assert got.output_tokens == 3
+
+
+def test_a_miss_without_marks_says_zero_not_nothing() -> None:
+    got = whole(Choice(0, "x", (), "stop")).usage
+    assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (0, 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "counts"),
+    [
+        (Changed.MODEL, "model_changed", True),
+        (Changed.TOOLS, "tools_changed", True),
+        (Changed.SYSTEM, "system_changed", True),
+        (Changed.MESSAGES, "messages_changed", True),
+        (Changed.NOT_FOUND, "previous_message_not_found", False),
+        (Changed.SETTINGS, "unavailable", False),
+        (Changed.UNKNOWN, "unavailable", False),
+    ],
+)
+def test_diagnostics(changed: Changed, kind: str, counts: bool) -> None:
+    got = whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(changed, missed_tokens=12)).diagnostics
+    assert got is not None and got.cache_miss_reason is not None
+    assert got.cache_miss_reason.type == kind
+    assert getattr(got.cache_miss_reason, "cache_missed_input_tokens", None) == (12 if counts else None)
+
+
+def test_no_divergence_is_no_diagnosis() -> None:
+    assert whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(Changed.NOTHING)).diagnostics is None
+
+
+def test_a_stream_of_events() -> None:
+    early, late = usage(1, cached=40, computed=60), usage(3, cached=40, computed=60)
+    got = stream(
+        Update((Choice(0, "", (5,)),), early, False, Diagnosis(Changed.SYSTEM, missed_tokens=7)),
+        Update((Choice(0, "Hel", (6,)),), late, False),
+        Update((Choice(0, "lo", (7,), "stop", "END"),), late, True),
+    )
+    assert [event["type"] for event in got] == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    start, end = got[0]["message"], got[5]
+    assert (start["content"], start["stop_reason"], start["usage"]["cache_read_input_tokens"]) == ([], None, 40)
+    assert start["diagnostics"]["cache_miss_reason"] == {"type": "system_changed", "cache_missed_input_tokens": 7}
+    assert [event["delta"]["text"] for event in got[2:4]] == ["Hel", "lo"]
+    assert end["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+    assert end["usage"] == {
+        "input_tokens": 60,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 40,
+        "output_tokens": 3,
+    }
+
+
+TOOLS = Head("msg_1", "tiny", 8, frozenset({"jump"}))
+CALLS = (
+    'Now.\n<tool_call>{"name": "jump", "arguments": {"over": "dog"}}</tool_call>\n<tool_call>{"name": "jump"}</tool_call>'
+)
+
+
+def test_the_uses_of_tools_are_blocks() -> None:
+    got = whole(Choice(0, CALLS, (), "stop"), head=TOOLS)
+    assert [(block.type, getattr(block, "input", None)) for block in got.content] == [
+        ("text", None),
+        ("tool_use", {"over": "dog"}),
+        ("tool_use", {}),
+    ]
+    assert got.stop_reason == "tool_use"
+    assert len({block.id for block in got.content if block.type == "tool_use"}) == 2
+    assert whole(Choice(0, CALLS, (), "length"), usage(8), head=TOOLS).stop_reason == "max_tokens"
+
+
+def test_without_tools_a_call_is_text() -> None:
+    got = whole(Choice(0, CALLS, (), "stop"))
+    assert (got.content[0].text, got.stop_reason) == (CALLS, "end_turn")
+
+
+@pytest.mark.parametrize("pieces", [[CALLS], list(CALLS)])
+def test_the_uses_of_tools_in_a_stream(pieces: list[str]) -> None:
+    texts = [Update((Choice(0, text, (5,)),), usage(), False) for text in pieces]
+    got = stream(*texts, Update((Choice(0, "", (6,), "stop"),), usage(), True), head=TOOLS)
+    blocks = [(event["index"], event["content_block"]["type"]) for event in got if event["type"] == "content_block_start"]
+    assert blocks == [(0, "text"), (1, "tool_use"), (2, "tool_use")]
+    assert [event["index"] for event in got if event["type"] == "content_block_stop"] == [0, 1, 2]
+    inputs = [event["delta"]["partial_json"] for event in got if event.get("delta", {}).get("type") == "input_json_delta"]
+    assert [json.loads(text) for text in inputs] == [{"over": "dog"}, {}]
+    assert got[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_a_stream_without_text_has_no_block() -> None:
+    got = stream(Update((Choice(0, "", (), "length"),), usage(0), True))
+    assert [event["type"] for event in got] == ["message_start", "message_delta", "message_stop"]

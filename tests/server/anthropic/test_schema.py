@@ -1,0 +1,130 @@
+"""Which bodies are taken, and what is said of the others."""
+
+import re
+from typing import Any
+
+import anthropic.types
+import pytest
+from pydantic import ValidationError
+
+from foreword.server.anthropic.errors import describe_fault, error_body, error_type
+from foreword.server.anthropic.schema import UNSERVED, MessagesBody
+
+GOOD = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+
+
+def block(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [fields]}]}
+
+
+def fault(**fields: Any) -> str:
+    body = {name: value for name, value in {**GOOD, **fields}.items() if value != "absent"}
+    with pytest.raises(ValidationError) as error:
+        MessagesBody.model_validate(body)
+    return describe_fault(error.value.errors()[0])
+
+
+def test_what_a_client_sends_back_of_an_answer_is_taken() -> None:
+    text = anthropic.types.TextBlock(type="text", text="hi").model_dump()
+    use = anthropic.types.ToolUseBlock(
+        type="tool_use", id="u", name="web", input={}, caller=anthropic.types.DirectCaller(type="direct")
+    ).model_dump()
+    body = MessagesBody.model_validate({**GOOD, "messages": [{"role": "assistant", "content": [text, use]}]})
+    assert [part.type for part in body.messages[0].content] == ["text", "tool_use"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"thinking": {"type": "disabled"}},
+        {"tool_choice": {"type": "none"}},
+        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": False}},
+        {"temperature": 0},
+        {"max_tokens": 0},
+        {"speed": "standard", "service_tier": "standard_only", "metadata": {"user_id": "7"}},
+        {"diagnostics": {"previous_message_id": None}},
+        {"tools": [{"type": "custom", "name": "t", "input_schema": {}}]},
+    ],
+)
+def test_taken(fields: dict[str, Any]) -> None:
+    MessagesBody.model_validate({**GOOD, **fields})
+
+
+@pytest.mark.parametrize(("name", "why"), UNSERVED.items())
+def test_what_the_vendor_knows_and_is_not_served_is_refused_by_name(name: str, why: str) -> None:
+    tool = {"name": "t", "input_schema": {}, name: True}
+    for said in (fault(**{name: {}}), fault(tools=[tool])):
+        assert f"{name!r} is not served here: {why}" in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"max_tokens": "absent"}, "max_tokens: required"),
+        ({"max_tokens": "5"}, r"max_tokens: .* valid integer \(got '5'\)"),
+        ({"max_tokens": True}, r"max_tokens: .* valid integer \(got True\)"),
+        ({"max_tokens": -1}, r"max_tokens: .* greater than or equal to 0 \(got -1\)"),
+        ({"temperature": 1.5}, r"temperature: .* less than or equal to 1 \(got 1.5\)"),
+        ({"messages": []}, "messages: .* at least 1"),
+        ({"messages": "hi"}, "messages: .* valid list"),
+        (
+            {"messages": [{"role": "robot", "content": "x"}]},
+            r"messages\.0\.role: .*'user', 'assistant' or 'system'.*'robot'",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, r"messages\.0\.content: "),
+        (block(type="image", source={}), r"messages\.0\.content\.0: type 'image' is not served here; allowed: 'text'"),
+        (block(type="text"), r"messages\.0\.content\.0\.text: required"),
+        (
+            block(type="text", text="a\ud800b"),
+            r"messages\.0\.content\.0\.text: half a surrogate pair \(U\+D800\) at character 1",
+        ),
+        (
+            block(type="text", text="a", cache_control={"type": "ephemeral", "ttl": "2h"}),
+            r"ttl: .*'5m' or '1h' \(got '2h'\)",
+        ),
+        (block(type="text", text="a", cache_control={"type": "forever"}), "cache_control.type: type 'forever'"),
+        (block(type="text", text="a", citations=[]), r"messages\.0\.content\.0\.citations: "),
+        (
+            block(type="tool_result", tool_use_id="u", content=[{"type": "image"}]),
+            r"content\.0\.type: type 'image' is not served",
+        ),
+        (
+            {"tools": [{"type": "web_search_20250305", "name": "w"}]},
+            r"tools\.0\.type: type 'web_search_20250305' is not served",
+        ),
+        ({"tools": [{"name": "a b", "input_schema": {}}]}, r"tools\.0\.name: "),
+        ({"tool_choice": {"type": "any"}}, r"tool_choice\.type: type 'any' is not served here; allowed: 'auto' or 'none'"),
+        ({"thinking": {"type": "adaptive"}}, r"thinking\.type: type 'adaptive' is not served here; allowed: 'disabled'"),
+        ({"stop_sequences": [""]}, r"stop_sequences\.0: "),
+        ({"max_token": 5}, r"Unknown field 'max_token'\. Did you mean 'max_tokens'\?"),
+        ({"diagnostics": {"previous": 1}}, r"diagnostics\.previous: unknown field"),
+    ],
+)
+def test_refused_with_place_and_value(fields: dict[str, Any], says: str) -> None:
+    assert re.search(says, fault(**fields)), fault(**fields)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (403, "permission_error"),
+        (404, "not_found_error"),
+        (405, "invalid_request_error"),
+        (413, "request_too_large"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+        (502, "api_error"),
+        (503, "overloaded_error"),
+        (504, "timeout_error"),
+        (529, "overloaded_error"),
+    ],
+)
+def test_error_types_are_the_vendors(status: int, kind: str) -> None:
+    assert error_type(status) == kind
+    assert error_body(status, "no", "req_1") == {
+        "type": "error",
+        "error": {"type": kind, "message": "no"},
+        "request_id": "req_1",
+    }

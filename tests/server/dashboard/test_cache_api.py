@@ -1,0 +1,143 @@
+"""/v1/cache over HTTP: explanations, permissions, bad input."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from foreword.server.tenants import Tenants, new_key
+from server.live import Live
+
+RULES = "You answer questions about the garden. " * 6
+
+
+@pytest.fixture
+def ask() -> Callable[..., str]:
+    def send(live: Live, prompt: str, key: str = "none") -> str:
+        """Ask something; returns the answer's id."""
+        headers = {"authorization": f"Bearer {key}"}
+        body = {"model": "tiny", "prompt": prompt, "max_tokens": 2, "temperature": 0}
+        with live.client(headers=headers) as client:
+            answer = client.post("/v1/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    return send
+
+
+def get(live: Live, path: str, key: str = "none", status: int = 200) -> Any:
+    with live.client(headers={"authorization": f"Bearer {key}"}) as client:
+        answer = client.get(f"/v1/cache/{path}")
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def keyed(*names: str) -> tuple[Tenants, dict[str, str]]:
+    """Tenants with a key each."""
+    made = {name: new_key(name) for name in names}
+    lines = {bytes.fromhex(line.split("sha256:")[1]): name for name, (_, line) in made.items()}
+    return Tenants(lines), {name: key for name, (key, _) in made.items()}
+
+
+def test_a_request_is_explained_to_the_token(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    live = serve()
+    first, second = ask(live, f"It is 12:30. {RULES}"), ask(live, f"It is 12:31. {RULES}")
+    found = get(live, f"explain/{second}")
+    assert (found["reason"], found["detail"]) == ("volatile_value", "time")
+    assert found["cached"] + found["shared_in_flight"] + found["computed"] == found["prompt_tokens"]
+    assert found["nearest"]["request_id"] == first
+    assert found["shared_text"].endswith("12:3")
+    assert (found["old_text"][0], found["new_text"][0]) == ("0", "1")
+    assert get(live, f"explain/{second.split('-')[1]}") == found
+    get(live, f"explain/{second[-4:]}", status=404)
+
+
+def test_a_conversation_says_which_message(serve: Callable[..., Live]) -> None:
+    live = serve()
+    with live.client() as client:
+        for word in ("apples", "pears"):
+            messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": f"Tell me of {word}."}]
+            body = {"model": "tiny", "messages": messages, "max_tokens": 1}
+            answer = client.post("/v1/chat/completions", json=body)
+    found = get(live, f"explain/{answer.json()['id']}")
+    assert (found["reason"], found["place"]) == ("diverged", "message 2 (user)")
+
+
+def test_counts_recent_prefixes_curve_and_savings_add_up(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    live = serve()
+    for number in range(4):
+        ask(live, f"{RULES} Question {number} of four")
+    counts, recent = get(live, "counts"), get(live, "recent?limit=3")
+    assert counts["requests"] == 4
+    assert counts["cached"] + counts["shared_in_flight"] + counts["computed"] == counts["prompt_tokens"]
+    assert sum(counts["requests_by_reason"].values()) == 4
+    assert [request["reason"] for request in recent["requests"]] == ["diverged"] * 3
+    assert "The last 2048 requests are kept" in recent["kept"]
+    prefix = get(live, "prefixes")["prefixes"][0]
+    assert (prefix["requests"], prefix["hits"], prefix["text"][:10]) == (4, 3, RULES[:10])
+    curve = get(live, "curve")
+    assert abs(curve["unlimited"] - counts["hit_rate"]) < 0.05
+    assert curve["points"][4]["tokens"] == curve["today_tokens"]
+    savings = get(live, "savings?price_per_hour=3.6")
+    assert savings["tokens"] == counts["cached"] + counts["shared_in_flight"]
+    assert 0 < savings["money"] < savings["money_without_cache"]
+    assert get(live, "savings?model=claude-haiku-4-5")["price"]["read_factor"] == 0.1
+    assert get(live, "savings")["money"] is None
+
+
+def test_bad_input(serve: Callable[..., Live]) -> None:
+    live = serve()
+    assert "is not known" in get(live, "explain/nobody", status=404)["error"]["message"]
+    assert "limit is 0" in get(live, "recent?limit=0", status=400)["error"]["message"]
+    assert "limit" in get(live, "recent?limit=many", status=400)["error"]["message"]
+    assert "price_per_hour is -1" in get(live, "savings?price_per_hour=-1", status=400)["error"]["message"]
+    assert "price_per_hour is nan" in get(live, "savings?price_per_hour=nan", status=400)["error"]["message"]
+    assert "no price for the model 'x'" in get(live, "savings?model=x", status=404)["error"]["message"]
+    get(live, "explain/%00%ff<script>", status=404)
+    get(live, "nothing", status=404)
+
+
+def test_a_forgotten_request_says_how_long_they_are_kept(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    live = serve()
+    live.service.observation._observer.recent.max_requests = 1
+    first = ask(live, "one")
+    ask(live, "two")
+    message = get(live, f"explain/{first}", status=404)["error"]["message"]
+    assert "has been forgotten" in message
+    assert "The last 1 finished requests are kept" in message
+
+
+def test_a_key_sees_its_own_requests_and_an_operator_sees_all(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    tenants, keys = keyed("ann", "bob", "boss")
+    live = serve(tenants=tenants, operators=("boss",))
+    mine, theirs = ask(live, "mine", keys["ann"]), ask(live, "theirs", keys["bob"])
+    assert get(live, f"explain/{mine}", keys["ann"])["new_text"]
+    assert "not one of the tenant 'ann'" in get(live, f"explain/{theirs}", keys["ann"], 404)["error"]["message"]
+    assert [request["request_id"] for request in get(live, "recent", keys["ann"])["requests"]] == [mine]
+    for path in ("counts", "prefixes", "curve", "savings"):
+        assert "--operator ann" in get(live, path, keys["ann"], 403)["error"]["message"]
+        assert get(live, path, keys["boss"])
+    assert {request["tenant"] for request in get(live, "recent", keys["boss"])["requests"]} == {"ann", "bob"}
+    get(live, "counts", "wrong", 401)
+
+
+def test_where_tenants_share_the_other_ones_text_is_not_shown(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    tenants, keys = keyed("ann", "bob", "boss")
+    live = serve(tenants=tenants, operators=("boss",), share="all")
+    ask(live, RULES + "The secret of Bob", keys["bob"])
+    mine = ask(live, RULES + "What Ann asks", keys["ann"])
+    found = get(live, f"explain/{mine}", keys["ann"])
+    assert (found["old_text"], found["nearest"], found["reason"]) == ("", None, "diverged")
+    assert found["cached"] > 0
+    assert "secret of Bob" in get(live, f"explain/{mine}", keys["boss"])["old_text"]
+
+
+def test_only_the_pages_own_files_are_served(serve: Callable[..., Live]) -> None:
+    live = serve()
+    with live.client(follow_redirects=True) as client:
+        page = client.get("/dashboard")
+        assert page.status_code == 200
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert client.get("/dashboard/main.js").status_code == 200
+        for path in ("__init__.py", "../cache_api.py", "%2e%2e/cache_api.py", "vendor/", "nothing.js"):
+            assert client.get(f"/dashboard/{path}").status_code == 404

@@ -1,0 +1,109 @@
+"""Completions through the official SDK."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from foreword.cli.demo import markdown_table, questions
+from server.conftest import openai_client
+from server.live import Live
+
+PROMPT = "the quick brown fox jumps over the lazy dog"
+ASKED: dict[str, Any] = {"model": "tiny", "prompt": PROMPT, "temperature": 0, "max_tokens": 6}
+
+
+def test_the_table_reader_answers(table_reader: Live) -> None:
+    question = questions()[7]
+    answer = openai_client(table_reader).completions.create(
+        model="table-reader", prompt=markdown_table() + question.text, temperature=0
+    )
+    assert answer.choices[0].text.strip() == question.answer
+    assert answer.choices[0].finish_reason == "stop"
+
+
+def test_usage_adds_up_on_a_miss_and_on_a_hit(client: openai.OpenAI) -> None:
+    first, second = (client.completions.create(**ASKED) for _ in range(2))
+    assert first.usage.prompt_tokens_details.cached_tokens == 0
+    assert second.usage.prompt_tokens_details.cached_tokens == first.usage.prompt_tokens - 1
+    assert second.usage.prompt_tokens_details.cache_write_tokens == 1
+    assert first.choices[0].text == second.choices[0].text
+
+
+def test_a_stream_adds_up_to_the_answer(client: openai.OpenAI) -> None:
+    whole = client.completions.create(**ASKED).choices[0].text
+    *pieces, last = client.completions.create(**ASKED, stream=True, stream_options={"include_usage": True})
+    assert "".join(piece.choices[0].text for piece in pieces) == whole
+    assert pieces[-1].choices[0].finish_reason == "length"
+    assert (last.choices, last.usage.prompt_tokens_details.cached_tokens) == ([], last.usage.prompt_tokens - 1)
+
+
+@pytest.mark.parametrize("form", ["texts", "ids"])
+def test_several_prompts_have_their_choices_in_order(client: openai.OpenAI, live: Live, form: str) -> None:
+    prompts: list[Any] = [PROMPT, "lazy dog", "fox fox"]
+    encode = live.engine.model.tokenizer.encode
+    alone = [client.completions.create(**{**ASKED, "prompt": prompt}).choices[0].text for prompt in prompts]
+    given = prompts if form == "texts" else [encode(prompt) for prompt in prompts]
+    answer = client.completions.create(**{**ASKED, "prompt": given, "n": 2})
+    assert [choice.index for choice in answer.choices] == list(range(6))
+    assert [choice.text for choice in answer.choices] == [text for text in alone for _ in range(2)]
+    assert answer.usage.prompt_tokens == sum(len(encode(prompt)) for prompt in prompts)
+    streamed = [""] * 6
+    for chunk in client.completions.create(**{**ASKED, "prompt": given, "n": 2, "stream": True}):
+        streamed[chunk.choices[0].index] += chunk.choices[0].text
+    assert streamed == [choice.text for choice in answer.choices]
+
+
+def test_echo_repeats_the_prompt(client: openai.OpenAI, live: Live) -> None:
+    whole = client.completions.create(**ASKED).choices[0].text
+    for prompt in (PROMPT, live.engine.model.tokenizer.encode(PROMPT)):
+        asked = {**ASKED, "prompt": prompt, "echo": True}
+        assert client.completions.create(**asked).choices[0].text == PROMPT + whole
+        assert "".join(c.choices[0].text for c in client.completions.create(**asked, stream=True)) == PROMPT + whole
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    choice = client.completions.create(**ASKED, logprobs=2).choices[0]
+    told = choice.logprobs
+    assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == 6
+    assert "".join(told.tokens) == choice.text
+    assert told.text_offset == [len("".join(told.tokens[:at])) for at in range(6)]
+    for token, value, top in zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True):
+        assert len(top) in (1, 2), "tokens with the same text have one entry, the likelier's"
+        assert top[token] == value == max(top.values())
+
+
+def test_the_default_limit_is_16_tokens(client: openai.OpenAI) -> None:
+    usage = client.completions.create(model="tiny", prompt=PROMPT, extra_body={"ignore_eos": True}).usage
+    assert usage.completion_tokens == 16
+
+
+def test_prewarm(client: openai.OpenAI) -> None:
+    warm = client.completions.create(**ASKED, extra_body={"prompt_cache_options": {"prewarm": True}})
+    assert (warm.choices[0].text, warm.usage.completion_tokens) == ("", 0)
+    usage = client.completions.create(**ASKED).usage
+    assert usage.prompt_tokens_details.cached_tokens == usage.prompt_tokens - 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": ""}, "empty"),
+        ({"prompt": []}, "empty list"),
+        ({"prompt": [[]]}, "empty"),
+        ({"prompt": [5, 10**6]}, "not in the vocabulary"),
+        ({"prompt": [-5]}, "-5"),
+        ({"prompt": ["x"] * 17}, "takes 16"),
+        ({"echo": True, "logprobs": 1}, "leave one out"),
+        ({"suffix": "x"}, "'suffix' is not served here"),
+        ({"prompt": {"text": "x"}}, "prompt"),
+    ],
+)
+def test_bad_requests_are_refused_and_the_next_one_works(
+    client: openai.OpenAI, change: dict[str, Any], message: str
+) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.completions.create(**{**ASKED, "stream": stream, **change})
+        assert message in caught.value.body["message"], caught.value.body
+    assert client.completions.create(**ASKED).choices[0].text

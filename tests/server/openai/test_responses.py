@@ -1,0 +1,150 @@
+"""Responses and models through the official SDK."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from foreword.cli.demo import markdown_table, questions
+from server.conftest import openai_client
+from server.live import Live
+
+ASKED: dict[str, Any] = {
+    "model": "tiny",
+    "instructions": "You are a quick brown fox. " * 4,
+    "input": "Jump over the lazy dog.",
+    "temperature": 0,
+    "max_output_tokens": 8,
+}
+
+
+def test_usage_on_a_miss_and_on_a_hit(client: openai.OpenAI) -> None:
+    first, second = (client.responses.create(**ASKED) for _ in range(2))
+    assert first.usage.input_tokens_details.cached_tokens == 0
+    assert first.usage.input_tokens_details.cache_write_tokens == first.usage.input_tokens
+    assert second.usage.input_tokens_details.cached_tokens == first.usage.input_tokens - 1
+    assert second.usage.total_tokens == second.usage.input_tokens + 8
+    assert first.output_text == second.output_text != ""
+    assert (first.status, first.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+
+
+def test_a_stream_tells_the_same_in_order(client: openai.OpenAI) -> None:
+    whole = client.responses.create(**ASKED)
+    events = list(client.responses.create(**ASKED, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    kinds = [event.type for event in events if event.type != "response.output_text.delta"]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.incomplete",
+    ]
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == whole.output_text
+    last = events[-1].response
+    assert last.output_text == whole.output_text
+    assert last.usage.input_tokens_details.cached_tokens == last.usage.input_tokens - 1
+
+
+def test_the_sdks_own_stream_helper_understands_it(table_reader: Live) -> None:
+    question = questions()[3]
+    asked: Any = {"model": "table-reader", "instructions": markdown_table(), "input": question.text, "temperature": 0}
+    with openai_client(table_reader).responses.stream(**asked) as stream:
+        final = stream.get_final_response()
+    assert (final.output_text.strip(), final.status) == (question.answer, "completed")
+
+
+def test_a_response_can_be_gone_on_from(client: openai.OpenAI) -> None:
+    first = client.responses.create(**ASKED)
+    second = client.responses.create(**{**ASKED, "input": "And?"}, previous_response_id=first.id)
+    written_out: list[Any] = [
+        {"role": "user", "content": ASKED["input"]},
+        *[item.model_dump() for item in first.output],
+        {"role": "user", "content": "And?"},
+    ]
+    same = client.responses.create(**{**ASKED, "input": written_out})
+    assert second.usage.input_tokens == same.usage.input_tokens
+    assert second.usage.input_tokens_details.cached_tokens >= first.usage.input_tokens
+    assert second.output_text == same.output_text
+
+
+def test_responses_can_be_read_and_forgotten(client: openai.OpenAI) -> None:
+    first = client.responses.create(**ASKED, metadata={"a": "b"})
+    assert client.responses.retrieve(first.id) == first
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError, match="is not here"):
+        client.responses.retrieve(first.id)
+    with pytest.raises(openai.NotFoundError, match="is not here"):
+        client.responses.create(**ASKED, previous_response_id=first.id)
+    unstored = client.responses.create(**ASKED, store=False)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(unstored.id)
+
+
+def test_diagnostics(client: openai.OpenAI) -> None:
+    def diagnostics(compare: str, **changed: Any) -> Any:
+        options: Any = {"comparison_response_id": compare}
+        return client.responses.create(**{**ASKED, **changed}, prompt_cache_options=options).prompt_cache_diagnostics
+
+    first = client.responses.create(**ASKED)
+    assert diagnostics(first.id).type == "cache_hit"
+    changed = diagnostics(first.id, instructions="You are a lazy dog.")
+    assert (changed.type, changed.reason) == ("cache_miss", "input_changed")
+    assert changed.cache_missed_tokens > 0
+    tools = [{"type": "function", "name": "look", "parameters": {}}]
+    assert diagnostics(first.id, tools=tools).reason == "tools_changed"
+    assert diagnostics("resp_x").type == "comparison_response_not_found"
+
+
+def test_prewarm_says_nothing_and_fills_the_cache(client: openai.OpenAI) -> None:
+    options: Any = {"prewarm": True, "ttl": "12h"}
+    warm = client.responses.create(**ASKED, prompt_cache_options=options)
+    assert (warm.status, warm.output, warm.usage.output_tokens) == ("completed", [], 0)
+    details = client.responses.create(**ASKED).usage.input_tokens_details
+    assert details.cache_write_tokens == 1
+
+
+def test_breakpoints_and_tools_and_calls_are_taken(client: openai.OpenAI) -> None:
+    items: list[Any] = [
+        {"role": "user", "content": [{"type": "input_text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}]},
+        {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "dog"},
+    ]
+    assert client.responses.create(**{**ASKED, "input": items}).usage.input_tokens > 0
+
+
+def test_logprobs(client: openai.OpenAI) -> None:
+    part: Any = client.responses.create(**ASKED, top_logprobs=2).output[0].content[0]  # type: ignore[union-attr]
+    assert [len(entry.top_logprobs) for entry in part.logprobs] == [2] * 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input": []}, "input"),
+        ({"input": [{"type": "computer_call"}]}, "input"),
+        ({"background": True}, "'background' is not served here"),
+        ({"reasoning": {"effort": "low"}}, "chat_template_kwargs"),
+        ({"text": {"format": {"type": "json_object"}}}, "text"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"top_logprobs": 21}, "top_logprobs"),
+    ],
+)
+def test_bad_requests_are_refused_and_the_next_one_works(
+    client: openai.OpenAI, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(**{**ASKED, **change})
+    assert message in caught.value.body["message"], caught.value.body
+    assert client.responses.create(**ASKED).output_text
+
+
+def test_models(client: openai.OpenAI, live: Live) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError, match="'other' is not served here"):
+        client.models.retrieve("other")
+    assert openai_client(live).models.list().data[0].owned_by == "foreword"
