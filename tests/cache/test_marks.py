@@ -110,8 +110,10 @@ def test_a_mark_that_comes_again_takes_the_longer_time_and_no_more_room() -> Non
     for number, ttl in enumerate((1000, 5, 5, 5)):
         m.run([*SYSTEM, number], marks=[Mark(37, ttl)])  # each goes on differently within the block
         assert marked_blocks(m) == 10
-    m.now += 900
-    flood(m, 10)
+    for _ in range(2):
+        m.now += 900
+        m.run([*SYSTEM, 9])
+        flood(m, 10)
     assert cached(m, SYSTEM) == 37
 
 
@@ -223,6 +225,19 @@ def test_a_reset_forgets_marks_also_of_what_is_running() -> None:
     m.check()
     assert marked_blocks(m) == 0
     flood(m, 20)
+
+
+def test_what_is_left_of_a_cut_prefix_stays_marked_when_the_edge_is_split() -> None:
+    m = machine(20, mark_budget=1)
+    m.run(SYSTEM[:36], marks=[Mark(36, 1e6)])
+    holder = m.must_start(list(range(56)))  # takes 14 of the 20 blocks: 6 of 9 stay
+    m.check()
+    assert (cached(m, SYSTEM), marked_blocks(m)) == (24, 6)
+    m.drain()
+    m.run([*SYSTEM[:24], 7, 7])  # parts where the blocks end
+    m.run(list(range(100, 144)))
+    assert (cached(m, SYSTEM), marked_blocks(m)) == (24, 6)
+    assert holder.ledger.record().computed == 56
 
 
 def test_many_marks_that_come_and_go_leave_nothing_behind() -> None:

@@ -1,5 +1,6 @@
-"""The commands as a person runs them: in a process of their own, on the model in the package."""
+"""The commands as a person runs them, most in a process of their own, on the model in the package."""
 
+import json
 import os
 import pty
 import re
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from foreword.cli import main
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from foreword.cli.main import run; run()"]
@@ -68,21 +71,59 @@ def test_generate_shares_the_prefix_file(tmp_path: Path) -> None:
     [
         (["generate", "--model", "/no/such/model", "x"], "/no/such/model"),
         (["generate", "--attention", "fast", "x"], "known backends"),
+        (["generate", "--quantization", "int3", "x"], "quantization is 'int3'; known: none, int8"),
+        (["chat", "--kv-dtype", "float8"], "kv_dtype is 'float8'; known: float32, bfloat16"),
+        (["bench", "tabel"], "Unknown workload 'tabel'. Did you mean 'table'?"),
+        (["bench", "--repeat", "1", "--kv-cache-mb", "1", "table"], "the cache has"),
         (["generate", "--no-prefix-caching", "--verify-cache", "0.5", "x"], "enable_prefix_caching"),
         (["generate", ""], "empty"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(args: list[str], message: str) -> None:
-    result = run(*args)
+def test_bad_input_is_one_line_and_status_2(
+    args: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["foreword", *args])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_an_error_leaves_the_process_with_its_status() -> None:
+    result = run("generate", "--model", "/no/such/model", "x")
     assert result.returncode == 2
-    assert message in result.stderr.replace("\n", " ")
+    assert "/no/such/model" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_bench_prints_three_cases() -> None:
-    out = run("bench", "--prefix", "64", "--questions", "3", "--max-tokens", "2").stdout
-    assert "cache on, later ones" in out
-    assert "times sooner" in out
+def test_bench_measures_beside_bounds(tmp_path: Path) -> None:
+    """Two workloads, once, in the numbers of one's choice; everything is in the file too."""
+    file = tmp_path / "bench.json"
+    numbers = ("--quantization", "int8", "--kv-dtype", "bfloat16", "--attention", "flash")
+    result = run("bench", "table", "long", "--repeat", "1", "--scale", "0.02", *numbers, "--json", str(file))
+    assert result.returncode == 0, result.stderr
+    for text in ("table: one shared prefix", "first token, warm", "of the bound", "GFLOP/s", "prompt tokens ="):
+        assert text in result.stdout
+    report = json.loads(file.read_text())
+    assert report["options"]["quantization"] == "int8"
+    assert [each["workload"] for each in report["results"]] == ["table", "long"]
+    assert report["limits"]["read_gb_s"] > 0
+    figure = report["results"][0]["figures"][0]
+    assert figure["name"] == "first token, cold"
+    assert figure["share_of_bound"] == pytest.approx(figure["bound"] / figure["median"])
+
+
+def test_bench_says_where_the_time_of_a_step_goes(tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    result = run("bench", "--profile", "--repeat", "1", "--json", str(file))
+    assert result.returncode == 0, result.stderr
+    for text in ("linear layers", "attention", "cache", "scheduling", "sampling", "neither model nor attention", "batch 8"):
+        assert text in result.stdout
+    phases = json.loads(file.read_text())["profile"]
+    assert [phase["phase"] for phase in phases] == ["prefill of 512 tokens", "decode, batch 1", "decode, batch 8"]
 
 
 def test_chat_reuses_the_conversation() -> None:

@@ -30,9 +30,9 @@ class RecordingEngine:
         def recorded_run(plan: Any, every_row: Any = ()) -> Any:
             out = run(plan, every_row)
             for chunk in out:
-                if chunk.chunk.samples:
-                    trace = self.traces.setdefault(chunk.chunk.request.request_id, Trace())
-                    trace.logits[chunk.chunk.end - 1] = chunk.logits[-1].clone()
+                trace = self.traces.setdefault(chunk.chunk.request.request_id, Trace())
+                first = chunk.chunk.end - len(chunk.logits)
+                trace.logits.update(enumerate(chunk.logits.clone(), start=first))
             return out
 
         def recorded_finish(request: Any, now: float) -> None:

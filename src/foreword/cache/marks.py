@@ -116,14 +116,16 @@ class Marks:
         for prefix in [prefix for prefix in self._by_anchor.get(parent, {}).values() if prefix.kept is node]:
             self._move(prefix, parent)
 
-    def shorten(self, anchor: Node) -> None:
-        """An edge has been cut: of the prefixes that ended on it one goes on, to the new end of the edge."""
+    def shorten(self, anchor: Node, left: Node) -> None:
+        """The end of a marked edge is gone: of the prefixes that ended there one goes on, to the end of what is left."""
         prefixes = sorted(self._by_anchor.get(anchor, {}).values(), key=lambda prefix: prefix.until)
         for prefix in prefixes[:-1]:
             self._end(prefix)
         for prefix in prefixes[-1:]:
-            prefix.rest, prefix.position = b"", anchor.end
-            self._by_anchor[anchor] = {b"": prefix}
+            del self._by_anchor[anchor]
+            prefix.anchor, prefix.rest, prefix.position = left, b"", left.end
+            self._by_anchor[left] = {b"": prefix}
+            self._move(prefix, left)
 
     def _enter(self, root: Root, prompt: bytes, mark: Mark, now: float, split: Callable[[Node, int], Node]) -> None:
         """Mark a prefix that is in the tree, or as much of its beginning as the budget allows."""

@@ -69,6 +69,8 @@ class Residency:
             self.ghosts[upper] = self.ghosts.get(node, node.last_use)
         if node.backed == at and is_evictable(upper):
             self.queue.push(upper)
+        if node.marks and node.backed == at:
+            self.marks.shorten(node, upper)
         return upper
 
     def make_room(self, count: int, now: float) -> bool:
@@ -217,7 +219,7 @@ class Residency:
         if node.backed > node.start:
             node.cut_edge(node.backed)
             if node.marks:
-                self.marks.shorten(node)
+                self.marks.shorten(node, node)
         else:
             self.tree.detach(node)
 

@@ -24,7 +24,7 @@ Quantization = Annotated[
     str, typer.Option(help="Linear layers: 'none' (float32) or 'int8' (a quarter of the memory, faster, less exact).")
 ]
 KVDtype = Annotated[
-    str, typer.Option("--kv-dtype", help="What keys and values are kept in: 'float32' or 'bfloat16' (half the memory, slower).")
+    str, typer.Option("--kv-dtype", help="What keys and values are kept in: 'float32' or 'bfloat16' (half the memory).")
 ]
 CacheMemory = Annotated[
     int | None, typer.Option("--kv-cache-mb", min=1, help="Memory for cached keys and values; default: by what is free.")

@@ -41,6 +41,9 @@ def serve(
     no_prefix_caching: NoCache = False,
     attention: Attention = "tiled",
     kv_cache_mb: CacheMemory = None,
+    mark_budget: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the cache that marked prefixes may keep from eviction.")
+    ] = 0.5,
     verify_cache: VerifyCache = 0.0,
 ) -> None:
     """Serve a model over HTTP: OpenAI's and Anthropic's API, metrics, health.
@@ -77,6 +80,7 @@ def serve(
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max(EngineConfig.max_num_batched_tokens, max_num_seqs),
         kv_cache_memory_bytes=None if kv_cache_mb is None else kv_cache_mb * 2**20,
+        mark_budget=mark_budget,
         verify_cache=verify_cache,
     )
     tenants = load_tenants(config.api_keys_file)

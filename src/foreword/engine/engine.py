@@ -85,8 +85,8 @@ class Engine:
 
         ``text`` is the prompt's text, for the output. Two requests share cached prefixes only under the same
         ``cache_salt`` and ``tenant``; the first ``public_tokens`` of a tenant's prompt are shared with all tenants. Without
-        ``use_cache`` a request neither reads nor feeds the cache. The prefixes that ``marks`` name are kept longer. With ``stream`` there is an output after every token, else
-        only at the end.
+        ``use_cache`` a request neither reads nor feeds the cache. The prefixes that ``marks`` name are kept longer. With
+        ``stream`` there is an output after every token, else only at the end.
         """
         request_id = request_id or next(name for name in self._names if name not in self._generations)
         if request_id in self._generations:
@@ -235,7 +235,7 @@ class Engine:
         return [self._output(generation) for generation in touched if generation.stream or generation.finished]
 
     def _gets_token(self, chunk: ChunkLogits) -> bool:
-        """Whether a token is sampled after this chunk: it ends the known tokens, and the request wants more than its prompt."""
+        """Whether a token is sampled after this chunk: it ends the known tokens, and more than the prompt is wanted."""
         return chunk.chunk.samples and self._sequences[chunk.chunk.request].params.max_tokens > 0
 
     def _add_token(self, sequence: Sequence, sampled: Sampled, logits: torch.Tensor, now: float) -> None:

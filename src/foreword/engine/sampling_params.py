@@ -40,7 +40,7 @@ class SamplingParams:
     ignore_eos: bool = False
     """Go on after the model's end token."""
     max_tokens: int = 16
-    """Most tokens to generate; the model's context may end it sooner. 0 computes the prompt, to have it cached, and stops."""
+    """Most tokens to generate; the model's context may end it sooner. 0 computes the prompt, to have it cached."""
     min_tokens: int = 0
     """No end token and no stop before this many tokens."""
     logprobs: int | None = None

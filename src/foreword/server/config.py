@@ -52,7 +52,7 @@ class ServerConfig:
     remembered_answers: int = 1000
     """Answers that a later request can be compared with, or be continued from."""
     operators: tuple[str, ...] = ()
-    """Tenants whose keys may see the dashboard: figures of all tenants and texts of prompts. Without API keys everyone may."""
+    """Tenants whose keys may see the dashboard: figures and texts of all tenants. Without API keys everyone may."""
     log_prompts: bool = False
     """Write the text of prompts into the log."""
 
