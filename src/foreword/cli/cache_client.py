@@ -20,13 +20,13 @@ class CacheClient:
 
     def __init__(self, url: str, key: str):
         with extra_needed("server"):
-            import httpx
-        self._httpx = httpx
+            import httpx2
+        self._httpx2 = httpx2
         self.url = url.rstrip("/").removesuffix("/v1")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
-            self._client = httpx.Client(base_url=f"{self.url}/v1/cache/", headers=headers, timeout=30)
-        except httpx.InvalidURL as error:
+            self._client = httpx2.Client(base_url=f"{self.url}/v1/cache/", headers=headers, timeout=30)
+        except httpx2.InvalidURL as error:
             raise InputError(f"--url {url!r} is no address: {error}. Give one like {HERE}.") from None
 
     def __enter__(self) -> "CacheClient":
@@ -40,9 +40,9 @@ class CacheClient:
         try:
             answer = self._client.get(path, params={name: value for name, value in parameters.items() if value is not None})
             body = answer.json()
-        except self._httpx.UnsupportedProtocol:
+        except self._httpx2.UnsupportedProtocol:
             raise InputError(f"--url {self.url!r} is no address. Give one like {HERE}.") from None
-        except (self._httpx.HTTPError, ValueError) as error:
+        except (self._httpx2.HTTPError, ValueError) as error:
             raise Unavailable(f"No Foreword server answers at {self.url}: {error}. Start one: foreword serve.") from None
         if answer.is_success and isinstance(body, dict):
             return body
