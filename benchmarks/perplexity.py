@@ -2,8 +2,9 @@
 
     PYTHONPATH=training python benchmarks/perplexity.py [--tables 100] [--json FILE]
 
-Right: the answers to held-out questions, character for character, as in training/evaluate.py. Same: the answers that are those
-of float32. Perplexity is that of the tokens of each table, and of each right answer behind its table and question.
+Right: the answers to held-out questions, character for character, as in training/evaluate.py. As float32: the answers that
+are those of float32. Perplexity is that of the tokens of the right answers behind their tables and questions: the model was
+trained to predict nothing else.
 """
 
 import argparse
@@ -12,11 +13,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from foreword import LLM, SamplingParams
-from foreword.engine.bench import machine
 from tqdm import tqdm
 
 from evaluate import answers
+from foreword import LLM, SamplingParams
+from foreword.engine.bench import machine
 from generator import Limits
 from held_out import held_out_tables
 
@@ -50,19 +51,17 @@ def perplexity(values: list[list[float]]) -> float:
 
 
 def measure(options: dict[str, str], cases: list[tuple[str, str, str]]) -> tuple[dict[str, Any], list[str]]:
-    """Figures of one way, and its answers; a case is a table, a question with the beginning of its answer, and the answer."""
-    llm = LLM(kv_cache_memory_bytes=2**29, **options)  # type: ignore[arg-type]
+    """Figures of one way, and its answers. A case: a table, a question with the beginning of its answer, the answer."""
+    llm = LLM(kv_cache_memory_bytes=2**29, **options)
     said = answers(llm, [table + question for table, question, _ in cases])
     encode = llm.get_tokenizer().encode
-    tables = [encode(text) for text in dict.fromkeys(table for table, _, _ in cases)]
     rights = [encode(right, add_special_tokens=False) for _, _, right in cases]
     whole = [encode(table + question) + ids for (table, question, _), ids in zip(cases, rights, strict=True)]
     of_answers = [values[-len(ids) :] for values, ids in zip(logprobs(llm, whole), rights, strict=True)]
     figures = {
         "right": sum(text == right for text, (_, _, right) in zip(said, cases, strict=True)),
         "questions": len(cases),
-        "table_perplexity": perplexity(logprobs(llm, tables)),
-        "answer_perplexity": perplexity(of_answers),
+        "perplexity": perplexity(of_answers),
     }
     return figures, said
 
@@ -86,10 +85,10 @@ def main() -> None:
         figures, said = measure(options, cases)
         first = first or said
         rows[name] = {**figures, "same": sum(one == other for one, other in zip(first, said, strict=True))}
-    print("| | right | as float32 | perplexity of tables | of answers |\n|---|---|---|---|---|")
+    print("| | right | as float32 | perplexity of the answers |\n|---|---|---|---|")
     for name, row in rows.items():
         right, same = (f"{row[key]} of {row['questions']}" for key in ("right", "same"))
-        print(f"| {name} | {right} | {same} | {row['table_perplexity']:.4f} | {row['answer_perplexity']:.5f} |")
+        print(f"| {name} | {right} | {same} | {row['perplexity']:.5f} |")
     if args.json:
         args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 

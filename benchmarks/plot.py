@@ -1,8 +1,9 @@
-"""Draw TTFT, cold and from the cache, over the length of the prefix, from what engine.py measured.
+"""Draw what was measured: the figures of ``foreword bench`` beside their bounds, or TTFT over the length of the prefix.
 
-    python benchmarks/plot.py FILE.json [--out docs/images/ttft.svg]
+    foreword bench --json FILE && python benchmarks/plot.py FILE [--out docs/images/bench.svg]
+    python benchmarks/engine.py --parts lengths --json FILE && python benchmarks/plot.py FILE [--out docs/images/ttft.svg]
 
-The picture has no background and greys that can be read on white and on black.
+Pictures have no background, and greys that can be read on white and on black.
 """
 
 import argparse
@@ -15,12 +16,39 @@ import matplotlib
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
+IMAGES = Path("docs/images")
 GREY, COLD, WARM = "#808890", "#d9822b", "#2a9d8f"
 
 
-def draw(rows: list[dict[str, Any]], suffix: int, out: Path) -> None:
+def draw_bounds(results: list[dict[str, Any]], out: Path) -> None:
+    """A bar for each figure that has a bound: how near to it; the figure and the bound are written beside it."""
+    rows = [(each["workload"], figure) for each in results for figure in each["figures"] if figure["bound"] is not None]
+    figure, axes = plt.subplots(figsize=(7.2, 0.5 + 0.36 * len(rows)))
+    for place, (_, row) in enumerate(rows):
+        share = row["share_of_bound"]
+        axes.barh(place, 1, color=GREY, alpha=0.15, height=0.62)
+        axes.barh(place, share, color=WARM, height=0.62)
+        axes.annotate(f"{share:.0%}", (share, place), (5, 0), textcoords="offset points", color=GREY, va="center")
+        text = f"{amount(row['median'], row['unit'])}  of  {amount(row['bound'], row['unit'])}"
+        axes.annotate(text, (1.02, place), color=GREY, va="center", annotation_clip=False)
+    axes.set_yticks(range(len(rows)), [f"{workload}: {row['name']}" for workload, row in rows])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.45)
+    axes.set_xticks([])
+    axes.tick_params(colors=GREY, length=0)
+    axes.set_title("Measured, as a share of what the machine allows", color=GREY, loc="left")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    save(figure, out)
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    return duration(1000 * value) if unit == "s" else f"{value:.3g} {unit}"
+
+
+def draw_lengths(rows: list[dict[str, Any]], suffix: int, out: Path) -> None:
     """Two lines on logarithmic axes; each point has its time, and its factor is written at the last one."""
-    plt.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "svg.hashsalt": "foreword"})
     figure, axes = plt.subplots(figsize=(7.2, 3.8))
     lengths = [row["prefix"] for row in rows]
     for key, colour, label in (("cold_s", COLD, "cold"), ("warm_s", WARM, "from the cache")):
@@ -49,6 +77,11 @@ def draw(rows: list[dict[str, Any]], suffix: int, out: Path) -> None:
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(GREY)
+    save(figure, out)
+
+
+def save(figure: Any, out: Path) -> None:
+    """Write an SVG whose bytes are the same for the same figures."""
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, transparent=True, metadata={"Date": None})
@@ -67,14 +100,20 @@ def within(value: float, limits: tuple[float, float]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("json", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("docs/images/ttft.svg"))
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    plt.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "svg.hashsalt": "foreword"})
     results = json.loads(args.json.read_text())
     parts = [part for name, part in results.items() if name.startswith("lengths")]
-    if not parts:
-        raise SystemExit(f"{args.json} has no part 'lengths'; run benchmarks/engine.py --parts lengths --json {args.json}")
-    draw(parts[-1]["rows"], parts[-1]["suffix"], args.out)
-    print(args.out, f"{args.out.stat().st_size / 1024:.0f} KiB")
+    if "results" in results:
+        out = args.out or IMAGES / "bench.svg"
+        draw_bounds(results["results"], out)
+    elif parts:
+        out = args.out or IMAGES / "ttft.svg"
+        draw_lengths(parts[-1]["rows"], parts[-1]["suffix"], out)
+    else:
+        raise SystemExit(f"{args.json} is neither of 'foreword bench' nor of benchmarks/engine.py --parts lengths.")
+    print(out, f"{out.stat().st_size / 1024:.0f} KiB")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,15 @@ def test_use_refreshes_a_mark_also_by_a_request_without_marks() -> None:
     assert cached(m, SYSTEM) == 37
 
 
+def test_a_use_that_comes_too_late_refreshes_nothing() -> None:
+    m = machine()
+    m.run([*SYSTEM, 1], marks=[Mark(37, 100)])
+    m.now += 110
+    m.run([*SYSTEM, 2])
+    flood(m, 10)
+    assert cached(m, SYSTEM) == 0
+
+
 def test_a_use_of_less_than_the_marked_prefix_refreshes_nothing() -> None:
     m = machine()
     m.run([*SYSTEM, 1], marks=[Mark(37, 100)])
@@ -103,6 +112,16 @@ def test_a_request_refreshes_the_marks_that_its_own_look_back_on() -> None:
         m.now += 60
         flood(m, 20)
         assert cached(m, SYSTEM) == expected
+
+
+def test_a_mark_refreshes_none_behind_it() -> None:
+    m = machine(60)
+    m.run([*SYSTEM, 1], marks=[Mark(36, 100)])
+    m.now += 60
+    m.run([*SYSTEM, 2], marks=[Mark(8, 1000)])
+    m.now += 60
+    flood(m, 20)
+    assert cached(m, SYSTEM) == 8
 
 
 def test_a_mark_that_comes_again_takes_the_longer_time_and_no_more_room() -> None:
@@ -248,6 +267,14 @@ def test_many_marks_that_come_and_go_leave_nothing_behind() -> None:
     assert len(marks) <= 11
     assert len(marks._expiries) <= 4 * len(marks) + 65
     assert len(marks._by_anchor) <= len(marks)
+
+
+def test_marks_that_lost_what_they_kept_are_not_gathered() -> None:
+    m = machine(4, mark_budget=1)
+    for number in range(50):
+        m.run([number], marks=[Mark(1, 1e6)])
+        m.run(list(range(100, 116)))  # takes all blocks
+    assert len(m.cache._residency.marks) <= 4
 
 
 def test_a_marked_prefix_within_the_budget_stays_whatever_comes() -> None:

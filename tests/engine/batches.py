@@ -61,8 +61,8 @@ class BatchMaker:
         self._sequences.append(_Planned(blocks, keys, values, start))
         return len(self._sequences) - 1
 
-    def make(self, only: list[int] | None = None, dtype: torch.dtype = torch.float32) -> Batch:
-        """The batch of the sequences ``only`` (None: all), in this order, with a row of padding where their number is odd."""
+    def make(self, dtype: torch.dtype = torch.float32) -> Batch:
+        """The batch of all sequences, in order, with a row of padding where the number of rows is odd."""
         total = self._count + self._count // 4 + 1
         places = list(range(total))
         if self._scattered:
@@ -76,10 +76,7 @@ class BatchMaker:
             at = np.arange(planned.keys.shape[1])
             slots = torch.from_numpy(table[at // self._size].astype(np.int64) * self._size + at % self._size)
             memory.write(0, slots, planned.keys, planned.values)
-        for number in range(len(self._sequences)) if only is None else only:
-            planned = self._sequences[number]
-            length = planned.keys.shape[1]
-            table = np.array([places[block] for block in planned.blocks], np.int32)
+            length = len(at)
             spans.append(Span(row, planned.start, length, table))
             keys.append(planned.keys.to(dtype).float())
             values.append(planned.values.to(dtype).float())

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from engine.recording import RecordingEngine
 from foreword.engine.linear import Int8Linear, PackedLinear, pack_linear_layers
 from foreword.engine.model import load_model
 
@@ -33,7 +34,11 @@ def rounding(layer: Int8Linear, weight: torch.Tensor, rows: torch.Tensor) -> tor
     weights = layer.scales.double()[None, :] / 2
     numbers = rows.double().abs().amax(1, keepdim=True) / Int8Linear.LARGEST / 2
     inside = rows.shape[1]
-    return rows.double().abs().sum(1, keepdim=True) * weights + numbers * weight.double().abs().sum(1) + inside * numbers * weights
+    return (
+        rows.double().abs().sum(1, keepdim=True) * weights
+        + numbers * weight.double().abs().sum(1)
+        + inside * numbers * weights
+    )
 
 
 @pytest.mark.parametrize(("inside", "outside"), SHAPES)
@@ -144,6 +149,17 @@ def test_every_linear_layer_of_a_model_is_replaced(
     assert loaded.fingerprint.quantization == quantization
 
 
+def test_a_model_in_int8_is_near_to_the_model(model_dir: Callable[..., str]) -> None:
+    logits = []
+    for quantization in ("none", "int8"):
+        engine = RecordingEngine(model_dir("llama"), quantization=quantization, kv_cache_memory_bytes=2**20)
+        (trace,) = engine.run(list(range(2, 90)), prompt_logprobs=0, max_tokens=1)
+        logits.append(torch.stack(list(trace.logits.values())))
+    assert len(logits[0]) == 88
+    assert bool((torch.cosine_similarity(*logits) > 0.95).all())
+    assert not torch.equal(*logits)
+
+
 class Attention(nn.Module):
     """Layers that read the same rows, as transformers names them."""
 
@@ -159,9 +175,7 @@ class Attention(nn.Module):
         return [layer(rows) for layer in (self.q_proj, self.k_proj, self.v_proj, self.o_proj)]
 
 
-@pytest.mark.parametrize(
-    ("bias", "joined"), [((False,) * 3, True), ((True,) * 3, True), ((True, False, True), False)]
-)
+@pytest.mark.parametrize(("bias", "joined"), [((False,) * 3, True), ((True,) * 3, True), ((True, False, True), False)])
 @pytest.mark.parametrize("rows", [1, 2, 9])
 def test_layers_that_read_the_same_rows_give_what_they_gave_apart(
     bias: tuple[bool, bool, bool], joined: bool, rows: int
@@ -204,6 +218,8 @@ def test_a_subclass_of_linear_is_left_alone() -> None:
     class Special(nn.Linear):
         pass
 
-    model = nn.ModuleDict({"a": nn.Linear(64, 32), "b": Special(64, 32), "c": nn.ModuleList([nn.Linear(64, 32, bias=False)])})
+    model = nn.ModuleDict(
+        {"a": nn.Linear(64, 32), "b": Special(64, 32), "c": nn.ModuleList([nn.Linear(64, 32, bias=False)])}
+    )
     assert pack_linear_layers(model, "none") == 2
     assert type(model["b"]) is Special

@@ -13,8 +13,9 @@ VALUES_A_TOKEN = 3 * 2 * (16 + 16)
 """3 layers, 2 heads, keys and values of 16."""
 
 
-def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM]) -> None:
-    llm = make_llm(verify_cache=1.0)
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
+def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str) -> None:
+    llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
     llm.generate(PROMPT, GREEDY)
     assert llm.verify_report().checked == 0, "a miss has nothing to check"
     output = llm.generate(PROMPT, GREEDY)[0]
@@ -26,15 +27,16 @@ def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM]) -> None:
     assert_settled(llm)
 
 
-def test_one_flipped_value_is_counted(make_llm: Callable[..., LLM]) -> None:
-    llm = make_llm(verify_cache=1.0)
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
+def test_one_flipped_value_is_counted(make_llm: Callable[..., LLM], kv_dtype: str) -> None:
+    llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
     llm.generate(PROMPT, GREEDY)
     memory = llm.engine.runner.memory
     slot = int(memory.keys[1][0].abs().sum(-1).nonzero()[5])
     memory.keys[1][0, slot, 3] += 1.0
     llm.generate(PROMPT, GREEDY)
     report = llm.verify_report()
-    assert report.values_differing >= 1
+    assert report.values_differing == 1
     assert report.logits_differing > 0
 
 

@@ -75,6 +75,7 @@ class Marks:
         ``split`` cuts an edge at a block's end and returns the upper node. The marks of one prompt go shortest last, so
         that beyond the budget the longest prefix lapses first.
         """
+        self._expire(now)
         node, reached = self._tree.walk(root, prompt)
         current: Node | None = node
         while current is not None and self._order:
@@ -89,14 +90,7 @@ class Marks:
 
     def settle(self, now: float) -> None:
         """End the marks whose time is up, and those beyond the budget; to be called before anything is evicted."""
-        heap = self._expiries
-        while heap and heap[0][0] <= now:
-            _, _, prefix = heapq.heappop(heap)
-            if prefix in self._order:
-                if prefix.until <= now:
-                    self._end(prefix)
-                else:
-                    heapq.heappush(heap, (prefix.until, next(self._tickets), prefix))
+        self._expire(now)
         self._trim()
 
     def clear(self) -> None:
@@ -128,15 +122,13 @@ class Marks:
             self._move(prefix, left)
 
     def _enter(self, root: Root, prompt: bytes, mark: Mark, now: float, split: Callable[[Node, int], Node]) -> None:
-        """Mark a prefix that is in the tree, or as much of its beginning as the budget allows."""
+        """Mark a prefix, or as much of its beginning as the budget allows; nothing if it was not computed to its end."""
         size = self._tree.block_size
         position = min(mark.position, self.budget * size)
         if position <= 0 or position * TOKEN_BYTES > len(prompt):
             return
         whole = position // size * size
-        anchor, reached = self._tree.walk(root, prompt[: whole * TOKEN_BYTES])
-        if reached < whole or anchor.backed < whole:
-            return
+        anchor, _ = self._tree.walk(root, prompt[: whole * TOKEN_BYTES])  # held by who marks: it is there, with its blocks
         if anchor.end > whole:
             anchor = split(anchor, whole)
         rest = prompt[whole * TOKEN_BYTES : position * TOKEN_BYTES]
@@ -179,6 +171,16 @@ class Marks:
         if len(self._expiries) > 4 * len(self._order) + STALE_EXPIRIES:
             self._expiries = [entry for entry in self._expiries if entry[2] in self._order]
             heapq.heapify(self._expiries)
+
+    def _expire(self, now: float) -> None:
+        heap = self._expiries
+        while heap and heap[0][0] <= now:
+            _, _, prefix = heapq.heappop(heap)
+            if prefix in self._order:
+                if prefix.until <= now:
+                    self._end(prefix)
+                else:
+                    heapq.heappush(heap, (prefix.until, next(self._tickets), prefix))
 
     def _trim(self) -> None:
         """End the marks beyond the budget, those used longest ago first; there are no more marks than blocks to keep."""

@@ -19,7 +19,7 @@ def bench(
     model: Model = None,
     repeat: Annotated[int, typer.Option(min=1, help="Repetitions; medians are printed.")] = 3,
     scale: Annotated[
-        float, typer.Option(min=0.001, max=8.0, help="Makes all lengths so much longer; they are shortened to the model's context.")
+        float, typer.Option(min=0.001, max=8.0, help="Times all lengths; what is too long for the model is cut.")
     ] = 1.0,
     profile: Annotated[
         bool, typer.Option("--profile", help="Instead of workloads: where the time of a prefill and of a decode step goes.")
@@ -36,8 +36,8 @@ def bench(
     """Measure this engine on this machine: random tokens, greedy, every length exact.
 
     **table** asks one question after another about one text, **crowd** many at once, **chat** leads conversations under one
-    system prompt, **long** puts a small batch behind a very long prefix. Beside each figure stands its bound: the time that the model's
-    arithmetic and bytes take at the machine's own rates, which are measured in the same run.
+    system prompt, **long** puts a small batch behind a very long prefix. Beside each figure stands its bound: the time that
+    the model's arithmetic and bytes take at the machine's own rates, which are measured in the same run.
     """
     from foreword.engine.bench import choose_workloads, machine
 
@@ -71,8 +71,8 @@ def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) ->
     for result in results:
         console.print(result_table(result))
     console.print(
-        f"Bounds from {limits.gflops:,.0f} GFLOP/s (linear layers {limits.linear_gflops:,.0f}) and {limits.read_gb_s:.1f} GB/s, "
-        f"the best of this run. A share of 100 % would be an engine that wastes nothing.",
+        f"Bounds from {limits.gflops:,.0f} GFLOP/s (linear layers {limits.linear_gflops:,.0f}) and "
+        f"{limits.read_gb_s:.1f} GB/s, the best of this run. At 100 % an engine would waste nothing.",
         highlight=False,
     )
     return {"limits": vars(limits), "results": [result.as_json() for result in results]}

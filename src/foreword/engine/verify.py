@@ -12,6 +12,9 @@ from foreword.sched import Request, ScheduledChunk, StepPlan
 
 logger = logging.getLogger("foreword")
 
+BITS = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
+"""Whole numbers of the same size, whose equality is that of the bits."""
+
 
 @dataclass(frozen=True)
 class VerifyReport:
@@ -76,7 +79,8 @@ class CacheVerifier:
         memory = self._runner.memory
         served, own = self._slots(request, hit), self._slots(again, hit)
         for tensor in (*memory.keys, *memory.values):
-            a, b = tensor[:, served].view(torch.int32), tensor[:, own].view(torch.int32)
+            bits = BITS[tensor.dtype]
+            a, b = tensor[:, served].view(bits), tensor[:, own].view(bits)
             compared += a.numel()
             differing += int((a != b).sum())
         self._report = replace(

@@ -81,7 +81,7 @@ def test_a_short_context_cuts_the_prefix_first_and_then_the_rest() -> None:
         for workload in WORKLOADS.values():
             if workload.name != "chat" or context > 18:
                 assert workload.fitted(1.0, context).sizes.longest <= context
-    with pytest.raises(ConfigError, match="'chat' needs 19 tokens of context; there are 18"):
+    with pytest.raises(ConfigError, match="'chat' needs 19 tokens; the context has 18"):
         WORKLOADS["chat"].fitted(1.0, 18)
 
 

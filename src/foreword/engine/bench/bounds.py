@@ -128,9 +128,7 @@ def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], shari
             for ask, answer, (_, old) in zip(each.asks, each.answers, new, strict=True)
         ]
         out.append(Round(each.asks, answers))
-        known += [
-            np.array(ask.prompt + answer.tokens[:-1]) for ask, answer in zip(each.asks, each.answers, strict=True)
-        ]
+        known += [np.array(ask.prompt + answer.tokens[:-1]) for ask, answer in zip(each.asks, each.answers, strict=True)]
     return out
 
 

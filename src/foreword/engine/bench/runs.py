@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -78,7 +79,7 @@ def repeat_workloads(
     """
     vocab = engine.model.vocab_size
     warm_up = WORKLOADS["crowd"].fitted(WARM_UP_SCALE, engine.max_model_len)
-    warm_up.run("warm-up", vocab, lambda asks: _send(engine, asks, lambda _: None, ""))
+    warm_up.run("warm-up", vocab, partial(_send, engine, lambda _: None, ""))
     runs: dict[str, list[list[Round]]] = {workload.name: [] for workload in workloads}
     others: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     limits: Limits | None = None
@@ -88,7 +89,7 @@ def repeat_workloads(
         for workload in workloads:
             load: dict[str, float] = {}
             with watching_others(load):
-                rounds = workload.run(str(number), vocab, lambda asks, name=workload.name: _send(engine, asks, answered, name))
+                rounds = workload.run(str(number), vocab, partial(_send, engine, answered, workload.name))
             runs[workload.name].append(rounds)
             others[workload.name].append(load["other_cores"])
     assert limits is not None
@@ -99,7 +100,7 @@ def repeat_workloads(
     return results, limits
 
 
-def _send(engine: Engine, asks: list[Ask], answered: Callable[[str], None], name: str) -> list[Answer]:
+def _send(engine: Engine, answered: Callable[[str], None], name: str, asks: list[Ask]) -> list[Answer]:
     """Send a batch, run it to its end, with an output after every token as a server gives it."""
     start, ids = engine.clock(), []
     ended: dict[str, Answer] = {}

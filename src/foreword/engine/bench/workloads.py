@@ -1,7 +1,7 @@
 """Four ways in which people share prefixes, as loads of random tokens, and the figures that are read from each.
 
-A workload is a generator: it gives a batch of requests that are sent together, and gets their answers back before it gives the
-next. What it sends depends on nothing but its sizes, a random generator and the answers.
+A workload is a generator: it gives a batch of requests that are sent together, and gets their answers back before it gives
+the next. What it sends depends on nothing but its sizes, a random generator and the answers.
 """
 
 import random
@@ -110,7 +110,7 @@ class Workload:
             sizes = replace(sizes, prefix=max(1, sizes.prefix - (sizes.longest - context)))
         while sizes.longest > context:
             shorter = sizes.scaled(0.9)
-            require(shorter != sizes, f"Workload {self.name!r} needs {sizes.longest} tokens of context; there are {context}.")
+            require(shorter != sizes, f"Workload {self.name!r} needs {sizes.longest} tokens; the context has {context}.")
             sizes = shorter
         return replace(self, sizes=sizes)
 
@@ -241,7 +241,7 @@ WORKLOADS: dict[str, Workload] = {
 
 
 def choose_workloads(names: Sequence[str], scale: float, context: int) -> list[Workload]:
-    """Workloads by name (none named: all) in sizes that a model of so much context can take. ParameterError for unknown names."""
+    """Workloads by name (none named: all) in sizes that fit the context. ParameterError for unknown names."""
     for name in names:
         if name not in WORKLOADS:
             raise ParameterError(unknown_option(name, list(WORKLOADS), "workload"))
