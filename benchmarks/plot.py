@@ -23,17 +23,17 @@ GREY, COLD, WARM = "#808890", "#d9822b", "#2a9d8f"
 def draw_bounds(results: list[dict[str, Any]], out: Path) -> None:
     """A bar for each figure that has a bound: how near to it; the figure and the bound are written beside it."""
     rows = [(each["workload"], figure) for each in results for figure in each["figures"] if figure["bound"] is not None]
-    figure, axes = plt.subplots(figsize=(7.2, 0.5 + 0.36 * len(rows)))
+    figure, axes = plt.subplots(figsize=(8, 0.5 + 0.36 * len(rows)))
     for place, (_, row) in enumerate(rows):
         share = row["share_of_bound"]
         axes.barh(place, 1, color=GREY, alpha=0.15, height=0.62)
         axes.barh(place, share, color=WARM, height=0.62)
         axes.annotate(f"{share:.0%}", (share, place), (5, 0), textcoords="offset points", color=GREY, va="center")
-        text = f"{amount(row['median'], row['unit'])}  of  {amount(row['bound'], row['unit'])}"
+        text = f"{amount(row['median'], row['unit'])} (bound {amount(row['bound'], row['unit'])})"
         axes.annotate(text, (1.02, place), color=GREY, va="center", annotation_clip=False)
     axes.set_yticks(range(len(rows)), [f"{workload}: {row['name']}" for workload, row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.45)
+    axes.set_xlim(0, 1.7)
     axes.set_xticks([])
     axes.tick_params(colors=GREY, length=0)
     axes.set_title("Measured, as a share of what the machine allows", color=GREY, loc="left")

@@ -72,5 +72,5 @@ def live_server(make_engine: Callable[[], Engine], tenants: Tenants | None = Non
         yield Live(url, server, server.config.app.state.service, made[0], log_text)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive(), "the server did not stop"
