@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.batches import Batch, BatchMaker, attend, piece, plainly
-from foreword.engine.attention import BACKENDS, LayerCall
+from foreword.engine.attention import BACKENDS, LayerCall, Span
 from foreword.engine.attention.tiles import PAGE, TILE
 from foreword.engine.memory import LayerShape
 
@@ -183,6 +183,27 @@ def test_sequences_that_share_blocks_read_them_together(readers: int) -> None:
     prepared = backend.prepare(batch.spans, batch.rows, batch.memory)
     assert [len(tile) for tile in prepared.tiles] == [1, 1, readers]
     assert_rows_alone("tiled", batch, LayerCall(0, 0.3), cuts=0)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("ends", [(45, 41), (41, 45), (300, 290, 45)])
+def test_sequences_that_end_in_the_same_block(name: str, ends: tuple[int, ...]) -> None:
+    """A tile that is read by one to here and by another to there."""
+    maker = BatchMaker(SHAPE, 2)
+    maker.add(max(ends), start=max(ends) - 1)
+    whole = maker.make()
+    table, keys, values = whole.spans[0].table, whole.keys[0], whole.values[0]
+    spans = [Span(row, end - 1, end, table[: -(-end // 16)]) for row, end in enumerate(ends)]
+    rows = len(ends) + len(ends) % 2
+    batch = Batch(
+        whole.memory,
+        spans,
+        rows,
+        [keys[:, :end] for end in ends],
+        [values[:, :end] for end in ends],
+        torch.randn(4, rows, 16),
+    )
+    assert_conforms(name, batch, LayerCall(0, 0.3), 2)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
