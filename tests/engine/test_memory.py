@@ -69,6 +69,32 @@ def test_memory_is_taken_when_it_is_used(dtype: torch.dtype) -> None:
     assert not memory.keys[0][:, memory.zero_slot :].any()
 
 
+SECOND_MEMORY = """
+from pathlib import Path
+import torch
+from foreword.engine.allocator import keep_freed_memory
+from foreword.engine.memory import KVMemory, LayerShape
+
+def resident_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+shape = LayerShape(heads=2, key_size=64, value_size=64)
+for _ in range(2):
+    before = resident_pages()
+    memory = KVMemory([shape], num_blocks=2**30 // 32768, block_size=16, dtype=torch.float32)
+    print(resident_pages() - before)
+    del memory
+"""
+
+
+@ON_LINUX
+def test_a_second_memory_takes_no_more_than_the_first() -> None:
+    """One GiB given back and asked for again: an allocator that kept it would clear it, and so touch every page."""
+    out = subprocess.run([sys.executable, "-c", SECOND_MEMORY], capture_output=True, text=True, check=True, timeout=240).stdout
+    assert max(map(int, out.split())) * os.sysconf("SC_PAGE_SIZE") < 16 * MIB
+
+
 PAGE_FAULTS = """
 import resource, torch
 from foreword.engine.allocator import keep_freed_memory

@@ -1,10 +1,11 @@
 """The KV memory: the tensors behind the block ids that the cache deals in."""
 
 import math
+import mmap
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from foreword.cache import CopyBlock
@@ -53,8 +54,15 @@ class KVMemory:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Zeros whose pages the system gives at the first touch: memory that is never used is never taken."""
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)).view(dtype).view(shape)
+    """Zeros whose pages the system gives at the first touch: memory that is never used is never taken.
+
+    Mapped by itself: what an allocator hands out may have been used before, and is then cleared, page by page.
+    """
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel built without them
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)
 
 
 def bytes_per_block(layers: list[LayerShape], block_size: int, dtype: torch.dtype) -> int:
