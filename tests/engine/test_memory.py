@@ -91,8 +91,8 @@ for _ in range(2):
 @ON_LINUX
 def test_a_second_memory_takes_no_more_than_the_first() -> None:
     """One GiB given back and asked for again: an allocator that kept it would clear it, and so touch every page."""
-    out = subprocess.run([sys.executable, "-c", SECOND_MEMORY], capture_output=True, text=True, check=True, timeout=240).stdout
-    assert max(map(int, out.split())) * os.sysconf("SC_PAGE_SIZE") < 16 * MIB
+    run = subprocess.run([sys.executable, "-c", SECOND_MEMORY], capture_output=True, text=True, check=True, timeout=240)
+    assert max(map(int, run.stdout.split())) * os.sysconf("SC_PAGE_SIZE") < 16 * MIB
 
 
 PAGE_FAULTS = """
