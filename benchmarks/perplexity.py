@@ -1,4 +1,4 @@
-"""What int8, KV in bfloat16 and flash attention change: answers and perplexity of the packaged model on held-out tables.
+"""What int8 and KV in bfloat16 change: answers and perplexity of the packaged model on held-out tables.
 
     PYTHONPATH=training python benchmarks/perplexity.py [--tables 100] [--json FILE]
 
@@ -23,7 +23,6 @@ from held_out import held_out_tables
 
 WAYS: dict[str, dict[str, str]] = {
     "float32": {},
-    "flash attention": {"attention": "flash"},
     "KV in bfloat16": {"kv_dtype": "bfloat16"},
     "int8": {"quantization": "int8"},
     "int8, KV in bfloat16": {"quantization": "int8", "kv_dtype": "bfloat16"},

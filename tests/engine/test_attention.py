@@ -8,13 +8,13 @@ import torch
 
 from engine.batches import Batch, BatchMaker, attend, piece, plainly
 from foreword.engine.attention import BACKENDS, LayerCall, Span
-from foreword.engine.attention.tiles import PAGE, TILE
+from foreword.engine.kernels.attention import ENTRY, TILE
 from foreword.engine.memory import LayerShape
 
 SHAPE = LayerShape(heads=2, key_size=16, value_size=16)
 SMALL = LayerShape(heads=1, key_size=16, value_size=16)
 IDENTICAL = [name for name, kind in BACKENDS.items() if kind.bit_identical]
-PAGE_TOKENS = PAGE * TILE
+PAGE_TOKENS = 32 * TILE
 
 
 def assert_conforms(name: str, batch: Batch, call: LayerCall, group: int) -> None:
@@ -181,7 +181,9 @@ def test_sequences_that_share_blocks_read_them_together(readers: int) -> None:
         maker.add(512 + 16, start=512 + 15, like=first, shared=512)
     batch, backend = maker.make(), BACKENDS["tiled"]()
     prepared = backend.prepare(batch.spans, batch.rows, batch.memory)
-    assert [len(tile) for tile in prepared.tiles] == [1, 1, readers]
+    begins = prepared.entries[:, ENTRY.index("begin")].tolist()
+    assert begins == [0, TILE, *[2 * TILE] * readers]
+    assert prepared.entries[:2, ENTRY.index("rows")].tolist() == [readers, readers]
     assert_rows_alone("tiled", batch, LayerCall(0, 0.3), cuts=0)
 
 

@@ -18,7 +18,7 @@ Model = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-prefix-caching", help="Compute every prompt whole.")]
 Attention = Annotated[
-    str, typer.Option(help="Attention backend: 'tiled' (same bits in any batch), 'flash' (a little faster) or 'reference'.")
+    str, typer.Option(help="Attention backend: 'tiled' (same bits in any batch) or 'reference' (plain, slow).")
 ]
 Quantization = Annotated[
     str, typer.Option(help="Linear layers: 'none' (float32) or 'int8' (a quarter of the memory, faster, less exact).")

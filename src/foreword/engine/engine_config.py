@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from foreword.cache import CacheConfig
 from foreword.config import require
 from foreword.engine.attention import BACKENDS
-from foreword.engine.attention.tiles import TILE
+from foreword.engine.kernels.attention import TILE
 from foreword.engine.linear import QUANTIZATIONS
 from foreword.engine.memory import KV_DTYPES
 from foreword.sched import SchedulerConfig
@@ -29,7 +29,7 @@ class EngineConfig:
     seed: int | None = None
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     attention: str = "tiled"
-    """Attention backend: ``tiled`` (bit-identical), ``flash`` (a little faster) or ``reference`` (plain, slow)."""
+    """Attention backend: ``tiled`` (bit-identical) or ``reference`` (plain, slow)."""
     enable_prefix_caching: bool = CacheConfig.enable_prefix_caching
     """Off: every prompt is computed whole."""
     block_size: int = CacheConfig.block_size
@@ -81,6 +81,7 @@ class EngineConfig:
         return CacheConfig(
             num_blocks=num_blocks,
             block_size=self.block_size,
+            tile_size=TILE,
             enable_prefix_caching=self.enable_prefix_caching,
             eviction_policy=self.eviction_policy,
             mark_budget=self.mark_budget,

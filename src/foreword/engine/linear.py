@@ -1,36 +1,31 @@
-"""Linear layers whose result for a row does not depend on the other rows: float32 and int8, both of oneDNN.
+"""Linear layers whose result for a row does not depend on the other rows: in float32 by our own kernel, in int8 by oneDNN's.
 
-MKL picks another kernel, hence another order of summation, for few rows; oneDNN with weights packed in advance gives a row
-the same bits from two rows on. It is a property observed of these libraries, not promised by them, so a self-test checks it
-at start (self_test.py). In int8 the sums are whole numbers, hence exact in any order; a row is scaled by its own largest
+Libraries pick another kernel, hence another order of summation, for few rows. Our own sums every result in one order
+(kernels/linear.py). In int8 the sums are whole numbers, hence exact in any order; a row is scaled by its own largest
 number, never by the batch's.
 """
 
 import torch
 from torch import nn
 
+from foreword.engine.kernels.linear import multiply, pack
+
 
 class PackedLinear(nn.Module):
-    """A float32 linear layer with oneDNN-packed weights. One row is computed as two."""
+    """A float32 linear layer with packed weights."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+        self.packed = pack(weight.detach())
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[..., in_features] → [..., out_features]."""
-        flat = rows.reshape(-1, self.in_features)
-        if len(flat) == 1:
-            flat = flat.expand(2, -1)
-            return _apply(flat, self.packed, self.bias)[:1].view(*rows.shape[:-1], self.out_features)
-        return _apply(flat, self.packed, self.bias).view(*rows.shape[:-1], self.out_features)
-
-
-def _apply(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
-    return out
+        out = multiply(rows.reshape(-1, self.in_features).contiguous(), self.packed)[:, : self.out_features]
+        if self.bias is not None:
+            out = out.add_(self.bias)
+        return out.contiguous().view(*rows.shape[:-1], self.out_features)
 
 
 class Int8Linear(nn.Module):
@@ -107,8 +102,8 @@ JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 QUANTIZATIONS = ("none", "int8")
 
 
-def can_pack() -> bool:
-    """Whether this build and CPU have oneDNN."""
+def has_onednn() -> bool:
+    """Whether this build of torch and this processor have oneDNN, which int8 needs."""
     return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 

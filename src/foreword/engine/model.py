@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from foreword.cache import ModelFingerprint
 from foreword.engine.attention import AttentionStep, LayerCall
-from foreword.engine.linear import can_pack, pack_linear_layers
+from foreword.engine.linear import has_onednn, pack_linear_layers
 from foreword.engine.memory import LayerShape
 from foreword.errors import ModelError
 
@@ -65,10 +65,10 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
     layers = _probe(module, text)
-    if quantization != "none" and not can_pack():
+    if quantization != "none" and not has_onednn():
         raise ModelError(f"quantization {quantization!r} needs oneDNN, which this build of torch or this processor lacks.")
-    packed = can_pack() and pack_linear_layers(module, quantization) > 0
-    numerics = f"{'onednn' if packed else 'torch'}-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
+    pack_linear_layers(module, quantization)
+    numerics = f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(
         name=model or "table-reader",
         module=module,

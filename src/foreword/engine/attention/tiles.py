@@ -1,270 +1,145 @@
 """Who reads which tile: the plan of a step's attention, made once for all layers.
 
 A tile is 256 consecutive positions of a sequence, whatever step computes them and whoever shares them. Sequences whose
-tables name the same blocks for a tile are its readers together, so nested sharing (a system prompt, then a document, then
-one's own turn) comes out as longer and shorter lists of readers, tile by tile.
+tables name the same blocks for a tile read it together, so nested sharing (a system prompt, then a document, then one's own
+turn) comes out as longer and shorter lists of readers, tile by tile.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from foreword.engine.attention.base import Span
+from foreword.engine.kernels.attention import ENTRY, ROW, TILE, UNIT
 from foreword.engine.memory import KVMemory
 
-TILE = 256
-SHORT_LENGTHS = (64, 128, TILE)
-"""How much of a partly seen tile is read; the kernels give the same bits for each of these lengths."""
-ROW_STEP = 4
-"""Rows of a product are a multiple of this; the libraries take other paths for 1 to 3 rows."""
-PAGE = 32
-"""Tiles whose partial results are held together."""
-FEW_ROWS = 64
-"""Gathered tiles with fewer rows than this are read side by side in one product."""
-MAX_GATHERED = 8 * TILE
-"""Positions that are gathered for such a product; a few MiB, so that they stay in the processor's cache."""
+SEGMENT = 4 * TILE
+"""Positions that a unit of work goes through in one go."""
+UNIT_ROWS = 64
+"""Rows of the batch in a unit of work: a tile is read once for all of them that share it."""
 
 Ids = npt.NDArray[np.int64]
 
 
-@dataclass
-class Readers:
-    """Who reads one tile: row ranges of the batch (begin, end, position of the first)."""
+@dataclass(frozen=True)
+class Plan:
+    """The tables that kernels/attention.py works through. Int64, but for the slots."""
 
-    blocks: npt.NDArray[np.int32]
-    filled: int = 0
-    """Leading positions of the tile that hold tokens."""
-    ranges: list[tuple[int, int, int]] = field(default_factory=list)
+    units: Ids
+    """[units, UNIT], by segment."""
+    entries: Ids
+    """[entries, ENTRY]: a tile, and the rows of a unit that read it."""
+    rows: Ids
+    """[..., ROW]: a row of the batch and its position in its sequence."""
+    slots: npt.NDArray[np.int32]
+    """[..., TILE]: where a tile's keys and values are; positions without a token point at zeros."""
+    row_segments: Ids
+    """[rows]: up to which segment a row of the batch sees; 0 for padding."""
 
-    def split(self, begin: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-        """The rows that see all of the tile that begins at position ``begin``, and those that are within it."""
-        last = begin + TILE - 1
-        whole, within = [], []
-        for row, end, position in self.ranges:
-            cut = min(end, row + max(0, last - position))
-            if row < cut:
-                within.append((row, cut, position))
-            if cut < end:
-                whole.append((cut, end, position + cut - row))
-        return whole, within
+    @cached_property
+    def segments(self) -> int:
+        return int(self.row_segments.max(initial=0))
 
+    @cached_property
+    def addresses(self) -> tuple[int, int, int]:
+        """Of the entries, the rows and the slots."""
+        return self.entries.ctypes.data, self.rows.ctypes.data, self.slots.ctypes.data
 
-Mask = tuple[torch.Tensor, torch.Tensor | None]
+    def units_of(self, first: int, last: int) -> tuple[int, int]:
+        """The units of segments [first, last): the address of the first, and how many."""
+        begin, end = self.segment_units[first], self.segment_units[last]
+        return self.units.ctypes.data + begin * self.units.itemsize * len(UNIT), end - begin
 
-
-@dataclass
-class Part:
-    """One product of rows with tiles: neighbouring tiles that the same rows read, or tiles that each have rows of their own.
-
-    rows
-        Rows of the product to read: [count], or [tiles × count] where each tile has its own. The count is padded to a
-        multiple of ROW_STEP. A slice where the rows are neighbours and need no padding.
-    positions
-        Of the rows: int64 [1 or tiles, count]; -1 is padding, which comes last.
-    slots
-        The tiles' slots of KV memory: a slice, or int64 [tiles, TILE].
-    length
-        How much of each tile has to be read, when it is gathered.
-    within
-        Whether some row does not see all of its tiles, windows aside.
-    """
-
-    numbers: Ids
-    """The tiles' numbers in their sequences."""
-    rows: torch.Tensor | slice
-    positions: torch.Tensor
-    slots: torch.Tensor | slice
-    length: int
-    within: bool
-    kept: torch.Tensor | slice
-    """The batch rows without the padding, which comes last; where each tile has its own, those of all tiles."""
-    real: torch.Tensor | None = None
-    """Where each tile has rows of its own: which of tiles × count rows are no padding."""
-    target: torch.Tensor | None = None
-    """Where each tile has rows of its own: where these belong among [PAGE, rows of the batch], flattened."""
-    masks: dict[tuple[int | None, int, int], Mask | None] = field(default_factory=dict)
-
-    def unseen(self, window: int | None) -> int:
-        """How many leading tiles no row sees any of."""
-        if window is None:
-            return 0
-        ends = (self.numbers + 1) * TILE
-        oldest = int(self.positions[self.positions >= 0].min())
-        if self.real is not None:  # rows of their own: all tiles or none
-            return len(ends) if bool((oldest - ends >= window - 1).all()) else 0
-        return int((oldest - ends >= window - 1).sum())
-
-    def mask(self, window: int | None, skip: int, length: int) -> Mask | None:
-        """What the rows must not see of the tiles from ``skip`` on: float32 [tiles, 1, count, length] of 0 and -inf, and
-        the rows that see nothing of a tile (bool [tiles, 1, count]; None: there are none). None: everything is seen."""
-        key = (window, skip, length)
-        if key not in self.masks:
-            self.masks[key] = self._make_mask(window, torch.from_numpy(self.numbers[skip:]) * TILE, length)
-        return self.masks[key]
-
-    def _make_mask(self, window: int | None, begins: torch.Tensor, length: int) -> Mask | None:
-        if not self.within and (window is None or int(self.positions.max() - begins.min()) < window):
-            return None
-        at = begins[:, None, None] + torch.arange(length)
-        positions = self.positions[:, :, None]
-        hidden = at > positions
-        if window is not None:
-            hidden |= positions - at >= window
-        blind = hidden.all(-1)
-        mask = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-        return mask.unsqueeze(1), blind.unsqueeze(1) if bool(blind.any()) else None
+    @cached_property
+    def segment_units(self) -> list[int]:
+        """Where the units of each segment begin, and behind the last."""
+        return np.searchsorted(self.units[:, UNIT.index("segment")], np.arange(self.segments + 1)).tolist()  # type: ignore[no-any-return]
 
 
-def find_readers(spans: list[Span], memory: KVMemory) -> list[list[Readers]]:
-    """The readers of each tile: tile numbers ascending, in each the sets of blocks that sequences have for it."""
-    per_tile = TILE // memory.block_size
-    tiles: list[dict[bytes, Readers]] = [{} for _ in range(max((-(-s.end // TILE) for s in spans), default=0))]
+def make_plan(spans: list[Span], rows: int, memory: KVMemory) -> Plan:
+    """The plan for a batch of ``rows`` rows, of which the spans' come first, in order."""
+    tables = _Tables(memory)
+    row_segments = np.zeros(rows, np.int64)
     for span in spans:
-        for number in range(-(-span.end // TILE)):
-            begin = number * TILE
-            blocks = span.table[number * per_tile : (number + 1) * per_tile]
-            blocks = blocks[: -(-(span.end - begin) // memory.block_size)]
-            readers = tiles[number].setdefault(blocks.tobytes(), Readers(blocks))
-            readers.filled = max(readers.filled, min(span.end - begin, TILE))
-            first = max(span.start, begin)
-            readers.ranges.append((span.row + first - span.start, span.row + span.end - span.start, first))
-    return [list(by_blocks.values()) for by_blocks in tiles]
+        row_segments[span.row : span.row + span.end - span.start] = np.arange(span.start, span.end) // SEGMENT + 1
+    last_row = max((span.row + span.end - span.start for span in spans), default=0)
+    for first in range(0, last_row, UNIT_ROWS):
+        tables.add_rows(spans, first, min(first + UNIT_ROWS, last_row))
+    return tables.plan(row_segments)
 
 
 @dataclass
-class _Piece:
-    """Some readers' rows of one tile, as rows of a product (batch row * group + head in the group)."""
+class _Tables:
+    """The plan's tables while they grow."""
 
-    number: int
-    readers: Readers
-    ranges: list[tuple[int, int, int]]
-    within: bool
-    group: int
+    memory: KVMemory
+    units: list[tuple[int, ...]] = field(default_factory=list)
+    entries: list[tuple[int, ...]] = field(default_factory=list)
+    rows: list[Ids] = field(default_factory=list)
+    row_count: int = 0
+    readers: dict[tuple[tuple[int, int, int], ...], tuple[int, int, int]] = field(default_factory=dict)
+    """Row ranges (begin, end, position of the first): where they are in the table of rows, how many, the lowest position."""
+    slots: list[npt.NDArray[np.int32]] = field(default_factory=list)
+    tiles: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    """Blocks of a tile and how much is filled: where its slots are in the table."""
 
-    def flat(self) -> tuple[Ids, Ids]:
-        """The rows and their positions."""
-        rows = np.concatenate([np.arange(begin * self.group, end * self.group) for begin, end, _ in self.ranges])
-        at = [np.repeat(np.arange(first, first + end - begin), self.group) for begin, end, first in self.ranges]
-        return rows, np.concatenate(at)
+    def add_rows(self, spans: list[Span], first: int, last: int) -> None:
+        """Rows [first, last) of the batch: a unit for each segment that some of them see."""
+        pieces = []
+        for span in spans:
+            begin, end = max(first, span.row), min(last, span.row + span.end - span.start)
+            if begin < end:
+                pieces.append((begin, end, span.start + begin - span.row, span.table.tobytes()))
+        longest = max(position + end - begin for begin, end, position, _ in pieces)
+        for segment in range(-(-longest // SEGMENT)):
+            entry = len(self.entries)
+            for at in range(segment * SEGMENT, min((segment + 1) * SEGMENT, longest), TILE):
+                self._add_tile(pieces, at)
+            self.units.append((entry, len(self.entries), first, last, segment))
 
-    @property
-    def count(self) -> int:
-        return sum(end - begin for begin, end, _ in self.ranges) * self.group
-
-    @property
-    def length(self) -> int:
-        """How much of the tile has to be read."""
-        if not self.within:
-            return TILE
-        seen = max(first + end - begin for begin, end, first in self.ranges) - self.number * TILE
-        return next(length for length in SHORT_LENGTHS if seen <= length)
-
-
-class Pages:
-    """The parts of a step, page by page, in an order in which every row meets its tiles ascending."""
-
-    def __init__(self, tiles: list[list[Readers]], rows: int, group: int, memory: KVMemory):
-        self.rows = rows * group
-        self.group = group
-        self.memory = memory
-        self.pages = [self._page(tiles, begin) for begin in range(0, len(tiles), PAGE)]
-
-    def _page(self, tiles: list[list[Readers]], begin: int) -> list[Part]:
-        """Whole tiles first, by number; then the tiles that rows are within, which are the last of these rows."""
-        tails: list[_Piece] = []
-        open_runs: dict[tuple[object, ...], Part] = {}
-        parts: list[Part] = []
-        for number in range(begin, min(begin + PAGE, len(tiles))):
-            runs: dict[tuple[object, ...], Part] = {}
-            few: list[_Piece] = []
-            for readers in tiles[number]:
-                whole, within = readers.split(number * TILE)
-                if within:
-                    tails.append(_Piece(number, readers, within, True, self.group))
-                if not whole:
-                    continue
-                piece, slots = _Piece(number, readers, whole, False, self.group), self._run(readers)
-                last = open_runs.get(tuple(whole))
-                if slots is not None and last is not None and last.slots.stop == slots.start:  # type: ignore[union-attr]
-                    last.slots = slice(last.slots.start, slots.stop)  # type: ignore[union-attr]
-                    last.numbers = np.append(last.numbers, number)
-                    runs[tuple(whole)] = last
-                elif slots is not None:
-                    runs[tuple(whole)] = part = self._large(piece, slots)
-                    parts.append(part)
-                else:
-                    few.append(piece)
-            open_runs = runs
-            parts += self._gathered(few)
-        return parts + self._gathered(tails)
-
-    def _run(self, readers: Readers) -> slice | None:
-        """The slots of a tile that is full and whose blocks are neighbours."""
-        blocks = readers.blocks
-        if readers.filled < TILE or not (len(blocks) == 1 or bool((np.diff(blocks) == 1).all())):
-            return None
-        start = int(blocks[0]) * self.memory.block_size
-        return slice(start, start + TILE)
-
-    def _gathered(self, pieces: list[_Piece]) -> list[Part]:
-        """Products of tiles that are no views, those with few rows side by side; their rows must differ."""
-        parts: list[Part] = []
-        alike: dict[tuple[int, int], list[_Piece]] = {}
-        for piece in pieces:
-            width = max(ROW_STEP, 1 << (piece.count - 1).bit_length())
-            alike.setdefault((piece.length, width), []).append(piece)
-        for (length, width), some in sorted(alike.items()):
-            if len(some) == 1 or width > FEW_ROWS:
-                parts += [self._large(piece, self._run(piece.readers) or self._numbers(piece.readers)) for piece in some]
-                continue
-            tiles = MAX_GATHERED // length
-            parts += [self._side_by_side(some[at : at + tiles], length, width) for at in range(0, len(some), tiles)]
-        return parts
-
-    def _large(self, piece: _Piece, slots: Ids | slice) -> Part:
-        """One tile, to which more may be joined, with all its rows."""
-        rows, positions = piece.flat()
-        padding = -len(rows) % ROW_STEP
-        padded = torch.from_numpy(np.append(rows, np.full(padding, rows[-1])))
-        kept: torch.Tensor | slice = torch.from_numpy(rows)
-        if bool((np.diff(rows) == 1).all()):
-            kept = slice(int(rows[0]), int(rows[-1]) + 1)
-        return Part(
-            numbers=np.array([piece.number]),
-            rows=kept if isinstance(kept, slice) and not padding else padded,
-            positions=torch.from_numpy(np.append(positions, np.full(padding, -1)))[None],
-            slots=slots if isinstance(slots, slice) else torch.from_numpy(slots)[None],
-            length=piece.length,
-            within=piece.within,
-            kept=kept,
-        )
-
-    def _side_by_side(self, pieces: list[_Piece], length: int, width: int) -> Part:
-        """Tiles with rows of their own, padded to ``width``."""
-        rows = np.zeros((len(pieces), width), np.int64)
-        positions = np.full((len(pieces), width), -1, np.int64)
-        for index, piece in enumerate(pieces):
-            own, at = piece.flat()
-            rows[index, : len(own)], positions[index, : len(own)] = own, at
-        numbers, real = np.array([piece.number for piece in pieces]), positions >= 0
-        return Part(
-            numbers=numbers,
-            rows=torch.from_numpy(rows.reshape(-1)),
-            positions=torch.from_numpy(positions),
-            slots=torch.from_numpy(np.stack([self._numbers(piece.readers) for piece in pieces])),
-            length=length,
-            within=any(piece.within for piece in pieces),
-            kept=torch.from_numpy(rows[real]),
-            real=torch.from_numpy(np.flatnonzero(real)),
-            target=torch.from_numpy((numbers[:, None] % PAGE * self.rows + rows)[real]),
-        )
-
-    def _numbers(self, readers: Readers) -> Ids:
-        """int64 [TILE]; positions without a token point at zeros, never at what another sequence left behind."""
+    def _add_tile(self, pieces: list[tuple[int, int, int, bytes]], at: int) -> None:
+        """The tile at position ``at``: an entry for each set of blocks that sequences have for it."""
+        readers: dict[bytes, tuple[int, list[tuple[int, int, int]]]] = {}
         size = self.memory.block_size
-        numbers = np.full(TILE, self.memory.zero_slot, np.int64)
-        slots = (readers.blocks[:, None].astype(np.int64) * size + np.arange(size)).reshape(-1)
-        numbers[: readers.filled] = slots[: readers.filled]
-        return numbers
+        for row, end, position, table in pieces:
+            begin = row + max(at - position, 0)
+            if begin < end:
+                filled = min(position + end - row - at, TILE)
+                blocks = table[4 * (at // size) : -4 * (-(at + filled) // size)]
+                most, ranges = readers.get(blocks, (0, []))
+                ranges.append((begin, end, max(position, at)))
+                readers[blocks] = max(most, filled), ranges
+        for blocks, (filled, ranges) in readers.items():
+            first, count, lowest = self._readers(tuple(ranges))
+            self.entries.append((at, self._tile(blocks, filled), filled, first, count, lowest))
+
+    def _readers(self, ranges: tuple[tuple[int, int, int], ...]) -> tuple[int, int, int]:
+        if ranges not in self.readers:
+            rows = np.concatenate([np.arange(begin, end) for begin, end, _ in ranges])
+            at = np.concatenate([np.arange(first, first + end - begin) for begin, end, first in ranges])
+            self.readers[ranges] = self.row_count, len(rows), int(at.min())
+            self.rows.append(np.stack([rows, at], 1))
+            self.row_count += len(rows)
+        return self.readers[ranges]
+
+    def _tile(self, blocks: bytes, filled: int) -> int:
+        if (blocks, filled) not in self.tiles:
+            size = self.memory.block_size
+            slots = np.full(TILE, self.memory.zero_slot, np.int32)
+            ids = np.frombuffer(blocks, np.int32)
+            slots[:filled] = (ids[:, None] * size + np.arange(size, dtype=np.int32)).reshape(-1)[:filled]
+            self.tiles[blocks, filled] = len(self.slots) * TILE
+            self.slots.append(slots)
+        return self.tiles[blocks, filled]
+
+    def plan(self, row_segments: Ids) -> Plan:
+        units = np.array(self.units, np.int64).reshape(-1, len(UNIT))
+        return Plan(
+            units=units[np.argsort(units[:, UNIT.index("segment")], kind="stable")],
+            entries=np.array(self.entries, np.int64).reshape(-1, len(ENTRY)),
+            rows=np.concatenate([*self.rows, np.empty((0, len(ROW)), np.int64)]),
+            slots=np.concatenate([*self.slots, np.empty(0, np.int32)]),
+            row_segments=row_segments,
+        )

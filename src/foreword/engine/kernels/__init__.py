@@ -1,0 +1,1 @@
+"""Our own kernels for processors, in LLVM's intermediate language, compiled at start: linear layers and attention."""

@@ -1,0 +1,72 @@
+"""Compiles kernels for the processor at hand, and runs them on torch's threads."""
+
+import ctypes
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+import torch
+from llvmlite import ir
+
+Arguments = npt.NDArray[np.int64]
+
+
+class Kernels:
+    """The functions of one module, compiled. Each takes an array of int64 whose first is the counter of items taken."""
+
+    def __init__(self, module: ir.Module):
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        features = llvm.get_host_cpu_features().flatten()
+        target = llvm.Target.from_default_triple()
+        machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
+        module.triple = target.triple
+        parsed = llvm.parse_assembly(str(module))
+        parsed.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=2)
+        options.loop_unrolling = options.slp_vectorization = False
+        passes = llvm.create_pass_builder(machine, options)
+        passes.getModulePassManager().run(parsed, passes)
+        self._code = llvm.create_mcjit_compiler(parsed, machine)
+        self._code.finalize_object()
+        self._run = _runner()
+
+    def run(self, name: str, arguments: Arguments) -> None:
+        """Run a function in as many threads as torch uses; they share out its items."""
+        self._run(self._code.get_function_address(name), arguments.ctypes.data, torch.get_num_threads())
+
+
+def arguments(*values: int) -> Arguments:
+    """Arguments of a kernel behind a counter that stands at 0; tensors by their address."""
+    return np.array([0, *values], np.int64)
+
+
+@cache
+def _runner() -> Callable[[int, int, int], None]:
+    """How to call a function, by its address, in several threads at once.
+
+    Two pools of threads would fight for the cores, so torch's own is used: that of the OpenMP library it came with.
+    Where that has no entry point of GNU's kind, the threads are Python's.
+    """
+    for path in sorted(Path(torch.__file__).parent.parent.glob("torch*/**/lib*omp*.so*")):
+        try:
+            parallel = ctypes.CDLL(str(path)).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        parallel.restype = None
+        return lambda function, data, threads: parallel(function, data, threads, 0)
+    pool = ThreadPoolExecutor(thread_name_prefix="foreword-kernel")
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    def run(function: int, data: int, threads: int) -> None:
+        call = kind(function)
+        others = [pool.submit(call, data) for _ in range(threads - 1)]
+        call(data)
+        wait(others)
+
+    return run

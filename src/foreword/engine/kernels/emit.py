@@ -1,0 +1,205 @@
+"""What the kernels are written with: loops, vectors of 16 float32, and the products of 6 rows that all of them are made of.
+
+A kernel is LLVM IR, made once at start and compiled for the processor at hand. Vectors have 16 numbers whatever the
+processor's width: LLVM splits them. Every number that comes out is a chain of fused multiply-adds in ascending order of
+what is summed, begun at zero or at what was there, so its bits depend on neither the other rows nor the processor.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+LANES = 16
+ROWS = 6
+"""Rows of a product that are computed together: as many as the registers of AVX2 hold."""
+ROWS_TOGETHER = (ROWS, 4, 2, 1)
+"""So the rows of any product are taken; 8 as twice 4, for 2 alone wait for one sum after the other."""
+UNROLLED = 4
+
+INT64, INT32, FLOAT, POINTER = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
+VECTOR = ir.VectorType(FLOAT, LANES)
+INT_VECTOR = ir.VectorType(INT32, LANES)
+
+
+def int64(value: int) -> ir.Constant:
+    return ir.Constant(INT64, value)
+
+
+def vector(value: float) -> ir.Constant:
+    return ir.Constant(VECTOR, [value] * LANES)
+
+
+class Builder(ir.IRBuilder):  # type: ignore[misc]
+    """llvmlite's builder with a kernel's vocabulary. Indices and sizes are int64; pointers count in numbers of ``kind``."""
+
+    @classmethod
+    def of(cls, module: ir.Module, name: str, kinds: Sequence[ir.Type], internal: bool = True) -> "Builder":
+        """Begin a function that returns nothing."""
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), list(kinds)), name)
+        function.linkage = "internal" if internal else ""
+        return cls(function.append_basic_block())
+
+    def at(self, pointer: Any, index: Any, kind: ir.Type = FLOAT) -> Any:
+        return self.gep(pointer, [index], source_etype=kind)
+
+    def number(self, pointer: Any, index: Any, kind: ir.Type = FLOAT) -> Any:
+        return self.load(self.at(pointer, index, kind), typ=kind, align=_alignment(kind))
+
+    def put(self, value: Any, pointer: Any, index: Any) -> None:
+        kind = value.type.element if isinstance(value.type, ir.VectorType) else value.type
+        self.store(value, self.at(pointer, index, kind), align=_alignment(kind))
+
+    def lanes(self, pointer: Any, index: Any, kind: ir.VectorType = VECTOR) -> Any:
+        """A vector of numbers that stand one after the other."""
+        return self.load(self.at(pointer, index, kind.element), typ=kind, align=_alignment(kind.element))
+
+    def splat(self, value: Any, lanes: int = LANES) -> Any:
+        kind = ir.VectorType(value.type, lanes)
+        first = self.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(INT32, 0))
+        return self.pick(first, first, [0] * lanes)
+
+    def pick(self, one: Any, other: Any, lanes: list[int]) -> Any:
+        return self.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
+
+    def larger(self, one: Any, other: Any) -> Any:
+        """The larger; not a number if ``one`` is none."""
+        return self.select(self.fcmp_unordered(">", one, other), one, other)
+
+    def smaller_int(self, one: Any, other: Any) -> Any:
+        return self.select(self.icmp_signed("<", one, other), one, other)
+
+    def larger_int(self, one: Any, other: Any) -> Any:
+        return self.select(self.icmp_signed(">", one, other), one, other)
+
+    def fma(self, one: Any, other: Any, plus: Any) -> Any:
+        width = one.type.count
+        return self.call(self.intrinsic(f"llvm.fma.v{width}f32", one.type, [one.type] * 3), [one, other, plus])
+
+    def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+
+    def fold(self, values: Any, combine: Callable[[Any, Any], Any]) -> Any:
+        """One number from the lanes of a vector, in a fixed order."""
+        lanes = values.type.count
+        while lanes > 1:
+            lanes //= 2
+            lower, upper = (self.pick(values, values, list(range(at, at + lanes))) for at in (0, lanes))
+            values = combine(lower, upper)
+        return self.extract_element(values, ir.Constant(INT32, 0))
+
+    def loop(
+        self, begin: Any, end: Any, step: int, body: Callable[[Any, list[Any]], Any], carried: Sequence[Any] = ()
+    ) -> list[Any]:
+        """``for i in range(begin, end, step): carried = body(i, carried)``; returns what is carried out of it."""
+        before = self.block
+        head, inside, after = (self.append_basic_block() for _ in range(3))
+        self.branch(head)
+        self.position_at_end(head)
+        index = self.phi(INT64)
+        index.add_incoming(begin, before)
+        values = [self.phi(value.type) for value in carried]
+        for phi, value in zip(values, carried, strict=True):
+            phi.add_incoming(value, before)
+        self.cbranch(self.icmp_signed("<", index, end), inside, after)
+        self.position_at_end(inside)
+        results = body(index, values)
+        index.add_incoming(self.add(index, int64(step)), self.block)
+        for phi, value in zip(values, results if carried else (), strict=True):
+            phi.add_incoming(value, self.block)
+        self.branch(head)
+        self.position_at_end(after)
+        return values
+
+    def work(self, counter: Any, items: Any, body: Callable[[Any], None]) -> None:
+        """Take the next item from a counter that all threads share, until there are none."""
+        take, inside, after = (self.append_basic_block() for _ in range(3))
+        self.branch(take)
+        self.position_at_end(take)
+        item = self.atomic_rmw("add", counter, int64(1), "monotonic")
+        self.cbranch(self.icmp_signed("<", item, items), inside, after)
+        self.position_at_end(inside)
+        body(item)
+        self.branch(take)
+        self.position_at_end(after)
+
+    def exp(self, x: Any) -> Any:
+        """e to the x for a vector, to about 1e-7 of the result; 0 below -87, exactly 1 at 0.
+
+        By Cephes' method: x = n·ln 2 + r with |r| at most half of ln 2, a polynomial in r, and n put into the exponent.
+        """
+        bounded = self.larger(x, vector(-88.0))
+        shifted = self.fma(bounded, vector(1.44269504), vector(12582912.0))
+        whole = self.fsub(shifted, vector(12582912.0))
+        rest = self.fma(whole, vector(-0.693359375), bounded)
+        rest = self.fma(whole, vector(2.12194440e-4), rest)
+        result = vector(1.9875691500e-4)
+        for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+            result = self.fma(result, rest, vector(factor))
+        result = self.fadd(self.fma(result, self.fmul(rest, rest), rest), vector(1.0))
+        exponent = self.shl(self.add(self.fptosi(whole, INT_VECTOR), _ints(127)), _ints(23))
+        result = self.fmul(result, self.bitcast(exponent, VECTOR))
+        return self.select(self.fcmp_ordered("<", x, vector(-87.0)), vector(0.0), result)
+
+    def exp_of(self, x: Any) -> Any:
+        """The same for one number."""
+        return self.extract_element(self.exp(self.splat(x)), ir.Constant(INT32, 0))
+
+
+def _ints(value: int) -> ir.Constant:
+    return ir.Constant(INT_VECTOR, [value] * LANES)
+
+
+def _alignment(kind: ir.Type) -> int:
+    return 4 if kind is FLOAT else kind.width // 8
+
+
+def define_product(module: ir.Module, name: str, onto: bool) -> ir.Function:
+    """C [rows, 16] = A [rows, depth] · B [depth, 16], or added to C where ``onto``.
+
+    Arguments: rows, then A, B and C, each a pointer and its row's stride, then depth.
+    """
+    blocks = {count: _define_block(module, f"{name}{count}", count, onto) for count in ROWS_TOGETHER}
+    b = Builder.of(module, name, [INT64, POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
+    rows, a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
+    left_over = b.srem(rows, int64(ROWS))
+    fewer = b.and_(b.icmp_signed("==", left_over, int64(2)), b.icmp_signed(">", rows, int64(ROWS)))
+    done, ends = int64(0), {ROWS: b.sub(rows, b.select(fewer, int64(8), left_over))}
+    for count, block in blocks.items():
+
+        def some(row: Any, _: Any, block: ir.Function = block) -> None:
+            left, out = b.at(a, b.mul(row, a_stride)), b.at(c, b.mul(row, c_stride))
+            b.call(block, [left, a_stride, right, right_stride, out, c_stride, depth])
+
+        end = ends.get(count) or b.sub(rows, b.srem(b.sub(rows, done), int64(count)))
+        b.loop(done, end, count, some)
+        done = end
+    b.ret_void()
+    return b.function
+
+
+def _define_block(module: ir.Module, name: str, rows: int, onto: bool) -> ir.Function:
+    """The same for a fixed number of rows, whose sums stay in registers."""
+    b = Builder.of(module, name, [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
+    a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
+    lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
+    outs = [b.mul(c_stride, int64(row)) for row in range(rows)]
+    sums = [b.lanes(c, out) if onto else vector(0.0) for out in outs]
+
+    def step(k: Any, sums: list[Any]) -> list[Any]:
+        numbers = b.lanes(right, b.mul(k, right_stride))
+        return [b.fma(b.splat(b.number(left, k)), numbers, total) for left, total in zip(lefts, sums, strict=True)]
+
+    def steps(k: Any, sums: list[Any]) -> list[Any]:
+        for index in range(UNROLLED):
+            sums = step(b.add(k, int64(index)), sums)
+        return sums
+
+    whole = b.and_(depth, int64(-UNROLLED))
+    sums = b.loop(int64(0), whole, UNROLLED, steps, sums)
+    sums = b.loop(whole, depth, 1, step, sums)
+    for out, total in zip(outs, sums, strict=True):
+        b.put(total, c, out)
+    b.ret_void()
+    return b.function

@@ -1,0 +1,46 @@
+"""A linear layer's product: any number of rows with packed weights, each result summed in ascending order."""
+
+from functools import cache
+
+import torch
+from llvmlite import ir
+from torch.nn import functional
+
+from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.emit import INT64, LANES, POINTER, Builder, define_product, int64
+
+
+def pack(weight: torch.Tensor) -> torch.Tensor:
+    """[out, in] → [out / 16, in, 16]: panels of 16 outputs, the last filled up with zeros."""
+    out_features, in_features = weight.shape
+    panels = -(-out_features // LANES)
+    padded = functional.pad(weight, (0, 0, 0, panels * LANES - out_features))
+    return padded.view(panels, LANES, in_features).transpose(1, 2).contiguous()
+
+
+def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
+    """float32 [rows, in], contiguous, with packed weights → [rows, 16 · panels]."""
+    out = rows.new_empty(len(rows), len(packed) * LANES)
+    values = (len(packed), rows.data_ptr(), len(rows), rows.shape[1], packed.data_ptr(), out.data_ptr(), out.shape[1])
+    _kernels().run("linear", arguments(*values))
+    return out
+
+
+@cache
+def _kernels() -> Kernels:
+    """An item is a panel, and all rows with it."""
+    module = ir.Module("linear")
+    product = define_product(module, "product", onto=False)
+    b = Builder.of(module, "linear", [POINTER], internal=False)
+    data = b.function.args[0]
+    panels, rows_at, rows, depth, packed_at, out_at, width = (b.number(data, int64(field), INT64) for field in range(1, 8))
+    x, packed, out = (b.inttoptr(address, POINTER) for address in (rows_at, packed_at, out_at))
+
+    def panel(item: ir.Value) -> None:
+        weights = b.at(packed, b.mul(item, b.mul(depth, int64(LANES))))
+        column = b.at(out, b.mul(item, int64(LANES)))
+        b.call(product, [rows, x, depth, weights, int64(LANES), column, width, depth])
+
+    b.work(data, panels, panel)
+    b.ret_void()
+    return Kernels(module)
