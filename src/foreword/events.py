@@ -93,3 +93,18 @@ class StepFinished:
 
 Event = CacheEvent | RequestFinished | StepFinished
 EventSink = Callable[[Event], None]
+
+
+class EventRelay:
+    """A sink that passes events on to another one, which can be exchanged. It is false while there is none."""
+
+    def __init__(self, sink: EventSink | None = None):
+        self.sink = sink
+
+    def __bool__(self) -> bool:
+        return self.sink is not None
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if self.sink is not None:
+            self.sink(event)

@@ -261,7 +261,7 @@ def test_what_is_left_of_a_cut_prefix_stays_marked_when_the_edge_is_split() -> N
 
 def test_many_marks_that_come_and_go_leave_nothing_behind() -> None:
     m = machine(64, mark_budget=0.5)
-    for number in range(3000):
+    for number in range(1000):
         m.run([number, *range(10)], marks=[Mark(9, 1e6)])
     marks = m.cache._residency.marks
     assert len(marks) <= 11

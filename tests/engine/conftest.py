@@ -1,17 +1,13 @@
 """Fixtures: tiny models on disk, and engines that load each of them once."""
 
-import functools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning at barriers costs 50 times on a busy machine
 
 import pytest
 import torch
 
-from engine.models import write_model
-from foreword.engine import LLM, engine, model
+from engine.models import models_loaded_once, write_model
+from foreword.engine import LLM
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +26,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def load_once() -> Iterator[None]:
-    """Engines with the same options of loading and number of threads share a model. Tests do not change its weights."""
-    loaded = functools.lru_cache(lambda _threads, *options: model.load_model(*options))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "load_model", lambda *options: loaded(torch.get_num_threads(), *options))
+    with models_loaded_once():
         yield
 
 

@@ -1,12 +1,18 @@
-"""Tiny random models of every family that is tested, written in Hugging Face layout."""
+"""Tiny random models of every family that is tested, written in Hugging Face layout; and engines that load each once."""
 
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers import models as tokenizer_models
+
+from foreword.engine import engine, model
 
 VOCAB = 320
 COMMON: dict[str, Any] = {
@@ -62,11 +68,20 @@ def write_model(path: Path, family: str, **options: Any) -> Path:
     name = f"{prefix}TextConfig" if family == "gemma3" else f"{prefix}Config"
     config = getattr(transformers, name)(**{**COMMON, **own, **options})
     torch.manual_seed(7)
-    model = getattr(transformers, f"{prefix}ForCausalLM")(config).float()
+    written = getattr(transformers, f"{prefix}ForCausalLM")(config).float()
     with torch.no_grad():
-        for key, weight in model.named_parameters():
+        for key, weight in written.named_parameters():
             if "norm" in key:
                 weight.normal_(0.0 if family.startswith("gemma") else 1.0, 0.1)
-    model.save_pretrained(path)
+    written.save_pretrained(path)
     write_tokenizer(path)
     return path
+
+
+@contextmanager
+def models_loaded_once() -> Iterator[None]:
+    """Engines with the same options of loading and number of threads share a model. Tests do not change its weights."""
+    loaded = functools.lru_cache(lambda _threads, *options: model.load_model(*options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "load_model", lambda *options: loaded(torch.get_num_threads(), *options))
+        yield

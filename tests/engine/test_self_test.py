@@ -1,4 +1,4 @@
-"""The start-up self-test: passes here, with every kind of layer and of memory, and sees a kernel that depends on its neighbours."""
+"""The start-up self-test: passes here, with every kind of layer and memory, and sees a kernel that depends on neighbours."""
 
 from collections.abc import Callable
 from typing import Any

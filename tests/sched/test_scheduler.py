@@ -76,6 +76,66 @@ def test_generating_requests_come_before_prompts() -> None:
     assert bench.step().num_tokens == 16
 
 
+def test_everyone_gets_a_token_in_each_step_of_a_very_long_prompt() -> None:
+    """64 requests generate when a prompt of 16k tokens comes: it gets what they leave of each step, and no more."""
+    bench = Bench(blocks=2048, block_size=16, max_num_seqs=65, max_num_batched_tokens=512)
+    short = [bench.add([1000 + n, 7], max_tokens=60) for n in range(64)]
+    bench.step()
+    long = bench.add(list(range(16_384)), max_tokens=2)
+    for number in range(37):
+        plan = bench.step()
+        last = number == 36
+        expected = (long.request_id, number * 448, 16_384 if last else (number + 1) * 448, last)
+        assert shape(plan)[-1] == expected
+        assert len(plan.chunks) == 65
+        assert {chunk.request for chunk in plan.chunks[:-1]} == set(short)
+        assert all(chunk.samples for chunk in plan.chunks[:-1])
+    bench.drain()
+
+
+def test_shorter_prompts_share_the_steps_of_a_very_long_one() -> None:
+    bench = Bench()
+    bench.add(list(range(60)), max_tokens=1)
+    assert shape(bench.step()) == [("r0", 0, 16, False)]
+    bench.add([100, 101, 102], max_tokens=1)
+    bench.add(list(range(200, 210)), max_tokens=1)
+    assert shape(bench.step()) == [("r1", 0, 3, True), ("r2", 0, 5, False), ("r0", 16, 24, False)]
+    assert shape(bench.step()) == [("r2", 5, 10, True), ("r0", 24, 35, False)]
+    assert shape(bench.step()) == [("r0", 35, 51, False)]
+    assert shape(bench.step()) == [("r0", 51, 60, True)]
+
+
+def test_a_prompt_that_is_no_shorter_waits_for_the_one_before_it() -> None:
+    """Side by side both would be late."""
+    bench = Bench(max_wait_seconds=0.005)
+    bench.add(list(range(40)), max_tokens=1)
+    bench.step()
+    bench.add(list(range(100, 130)), max_tokens=1)
+    assert shape(bench.step()) == [("r0", 16, 32, False)]
+    assert shape(bench.step()) == [("r0", 32, 40, True), ("r1", 0, 8, False)]
+
+
+def test_what_is_cached_of_a_prompt_does_not_make_it_long() -> None:
+    bench = Bench()
+    bench.add(list(range(100, 140)), max_tokens=1)
+    bench.drain()
+    bench.add(list(range(50)), max_tokens=1)
+    bench.step()
+    bench.add([*range(100, 140), 7], max_tokens=1)
+    assert shape(bench.step()) == [("r2", 40, 41, True), ("r1", 16, 31, False)]
+
+
+def test_a_very_long_prompt_takes_at_most_twice_as_long_among_short_ones() -> None:
+    bench = Bench()
+    long = bench.add(list(range(160)), max_tokens=1)
+    steps = 0
+    while long.state is not RequestState.FINISHED:
+        bench.add(list(range(1000 + 20 * steps, 1015 + 20 * steps)), max_tokens=1)
+        bench.step()
+        steps += 1
+    assert steps <= 2 * 10 + 1
+
+
 def test_identical_prompts_that_arrive_together_compute_once() -> None:
     bench = Bench(max_num_batched_tokens=64)
     prompt = list(range(10))

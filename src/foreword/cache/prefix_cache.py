@@ -26,7 +26,7 @@ from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
 from foreword.cache.residency import Residency
 from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
-from foreword.cache.tree import Node, RadixTree, Root, first_unplanned
+from foreword.cache.tree import Node, RadixTree, Root, first_unplanned, lacking_nodes, path_blocks
 from foreword.config import require
 from foreword.errors import IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, EventSink
@@ -220,7 +220,7 @@ class PrefixCache:
         root = base.root
         tail = reservation.blocks[-(-base.end // self._size) :]
         if reservation.computed > base.end and not root.retired:
-            self._insert(base, _tail_tokens(reservation, base.end, generated), tail, now)
+            self._insert(base, reservation.tail(base.end, generated), tail, now)
         elif tail:
             self._pool.free(tail)
         if (reservation.marks or self._residency.marks) and not root.retired:
@@ -315,7 +315,7 @@ class PrefixCache:
         copied = source.blocks[0] if source is not None and adopted is None else None
         if copied is not None:
             self._pool.pin(copied)
-        ghosts = self._lacking(node) if node.backed < node.end else ()
+        ghosts = lacking_nodes(node) if node.backed < node.end else ()
         wanted = -(-reservation.length // size) - aligned // size - (adopted is not None)
         for ghost in ghosts:
             wanted += (ghost.end - ghost.backed) // size
@@ -332,7 +332,7 @@ class PrefixCache:
         if adopted is not None:
             blocks = adopted.blocks + blocks
             residency.take_out(adopted)
-        reservation.blocks = _path_blocks(node) + blocks if node.parent is not None else blocks
+        reservation.blocks = path_blocks(node) + blocks if node.parent is not None else blocks
         reservation.node, reservation.shared_end = node, node.end
         reservation.computed = place.cached if adopted is not None else min(place.cached, place.backed)
         if not place.whole:
@@ -350,16 +350,6 @@ class PrefixCache:
             and source.end - source.start < self._size
             and source.ready == source.end == place.reach
         )
-
-    def _lacking(self, node: Node) -> list[Node]:
-        """The nodes of a path, topmost first, that lack blocks."""
-        lacking: list[Node] = []
-        current: Node | None = node
-        while current is not None and current.backed < current.end:
-            lacking.append(current)
-            current = current.parent
-        lacking.reverse()
-        return lacking
 
     def _enter(self, reservation: Reservation, node: Node, blocks: Blocks) -> None:
         """Enter the rest of a prompt below ``node``, in flight; what an adopted block holds already is readable."""
@@ -496,22 +486,3 @@ class PrefixCache:
             reservation.ledger.hit_end = HitEnd(MissReason.DISABLED, 0)
         self._live.add(reservation)
         return reservation
-
-
-def _path_blocks(node: Node) -> Blocks:
-    """The blocks from the root down to a node."""
-    blocks = node.blocks
-    while node.parent is not None:
-        node = node.parent
-        blocks = node.blocks + blocks
-    return blocks
-
-
-def _tail_tokens(reservation: Reservation, start: int, generated: bytes) -> bytes:
-    """Packed tokens [start, computed) of a request: the end of its prompt and what it generated."""
-    length = reservation.length
-    if start >= length:
-        return generated[(start - length) * TOKEN_BYTES : (reservation.computed - length) * TOKEN_BYTES]
-    if reservation.computed <= length:
-        return reservation.tokens[start * TOKEN_BYTES : reservation.computed * TOKEN_BYTES]
-    return reservation.tokens[start * TOKEN_BYTES :] + generated[: (reservation.computed - length) * TOKEN_BYTES]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from foreword.cache.ledger import RequestLedger
 from foreword.cache.marks import Mark
 from foreword.cache.pool import Blocks
+from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import NO_BLOCKS, Node
 
 
@@ -96,3 +97,11 @@ class Reservation:
     def table(self) -> npt.NDArray[np.int32]:
         """The block table: ``blocks`` as int32 for NumPy, not copied."""
         return np.frombuffer(self.blocks, np.int32)
+
+    def tail(self, start: int, generated: bytes) -> bytes:
+        """Packed tokens [start, computed): the end of the prompt and of what was ``generated`` after it."""
+        if start >= self.length:
+            return generated[(start - self.length) * TOKEN_BYTES : (self.computed - self.length) * TOKEN_BYTES]
+        if self.computed <= self.length:
+            return self.tokens[start * TOKEN_BYTES : self.computed * TOKEN_BYTES]
+        return self.tokens[start * TOKEN_BYTES :] + generated[: (self.computed - self.length) * TOKEN_BYTES]

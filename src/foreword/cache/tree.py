@@ -232,3 +232,23 @@ def first_unplanned(node: Node) -> tuple[int, Node]:
         below = node
         node = node.parent
     return node.planned, below if node.planned == node.end else node
+
+
+def lacking_nodes(node: Node) -> list[Node]:
+    """The nodes of the path to this node, topmost first, that lack blocks."""
+    lacking: list[Node] = []
+    current: Node | None = node
+    while current is not None and current.backed < current.end:
+        lacking.append(current)
+        current = current.parent
+    lacking.reverse()
+    return lacking
+
+
+def path_blocks(node: Node) -> Blocks:
+    """The blocks from the root down to this node."""
+    blocks = node.blocks
+    while node.parent is not None:
+        node = node.parent
+        blocks = node.blocks + blocks
+    return blocks

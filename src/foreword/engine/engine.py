@@ -18,13 +18,14 @@ from foreword.engine.memory import KV_DTYPES, KVMemory, bytes_per_block
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.observed import request_finished, step_finished
 from foreword.engine.outputs import RequestOutput
+from foreword.engine.processor import idle_threads, path_in_words
 from foreword.engine.runner import ChunkLogits, ModelRunner
 from foreword.engine.sampler import Sampled, SamplingRow, sample, token_logprobs
 from foreword.engine.sampling_params import SamplingParams
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.verify import CacheVerifier, VerifyReport
 from foreword.errors import ParameterError, PromptError, StepFailed
-from foreword.events import EventSink
+from foreword.events import EventRelay, EventSink
 from foreword.sched import PrivateTail, Request, Scheduler, StepPlan
 
 logger = logging.getLogger("foreword")
@@ -50,12 +51,12 @@ class Engine:
         self.block_bytes = block_bytes
         num_blocks = config.num_blocks(block_bytes, self.max_model_len)
         memory = KVMemory(self.model.layers, num_blocks, config.block_size, kv_dtype)
-        self.cache = PrefixCache(config.cache_config(num_blocks), events=events)
+        self._events = EventRelay(events)
+        self.cache = PrefixCache(config.cache_config(num_blocks), events=self._events)
         self.scheduler = Scheduler(config.scheduler_config(), self.cache)
         self.runner = ModelRunner(self.model, memory, backend)
         self.self_test: SelfTest | None = run_self_test(self.model, backend) if config.self_test else None
         self.verifier = CacheVerifier(config.verify_cache, self.cache, self.runner, config.max_num_batched_tokens)
-        self._events = events
         self._generations: dict[str, Generation] = {}
         self._sequences: dict[Request, Sequence] = {}
         self._owners: dict[str, int] = {}  # tenants with a public part, numbered from 1
@@ -148,7 +149,7 @@ class Engine:
             self.scheduler.abandon(plan)
             raise
         self.scheduler.commit(plan)
-        if self._events is not None:
+        if self._events:
             self._events(step_finished(plan, self.clock() - started))
         return self._advance(logits, sampled)
 
@@ -157,8 +158,8 @@ class Engine:
         self.cache.reset()
 
     def subscribe(self, sink: EventSink | None) -> None:
-        """From now on tell ``sink`` (None: nobody) of requests and steps; the cache's own events go where its maker said."""
-        self._events = sink
+        """From now on tell ``sink`` (None: nobody) of requests and steps, and of what enters and leaves the cache."""
+        self._events.sink = sink
 
     def usage(self) -> Usage:
         """The cache's blocks by state."""
@@ -282,7 +283,7 @@ class Engine:
         now = self.clock()
         self.scheduler.finish(sequence.request, now)
         sequence.finish(reason, now, error)
-        if self._events is not None and sequence.index == 0:
+        if self._events and sequence.index == 0:
             self._events(request_finished(sequence, reason, now))
 
     def _output(self, generation: Generation) -> RequestOutput:
@@ -298,6 +299,9 @@ class Engine:
             "Any shared prefix is reused to the token; there is no minimum.",
             self.model.name, self.max_model_len, num_blocks * size, num_blocks, size, num_blocks * block_bytes / 2**20,
         )  # fmt: skip
+        logger.info("Computing with %s.", path_in_words(self.config.quantization, self.config.attention))
+        if warning := idle_threads():
+            logger.warning("%s", warning)
         if self.self_test is not None and not self.self_test.passed:
             logger.warning("%s", self.self_test.message)
 

@@ -81,7 +81,6 @@ class EngineConfig:
         return CacheConfig(
             num_blocks=num_blocks,
             block_size=self.block_size,
-            tile_size=TILE,
             enable_prefix_caching=self.enable_prefix_caching,
             eviction_policy=self.eviction_policy,
             mark_budget=self.mark_budget,

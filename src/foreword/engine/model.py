@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from foreword.cache import ModelFingerprint
 from foreword.engine.attention import AttentionStep, LayerCall
-from foreword.engine.linear import has_onednn, pack_linear_layers
+from foreword.engine.linear import pack_linear_layers
 from foreword.engine.memory import LayerShape
 from foreword.errors import ModelError
 
@@ -54,7 +54,7 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
 
     Weights are computed with in float32, or as linear.py's ``quantization`` says, whatever they are stored in. ``kv_dtype``
     is what keys and values will be kept in; it is only part of the cache's key. Raises ModelError for a path that is
-    missing, damaged files, models that cannot be served, and int8 where there is no oneDNN.
+    missing, damaged files, and models that cannot be served.
     """
     path = _directory(model)
     AttentionInterface.register(ATTENTION_NAME, attention_forward)
@@ -65,8 +65,6 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
     layers = _probe(module, text)
-    if quantization != "none" and not has_onednn():
-        raise ModelError(f"quantization {quantization!r} needs oneDNN, which this build of torch or this processor lacks.")
     pack_linear_layers(module, quantization)
     numerics = f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(

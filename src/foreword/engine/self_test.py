@@ -1,8 +1,7 @@
 """The start-up self-test: are a token's bits independent of its batch, of its chunk and of its blocks, on this machine?
 
-It runs the model's own linear layers (one of each shape) and the attention backend, with the model's heads and the KV memory's
-dtype, on random numbers. Bit identity is a property of kernels and thread counts, so a new machine or library has to show
-it again.
+It runs the model's own linear layers (one of each shape) and the attention backend, with the model's heads and the KV
+memory's dtype, on random numbers. Our kernels have the property by construction; a compiler and a machine have to keep it.
 """
 
 import time

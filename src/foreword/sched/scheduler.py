@@ -4,6 +4,9 @@ One packed batch a step: first a token for every request that is generating, the
 new requests. New requests come in the order of their cached prefix, longest first, those with equal tokens side by side,
 so that what one computes the next one finds. A request that has waited longer than the age bound goes before all others,
 in order of arrival, and while there is no room for it nobody overtakes it.
+
+A prompt that takes more than the step leaves half of its share to shorter ones, begun or new: nobody waits for the end of a
+very long prompt, and it takes at most twice as long.
 """
 
 from collections.abc import Iterable
@@ -94,14 +97,27 @@ class Scheduler:
         copies: list[CopyBlock] = []
         generating = [request for request in self.running if _remaining(request) == 1]
         starting = [request for request in self.running if _remaining(request) != 1]
-        for request in generating + starting:
+        for request in generating:
             budget -= self._plan(request, budget, chunks, copies)
-        for request in self._candidates(budget, now):
+        long: list[Request] = []  # the first that does not fit, and those that are no shorter
+        kept = 0
+        for request in starting:
+            if not long and _remaining(request) > budget:
+                budget, kept = budget // 2, budget - budget // 2
+                long.append(request)
+            elif long and _remaining(request) >= _remaining(long[0]):
+                long.append(request)
+            else:
+                budget -= self._plan(request, budget, chunks, copies)
+        for request in self._candidates(budget, now, _remaining(long[0]) if long else None):
             if budget <= 0 or len(self.running) >= self.config.max_num_seqs:
                 break
             if not self._admit(request, now) and not self._admit_alone(request, now):
                 self._no_room = True
                 break
+            budget -= self._plan(request, budget, chunks, copies)
+        budget += kept
+        for request in long:
             budget -= self._plan(request, budget, chunks, copies)
         return StepPlan(tuple(chunks), tuple(copies))
 
@@ -145,21 +161,27 @@ class Scheduler:
         chunks.append(ScheduledChunk(request, chunk.start, chunk.end, chunk.end == request.num_tokens))
         return chunk.end - chunk.start
 
-    def _candidates(self, budget: int, now: float) -> Iterable[Request]:
-        """Waiting requests in the order in which they should be admitted."""
+    def _candidates(self, budget: int, now: float, below: int | None) -> Iterable[Request]:
+        """Waiting requests in the order in which they should be admitted, with fewer than ``below`` tokens to compute."""
         if budget <= 0 or self._no_room or not self.waiting or len(self.running) >= self.config.max_num_seqs:
             return ()
         bound = now - self.config.max_wait_seconds
         old = [request for request in self.waiting if request.arrival <= bound or request.preemptions]
         if old:
-            return old
+            return old if below is None else (r for r in old if r.num_tokens - self._found(r, r.packed()) < below)
         ranked = []
         for request in self.waiting[: self.config.lookahead]:
             tokens = request.packed()
-            match = self.cache.match(request.namespace, tokens)
-            ranked.append((-(match.cached + match.in_flight), request.namespace.key, tokens, request.arrival, request))
+            found = self._found(request, tokens)
+            if below is None or request.num_tokens - found < below:
+                ranked.append((-found, request.namespace.key, tokens, request.arrival, request))
         ranked.sort(key=lambda entry: entry[:4])
         return [entry[4] for entry in ranked]
+
+    def _found(self, request: Request, tokens: bytes) -> int:
+        """Tokens of a waiting request that others have computed, or are computing."""
+        match = self.cache.match(request.namespace, tokens)
+        return match.cached + match.in_flight
 
     def _admit(self, request: Request, now: float) -> bool:
         reservation = self.cache.reserve(

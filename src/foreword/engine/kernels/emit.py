@@ -161,6 +161,11 @@ def define_product(module: ir.Module, name: str, onto: bool) -> ir.Function:
     Arguments: rows, then A, B and C, each a pointer and its row's stride, then depth.
     """
     blocks = {count: _define_block(module, f"{name}{count}", count, onto) for count in ROWS_TOGETHER}
+    return define_rows(module, name, blocks)
+
+
+def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) -> ir.Function:
+    """A product of any number of rows, from products of the numbers in ROWS_TOGETHER. Numbers of A and C have 32 bits."""
     b = Builder.of(module, name, [INT64, POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
     rows, a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
     left_over = b.srem(rows, int64(ROWS))

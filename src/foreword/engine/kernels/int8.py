@@ -1,0 +1,170 @@
+"""A linear layer's product in int8: rows and weights are whole numbers up to 127, a scale for each row and each output.
+
+Sums of whole numbers are exact, so their order does not matter. Two neighbours of a row and of the weights are multiplied
+and added at a time, as processors do it best.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from llvmlite import binding, ir
+from torch.nn import functional
+
+from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.emit import (
+    FLOAT,
+    INT32,
+    INT64,
+    LANES,
+    POINTER,
+    ROWS_TOGETHER,
+    UNROLLED,
+    VECTOR,
+    Builder,
+    define_rows,
+    int64,
+    vector,
+)
+
+LARGEST = 127
+INT16 = ir.IntType(16)
+EIGHT = ir.VectorType(INT32, 8)
+SIXTEEN_SHORT = ir.VectorType(INT16, LANES)
+SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), LANES)
+
+
+def pack_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 [out, in] → int8 [out / 16, in / 2, 16, 2], filled up with zeros, and the outputs' scales [16 · panels]."""
+    panels, pairs = -(-weight.shape[0] // LANES), -(-weight.shape[1] // 2)
+    padded = functional.pad(weight.float(), (0, 2 * pairs - weight.shape[1], 0, panels * LANES - weight.shape[0]))
+    scales = padded.abs().amax(1).clamp_min_(1e-30).div_(LARGEST)
+    whole = (padded / scales[:, None]).round_().to(torch.int8)
+    return whole.view(panels, LANES, pairs, 2).transpose(1, 2).contiguous(), scales
+
+
+def multiply_int8(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """float32 [rows, in], contiguous, with packed weights and their scales → float32 [rows, 16 · panels]."""
+    count, size = rows.shape
+    panels, pairs = packed.shape[:2]
+    whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
+    kernels = _kernels()
+    kernels.run("quantize", arguments(count, rows.data_ptr(), size, pairs, whole.data_ptr(), row_scales.data_ptr()))
+    out = rows.new_empty(count, panels * LANES)
+    values = (panels, whole.data_ptr(), count, pairs, packed.data_ptr(), out.data_ptr(), panels * LANES)
+    kernels.run("linear", arguments(*values, row_scales.data_ptr(), scales.data_ptr()))
+    return out
+
+
+@cache
+def _kernels() -> Kernels:
+    module = ir.Module("int8")
+    _define_quantize(module)
+    _define_linear(module)
+    return Kernels(module)
+
+
+def _define_quantize(module: ir.Module) -> None:
+    """A row → whole numbers of 16 bits and the scale: the largest is 127. The scale of a row that is not finite is none."""
+    b = Builder.of(module, "quantize", [POINTER], internal=False)
+    data = b.function.args[0]
+    count, rows_at, size, pairs, whole_at, scales_at = (b.number(data, int64(field), INT64) for field in range(1, 7))
+    rows, whole, scales = (b.inttoptr(address, POINTER) for address in (rows_at, whole_at, scales_at))
+    even = b.and_(size, int64(-LANES))
+    absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
+
+    def row(item: Any) -> None:
+        source, target = b.at(rows, b.mul(item, size)), b.at(whole, b.mul(item, b.mul(pairs, int64(2))), INT16)
+
+        def widen(numbers: Any, so_far: list[Any]) -> list[Any]:
+            broken = b.fma(numbers, vector(0.0), so_far[1])
+            return [b.larger(b.call(absolute, [numbers]), so_far[0]), broken]
+
+        seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.lanes(source, at), s), [vector(0.0), vector(0.0)])
+        seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.number(source, at)), s), seen)
+        largest, broken = b.fold(seen[0], b.larger), b.fold(seen[1], b.fadd)
+        least = ir.Constant(FLOAT, 1e-30)
+        scale = b.fdiv(b.larger(largest, least), ir.Constant(FLOAT, float(LARGEST)))
+        b.put(b.fadd(scale, broken), scales, item)
+
+        def rounded(numbers: Any) -> Any:
+            steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
+            return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
+
+        def one(at: Any, _: Any) -> None:
+            b.put(b.extract_element(rounded(b.splat(b.number(source, at))), ir.Constant(INT32, 0)), target, at)
+
+        b.put(ir.Constant(INT16, 0), target, b.sub(b.mul(pairs, int64(2)), int64(1)))
+        b.loop(int64(0), even, LANES, lambda at, _: b.put(rounded(b.lanes(source, at)), target, at))
+        b.loop(even, size, 1, one)
+
+    b.work(data, count, row)
+    b.ret_void()
+
+
+def _define_linear(module: ir.Module) -> None:
+    """An item is a panel, and all rows with it: the whole sums are put where the results go, then scaled."""
+    product = define_rows(module, "product", {count: _define_block(module, count) for count in ROWS_TOGETHER})
+    b = Builder.of(module, "linear", [POINTER], internal=False)
+    data = b.function.args[0]
+    panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
+        b.number(data, int64(field), INT64) for field in range(1, 10)
+    )
+    whole, packed, out, row_scales, scales = (
+        b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
+    )
+
+    def panel(item: Any) -> None:
+        first = b.mul(item, int64(LANES))
+        weights, column = b.at(packed, b.mul(b.mul(first, pairs), int64(2)), ir.IntType(8)), b.at(out, first)
+        b.call(product, [rows, whole, pairs, weights, int64(2 * LANES), column, width, pairs])
+        scale = b.lanes(scales, first)
+
+        def finish(row: Any, _: Any) -> None:
+            at = b.mul(row, width)
+            total = b.sitofp(b.lanes(column, at, ir.VectorType(INT32, LANES)), VECTOR)
+            b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row))), column, at)
+
+        b.loop(int64(0), rows, 1, finish)
+
+    b.work(data, panels, panel)
+    b.ret_void()
+
+
+def _define_block(module: ir.Module, rows: int) -> ir.Function:
+    """Whole sums of a fixed number of rows with 16 outputs; two neighbours at a time, so depth and strides count pairs."""
+    b = Builder.of(module, f"product{rows}", [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
+    a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
+    lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
+
+    def step(k: Any, sums: list[Any]) -> list[Any]:
+        begin = b.mul(k, right_stride)
+        weights = [b.sext(b.lanes(right, b.add(begin, int64(half)), SIXTEEN_BYTES), SIXTEEN_SHORT) for half in (0, LANES)]
+        out = []
+        for index, left in enumerate(lefts):
+            pair = b.bitcast(b.splat(b.number(left, k, INT32), 8), SIXTEEN_SHORT)
+            out += [b.add(sums[2 * index + half], _pair_products(b, pair, weights[half])) for half in (0, 1)]
+        return out
+
+    def steps(k: Any, sums: list[Any]) -> list[Any]:
+        for index in range(UNROLLED):
+            sums = step(b.add(k, int64(index)), sums)
+        return sums
+
+    whole = b.and_(depth, int64(-UNROLLED))
+    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * 8)] * (2 * rows))
+    sums = b.loop(whole, depth, 1, step, sums)
+    for row in range(rows):
+        at = b.mul(c_stride, int64(row))
+        b.put(sums[2 * row], c, at)
+        b.put(sums[2 * row + 1], c, b.add(at, int64(8)))
+    b.ret_void()
+    return b.function
+
+
+def _pair_products(b: Builder, one: Any, other: Any) -> Any:
+    """Sixteen products of int16, neighbours added: eight of int32. One instruction where the processor has AVX2."""
+    if binding.get_host_cpu_features().get("avx2"):
+        return b.call(b.intrinsic("llvm.x86.avx2.pmadd.wd", EIGHT, [SIXTEEN_SHORT] * 2), [one, other])
+    products = b.mul(*(b.sext(numbers, ir.VectorType(INT32, LANES)) for numbers in (one, other)))
+    return b.add(*(b.pick(products, products, list(range(first, LANES, 2))) for first in (0, 1)))
