@@ -21,7 +21,7 @@ from statistics import median
 import numpy as np
 
 from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
-from foreword.events import Event
+from foreword.events import Event, EventSink
 from foreword.observe import Observer
 from foreword.observe.curve import HitRateCurve
 from foreword.observe.hashing import PrefixHasher
@@ -68,7 +68,7 @@ def curve(folder: Path) -> str:
     """The curve against replays through the real cache, in per cent, as a Markdown table."""
     lines = ["| trace | size, tokens | replay | curve |", "|---|---|---|---|"]
     for name, prompts, scale, sizes in _traces(folder):
-        drawn, hasher = HitRateCurve(), PrefixHasher()
+        drawn, hasher = HitRateCurve(sizes=sizes), PrefixHasher()
         for tokens in prompts:
             drawn.observe(hasher(b"", tokens), len(tokens) // 4)
         for size, point in zip(sizes, drawn.snapshot(sizes).points, strict=True):
@@ -125,54 +125,73 @@ def prefixes(count: int) -> str:
     )
 
 
+class Load:
+    """Questions about one table, asked of the packaged model with an observer listening or without."""
+
+    def __init__(self) -> None:
+        from foreword.engine import Engine, EngineConfig
+
+        self.engine, self.source = Engine(EngineConfig(self_test=False)), random.Random(1)
+        self.observer, self.inside = Observer(), 0.0
+        self.names = ["Ann", "Bob", "Cid"] * 5
+        rows = "".join(f"| {n} | {name} | {self.source.randrange(20_000, 99_999)} |\n" for n, name in enumerate(self.names))
+        self.table = "| ID | Name | Salary |\n" + rows
+        self.encode: Callable[[str], list[int]] = self.engine.model.tokenizer.encode
+
+    def timed(self, event: Event) -> None:
+        """The observer, with a clock around it."""
+        start = time.perf_counter()
+        self.observer(event)
+        self.inside += time.perf_counter() - start
+
+    def run(self, sink: EventSink | None, count: int, tokens: int) -> tuple[float, float]:
+        """Seconds for so many requests at once, heard by ``sink``, and the mean of their TTFTs."""
+        from foreword.engine import SamplingParams
+
+        self.engine.subscribe(sink)
+        params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
+        for _ in range(count):
+            question = f"Question: What is the salary of {self.source.choice(self.names)} {self.source.randrange(10**6)}? "
+            self.engine.add_request(self.encode(self.table + question), params)
+        start, firsts = time.perf_counter(), 0.0
+        while self.engine.has_unfinished_requests():
+            for output in self.engine.step():
+                if output.finished:
+                    firsts += output.metrics.time_to_first_token or 0.0
+        return time.perf_counter() - start, firsts / count
+
+
 def overhead(rounds: int) -> str:
     """Requests with the observer and without, in turn, on the packaged model; and the time spent in the observer."""
-    from foreword.engine import Engine, EngineConfig, SamplingParams
-    from foreword.observe import ObserverConfig
-
-    engine, source = Engine(EngineConfig(self_test=False)), random.Random(1)
-    observer = Observer(ObserverConfig())
-    inside = [0.0]
-
-    def timed(event: Event) -> None:
-        start = time.perf_counter()
-        observer(event)
-        inside[0] += time.perf_counter() - start
-
-    encode: Callable[[str], list[int]] = engine.model.tokenizer.encode
-    names = ("Ann", "Bob", "Cid")
-    rows = "".join(f"| {n} | {name} | {source.randrange(20_000, 99_999)} |\n" for n, name in enumerate(names * 5))
-
-    def run(observed: bool, count: int) -> tuple[float, list[float]]:
-        """Seconds for so many requests at once, and their TTFTs."""
-        engine.subscribe(timed if observed else None)
-        params, firsts = SamplingParams(max_tokens=16, temperature=0, ignore_eos=True), []
-        for _ in range(count):
-            question = f"Question: What is the salary of {source.choice(names)} {source.randrange(10**6)}? "
-            engine.add_request(encode("| ID | Name | Salary |\n" + rows + question), params)
-        start = time.perf_counter()
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.finished and output.metrics.time_to_first_token is not None:
-                    firsts.append(output.metrics.time_to_first_token)
-        return time.perf_counter() - start, firsts
-
-    run(True, 8), run(False, 8)
+    load = Load()
     seconds: dict[bool, list[float]] = {True: [], False: []}
     firsts: dict[bool, list[float]] = {True: [], False: []}
-    inside[0] = 0.0
-    for number in range(rounds):
+    for number in range(rounds + 2):
         for observed in (True, False) if number % 2 else (False, True):
-            seconds[observed].append(run(observed, 16)[0])
-            firsts[observed] += run(observed, 1)[1]
-    total = sum(seconds[True]) + sum(firsts[True])
-    batch = median(a / b for a, b in zip(seconds[True], seconds[False], strict=True))
-    first = median(a / b for a, b in zip(firsts[True], firsts[False], strict=True))
+            seconds[observed].append(load.run(load.observer if observed else None, 16, 16)[0])
+        for _ in range(4):
+            for observed in (True, False) if number % 2 else (False, True):
+                firsts[observed].append(load.run(load.observer if observed else None, 1, 1)[1])
+    load.inside = 0.0
+    start = time.perf_counter()
+    for _ in range(max(1, rounds // 5)):
+        load.run(load.timed, 16, 16)
+    share = load.inside / (time.perf_counter() - start)
+    batch = [a / b for a, b in zip(seconds[True][2:], seconds[False][2:], strict=True)]
+    first = [a / b for a, b in zip(firsts[True][8:], firsts[False][8:], strict=True)]
     return (
-        f"{rounds} rounds of 16 requests at once and 1 alone, observed and not in turn. Time inside the observer: "
-        f"{inside[0] / total:.2%} of all. Seconds of 16 at once, observed / not: {batch:.4f}; TTFT of 1 alone: {first:.4f} "
-        f"(medians of ratios of neighbours; TTFT {1000 * median(firsts[True]):.2f} / {1000 * median(firsts[False]):.2f} ms)."
+        f"{rounds} rounds of 16 requests at once and 4 times 1 alone, observed and not in turn. Seconds of 16 at once, "
+        f"observed / not: {_median(batch)}; TTFT of 1 alone: {_median(first)} (medians of ratios of neighbours, with their "
+        f"95 % intervals; {median(seconds[False]):.3f} s and {1000 * median(firsts[False]):.2f} ms without). "
+        f"Time inside the observer: {share:.2%} of that of 16 at once."
     )
+
+
+def _median(values: list[float]) -> str:
+    """A median and the interval in which that of the population lies with 95 % probability, by ranks."""
+    ordered, reach = sorted(values), 0.98 * len(values) ** 0.5
+    low = max(0, int(len(ordered) / 2 - reach))
+    return f"{median(ordered):.4f} [{ordered[low]:.4f}, {ordered[-1 - low]:.4f}]"
 
 
 def main() -> None:
@@ -181,7 +200,7 @@ def main() -> None:
     parser.add_argument("traces", nargs="?", type=Path, default=Path("../shared/traces"))
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     parts: dict[str, Callable[[], str]] = {

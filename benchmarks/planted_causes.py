@@ -52,11 +52,15 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Case:
-    """Requests that go before, the faulty one, and what is to be found."""
+    """Requests that go before, the faulty one, and what is to be found.
+
+    ``lost_blocks``: at least so many blocks of the request before are evicted, where that is the cause; 0: all.
+    """
 
     before: tuple[Conversation, ...]
     faulty: Conversation
     reason: Reason
+    lost_blocks: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class World:
         self.now = 0.0
         self._names = 0
         self._asked: dict[str, Conversation] = {}
+        self.floods = 0
         self._decoder = _decoder()
 
     def decode(self, token_ids: list[int]) -> str:
@@ -137,13 +142,18 @@ class World:
 
 def run_case(world: World, case: Case) -> Verdict:
     """Ask the requests of a case, and compare the explanation of the last with what was planted."""
+    size = world.cache.config.num_blocks
+    if case.lost_blocks:
+        push_out(world, size)  # all else in the cache is older, and evicted first
     for earlier in case.before:
         world.ask(earlier)
     if case.reason is Reason.EVICTED:
-        _push_out(world)
+        blocks = -(-len(world.tokens(case.before[0])) // world.cache.config.block_size)
+        push_out(world, size - blocks + case.lost_blocks if case.lost_blocks else size)
+    position = _position(world, case)
     event = world.ask(case.faulty)
     found = world.observer.explain(event.request_id, world)
-    return Verdict(case.reason, found.reason, _position(world, case), found.position)
+    return Verdict(case.reason, found.reason, position, found.position)
 
 
 def identity(namespace: Namespace) -> tuple[str | None, str | None, str | None, str | None]:
@@ -151,10 +161,12 @@ def identity(namespace: Namespace) -> tuple[str | None, str | None, str | None, 
 
 
 def _position(world: World, case: Case) -> int:
-    """The token at which the hit must end, by comparing token ids one by one."""
+    """The token at which the hit must end, by comparing token ids one by one; where some went, what is left of them."""
     ids = world.tokens(case.faulty)
-    if case.reason in (Reason.EVICTED, Reason.DISABLED, Reason.BELOW_MINIMUM):
+    if case.reason in (Reason.DISABLED, Reason.BELOW_MINIMUM):
         return 0
+    if case.reason is Reason.EVICTED:
+        return world.cache.match(case.before[0].namespace, pack_tokens(world.tokens(case.before[0]))).cached
     longest = 0
     for earlier in case.before:
         if earlier.namespace == case.faulty.namespace and earlier.use_cache:
@@ -163,12 +175,12 @@ def _position(world: World, case: Case) -> int:
     return min(longest, len(ids) - 1)
 
 
-def _push_out(world: World) -> None:
-    """Fill the cache with something else."""
-    size = world.cache.config.num_blocks * world.cache.config.block_size
-    ledger = RequestLedger(size)
+def push_out(world: World, blocks: int) -> None:
+    """Put something else into so many blocks of the cache; what was used longest ago makes room."""
     world.now += 1
-    flood = Namespace(ModelFingerprint("flood"))
+    world.floods += 1
+    size = blocks * world.cache.config.block_size
+    ledger, flood = RequestLedger(size), Namespace(ModelFingerprint(f"flood-{world.floods}"))
     reservation = world.cache.reserve(flood, pack_tokens(range(size)), ledger, world.now)
     assert reservation is not None
     world.cache.plan(reservation, size, size)
@@ -193,6 +205,7 @@ class Planter:
             self.complete, self.first_seen, self.diverged, self.evicted, self.another_tenant, self.disabled,
             self.volatile_value, self.tools_reordered, self.json_reordered, self.reasoning_stripped,
             self.reasoning_kept, self.other_weights, self.other_adapter, self.below_minimum, self.volatile_head,
+            self.evicted_tail,
         )  # fmt: skip
 
     def complete(self) -> Case:
@@ -213,6 +226,12 @@ class Planter:
     def evicted(self) -> Case:
         first = self._conversation()
         return Case((first,), self._with(first, -1, first.messages[-1]["content"] + self._words(5)), Reason.EVICTED)
+
+    def evicted_tail(self) -> Case:
+        """Only the end of what was cached had to make room."""
+        first = self._conversation(system=self._words(60))
+        changed = self._with(first, -1, first.messages[-1]["content"] + self._words(5))
+        return Case((first,), changed, Reason.EVICTED, lost_blocks=self.random.randrange(2, 12))
 
     def another_tenant(self) -> Case:
         first = self._conversation()

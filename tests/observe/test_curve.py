@@ -31,10 +31,15 @@ def replayed(prompts: list[bytes], capacity: int) -> float:
 
 
 def drawn(prompts: list[bytes], sizes: list[int], max_samples: int, seed: int = 0) -> list[float]:
-    curve, hasher = HitRateCurve(max_samples), PrefixHasher(seed)
+    curve = observed(prompts, sizes, max_samples, seed)
+    return [point.hit_rate for point in curve.snapshot(sizes).points]
+
+
+def observed(prompts: list[bytes], sizes: list[int], max_samples: int, seed: int = 0) -> HitRateCurve:
+    curve, hasher = HitRateCurve(max_samples, sizes), PrefixHasher(seed)
     for tokens in prompts:
         curve.observe(hasher(b"", tokens), len(tokens) // 4)
-    return [point.hit_rate for point in curve.snapshot(sizes).points]
+    return curve
 
 
 def test_a_size_just_large_enough() -> None:
@@ -72,32 +77,50 @@ def test_nothing_seen_reads_zero() -> None:
     assert HitRateCurve().snapshot([100]).points[0].hit_rate == 0
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=60), st.sampled_from([32, 99]))
+def test_what_does_not_fit_is_refused_and_pushes_nothing_out() -> None:
+    """A short prompt and a long one in turn: the short one stays in a cache that is too small for the long one."""
+    short, long = pack_tokens(range(32)), pack_tokens(range(100, 200))
+    tiny, small, large = drawn([short, long] * 50, [40, 110, 150], 10_000)
+    assert tiny == pytest.approx(49 * 31 / (50 * 132))
+    assert small == pytest.approx(49 * (10 + 78) / (50 * 132), abs=0.02)  # each evicts 22 tokens of the other
+    assert large == pytest.approx(49 * (31 + 99) / (50 * 132), abs=0.01)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=60),
+    st.sampled_from([7, 16, 32, 99]),
+)
 def test_without_sampling_it_is_the_replay(prompts: list[list[int]], capacity: int) -> None:
     """Up to the width of a bin (a 16th of a doubling), between which the curve is drawn straight."""
     packed = [pack_tokens(tokens) for tokens in prompts]
-    low, high = drawn(packed, [int(capacity / 1.1), int(capacity * 1.1)], 10**6)
+    curve = observed(packed, [capacity], 10**6)
+    stack = curve._apart.get(capacity, curve._stack)
+    low, high = (stack.hits(capacity * width) / (sum(map(len, packed)) / 4) for width in (1 / 1.1, 1.1))
     assert low - 0.001 <= replayed(packed, capacity) <= high + 0.001
 
 
 def test_memory_is_bounded_however_many_prefixes_come() -> None:
-    curve, hasher = HitRateCurve(max_samples=500), PrefixHasher()
+    curve, hasher = HitRateCurve(max_samples=500, sizes=[10, 50]), PrefixHasher()
     for number in range(20_000):
-        curve.observe(hasher(b"", pack_tokens([number, *range(20)])), 21)
-    assert len(curve._last) == len(curve._times) == len(curve._largest) == 500
+        curve.observe(hasher(b"", pack_tokens([number, *range(number % 20 + 5)])), number % 20 + 6)
+    assert set(curve._apart) == {10}
+    for stack in (curve._stack, curve._apart[10]):
+        assert len(stack._last) == len(stack._times) == len(stack._largest) == 500
     assert curve.snapshot([10**9]).unlimited < 0.01
 
 
 @needs_traces
 @pytest.mark.parametrize("trace", ["mooncake", "agent", "coding"])
 def test_within_two_points_of_exact_replays_at_eight_sizes(trace: str) -> None:
+    """The smallest sizes are too small for many of the prompts: a cache refuses those."""
     if trace == "mooncake":
-        prompts, sizes = mooncake(8)[:5000], [8_000, 16_000, 31_250, 62_500, 125_000, 250_000, 500_000, 1_000_000]
+        prompts, sizes = mooncake(8)[:5000], [500 * 4**n for n in range(8)]
     elif trace == "agent":
-        prompts, sizes = agent(16), [4_000, 6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 128_000]
+        prompts, sizes = agent(16), [1000 * 2**n for n in range(8)]
     else:
-        prompts, sizes = coding(40), [2_000, 3_000, 4_000, 6_000, 8_000, 16_000, 32_000, 128_000]
+        prompts, sizes = coding(40), [500 * 2**n for n in range(8)]
+    assert sizes[0] < max(map(len, prompts)) / 4
     estimates = drawn(prompts, sizes, 8192)
     for size, estimate in zip(sizes, estimates, strict=True):
         assert abs(replayed(prompts, size) - estimate) < 0.02, size

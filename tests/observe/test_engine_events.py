@@ -6,7 +6,7 @@ import pytest
 
 from foreword.cache.tokens import unpack_tokens
 from foreword.engine import LLM, Engine, EngineConfig, SamplingParams
-from foreword.events import Event, RequestFinished, StepFinished
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, RequestFinished, StepFinished
 from foreword.observe import Observer, Reason
 
 TABLE = "| ID | Name | Salary |\n|----|------|--------|\n| 1 | Alice Smith | 85000 |\n| 2 | Bob Johnson | 65000 |\n"
@@ -88,3 +88,16 @@ def test_llm_explains_its_own_requests() -> None:
     assert (found.cached, found.reason.value) == (output.account.cached, output.miss_reason)
     assert found.shared_text.endswith("How old is ")
     assert found.new_text.startswith("Bob")
+
+
+def test_what_enters_and_leaves_the_cache_is_told(engine: Engine, events: list[Event]) -> None:
+    length = len(engine.model.tokenizer.encode(TABLE))
+    run(engine, TABLE)
+    stored = [event for event in events if isinstance(event, BlockStored)]
+    assert (stored[0].start, len(stored[0].tokens) // 4) == (0, length)
+    engine.reset_prefix_cache()
+    assert any(isinstance(event, BlockRemoved) for event in events)
+    assert isinstance(events[-1], AllBlocksCleared)
+    engine.subscribe(None)
+    run(engine, TABLE)
+    assert isinstance(events[-1], AllBlocksCleared)

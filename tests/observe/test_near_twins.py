@@ -79,3 +79,13 @@ def test_groups_are_bounded_and_the_costly_ones_stay() -> None:
     assert len(groups) <= observer.config.twin_groups
     assert groups[0].requests >= 18
     assert pack_tokens([1003]) == groups[0].head[:4]
+
+
+def test_the_values_are_whole_also_where_the_first_ones_were_half_alike() -> None:
+    """The first times begin and end with the same figures: only later ones show where the value begins and ends."""
+    times = ["10:05", "11:05", "12:06", "20:06", "31:07", "42:08"]
+    _, observer = run([f"Be kind. It is {time}. {'Answer from the document, and be brief. ' * 4}" for time in times])
+    (group,) = observer.near_twins()
+    assert bytes(group.head[::4]) == b"Be kind. It is "
+    assert [bytes(value[::4]).decode() for value in group.values] == times[1:5]
+    assert bytes(group.anchor[::4]).startswith(b". Answer")

@@ -1,4 +1,5 @@
 import random
+import re
 
 import pytest
 
@@ -75,12 +76,14 @@ def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
         observer(requests.run([number, *range(20)]))
     assert len(observer.recent) == 50
     assert observer._prefixes.nodes <= 100
-    assert len(observer._curve._last) <= 200
+    assert len(observer._curve._stack._last) <= 200
     assert len(observer._unclassified) <= 50
     assert len(observer.near_twins()) <= config.twin_groups
 
 
-@pytest.mark.parametrize(("name", "value"), [("recent_requests", 0), ("curve_samples", -1), ("minimum_tokens", -1)])
-def test_options_out_of_range(name: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=f"{name} is {value}"):
+@pytest.mark.parametrize(
+    ("name", "value"), [("recent_requests", 0), ("curve_samples", -1), ("minimum_tokens", -1), ("curve_sizes", (64, 0))]
+)
+def test_options_out_of_range(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{name} is {value}")):
         ObserverConfig(**{name: value})

@@ -108,3 +108,28 @@ def test_the_snapshot_keeps_the_way_to_what_it_shows() -> None:
     shown = sketch.snapshot(limit=1)
     assert whole(shown)
     assert len(shown) <= 2
+
+
+def test_the_edge_of_a_beginning() -> None:
+    sketch = PrefixSketch()
+    sketch.observe(b"", pack_tokens([1, 2, 3, 4]))
+    sketch.observe(b"", pack_tokens([1, 2, 5, 6]))
+    head, *tails = sorted(sketch.snapshot(), key=lambda prefix: prefix.start)
+    assert sketch.edge_of(b"", pack_tokens([1, 2])) == sketch.edge_of(b"", pack_tokens([1])) == head.number
+    assert sketch.edge_of(b"", pack_tokens([1, 2, 5])) in [tail.number for tail in tails]
+    for unknown in ([], [2], [1, 2, 7], [1, 2, 3, 4, 5]):
+        assert sketch.edge_of(b"", pack_tokens(unknown)) is None
+    assert sketch.edge_of(b"other", pack_tokens([1])) is None
+
+
+def test_a_million_distinct_prefixes_take_no_more_room_than_a_few() -> None:
+    sketch = PrefixSketch(max_nodes=1000, max_tokens=20_000)
+    head = pack_tokens(range(8))
+    for number in range(1_000_000):
+        sketch.observe(b"", head + number.to_bytes(4, "little"))
+    assert sketch.nodes <= 1000
+    assert sketch.tokens <= 20_000
+    top = sketch.snapshot(1)[0]
+    assert top.end == 8
+    assert top.requests <= 1_000_000 <= top.requests + top.error
+    assert top.error <= 2000

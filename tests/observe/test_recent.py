@@ -62,3 +62,13 @@ def test_elsewhere_is_another_namespace() -> None:
     assert found is not None
     assert (found[0].request_id, found[1]) == ("theirs", 4)
     assert found[0].identity != asked.identity == (SPACE.model.weights, None, None, None)
+
+
+def test_a_request_that_begins_with_some_tokens() -> None:
+    recent, requests = RecentRequests(100, 10_000), Requests()
+    for text in ("abcdef", "abcxyz"):
+        recent.add(requests.run(text, name=text))
+    asked = recent.get("abcxyz")
+    assert recent.beginning_with(asked.namespace, asked.tokens[:-4]) is asked
+    assert recent.beginning_with(asked.namespace, asked.tokens + bytes(4)) is None
+    assert recent.beginning_with(b"other", asked.tokens) is None

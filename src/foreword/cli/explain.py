@@ -65,9 +65,9 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
         console.print(Text(f"Nearest cached prefix: {where}; {alike}."))
     if eviction:
         names = ", ".join(f"{name} ({tokens} tokens)" for name, tokens in eviction["pressure"]) or "others"
-        console.print(
-            Text(f"{eviction['lost_tokens']} tokens more had been cached and were evicted to make room for {names}.")
-        )
+        before = max(0.0, found["finished"] - eviction["at"])
+        lost = f"{eviction['lost_tokens']} tokens more had been cached and were evicted"
+        console.print(Text(f"{lost}, {before:.1f} s before this answer ended, to make room for {names}."))
     for title, key, style in (
         ("The cached prefix went on", "old_text", "red"),
         ("This prompt goes on", "new_text", "green"),

@@ -22,10 +22,13 @@ def report(
         int, typer.Option(min=1, max=500, help="Latest requests to take in, with their explanations.")
     ] = 100,
     price_per_hour: Annotated[float | None, typer.Option(help="Price of this machine, for the savings in money.")] = None,
+    priced_as: Annotated[
+        str | None, typer.Option(help="Hosted model at whose prices the savings are counted; see 'foreword prices'.")
+    ] = None,
 ) -> None:
     """Write a self-contained HTML file of a server's figures so far. It has texts of prompts in it."""
     with CacheClient(url, api_key) as client:
-        answers = collect(client, requests, price_per_hour)
+        answers = collect(client, requests, price_per_hour, priced_as)
     try:
         output.write_text(page(answers), encoding="utf-8")
     except OSError as error:
@@ -33,7 +36,9 @@ def report(
     Console().print(f"{output}: {answers['counts']['requests']} requests, {len(answers['recent']['requests'])} explained.")
 
 
-def collect(client: CacheClient, requests: int, price_per_hour: float | None) -> dict[str, Any]:
+def collect(
+    client: CacheClient, requests: int, price_per_hour: float | None = None, priced_as: str | None = None
+) -> dict[str, Any]:
     """All answers the page asks for, by path."""
     for _ in range(LOOKS):
         if not client.get("counts")["unclassified"]:
@@ -43,7 +48,7 @@ def collect(client: CacheClient, requests: int, price_per_hour: float | None) ->
         "recent": client.get("recent", limit=requests),
         "prefixes": client.get("prefixes", limit=200),
         "curve": client.get("curve"),
-        "savings": client.get("savings", price_per_hour=price_per_hour),
+        "savings": client.get("savings", price_per_hour=price_per_hour, model=priced_as),
     }
     for request in answers["recent"]["requests"]:
         path = f"explain/{request['request_id']}"

@@ -1,6 +1,7 @@
 """foreword top: the cache of a running server, live in the terminal."""
 
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,7 @@ def top(
         if once:
             console.print(screen(client, before, now, console.height + 20))
             return
-        with Live(console=console, screen=True, auto_refresh=False) as live:
+        with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
                 live.update(screen(client, before, now, console.height), refresh=True)
                 time.sleep(interval)

@@ -10,7 +10,8 @@ paper's adjustment for what the sample has too much or too little of.)
 import heapq
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,11 +48,45 @@ class CurveSnapshot:
 
 
 class HitRateCurve:
-    """Follows at most ``max_samples`` tokens (about 300 bytes each), however many requests come."""
+    """Follows at most ``max_samples`` tokens (about 300 bytes each), however many requests come.
 
-    def __init__(self, max_samples: int = 8192, first_share: float = 1.0):
+    A cache refuses prompts that it cannot hold, so that caches smaller than the longest prompt do not all see the same
+    requests, and are no stack. Each of ``sizes``, in tokens, that a prompt turns out to exceed is therefore followed apart
+    from then on. At other sizes below the longest prompt the curve is too low: there, what is refused pushes others out.
+    """
+
+    def __init__(self, max_samples: int = 8192, sizes: Iterable[int] = ()):
+        self._stack = _Stack(max_samples)
+        self._unexceeded = sorted(sizes)
+        self._apart: dict[int, _Stack] = {}
+        self._prompt_tokens = 0
+
+    def observe(self, hashes: Hashes, prompt_tokens: int) -> None:
+        """A request ended: the hashes of all its prefixes, of which the first ``prompt_tokens`` are the prompt's."""
+        while self._unexceeded and self._unexceeded[0] < len(hashes):
+            self._apart[self._unexceeded.pop(0)] = deepcopy(self._stack)
+        self._prompt_tokens += prompt_tokens
+        self._stack.observe(hashes, prompt_tokens)
+        for size, stack in self._apart.items():
+            if len(hashes) <= size:
+                stack.observe(hashes, prompt_tokens)
+
+    def snapshot(self, sizes: Sequence[int]) -> CurveSnapshot:
+        """The curve at some sizes, in tokens."""
+        points = tuple(CurvePoint(size, self._rate(self._apart.get(size, self._stack), size)) for size in sizes)
+        return CurveSnapshot(points, self._rate(self._stack, math.inf), self._prompt_tokens, self._stack.share)
+
+    def _rate(self, stack: "_Stack", size: float) -> float:
+        return min(1.0, max(0.0, stack.hits(size) / self._prompt_tokens)) if self._prompt_tokens else 0.0
+
+
+class _Stack:
+    """The followed tokens in the order of their last use, and in which sizes of cache the requests' tokens were hits."""
+
+    def __init__(self, max_samples: int):
         self.max_samples = max_samples
-        self._threshold = int(first_share * HASHES)  # tokens with a hash below it are followed
+        self._threshold = HASHES  # tokens with a hash below it are followed
+        self._limit = np.uint64(HASHES - 1)  # the threshold, once it is lower
         self._last: dict[int, int] = {}  # hash of a followed token → when it was used last
         self._times: list[int] = []  # the values of _last, ascending
         self._largest: list[int] = []  # a heap of the negated hashes
@@ -60,46 +95,56 @@ class HitRateCurve:
         self._prompt_tokens = 0
         self._sampled_tokens = 0.0  # how many prompt tokens the sample stands for
 
+    @property
+    def share(self) -> float:
+        """Which share of the tokens is followed."""
+        return self._threshold / HASHES
+
     def observe(self, hashes: Hashes, prompt_tokens: int) -> None:
-        """A request: the hashes of its prefixes; the first ``prompt_tokens`` are the prompt's, the rest generated."""
+        """Take a request, as HitRateCurve does."""
+        places: Sequence[int] = range(len(hashes))  # of the followed tokens in the request
+        followed = hashes
         if self._threshold < HASHES:
-            found = np.flatnonzero(hashes < np.uint64(self._threshold))
-            keys: list[int] = hashes[found].tolist()
-        else:
-            found, keys = np.arange(len(hashes)), hashes.tolist()
+            found = (hashes < self._limit).nonzero()[0]
+            followed, places = hashes[found], found.tolist()
+        keys: list[int] = followed.tolist()
         weight = HASHES / self._threshold
+        sampled = bisect_left(places, prompt_tokens)
+        reusable = bisect_left(places, prompt_tokens - 1, 0, sampled)  # the last token is always computed
         self._prompt_tokens += prompt_tokens
-        self._sampled_tokens += weight * int(np.searchsorted(found, prompt_tokens))
-        reusable = int(np.searchsorted(found, prompt_tokens - 1))  # the last token is always computed
+        self._sampled_tokens += weight * sampled
         runs = self._runs(keys)
         self._count(runs, reusable, len(hashes), weight)
         self._lift(keys, runs)
-        while len(self._last) > self.max_samples:
-            self._drop_largest()
+        if len(self._last) > self.max_samples:
+            self._drop_largest(len(self._last) - self.max_samples)
 
-    def snapshot(self, sizes: Sequence[int]) -> CurveSnapshot:
-        """The curve at some sizes, in tokens."""
-        points = tuple(CurvePoint(size, self._rate(math.log2(max(size, 1)))) for size in sizes)
-        return CurveSnapshot(points, self._rate(math.inf), self._prompt_tokens, self._threshold / HASHES)
+    def hits(self, size: float) -> float:
+        """Prompt tokens that would have been hits in a cache of ``size`` tokens."""
+        edge = math.log2(max(size, 1)) * BINS_PER_DOUBLING
+        hits = sum(tokens * min(1.0, max(0.0, edge - index)) for index, tokens in self._hits.items())
+        if self._hits and edge > min(self._hits):
+            hits += self._prompt_tokens - self._sampled_tokens
+        return hits
 
     def _runs(self, keys: list[int]) -> list[tuple[int, int]]:
         """The followed tokens of a request that were used before, as (when, how many): each used one tick before the last.
 
-        Tokens that were used together stand together in time, so that a prompt is a few runs.
+        Tokens that were used together stand together in time, so that a prompt is a few runs. Along a prompt the times fall
+        by one or more: where a run ends is found by bisection. Where a prefix is new, all that follows it is.
         """
         runs: list[tuple[int, int]] = []
-        first = length = 0
-        for used in map(self._last.get, keys):
-            if used is None:
-                break  # where a prefix is new, all that follows it is
-            if length and used == first - length:
-                length += 1
-                continue
-            if length:
-                runs.append((first, length))
-            first, length = used, 1
-        if length:
-            runs.append((first, length))
+        last, start = self._last, 0
+        while start < len(keys) and (first := last.get(keys[start])) is not None:
+            low, high = start + 1, len(keys)
+            while low < high:
+                middle = (low + high) // 2
+                if last.get(keys[middle]) == first - (middle - start):
+                    low = middle + 1
+                else:
+                    high = middle
+            runs.append((first, low - start))
+            start = low
         return runs
 
     def _count(self, runs: list[tuple[int, int]], reusable: int, length: int, weight: float) -> None:
@@ -128,17 +173,9 @@ class HitRateCurve:
         self._times.extend(times)
         self._clock += len(keys)
 
-    def _drop_largest(self) -> None:
-        """Follow one token less, and none with as large a hash from now on."""
-        self._threshold = -heapq.heappop(self._largest)
-        del self._times[bisect_left(self._times, self._last.pop(self._threshold))]
-
-    def _rate(self, doublings: float) -> float:
-        """The share of hits in a cache of 2**doublings tokens."""
-        if not self._prompt_tokens:
-            return 0.0
-        edge = doublings * BINS_PER_DOUBLING
-        hits = sum(tokens * min(1.0, max(0.0, edge - index)) for index, tokens in self._hits.items())
-        if self._hits and edge > min(self._hits):
-            hits += self._prompt_tokens - self._sampled_tokens
-        return min(1.0, max(0.0, hits / self._prompt_tokens))
+    def _drop_largest(self, count: int) -> None:
+        """Follow ``count`` tokens less, and none with as large a hash from now on."""
+        for _ in range(count):
+            self._threshold = -heapq.heappop(self._largest)
+            del self._times[bisect_left(self._times, self._last.pop(self._threshold))]
+        self._limit = np.uint64(self._threshold)

@@ -16,6 +16,7 @@ Hashes = npt.NDArray[np.uint64]
 
 HASHES = 2**64  # how many there are
 FIRST_MULTIPLIERS = 4096
+ONE = np.uint64(1)  # added to ids, so that a token 0 counts
 
 
 class PrefixHasher:
@@ -24,15 +25,17 @@ class PrefixHasher:
     def __init__(self, seed: int = 0):
         self._random = np.random.default_rng(seed)
         self._multipliers: Hashes = np.empty(0, np.uint64)
+        self._namespace, self._start = b"", _hash(b"")  # the last one used
 
     def __call__(self, namespace: bytes, tokens: bytes) -> Hashes:
         """The hashes of the prefixes of 1, 2, 3, ... packed tokens."""
         ids = np.frombuffer(tokens, TOKEN_TYPE).astype(np.uint64)
-        ids += np.uint64(1)
+        ids += ONE
         ids *= self._for(len(ids))
-        start = hashlib.blake2b(namespace, digest_size=8).digest()
-        ids[:1] += np.uint64(int.from_bytes(start, "little"))
-        return np.cumsum(ids, out=ids)
+        if namespace != self._namespace:
+            self._namespace, self._start = namespace, _hash(namespace)
+        ids[:1] += self._start
+        return ids.cumsum(out=ids)
 
     def _for(self, length: int) -> Hashes:
         """The multipliers of the first ``length`` positions; more are drawn when a longer prompt comes."""
@@ -41,3 +44,7 @@ class PrefixHasher:
             more = self._random.integers(0, 2**64, max(length, FIRST_MULTIPLIERS, 2 * known) - known, np.uint64)
             self._multipliers = np.concatenate((self._multipliers, more))
         return self._multipliers[:length]
+
+
+def _hash(namespace: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(namespace, digest_size=8).digest(), "little"))

@@ -22,7 +22,7 @@ class TwinGroup:
     """Prompts that differ in a few tokens at ``position`` and are alike after.
 
     head
-        Packed: the last tokens before the place.
+        Packed: the tokens before the place.
     values
         Packed: some of what stood in that place.
     anchor
@@ -98,7 +98,7 @@ class NearTwins:
             TwinGroup(
                 namespace=group.namespace,
                 position=len(group.head) // TOKEN_BYTES,
-                head=group.head[-ANCHOR * TOKEN_BYTES :],
+                head=group.head,
                 values=tuple(group.values),
                 anchor=group.anchor,
                 requests=group.requests,
@@ -130,6 +130,7 @@ class NearTwins:
             shorter = group.anchor[cut * TOKEN_BYTES :]
             at = find_tokens(window, shorter, start)
             if at is not None:
+                group.values = {value + group.anchor[: cut * TOKEN_BYTES]: None for value in group.values}
                 group.anchor = shorter
                 group.rests = PrefixSketch(max_tokens=self.max_tokens)
                 return at
@@ -151,6 +152,7 @@ class NearTwins:
             start = len(group.head) // TOKEN_BYTES
             near = start - WINDOW <= at < start and find_tokens(group.anchor, anchor[-RUN * TOKEN_BYTES :]) is not None
             if group.namespace == namespace and near and prompt.startswith(group.head[: at * TOKEN_BYTES]):
+                group.values = {group.head[at * TOKEN_BYTES :] + value: None for value in group.values}
                 group.head = group.head[: at * TOKEN_BYTES]
                 return self._group_of(namespace, prompt)
         group = _Group(namespace, prompt[: at * TOKEN_BYTES], anchor, PrefixSketch(max_tokens=self.max_tokens))

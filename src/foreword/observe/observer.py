@@ -33,7 +33,9 @@ class ObserverConfig:
     prefix_tokens: int = 2_000_000
     """Tokens of that sketch (4 bytes each)."""
     curve_samples: int = 8192
-    """Tokens followed for the curve of hit rate against cache size."""
+    """Tokens followed for the curve of hit rate against cache size, and once more for each size that a prompt exceeds."""
+    curve_sizes: tuple[int, ...] = ()
+    """Sizes of cache, in tokens, that the curve will be asked for; below the longest prompt it is right for these only."""
     twin_groups: int = 16
     """Groups of near-twins."""
     minimum_tokens: int = 0
@@ -43,6 +45,7 @@ class ObserverConfig:
         for name in ("recent_requests", "recent_tokens", "prefix_nodes", "prefix_tokens", "curve_samples", "twin_groups"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")
+        require(all(size >= 1 for size in self.curve_sizes), f"curve_sizes is {self.curve_sizes}; each must be at least 1.")
         require(self.minimum_tokens >= 0, f"minimum_tokens is {self.minimum_tokens}; it cannot be negative.")
 
 
@@ -56,7 +59,7 @@ class Observer:
         self.config = config or ObserverConfig()
         self.recent = RecentRequests(self.config.recent_requests, self.config.recent_tokens)
         self._counters = Counters()
-        self._curve = HitRateCurve(self.config.curve_samples)
+        self._curve = HitRateCurve(self.config.curve_samples, self.config.curve_sizes)
         self._hasher = PrefixHasher()
         self._prefixes = PrefixSketch(self.config.prefix_nodes, self.config.prefix_tokens)
         self._twins = NearTwins(self.config.twin_groups)
@@ -109,6 +112,10 @@ class Observer:
     def near_twins(self) -> tuple[TwinGroup, ...]:
         """Groups of prompts that a small difference keeps apart, the most costly first."""
         return self._twins.snapshot()
+
+    def edge_of(self, group: TwinGroup) -> int | None:
+        """The number of the prominent prefix on which a group's prompts part; None if that has been forgotten."""
+        return self._prefixes.edge_of(group.namespace, group.head)
 
     def savings(self, price: TokenPrice | None = None) -> Savings:
         """What was saved, in tokens, seconds and, at a price, money."""

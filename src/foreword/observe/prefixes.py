@@ -89,15 +89,12 @@ class PrefixSketch:
 
     def match(self, namespace: bytes, tokens: bytes) -> int:
         """How many leading tokens of a prompt the tree knows."""
-        node, at = self._roots.get(namespace), 0
-        while node is not None:
-            child = node.children.get(tokens[at : at + TOKEN_BYTES])
-            if child is None:
-                break
-            shared = shared_from(tokens, at, child.tokens)
-            at += shared * TOKEN_BYTES
-            node = child if shared * TOKEN_BYTES == len(child.tokens) else None
-        return at // TOKEN_BYTES
+        return self._walk(namespace, tokens)[1]
+
+    def edge_of(self, namespace: bytes, tokens: bytes) -> int | None:
+        """The number of the edge on which the last of a prompt's tokens lies; None if the tree does not know them all."""
+        node, known = self._walk(namespace, tokens)
+        return node.number if node is not None and node.parent is not None and known * TOKEN_BYTES == len(tokens) else None
 
     def observe(self, namespace: bytes, tokens: bytes, cached: int = 0, now: float = 0.0, tenant: str | None = None) -> None:
         """Count a request with this prompt (packed), of which the first ``cached`` tokens were not computed."""
@@ -133,6 +130,16 @@ class PrefixSketch:
                 chosen.add(current)
                 current = current.parent
         return tuple(_frozen(node) for root in self._roots.values() for node in _below(root) if node in chosen)
+
+    def _walk(self, namespace: bytes, tokens: bytes) -> tuple[_Node | None, int]:
+        """The last node on a prompt's way, and how many of its leading tokens the tree knows."""
+        node, at = self._roots.get(namespace), 0
+        while node is not None and (child := node.children.get(tokens[at : at + TOKEN_BYTES])) is not None:
+            at += TOKEN_BYTES * shared_from(tokens, at, child.tokens)
+            node = child
+            if at < child.end * TOKEN_BYTES:
+                break
+        return node, at // TOKEN_BYTES
 
     def _count(self, node: _Node, cached: int, now: float, tenant: str | None) -> None:
         node.requests += 1

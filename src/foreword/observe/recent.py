@@ -83,6 +83,13 @@ class RecentRequests:
             if other is not request and came_before(other, request):
                 yield other
 
+    def beginning_with(self, namespace: bytes, tokens: bytes) -> RequestFinished | None:
+        """A request whose prompt or answer goes on from these packed tokens; None if none is remembered."""
+        entries = self._sorted.get(namespace, [])
+        place = bisect_left(entries, (tokens, ""))
+        found = place < len(entries) and entries[place][0].startswith(tokens)
+        return self._by_id[entries[place][1]] if found else None
+
     def elsewhere(self, request: RequestFinished) -> tuple[RequestFinished, int] | None:
         """The request of another namespace that shares most tokens with this one's prompt, and how many."""
         best: tuple[RequestFinished, int] | None = None

@@ -1,19 +1,24 @@
 """The observer behind a server: fed by the engine's thread, read by the event loop, at work in one thread of its own."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from foreword.engine import Engine
 from foreword.events import Event, RequestFinished
-from foreword.observe import Observer, PromptShape
+from foreword.observe import Observer, ObserverConfig, Prefix, PromptShape
 from foreword.server.neutral import PromptForm
 from foreword.server.prompts import PromptRenderer
 
 T = TypeVar("T")
+SIZES = tuple(2.0**power for power in range(-4, 5))  # of the curve, as multiples of today's cache
+LABELLED = 8  # new prefixes that are looked at each time
+
+_Edge = tuple[int, int, int]  # number, start, end of a prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +30,32 @@ class _Asked:
 
 
 class Observation:
-    """Events in, answers out. Reads prompts for the observer: it knows the tokenizer, the template, and what was sent."""
+    """Events in, answers out. Reads prompts for the observer: it knows the tokenizer, the template, and what was sent.
 
-    def __init__(self, engine: Engine, renderer: PromptRenderer, observer: Observer | None = None):
-        self.block_bytes = engine.block_bytes
-        self.block_size = engine.config.block_size
-        self.num_blocks = engine.cache.config.num_blocks
+    ``minimum_tokens`` is the length of the shortest prompt that the server caches.
+    """
+
+    def __init__(self, engine: Engine, renderer: PromptRenderer, minimum_tokens: int = 0):
+        self.bytes_per_token = engine.block_bytes / engine.config.block_size
+        self.cache_tokens = engine.cache.config.num_blocks * engine.config.block_size
+        self.curve_sizes = tuple(max(1, round(self.cache_tokens * size)) for size in SIZES)
         self._clock = engine.clock
         self._vocab_size = engine.model.vocab_size
         self._renderer = renderer
-        self._observer = observer or Observer()
+        self._observer = Observer(ObserverConfig(curve_sizes=self.curve_sizes, minimum_tokens=minimum_tokens))
         self._events: deque[Event] = deque()
         self._asked: OrderedDict[str, _Asked] = OrderedDict()
         self._shapes: OrderedDict[str, PromptShape | None] = OrderedDict()
+        self._labels: dict[_Edge, str] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-observer")
 
     def sink(self, event: Event) -> None:
         """Take an event of the engine; costs its thread next to nothing."""
         self._events.append(event)
-        if isinstance(event, RequestFinished):
+
+    def digest(self) -> None:
+        """Let the observer have the events so far, in its own thread; to be called when no answer waits for this one."""
+        with contextlib.suppress(RuntimeError):  # it has been closed
             self._worker.submit(self._digest)
 
     def asked(self, request_id: str, tenant: str, prompt: PromptForm) -> None:
@@ -83,9 +95,40 @@ class Observation:
                 self._shapes.popitem(last=False)
         return self._shapes[request_id]
 
+    def labels(self, observer: Observer, prefixes: Sequence[Prefix]) -> dict[int, str]:
+        """Where in conversations prefixes stand ("system to message 2 (user)"), by number; empty where that is not known.
+
+        Of those that are new, a few are looked at each time, the most prominent first.
+        """
+        by_number = {prefix.number: prefix for prefix in prefixes}
+        known: dict[_Edge, str] = {}
+        new = 0
+        for prefix in sorted(prefixes, key=lambda prefix: (prefix.end - prefix.start) * prefix.requests, reverse=True):
+            edge = (prefix.number, prefix.start, prefix.end)
+            if edge in self._labels:
+                known[edge] = self._labels[edge]
+            elif new < LABELLED:
+                new += 1
+                known[edge] = self._label(observer, prefix, by_number)
+        self._labels = known
+        return {number: label for (number, _, _), label in known.items()}
+
     def close(self) -> None:
         """End the thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _label(self, observer: Observer, prefix: Prefix, by_number: dict[int, Prefix]) -> str:
+        way = [prefix.tokens]
+        parent = prefix.parent
+        while parent is not None:
+            way.append(by_number[parent].tokens)
+            parent = by_number[parent].parent
+        request = observer.recent.beginning_with(prefix.namespace, b"".join(reversed(way)))
+        shape = None if request is None else self.shape(request.request_id)
+        if shape is None:
+            return ""
+        first, last = shape.label_at(prefix.start), shape.label_at(prefix.end - 1)
+        return first if first == last else f"{first} to {last}"
 
     def _digest(self) -> None:
         while self._events:

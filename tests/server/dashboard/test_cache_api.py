@@ -1,5 +1,6 @@
 """/v1/cache over HTTP: explanations, permissions, bad input."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -141,3 +142,62 @@ def test_only_the_pages_own_files_are_served(serve: Callable[..., Live]) -> None
         assert client.get("/dashboard/main.js").status_code == 200
         for path in ("__init__.py", "../cache_api.py", "%2e%2e/cache_api.py", "vendor/", "nothing.js"):
             assert client.get(f"/dashboard/{path}").status_code == 404
+
+
+def test_what_enters_and_leaves_the_cache_is_counted(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    live = serve(engine={"kv_cache_memory_bytes": 2**18})
+    first = ask(live, RULES)
+    before = get(live, "counts")
+    assert before["stored_tokens"] >= before["computed"]
+    for word in ("plums", "pears", "roses"):
+        ask(live, f"{word} " * 40)
+    assert get(live, "counts")["removed_tokens"] > before["removed_tokens"] + 100
+    again = get(live, f"explain/{ask(live, RULES)}")
+    assert again["reason"] == "evicted"
+    assert again["eviction"]["lost_tokens"] > 0
+    assert again["eviction"]["at"] <= again["finished"]
+    assert first not in [name for name, _ in again["eviction"]["pressure"]]
+
+
+def test_prompts_below_the_minimum_are_not_cached_and_it_says_so(
+    serve: Callable[..., Live], ask: Callable[..., str]
+) -> None:
+    live = serve(min_cached_tokens=60)
+    short = [get(live, f"explain/{ask(live, 'How are you?')}") for _ in range(2)][-1]
+    assert (short["reason"], short["cached"]) == ("below_minimum", 0)
+    assert short["detail"] == "at least 60 tokens are cached"
+    long = [get(live, f"explain/{ask(live, RULES)}") for _ in range(2)][-1]
+    assert (long["reason"], long["computed"]) == ("complete", 1)
+    assert get(live, "counts")["requests_by_reason"]["below_minimum"] == 2
+
+
+def test_prefixes_have_labels_and_near_twins_their_kind_and_place(serve: Callable[..., Live]) -> None:
+    live = serve()
+    with live.client() as client:
+        for minute in range(10, 22):
+            system = {"role": "system", "content": f"Be kind to all. It is 12:{minute}:05. {RULES}"}
+            messages = [system, {"role": "user", "content": "Hello?"}]
+            answer = client.post("/v1/chat/completions", json={"model": "tiny", "messages": messages, "max_tokens": 1})
+            assert answer.status_code == 200
+    found = get(live, "prefixes")
+    head = next(prefix for prefix in found["prefixes"] if prefix["parent"] is None)
+    assert head["label"] == "system"
+    assert any(prefix["label"] == "system to generation prompt" for prefix in found["prefixes"])
+    (group,) = found["near_twins"]
+    assert (group["kind"], group["requests"] >= 10) == ("time", True)
+    assert group["prefix"] in [prefix["number"] for prefix in found["prefixes"]]
+    assert group["before"].endswith("It is 12:")
+
+
+def test_binary_rubbish_is_answered_and_explained(serve: Callable[..., Live]) -> None:
+    live, source = serve(), random.Random(3)
+    rubbish = [source.randrange(2, 320) for _ in range(200)]
+    prompts = (rubbish, [*rubbish[:150], *reversed(rubbish)], "\x00\x01\ufffd\u202e\x7f" * 40, "\x00\x01\ufffd!" * 40)
+    with live.client() as client:
+        for prompt in prompts:
+            answer = client.post("/v1/completions", json={"model": "tiny", "prompt": prompt, "max_tokens": 2})
+            assert answer.status_code == 200, answer.text
+            found = get(live, f"explain/{answer.json()['id']}")
+            assert found["cached"] + found["shared_in_flight"] + found["computed"] == found["prompt_tokens"]
+    assert [request["position"] for request in get(live, "recent")["requests"]][2] == 150
+    assert get(live, "prefixes")["prefixes"]

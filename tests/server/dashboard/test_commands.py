@@ -1,6 +1,15 @@
 """foreword explain, top and report against a live server."""
 
+import fcntl
 import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +72,42 @@ def test_top_shows_all_panels(loaded: tuple[Live, list[str]]) -> None:
         assert words in out
 
 
+def test_top_follows_the_server_until_it_is_stopped(loaded: tuple[Live, list[str]]) -> None:
+    live, _ = loaded
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 150, 0, 0))
+    command = [sys.executable, "-c", "from foreword.cli.main import run; run()"]
+    arguments = ["top", "--interval", "0.2", "--url", live.url]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [*command, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        wait_for(ours, b"3 requests")
+        with live.client() as client:
+            client.post("/v1/completions", json={"model": "tiny", "prompt": "One more", "max_tokens": 2})
+        shown = wait_for(ours, b"4 requests")
+        assert b"/s" in shown  # tokens a second, which take two looks
+        process.send_signal(signal.SIGINT)
+        shown = wait_for(ours, b"\x1b[?1049l")  # back to the screen before
+        assert process.wait(60) == 0
+        assert b"Traceback" not in shown
+    finally:
+        process.kill()
+        os.close(ours)
+
+
+def wait_for(terminal: int, words: bytes) -> bytes:
+    """What a terminal shows up to some words."""
+    shown = b""
+    while words not in shown:
+        ready, _, _ = select.select([terminal], [], [], 240)
+        assert ready, shown[-2000:]
+        shown += os.read(terminal, 65536)
+    return shown
+
+
 def test_top_needs_an_operators_key(serve: Callable[..., Live]) -> None:
     tenants, keys = keyed("ann", "boss")
     live = serve(tenants=tenants, operators=("boss",))
@@ -76,7 +121,8 @@ def test_the_report_is_one_file_that_works_alone(loaded: tuple[Live, list[str]],
     playwright = pytest.importorskip("playwright.sync_api")
     live, ids = loaded
     file = tmp_path / "report.html"
-    assert "3 requests, 3 explained" in run("report", str(file), "--url", live.url, "--price-per-hour", "2")
+    made = run("report", str(file), "--url", live.url, "--priced-as", "claude-haiku-4-5")
+    assert "3 requests, 3 explained" in made
     text = file.read_text(encoding="utf-8")
     assert " src=" not in text.split("<script")[0]
     asked, said = [], []
@@ -90,7 +136,8 @@ def test_the_report_is_one_file_that_works_alone(loaded: tuple[Live, list[str]],
         page.get_by_text("Report of").wait_for()
         page.locator(f"[data-request='{ids[1]}']").click()
         page.get_by_role("heading", name="volatile value: time").wait_for()
-        assert "USD" in page.locator("#savings").inner_text()
+        assert "claude-haiku-4-5" in page.locator("#savings").inner_text()
+        assert not page.locator("#price").is_visible()
         assert page.evaluate("window.hacked") is None
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

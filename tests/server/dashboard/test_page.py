@@ -66,6 +66,11 @@ def test_it_loads_updates_filters_and_explains(browser: "playwright.Browser", se
         page.locator("#requests tbody button").first.click()
         page.get_by_role("heading", name="volatile value: time").wait_for()
         assert "12:3" in page.locator("#explanation pre").first.inner_text()
+        page.fill("#filter", "first seen")
+        page.locator("#requests tbody tr button").last.click()
+        page.get_by_role("heading", name="first seen").wait_for()
+        assert "null" not in page.locator("#explanation").inner_text()
+        page.get_by_text("Now, tokens a second:").wait_for()
         assert page.locator("#live .u-over").count() == 1
         assert page.locator("#curve .u-over").count() == 1
         assert "infinite cache" in page.locator("#curve-text").inner_text()
@@ -93,13 +98,54 @@ def test_prefixes_can_be_read_with_the_keyboard(browser: "playwright.Browser", s
 
 def test_near_twins_are_shown_with_their_saving(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
     live = serve()
-    for second in range(10, 20):
-        ask(live, f"Request {second * 7919 % 10007} of today. {RULES}")
+    for minute in range(10, 20):
+        ask(live, f"Be kind to all who ask. It is 12:{minute}:05. {RULES}")
     opened = Opened(browser, f"{live.url}/dashboard")
     with opened as page:
         page.get_by_text("requests differ only at token").wait_for()
-        assert "of all prefill would be saved" in page.locator("#twins").inner_text()
+        words = page.locator("#twins").inner_text()
+        assert "(time); if that were the same in all" in words
+        assert "of all prefill would be saved" in words
+        page.locator("#icicle g").first.click()
+        page.get_by_text("Near-twins that part here").wait_for()
+        assert "12:" in page.locator("#prefix li pre").inner_text()
     assert opened.console == []
+
+
+def test_savings_at_a_price(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+    live = serve()
+    for number in range(2):
+        ask(live, f"{RULES} {number}")
+    with Opened(browser, f"{live.url}/dashboard") as page:
+        page.fill("#price", "3.6")
+        page.locator("#price").blur()
+        page.get_by_text("3.6 USD an hour for this machine").wait_for()
+        page.fill("#price", "")
+        page.fill("#model", "claude-haiku-4-5")
+        page.locator("#model").blur()
+        page.locator("#savings").get_by_text("claude-haiku-4-5").wait_for()
+        page.fill("#model", "nobody")
+        page.locator("#model").blur()
+        page.get_by_text("There is no price for the model 'nobody'").wait_for()
+        assert "Tokens not computed" in page.locator("#savings").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_checker_of_accessibility_finds_no_fault(
+    browser: "playwright.Browser", serve: Callable[..., Live], scheme: str
+) -> None:
+    """Names, roles, contrast, order of headings and the like, by axe-core, with all parts of the page filled."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    live = serve()
+    for minute in range(10, 22):
+        ask(live, f"Be kind to all who ask. It is 12:{minute}:05. {RULES}")
+    with Opened(browser, f"{live.url}/dashboard", color_scheme=scheme, bypass_csp=True) as page:
+        page.get_by_text("requests differ only at token").wait_for()
+        page.locator("#requests tbody button").first.click()
+        page.locator("#explanation h3").wait_for()
+        page.locator("#icicle g").first.click()
+        found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
 
 
 def test_hostile_text_stays_text(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:

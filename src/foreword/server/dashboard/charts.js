@@ -98,7 +98,7 @@ function showSavings(savings) {
     ["Prefill time saved", `${seconds(savings.seconds)} of ${seconds(savings.prefill_seconds)}`],
     ["Money saved", savings.money === null ? "" : `${savings.money.toFixed(4)} ${savings.price.currency} of ` +
       `${savings.money_without_cache.toFixed(4)}`],
-    ["At", savings.price?.source],
+    ["At", savings.price?.source ?? savings.note],
     ["Cost model", `${(1e6 * savings.cost_model.per_token).toFixed(1)} µs a token + ` +
       `${(1e9 * savings.cost_model.per_pair).toFixed(2)} ns for each token before it, from ` +
       `${whole.format(savings.cost_model.observations)} steps`]]));

@@ -34,7 +34,9 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-function show(id, ...children) { document.getElementById(id).replaceChildren(...children); }
+function show(id, ...children) {
+  document.getElementById(id).replaceChildren(...children.filter((child) => child !== null));
+}
 
 function definitions(pairs) {
   return pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)

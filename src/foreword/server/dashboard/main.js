@@ -12,13 +12,20 @@ async function refresh() {
   showRequests(recent);
   if (Date.now() - slowAt >= SLOW) {
     slowAt = Date.now();
-    const price = Number(document.getElementById("price").value);
+    const price = Number(document.getElementById("price").value), model = document.getElementById("model").value.trim();
+    const at = price > 0 ? `?price_per_hour=${price}` : model ? `?model=${encodeURIComponent(model)}` : "";
     const [prefixes, curve, savings] = await Promise.all([
-      ask("prefixes?limit=200"), ask("curve"), ask("savings" + (price > 0 ? `?price_per_hour=${price}` : ""))]);
+      ask("prefixes?limit=200"), ask("curve"), ask("savings" + at).catch(unpriced)]);
     showPrefixes(prefixes);
     showCurve(curve);
     showSavings(savings);
   }
+}
+
+// A model without a price in the table is no reason to show nothing.
+async function unpriced(error) {
+  if (error.status !== 404) throw error;
+  return { ...await ask("savings"), note: error.message };
 }
 
 async function loop() {
@@ -45,7 +52,7 @@ document.getElementById("key-form").addEventListener("submit", (event) => {
   loop();
 });
 document.getElementById("filter").addEventListener("input", filterRequests);
-document.getElementById("price").addEventListener("change", () => { slowAt = 0; });
+for (const id of ["price", "model"]) document.getElementById(id).addEventListener("change", () => { slowAt = 0; });
 document.getElementById("theme").addEventListener("click", () => {
   const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
     || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
@@ -54,4 +61,5 @@ document.getElementById("theme").addEventListener("click", () => {
   tree.drawn = "";
   slowAt = 0;
 });
+document.getElementById("prices").hidden = Boolean(report);
 loop();

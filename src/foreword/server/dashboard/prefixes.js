@@ -1,12 +1,12 @@
 "use strict";
 // The icicle of prominent prefixes, and the groups of near-twins.
 
-const tree = { chosen: null, focused: null, drawn: "" };
+const tree = { chosen: null, focused: null, drawn: "", twins: [] };
 
 function showPrefixes(found) {
   showTwins(found.near_twins);
   const place = document.getElementById("icicle");
-  const known = JSON.stringify(found.prefixes.map((prefix) => [prefix.number, prefix.requests, prefix.saved_tokens]))
+  const known = JSON.stringify(found.prefixes.map((prefix) => [prefix.number, prefix.requests, prefix.saved_tokens, prefix.label]))
     + place.clientWidth + colour("none");
   if (known === tree.drawn) return;
   tree.drawn = known;
@@ -33,7 +33,8 @@ function drawIcicle(place, hierarchy, width, height) {
     .attr("role", "treeitem").attr("tabindex", -1)
     .attr("aria-level", (node) => node.depth)
     .attr("aria-selected", (node) => String(node.data.number === tree.chosen))
-    .attr("aria-label", (node) => `Tokens ${node.data.start} to ${node.data.end}, ${node.data.requests} requests, ` +
+    .attr("aria-label", (node) => `${node.data.label ? node.data.label + ", " : ""}tokens ${node.data.start} to ` +
+      `${node.data.end}, ${node.data.requests} requests, ` +
       `${percent(savedShare(node.data))} not computed: ${node.data.text.slice(0, 80)}`)
     .on("click", (event, node) => choose(event.currentTarget, node))
     .on("keydown", (event, node) => onKey(event, node));
@@ -70,9 +71,10 @@ function onKey(event, node) {
 function choose(cell, node) {
   tree.chosen = node.data.number;
   d3.selectAll("#icicle g").attr("aria-selected", (other) => String(other === node));
-  const prefix = node.data;
+  const prefix = node.data, twins = tree.twins.filter((group) => group.prefix === prefix.number);
   show("prefix",
     element("dl", {}, ...definitions([
+      ["Stands in", prefix.label],
       ["Tokens", `${whole.format(prefix.start)} to ${whole.format(prefix.end)}`],
       ["Requests", whole.format(prefix.requests) + (prefix.error ? `, at most ${whole.format(prefix.requests + prefix.error)}` : "")],
       ["Hits", whole.format(prefix.hits)],
@@ -80,13 +82,20 @@ function choose(cell, node) {
       ["Memory", bytes(prefix.memory_bytes)],
       ["Tenants", prefix.tenants.join(", ")],
       ["Last use", `${seconds(Math.max(0, prefix.age))} ago`]])),
-    element("pre", {}, prefix.text));
+    element("pre", {}, prefix.text),
+    twins.length ? element("p", { class: "quiet" }, "Near-twins that part here:") : null,
+    twins.length ? element("ul", {}, ...twins.map(twinItem)) : null);
 }
 
 function showTwins(twins) {
-  if (!twins.length) { show("twins", element("li", { class: "quiet" }, "None found.")); return; }
-  show("twins", ...twins.map((group) => element("li", {},
-    `${whole.format(group.requests)} requests differ only at token ${whole.format(group.position)}; ` +
-    `if that were the same in all, ${percent(group.share_of_prefill)} of all prefill would be saved.`,
-    element("pre", {}, group.before, element("del", {}, group.values.join(" | ")), group.after))));
+  tree.twins = twins;
+  show("twins", ...(twins.length ? twins.map(twinItem) : [element("li", { class: "quiet" }, "None found.")]));
+}
+
+function twinItem(group) {
+  return element("li", {},
+    `${whole.format(group.requests)} requests differ only at token ${whole.format(group.position)}` +
+    `${group.kind ? ` (${words(group.kind)})` : ""}; if that were the same in all, ` +
+    `${percent(group.share_of_prefill)} of all prefill would be saved.`,
+    element("pre", {}, group.before, element("del", {}, group.values.join(" | ")), group.after));
 }
