@@ -1,14 +1,16 @@
 """Throughput and memory of ``foreword audit`` on generated agent logs, with and without faults.
 
-    python benchmarks/audit.py [--megabytes 300] [--output audit.json]
+    python benchmarks/audit.py [--megabytes 300] [--logs clean faulty] [--output audit.json]
 
 A log is made of agent conversations that run side by side: 12 tools, a system prompt of 8,000 characters, 16 turns with a
 tool result each; in the faulty log the system prompt begins with the time, and a third of the clients send their tools in
-another order each turn. Each audit runs in a process of its own, so that the peak of resident memory is the audit's.
+another order each turn. Each audit runs in a process of its own, so that the peak of resident memory is the audit's; how it
+grows is noted five times in each reading.
 """
 
 import argparse
 import json
+import mmap
 import multiprocessing
 import random
 import resource
@@ -24,23 +26,25 @@ from foreword.prompt.prices import PriceTable
 SIDE_BY_SIDE = 12
 TURNS = 16
 START = 1_767_225_600.0
+SAMPLES = 5
 
 
 def main() -> None:
     """Make the logs, audit them, print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[30, 300])
+    parser.add_argument("--logs", choices=["clean", "faulty"], nargs="+", default=["clean", "faulty"])
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for megabytes in options.megabytes:
-            for faulty in (False, True):
+            for kind in options.logs:
                 log = Path(folder) / "log.jsonl"
-                size = write_log(log, megabytes * 1_000_000, faulty)
+                size = write_log(log, megabytes * 1_000_000, kind == "faulty")
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     figures = pool.apply(measure, (log,))
-                figures = {"log": "faulty" if faulty else "clean", "megabytes": round(size / 1e6, 1), **figures}
+                figures = {"log": kind, "megabytes": round(size / 1e6, 1), **figures}
                 results.append(figures)
                 print(json.dumps(figures))
     if options.output:
@@ -50,9 +54,16 @@ def main() -> None:
 def measure(log: Path) -> dict[str, Any]:
     """Audit one file. MB/s are of the file's bytes for each reading of it, in CPU time."""
 
+    curves: list[list[int]] = []
+    step = log.stat().st_size // SAMPLES
+
     def lines(_purpose: str) -> Iterator[bytes]:
+        curves.append([])
         with log.open("rb") as file:
-            yield from file
+            for line in file:
+                yield line
+                if file.tell() >= step * (len(curves[-1]) + 1):
+                    curves[-1].append(resident_mb())
 
     start, cpu = time.perf_counter(), time.process_time()
     report = audit(lines, ByteTokens(), PriceTable.built_in())
@@ -67,8 +78,14 @@ def measure(log: Path) -> dict[str, Any]:
         "mb_per_s_per_pass": round(megabytes * report.passes / cpu, 1),
         "mb_per_s": round(megabytes / cpu, 1),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "rss_mb_by_fifths": curves,
         "forgotten_tokens": report.forgotten_tokens,
     }
+
+
+def resident_mb() -> int:
+    """Megabytes of resident memory now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE // 2**20
 
 
 def write_log(path: Path, size: int, faulty: bool) -> int:

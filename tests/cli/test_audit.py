@@ -4,13 +4,17 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from cli.test_cli import run
+from cli.test_cli import COMMAND, run_here
 from prompt.audit.generator import encoded, planted, whole_log
 from prompt.families import files
 
@@ -23,7 +27,7 @@ def faulty(tmp_path: Path) -> Path:
 
 
 def audit(*args: object) -> subprocess.CompletedProcess[str]:
-    result = run("audit", *map(str, args))
+    result = run_here("audit", *map(str, args))
     assert "Traceback" not in result.stderr
     return result
 
@@ -71,6 +75,8 @@ def test_other_formats_go_to_the_terminal_or_a_file(faulty: Path, tmp_path: Path
         ("log.jsonl.gz", gzip.compress),
         ("log.jsonl.bz2", bz2.compress),
         ("log.jsonl.xz", lzma.compress),
+        ("log.jsonl.zst", lambda data: zstandard.compress(data[:999]) + zstandard.compress(data[999:])),
+        ("no.suffix", gzip.compress),
         ("log.jsonl", lambda data: data.decode().encode("utf-16")),
         ("log.jsonl", lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n")),
     ],
@@ -83,6 +89,49 @@ def test_packed_and_encoded_logs(faulty: Path, tmp_path: Path, name: str, pack: 
     assert result.returncode == 1
     assert "20 requests" in result.stdout
     assert "FW101" in result.stdout
+
+
+def test_a_log_from_a_pipe(faulty: Path, tmp_path: Path) -> None:
+    """Copied to a temporary file, which is gone afterwards."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    for command, data in (
+        (["-"], faulty.read_bytes()),
+        (["-", "-f", "sarif"], gzip.compress(faulty.read_bytes())),
+        (["/dev/stdin"], faulty.read_bytes()),
+    ):
+        result = subprocess.run(
+            [*COMMAND, "audit", *command],
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=240,
+            env={**os.environ, "TMPDIR": str(spool), "COLUMNS": "160"},
+        )
+        assert result.returncode == 1, result.stderr
+        assert b"FW101" in result.stdout
+        assert list(spool.iterdir()) == []
+
+
+def test_a_pipe_that_does_not_fit_says_where_to(faulty: Path) -> None:
+    result = subprocess.run(
+        [*COMMAND, "audit", "-"],
+        input=faulty.read_bytes(),
+        capture_output=True,
+        check=False,
+        timeout=240,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )
+    assert result.returncode == 2
+    assert "set TMPDIR" in " ".join(result.stderr.decode().split())
+
+
+def test_without_zstandard_the_way_out_is_told(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty.write_bytes(zstandard.compress(faulty.read_bytes()))
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    result = audit(faulty)
+    assert result.returncode == 2
+    assert "pip install zstandard" in " ".join(result.stderr.split())
 
 
 def test_broken_lines_are_counted_and_the_rest_is_audited(faulty: Path) -> None:
@@ -119,10 +168,17 @@ def test_rules_are_chosen(faulty: Path) -> None:
 
 def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
     empty, nothing, damaged = (tmp_path / name for name in ("empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz"))
+    spoilt = {name: tmp_path / name for name in ("gz", "bz2", "xz", "zst")}
+    packed = gzip.compress, bz2.compress, lzma.compress, zstandard.compress
+    for path, pack in zip(spoilt.values(), packed, strict=True):
+        data = bytearray(pack(faulty.read_bytes()))
+        data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
+        path.write_bytes(data)
     empty.write_bytes(b"")
     nothing.write_bytes(b'{"a": 1}\n')
     damaged.write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
     cases = [
+        *(([path], "cannot be read to its end") for path in spoilt.values()),
         ([tmp_path / "missing.jsonl"], "is not a file"),
         ([tmp_path], "is not a file"),
         ([empty], "no request"),

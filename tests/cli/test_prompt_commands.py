@@ -1,9 +1,9 @@
-"""foreword prices and foreword audit-template, in a process of their own."""
+"""foreword prices and foreword audit-template."""
 
 from pathlib import Path
 
 import foreword
-from cli.test_cli import run
+from cli.test_cli import run_here
 from prompt.families import files
 
 TABLE_READER = Path(foreword.__file__).parent / "engine" / "table_reader"
@@ -17,30 +17,31 @@ def write_model(directory: Path, family: str) -> str:
 
 
 def test_prices_of_one_model_with_date_and_source() -> None:
-    out = run("prices", "anthropic/claude-opus-5-20260101").stdout
+    out = run_here("prices", "anthropic/claude-opus-5-20260101").stdout
     assert "claude-opus-5" in out
     assert "1.25× / 2×" in out
     assert "2026-11-22" in out
-    assert "Source: https://platform.claude.com" in out
+    assert "Source of prices: https://platform.claude.com" in out
+    assert "Source of minimum and lifetime: https://platform.claude.com" in out
     assert "gpt-" not in out
-    assert "gpt-5.6" in run("prices").stdout
+    assert "gpt-5.6" in run_here("prices").stdout
 
 
 def test_a_model_without_a_price_is_said() -> None:
-    result = run("prices", "my-own-model")
+    result = run_here("prices", "my-own-model")
     assert result.returncode == 2
     assert "'my-own-model' is not in the price table" in result.stderr
 
 
 def test_a_template_that_is_append_only_passes(tmp_path: Path) -> None:
-    result = run("audit-template", write_model(tmp_path / "chatml", "chatml"))
+    result = run_here("audit-template", write_model(tmp_path / "chatml", "chatml"))
     assert result.returncode == 0, result.stderr
     assert "append-only" in result.stdout
     assert "breaks" not in result.stdout
 
 
 def test_a_template_that_is_not_is_shown_where(tmp_path: Path) -> None:
-    result = run("audit-template", write_model(tmp_path / "qwen3", "qwen3"), str(TABLE_READER))
+    result = run_here("audit-template", write_model(tmp_path / "qwen3", "qwen3"), str(TABLE_READER))
     assert result.returncode == 1
     assert "breaks at request 3, token" in result.stdout.replace("\n", " ")
     assert "thinking and tools: request 3, token" in result.stdout
@@ -48,11 +49,11 @@ def test_a_template_that_is_not_is_shown_where(tmp_path: Path) -> None:
 
 
 def test_bad_directories_are_named(tmp_path: Path) -> None:
-    missing = run("audit-template", str(tmp_path / "none"))
+    missing = run_here("audit-template", str(tmp_path / "none"))
     assert missing.returncode == 2
     assert "is not a directory" in missing.stderr
     (tmp_path / "empty").mkdir()
-    empty = run("audit-template", str(tmp_path / "empty"))
+    empty = run_here("audit-template", str(tmp_path / "empty"))
     assert empty.returncode == 2
     assert "There is no tokenizer.json" in empty.stderr
     assert "Traceback" not in missing.stderr + empty.stderr

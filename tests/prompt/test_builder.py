@@ -1,5 +1,6 @@
 """Prompts from parts: their order, what is refused, and where the marks go."""
 
+import json
 from typing import Any
 
 import pytest
@@ -132,12 +133,76 @@ def test_tools_alone_are_marked_and_a_model_that_is_not_in_the_table_gets_its_ma
 def test_openai_marks_only_where_the_model_knows_them() -> None:
     built = builder(tools=[TOOL]).build(HISTORY)
     new = built.openai("gpt-5.6", prompt_cache_key="desk")
-    assert marked(new) == ["messages.0.content.0", "messages.0.content.1", "messages.3.content.0", "messages.5.content.0"]
+    assert marked(new) == ["messages.0.content.0", "messages.0.content.1", "messages.3.content.0"]
+    explicit = built.openai("gpt-5.6", prompt_cache_options={"mode": "explicit"})
+    assert marked(explicit) == [*marked(new), "messages.5.content.0"]
     assert new["prompt_cache_key"] == "desk"
     assert new["tools"] == [TOOL]
     assert marked(built.openai("gpt-4o")) == marked(built.openai("unheard-of")) == []
     assert built.openai("gpt-4o")["messages"][1:] == built.messages()[1:]
     assert marked(built.messages()) == []  # marking changed nothing of the prompt itself
+
+
+def test_a_body_for_the_responses_api() -> None:
+    built = builder(tools=[TOOL]).build(HISTORY)
+    body = built.responses("gpt-5.6", prompt_cache_key="desk")
+    assert marked(body) == ["input.0.content.0", "input.0.content.1", "input.3.output.0"]
+    assert [item.get("role", item["type"]) for item in body["input"]] == [
+        *("system", "user", "function_call", "function_call_output", "assistant", "user")
+    ]
+    assert body["input"][2] == {"type": "function_call", "call_id": "call_1", "name": "fares", "arguments": '{"to":"Bern"}'}
+    assert body["input"][3]["call_id"] == "call_1"
+    assert body["input"][4]["content"] == "12 francs."
+    assert body["tools"] == [{"type": "function", "strict": False, **TOOL["function"]}]  # type: ignore[dict-item]
+    assert (body["prompt_cache_key"], "instructions" in body) == ("desk", False)
+    explicit = built.responses("gpt-5.6", prompt_cache_options={"mode": "explicit"})
+    assert marked(explicit) == [*marked(body), "input.5.content.0"]
+
+
+def test_instructions_where_the_model_knows_no_marks() -> None:
+    body = builder("Rules.").build(HISTORY).responses("gpt-5")
+    assert body["instructions"] == "Rules.\n\nThe customer is Ann."
+    assert [item["type"] for item in body["input"]] == [
+        *("message", "function_call", "function_call_output", "message", "message")
+    ]
+    assert marked(body) == []
+    image = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}
+    with pytest.raises(PromptError, match="'image_url' cannot be sent to the responses API"):
+        builder("Rules.").build([image]).responses("gpt-5")
+
+
+@pytest.mark.parametrize("model", ["gpt-5.6", "gpt-6-luna", "claude-opus-5", "claude-haiku-4-5", "claude-opus-4-7"])
+def test_no_mark_below_the_minimum_and_never_more_than_four(model: str) -> None:
+    """Counted by their texts alone: what stands before each mark is at least the model's minimum, whatever the lengths."""
+    row = PriceTable.built_in().find(model)
+    assert row is not None
+    seen = 0
+    for words in (0, 300, 600, 1_200, 2_500, 5_000):
+        made = PromptBuilder(tools=[TOOL])
+        made.static("rules", "Be kind. " + "train " * words)
+        made.session("customer", "To Bern. " + "fare " * words)
+        made.turn("question", "Why?")
+        built = made.build([{"role": "user", "content": "hour " * (words + 1)}, {"role": "assistant", "content": "Yes."}])
+        bodies = [built.openai(model), built.responses(model)] if row.provider == "openai" else [built.anthropic(model, 9)]
+        for body in bodies:
+            assert len(marked(body)) + (row.provider == "openai") <= 4
+            for before in texts_before_marks(body):
+                seen += 1
+                assert approximate_count(before) >= row.minimum
+    assert seen >= 5
+
+
+def texts_before_marks(body: dict[str, Any]) -> list[str]:
+    """For each mark of a body the tools and texts up to its end."""
+    found, so_far = [], json.dumps(body["tools"], separators=(",", ":"))
+    turns = [{"content": body.get("system", ())}, *body.get("messages", ()), *body.get("input", ())]
+    for turn in turns:
+        blocks = turn["content"] if not isinstance(turn["content"], str) else [{"text": turn["content"]}]
+        for block in blocks:
+            so_far += block["text"]
+            if {"cache_control", "prompt_cache_breakpoint"} & set(block):
+                found.append(so_far)
+    return found
 
 
 def test_tools_in_anthropics_form_become_functions() -> None:
@@ -163,3 +228,6 @@ def test_the_bodies_are_what_the_official_types_say() -> None:
     anthropic, openai = anthropic_types.MessageCreateParamsNonStreaming, openai_types.CompletionCreateParamsNonStreaming
     pydantic.TypeAdapter(anthropic).validate_python(built.anthropic("claude-opus-5", max_tokens=9, static_lifetime="1h"))
     pydantic.TypeAdapter(openai).validate_python(built.openai("gpt-5.6"))
+    responses = pytest.importorskip("openai.types.responses.response_create_params").ResponseCreateParamsNonStreaming
+    for model in ("gpt-5", "gpt-5.6"):
+        pydantic.TypeAdapter(responses).validate_python(built.responses(model))

@@ -18,6 +18,7 @@ step = 128
 marks = "none"
 date = 2026-11-22
 source = "https://example.com"
+rules = "https://example.com/caching"
 """
 
 
@@ -26,6 +27,7 @@ def test_every_row_of_the_built_in_table_is_whole() -> None:
     assert len(table) >= 50
     for row in table:
         assert row.source.startswith("https://")
+        assert row.rules.startswith("https://")
         assert row.date.year >= 2026
         assert 0 < row.read < 1 <= row.write
         assert row.minimum > 0
@@ -44,6 +46,25 @@ def test_multipliers_are_those_of_the_vendors() -> None:
     opus = table.find("claude-opus-5")
     assert opus is not None
     assert (opus.write, opus.write_long, opus.ttl, opus.ttl_long) == (1.25, 2.0, 300, 3600)
+
+
+def test_lifetimes_are_those_of_the_vendors() -> None:
+    """By default, and at most: OpenAI's older models keep in memory or for a day, those from gpt-5.6 on as asked."""
+    table = PriceTable.built_in()
+    found = {
+        name: (row.ttl, row.ttl_long)
+        for name in ("gpt-4o", "gpt-5-mini", "gpt-5.5", "gpt-5.6", "gpt-6.1-sol", "gemini-2.5-pro", "deepseek-v4-pro")
+        if (row := table.find(name))
+    }
+    assert found == {
+        "gpt-4o": (300, None),
+        "gpt-5-mini": (300, None),
+        "gpt-5.5": (86_400, None),
+        "gpt-5.6": (1_800, 43_200),
+        "gpt-6.1-sol": (1_800, 43_200),
+        "gemini-2.5-pro": (None, None),
+        "deepseek-v4-pro": (None, None),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,18 @@
 """foreword audit: where the prefixes of logged requests break, and what that costs."""
 
-import bz2
-import codecs
-import gzip
-import io
-import lzma
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated, cast
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from foreword import __version__
+from foreword.cli.audit_input import STANDARD_INPUT, log_file, log_lines
 from foreword.cli.audit_text import print_report
 from foreword.cli.model_files import read_template
 from foreword.errors import ModelError, ParameterError
@@ -34,14 +30,7 @@ from foreword.prompt.audit.reports import html_report, json_report, sarif_report
 from foreword.prompt.prices import PriceTable
 from foreword.prompt.tokenizer import HubTokenizer
 
-LONGEST_LINE = 64 * 2**20
-"""Bytes; what is longer is cut, and so cannot be read as JSON, and is reported like any broken line."""
 LINES_BETWEEN_UPDATES = 200
-UNPACKED: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
-    ".gz": lambda raw: cast(IO[bytes], gzip.GzipFile(fileobj=raw)),
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-}
 
 
 class Format(StrEnum):
@@ -54,7 +43,9 @@ class Format(StrEnum):
 
 
 def audit_log(
-    log: Annotated[Path, typer.Argument(help="JSON lines, one request each; .gz, .bz2 and .xz are opened.")],
+    log: Annotated[
+        Path, typer.Argument(help="JSON lines, one request each, plain or packed (gzip, bzip2, xz, zstd); - for a pipe.")
+    ],
     tokenizer: Annotated[
         Path | None,
         typer.Option(help="Model directory (or tokenizer.json) to count tokens with; without: four bytes a token."),
@@ -78,19 +69,20 @@ def audit_log(
     config = AuditConfig(select=tuple(select or ()), ignore=tuple(ignore or ()), min_tokens=min_tokens, redact=redact)
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
-    with _reading(console, log) as lines:
+    name = "stdin" if log == STANDARD_INPUT else log.name
+    with log_file(log, console) as file, _reading(console, file, name) as lines:
         report = audit(lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
     if not report.totals.requests:
         raise ParameterError(
-            f"There is no request in {log}: {report.broken_lines} of {report.lines} lines could not be read"
+            f"There is no request in {name}: {report.broken_lines} of {report.lines} lines could not be read"
             + (f", the first because: {report.broken[0].reason}." if report.broken else ".")
         )
     new = frozenset(finding.fingerprint for finding in report.findings) - known
-    _write(report, new, format, log, output)
+    _write(report, new, format, name, output)
     raise typer.Exit(1 if new else 0)
 
 
-def _write(report: Report, new: frozenset[str], format: Format, log: Path, output: Path | None) -> None:
+def _write(report: Report, new: frozenset[str], format: Format, log: str, output: Path | None) -> None:
     if output is None:
         _print(report, new, format, log, None)
         return
@@ -101,53 +93,34 @@ def _write(report: Report, new: frozenset[str], format: Format, log: Path, outpu
         raise ParameterError(f"{output} cannot be written: {error}") from error
 
 
-def _print(report: Report, new: frozenset[str], format: Format, log: Path, file: IO[str] | None) -> None:
+def _print(report: Report, new: frozenset[str], format: Format, log: str, file: IO[str] | None) -> None:
     """To a file, or to the terminal."""
     if format is Format.TEXT:
         print_report(Console() if file is None else Console(file=file, width=120), report, new)
     elif format is Format.JSON:
         typer.echo(json_report(report, new), file, nl=False)
     elif format is Format.SARIF:
-        typer.echo(sarif_report(report, new, log.name, __version__), file, nl=False)
+        typer.echo(sarif_report(report, new, log, __version__), file, nl=False)
     else:
-        typer.echo(html_report(report, new, log.name), file, nl=False)
+        typer.echo(html_report(report, new, log), file, nl=False)
 
 
 @contextmanager
-def _reading(console: Console, log: Path) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
+def _reading(console: Console, log: Path, name: str) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
     """What opens the log again and again, with a bar for each reading by the bytes of the file."""
-    if not log.is_file():
-        raise ParameterError(f"{log} is not a file. The log is read several times, so it cannot come from a pipe.")
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
 
         def lines(purpose: str) -> Iterator[bytes | str]:
             task = progress.add_task(purpose, total=log.stat().st_size)
             with log.open("rb") as raw:
-                for number, line in enumerate(_lines(raw, log)):
+                for number, line in enumerate(log_lines(raw, name)):
                     if number % LINES_BETWEEN_UPDATES == 0:
                         progress.update(task, completed=raw.tell())
                     yield line
             progress.remove_task(task)
 
         yield lines
-
-
-def _lines(raw: IO[bytes], log: Path) -> Iterator[bytes | str]:
-    """The lines of a log, unpacked, and decoded where a byte order mark says that they are UTF-16."""
-    stream = UNPACKED[log.suffix](raw) if log.suffix in UNPACKED else raw
-    try:
-        head = stream.read(2)
-        stream.seek(0)
-        if head in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            yield from io.TextIOWrapper(stream, encoding="utf-16", errors="replace")
-            return
-        while line := stream.readline(LONGEST_LINE):
-            yield line
-            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                line = stream.readline(LONGEST_LINE)
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise ParameterError(f"{log} cannot be read to its end: {error}.") from error
 
 
 def _tokenizing(path: Path | None) -> Tokenizing:

@@ -10,7 +10,16 @@ from foreword.prompt.prices import PriceTable
 from foreword.prompt.template import Message, PromptTemplate, Tool
 from foreword.prompt.tokenizer import ApproximateTokenizer
 from foreword.prompt.volatile import find_volatile
-from foreword.prompt.wire import anthropic_blocks, anthropic_messages, as_anthropic_tool, as_openai_tool
+from foreword.prompt.wire import (
+    anthropic_blocks,
+    anthropic_messages,
+    as_anthropic_tool,
+    as_openai_tool,
+    as_responses_tool,
+    responses_items,
+)
+
+_BREAKPOINT = {"mode": "explicit"}
 
 
 def approximate_count(text: str) -> int:
@@ -112,22 +121,47 @@ class BuiltPrompt:
         """Body for OpenAI's chat API; ``fields`` are added as they are.
 
         Marks (``prompt_cache_breakpoint``) go to models that are known to understand them; the others cache by themselves.
+        The end of the prompt is marked by OpenAI itself, unless ``prompt_cache_options`` among the fields are explicit.
         """
-        row = (prices or PriceTable.built_in()).find(model)
         system = _texts(self.static + self.session)
         talk = [dict(message) for message in self._talk()]
-        marks = self._marks(row.minimum, count) if row is not None and row.marks == "optional" else []
-        for mark in marks:
+        for mark in self._openai_marks(model, prices, count, fields) or ():
             if mark.message is not None:
                 parts = talk[mark.message]["content"] = _parts(talk[mark.message])
-                parts[-1]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+                parts[-1]["prompt_cache_breakpoint"] = _BREAKPOINT
             elif mark.system is not None:
-                system[mark.system]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+                system[mark.system]["prompt_cache_breakpoint"] = _BREAKPOINT
         body: dict[str, Any] = {"model": model}
         if self.tools:
             body["tools"] = [as_openai_tool(tool) for tool in self.tools]
         body["messages"] = [*([{"role": "system", "content": system}] if system else []), *talk]
         return {**body, **fields}
+
+    def responses(
+        self, model: str, prices: PriceTable | None = None, count: Callable[[str], int] = approximate_count, **fields: Any
+    ) -> dict[str, Any]:
+        """Body for OpenAI's responses API; ``fields`` are added as they are, and marks set as for the chat API.
+
+        The static and session texts are the ``instructions``; for models that understand marks, which instructions cannot
+        carry, they are a system message at the head of the ``input``.
+        """
+        system: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in self.static + self.session]
+        items = [responses_items(message) for message in self._talk()]
+        marks = self._openai_marks(model, prices, count, fields)
+        for mark in marks or ():
+            if mark.message is not None:
+                item = items[mark.message][-1]
+                item["content" if "content" in item else "output"][-1]["prompt_cache_breakpoint"] = _BREAKPOINT
+            elif mark.system is not None:
+                system[mark.system]["prompt_cache_breakpoint"] = _BREAKPOINT
+        body: dict[str, Any] = {"model": model}
+        if self.tools:
+            body["tools"] = [as_responses_tool(tool) for tool in self.tools]
+        if system and marks is None:
+            body["instructions"] = "\n\n".join(self.static + self.session)
+        elif system:
+            items.insert(0, [{"type": "message", "role": "system", "content": system}])
+        return {**body, "input": [item for turn in items for item in turn], **fields}
 
     def anthropic(
         self,
@@ -159,6 +193,16 @@ class BuiltPrompt:
     def _talk(self) -> list[Message]:
         """The conversation so far and the question."""
         return [*self.history, *canonical_messages([{"role": "user", "content": _texts(self.turn)}])]
+
+    def _openai_marks(
+        self, model: str, prices: PriceTable | None, count: Callable[[str], int], fields: Mapping[str, Any]
+    ) -> "list[_Mark] | None":
+        """The marks for one of OpenAI's models; None if it is not known to understand any."""
+        row = (prices or PriceTable.built_in()).find(model)
+        if row is None or row.marks != "optional":
+            return None
+        explicit = (fields.get("prompt_cache_options") or {}).get("mode") == "explicit"
+        return [mark for mark in self._marks(row.minimum, count) if explicit or mark.message != len(self.history)]
 
     def _marks(self, minimum: int, count: Callable[[str], int]) -> list["_Mark"]:
         """The best ends of prefixes to keep, of at least ``minimum`` tokens: at most four, in their order.

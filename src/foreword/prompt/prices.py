@@ -24,7 +24,8 @@ class ModelPrice:
     ``input`` for tokens that are read from the cache, written to it, and written with the longer lifetime. ``minimum`` is
     the shortest prefix that is cached, ``step`` the unit in which hits are counted, both in tokens; ``ttl`` and
     ``ttl_long`` are seconds after the last use (None: not stated, or not offered). ``marks`` says whether only marked
-    prefixes are cached, marks are understood, or there are none. ``date`` and ``source`` are those of the figures.
+    prefixes are cached, marks are understood, or there are none. ``source`` is where the prices were read, ``rules`` where
+    the minimum and the lifetimes were, and ``date`` when.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ModelPrice:
     marks: Literal["required", "optional", "none"]
     date: date
     source: str
+    rules: str
     write_long: float | None = None
     step: int = 1
     ttl: int | None = None

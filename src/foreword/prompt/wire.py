@@ -1,4 +1,4 @@
-"""Tools and messages in the forms of OpenAI's chat API and Anthropic's messages API."""
+"""Tools and messages in the forms of OpenAI's chat and responses APIs and of Anthropic's messages API."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,11 @@ def as_openai_tool(tool: Tool) -> Tool:
     return {"type": "function", "function": function}
 
 
+def as_responses_tool(tool: Tool) -> dict[str, Any]:
+    """A tool in the flat form of the responses API; ``strict`` is off, as in the chat API, unless the tool says so."""
+    return {"type": "function", "strict": False, **as_openai_tool(tool)["function"]}
+
+
 def as_anthropic_tool(tool: Tool) -> dict[str, Any]:
     """A tool with its input schema; one in OpenAI's form is rewritten."""
     function = tool.get("function")
@@ -25,6 +30,24 @@ def as_anthropic_tool(tool: Tool) -> dict[str, Any]:
         return dict(tool)
     schema = function.get("parameters") or {"type": "object", "properties": {}}
     return {"name": function["name"], "description": function.get("description", ""), "input_schema": schema}
+
+
+def responses_items(message: Message) -> list[dict[str, Any]]:
+    """Input items of the responses API for a chat message: the message itself, then one item for each of its tool calls.
+
+    What the assistant said becomes one text, as the API has it. PromptError for content that is no text.
+    """
+    role, content = message["role"], message.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) and content else list(content or ())
+    for part in parts:
+        if part.get("type") != "text":
+            raise PromptError(f"A content part of type {part.get('type')!r} cannot be sent to the responses API from here.")
+    texts = [{**part, "type": "input_text"} for part in parts]
+    if role == "tool":
+        return [{"type": "function_call_output", "call_id": message.get("tool_call_id", ""), "output": texts}]
+    said_content = "\n".join(part["text"] for part in parts) if role == "assistant" else texts
+    said = [{"type": "message", "role": role, "content": said_content}] if texts else []
+    return said + [_function_call(call) for call in message.get("tool_calls") or ()]
 
 
 def anthropic_blocks(message: Message) -> tuple[str, list[Block]]:
@@ -49,6 +72,13 @@ def anthropic_messages(turns: Iterable[tuple[str, list[Block]]]) -> list[dict[st
         else:
             messages.append({"role": role, "content": list(blocks)})
     return messages
+
+
+def _function_call(call: Mapping[str, Any]) -> Block:
+    function = call.get("function", call)
+    arguments = function.get("arguments") or {}
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"type": "function_call", "call_id": call.get("id", ""), "name": function.get("name", ""), "arguments": text}
 
 
 def _tool_use(call: Mapping[str, Any]) -> Block:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from foreword.prompt.audit.compare import FirstForm, common_prefix, common_suffix, parts, without_order, without_spacing
 from foreword.prompt.audit.conversations import KEPT, Conversations
+from foreword.prompt.audit.recent import RecentRequests
 from foreword.prompt.audit.request import MESSAGE, MOVED, LoggedRequest, Piece
 from foreword.prompt.audit.slots import Slots
 
@@ -106,7 +107,13 @@ def test_conversations_are_bounded() -> None:
     assert len(turns._turns) <= 2 * KEPT
     for i in range(50):
         turns.keep(request(f"another {i} of a long log", "x"), i, chars=2**22)
-    assert turns._chars <= 2**25
+    assert turns._size <= 2**25
+    many = tuple(Piece("message", "text", "user", i, 0, f"text {i} of many") for i in range(100_000))
+    for i in range(50):
+        end = Piece("message", "text", "user", 100_000, 0, f"end {i}")
+        turns.keep(LoggedRequest(1, "p", "m", (*many, end)), i)
+    assert turns._size <= 2**25
+    assert len(turns._turns) < 50
 
 
 def test_the_first_form_wins_and_the_oldest_are_forgotten() -> None:
@@ -117,6 +124,25 @@ def test_the_first_form_wins_and_the_oldest_are_forgotten() -> None:
         forms.of(str(i), "x" * 2**20)
     assert forms._chars <= 2**24
     assert forms.of("m", "third") == "third"
+
+
+def test_slots_are_bounded_in_text() -> None:
+    slots = Slots()
+    for i in range(20):
+        slots._add(f"system, block {i}", f"{i} " + "x" * 2**20, " the end")
+    assert slots._chars <= 18 * 2**20
+    assert slots._chars == sum(len(head) + len(tail) for known in slots._slots.values() for head, tail in known)
+    for i in range(20):
+        slots.forget(f"system, block {i}")
+    assert slots._chars == 0
+
+
+def test_wide_characters_take_their_room() -> None:
+    """A text with one emoji takes four bytes a character."""
+    recent = RecentRequests(2**20)
+    for i in range(10):
+        recent.keep(i, request("a" * 100_000 + "\U0001f600", str(i)), None)
+    assert len(recent._requests) == 2
 
 
 def test_a_slot_shrinks_to_what_is_fixed() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreword.prompt.audit.prefix_tree import PrefixTree, Visit
+from foreword.prompt.audit.prefix_tree import NODE_BYTES, PrefixTree, Visit
 
 LOTS = 1_000_000
 
@@ -52,19 +52,25 @@ def common(one: list[int], two: list[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
 
 
+NODE = NODE_BYTES // 4
+
+
 def test_forgets_what_was_not_used_for_longest() -> None:
-    tree = PrefixTree(40)
+    """Room for the head and some nine leaves of two tokens."""
+    tree = PrefixTree(40 + 10 * NODE)
     head = list(range(1, 21))
     for number in range(50):
         tree.visit("a", pack(*head, 100 + number, 200 + number), number, 0.0, math.inf, 0.0)
-    assert tree.forgotten_tokens == 100 + 20 - tree._size // 4
-    assert tree._size <= 40 * 4
+    nodes = len(tree._walk()) - len(tree._roots)
+    assert tree.forgotten_tokens == 100 + 20 - (tree._size - nodes * NODE_BYTES) // 4
+    assert 2 < nodes <= 11
+    assert tree._size <= tree.max_bytes
     assert tree.visit("a", pack(*head, 149, 249), 50, 0.0, math.inf, 0.0) == Visit(22, 22, 22, 49)
     assert tree.visit("a", pack(*head, 100, 200), 51, 0.0, math.inf, 0.0).seen == 20
 
 
 def test_a_name_of_which_all_is_forgotten_goes_too() -> None:
-    tree = PrefixTree(100)
+    tree = PrefixTree(100 + 35 * NODE)
     for number in range(1_000):
         tree.visit(f"tenant {number}", pack(1, 2, 3), number, 0.0, math.inf, 0.0)
     assert len(tree._roots) <= 35
@@ -74,4 +80,4 @@ def test_forgetting_everything_is_no_fault() -> None:
     tree = PrefixTree(4)
     for number in range(10):
         tree.visit("a", pack(*range(number * 10, number * 10 + 9)), number, 0.0, math.inf, 0.0)
-    assert tree._size <= 4 * 4
+    assert tree._size == 0

@@ -1,12 +1,21 @@
 """The rules as a set: codes, manual pages, and that the pages in docs/ are the docstrings."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from foreword.errors import ConfigError
-from foreword.prompt.audit import RULES, AuditConfig, Rule
+from foreword.prompt.audit import RULES, AuditConfig, ByteTokens, Rule
 from foreword.prompt.audit.auditor import chosen_rules
+from foreword.prompt.audit.case import Case, part
+from foreword.prompt.audit.readers import read_record
+from foreword.prompt.audit.replay import Replay
+from foreword.prompt.audit.request import Piece
+from foreword.prompt.audit.rules.history_rewritten import _held_once
+from foreword.prompt.audit.rules.tools_changed import TOOLS_KEPT, ToolsChanged
+from foreword.prompt.audit.terms import TermsBook
+from foreword.prompt.prices import PriceTable
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -47,6 +56,37 @@ def test_unknown_codes_are_refused() -> None:
         "FW201",
         "FW204",
     ]
+
+
+def test_what_a_turn_repeats_of_the_turn_before_is_held_once() -> None:
+    before = tuple(Piece("message", "text", "user", i, 0, f"text {i}") for i in range(3))
+    again = tuple(piece._replace() for piece in before)
+    history = (again[0], again[1]._replace(text="changed"), again[2], Piece("message", "text", "user", 3, 0, "new"))
+    held, chars = _held_once(history, before)
+    assert held == history
+    assert [piece is old for piece, old in zip(held, before, strict=False)] == [True, False, True]
+    assert chars == len("changed") + len("new")
+    assert _held_once(history[:2], before) == (history[:2], len("changed"))
+
+
+def test_tools_of_ever_new_names_are_bounded() -> None:
+    """A client that names its tools anew each time would else be remembered for ever."""
+    tool = {"type": "function", "function": {"name": "", "parameters": {}}}
+    lines = []
+    for i in range(TOOLS_KEPT + 20):
+        named = {**tool, "function": {**tool["function"], "name": f"tool_{i}"}}  # type: ignore[dict-item]
+        messages = [{"role": "system", "content": "Be."}, {"role": "user", "content": "x"}]
+        lines.append({"model": "m", "tools": [named, tool], "messages": messages})
+    rule, requests = ToolsChanged(), [read_record(line, 1) for line in lines]
+    terms = TermsBook(PriceTable.built_in())
+    replay = Replay(10**6, 1.0)
+    for old, request in pairwise(requests):
+        tokens = ByteTokens().encode(request)
+        outcome = replay.feed(request, tokens, terms.of(request))
+        parted = part(old, request, tokens, 0)
+        rule.examine(Case(request, tokens, outcome, terms.of(request), None, parted))
+    (known,) = rule._sets.values()
+    assert len(known) == TOOLS_KEPT
 
 
 @pytest.mark.parametrize("option", ["min_tokens", "tree_tokens", "recent_bytes", "rounds"])

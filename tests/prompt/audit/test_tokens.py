@@ -5,6 +5,7 @@ import random
 import pytest
 
 from foreword.prompt.audit import ByteTokens, PieceTokens, TemplateTokens, audit
+from foreword.prompt.audit.case import part
 from foreword.prompt.audit.readers import read_record
 from foreword.prompt.audit.request import LoggedRequest, Piece
 from foreword.prompt.audit.tokens import MEDIA_TOKENS, as_messages
@@ -91,6 +92,44 @@ def test_calls_and_results_are_rendered_as_such() -> None:
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
     assert messages[2]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"city": "Rome"}}
     assert places == [("tool", 0, 0), ("message", 0, 0), ("message", 1, 0), ("message", 2, 0), ("message", 3, 0)]
+
+
+def test_a_result_and_a_text_of_one_message_are_rendered_apart() -> None:
+    """Anthropic sends both in one message of the user; chat templates know a result only as a message of its own."""
+    use = {"type": "tool_use", "id": "t1", "name": "look", "input": {"at": "hill"}}
+    results = [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": text}]} for text in "ab"]
+    body = {
+        "model": "claude-opus-5",
+        "messages": [
+            {"role": "user", "content": "Look."},
+            {"role": "assistant", "content": [{"type": "text", "text": "Yes."}, use]},
+            {"role": "user", "content": [*results, {"type": "text", "text": "And now?"}]},
+        ],
+    }
+    _, messages, places = as_messages(read_record(body, 1).pieces)
+    result = {"role": "tool", "tool_call_id": "t1", "name": "look"}
+    assert messages[2:] == [{**result, "content": "a"}, {**result, "content": "b"}, {"role": "user", "content": "And now?"}]
+    assert places[3:] == [("message", 2, 0), ("message", 3, 0), ("message", 4, 0)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_prompts_part_at_the_first_token_that_differs(family: str) -> None:
+    """Also where the template writes the tools behind the system text that differs."""
+    tools = [
+        {"type": "function", "function": {"name": f"f{i}", "description": "word " * 50, "parameters": {"type": "object"}}}
+        for i in range(3)
+    ]
+    chat, asked = template(family), [{"role": "user", "content": "Hello."}]
+    requests = [
+        read_record({"model": "m", "messages": [{"role": "system", "content": f"It is {day}."}, *asked], "tools": tools}, 1)
+        for day in ("Monday", "Tuesday")
+    ]
+    old, new = (TemplateTokens(chat).encode(request) for request in requests)
+    seen = next(n for n in range(len(new)) if old.packed[: 4 * n + 4] != new.packed[: 4 * n + 4])
+    parted = part(*requests, new, seen)
+    assert parted is not None
+    assert parted.new_piece.label == "system, block 1"
+    assert parted.position == seen
 
 
 @pytest.mark.parametrize("code", ["FW101", "FW202", "FW203", "FW302"])

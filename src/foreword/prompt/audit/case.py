@@ -11,6 +11,8 @@ from foreword.prompt.audit.tokens import Tokens
 
 WORTH_CHARS = 64
 """Characters of shared text from which a break is worth a word."""
+WORTH_TOKENS = 64
+"""Tokens from which a hit that was missed is worth a word; two prompts may share one or two more by chance."""
 AROUND = 60
 """Characters shown on each side of a difference."""
 MARGIN = 500
@@ -57,7 +59,7 @@ class Case:
         chars = 0
         for piece in self.request.pieces[parted.index + 1 :]:
             near = piece.message == at.message and (piece.section == at.section or at.section != MESSAGE)
-            if (anywhere or near) and piece.text in earlier:
+            if (anywhere or near) and piece.kind != MOVED and piece.text in earlier:
                 chars += len(piece.text)
         return chars >= WORTH_CHARS
 
@@ -98,9 +100,8 @@ def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) 
         return None
     alike = old_piece[:3] == new_piece[:3] and new_piece.kind not in MEDIA
     chars = common_prefix(old_piece.text, new_piece.text) if alike else 0
-    end = tokens.end_of(index)
-    start = tokens.end_of(index - 1) if index else 0
-    return Break(old, index, chars, max(start, min(seen, end)), old_piece, new_piece)
+    position = max(tokens.start_of(index), min(seen, tokens.end_of(index)))
+    return Break(old, index, chars, position, old_piece, new_piece)
 
 
 def shared_pieces(old: LoggedRequest, new: LoggedRequest) -> int:

@@ -19,7 +19,8 @@ class AuditConfig:
     """A finding that loses fewer tokens in the whole log is not told."""
 
     tree_tokens: int = 8_000_000
-    """Tokens that a prefix tree remembers (4 bytes each); there is one tree for each replay, so up to 20 at once."""
+    """Tokens that a prefix tree remembers, 4 bytes each; a branch counts as a hundred more. There is one tree for the log as
+    it is and one for each rule that found something, so up to 17 at once."""
 
     recent_bytes: int = 64 * 2**20
     """Text of recent requests that is kept, to compare later ones with."""

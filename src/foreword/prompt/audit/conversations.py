@@ -4,6 +4,7 @@ A later turn holds the last two blocks of the turn before it somewhere before it
 the first message of the conversation is the second clue. Of two candidates the one that begins with more of the same counts.
 """
 
+from array import array
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,7 +14,7 @@ from foreword.prompt.audit.request import MOVED, LoggedRequest
 V = TypeVar("V")
 
 KEPT = 4_096
-KEPT_CHARS = 32 * 2**20
+KEPT_BYTES = 32 * 2**20
 BLOCKS_LOOKED_BACK = 64
 TELLING = 16
 """Characters from which a text says enough to find a conversation by it."""
@@ -34,16 +35,16 @@ class Link(Generic[V]):
 @dataclass(frozen=True, slots=True)
 class _Turn(Generic[V]):
     value: V
-    blocks: tuple[int, ...]  # hashes of its message blocks
-    chars: int
+    blocks: "array[int]"  # hashes of its message blocks
+    size: int
 
 
 class Conversations(Generic[V]):
-    """The latest turns, bounded in number and in the text that their values hold."""
+    """The latest turns, bounded in number and in bytes: of their blocks' hashes, and of the text that their values hold."""
 
     def __init__(self) -> None:
         self._turns: OrderedDict[int, _Turn[V]] = OrderedDict()
-        self._chars = 0
+        self._size = 0
 
     def follow(self, request: LoggedRequest) -> Link[V] | None:
         """The turn before this one, if it was kept."""
@@ -65,7 +66,7 @@ class Conversations(Generic[V]):
         """Remember a turn by how its messages end and begin. ``chars``: text that the value alone holds in memory."""
         blocks = _blocks(request)
         if blocks:
-            turn = _Turn(value, blocks, chars)
+            turn = _Turn(value, blocks, chars + blocks.itemsize * len(blocks))
             self._put(_tail(request, blocks, len(blocks) - 1), turn)
             if _tells(request):
                 self._put(_head(request, blocks), turn)
@@ -73,21 +74,21 @@ class Conversations(Generic[V]):
     def _put(self, key: int, turn: _Turn[V]) -> None:
         known = self._turns.pop(key, None)
         self._turns[key] = turn
-        self._chars += turn.chars - (known.chars if known else 0)
-        while len(self._turns) > 2 * KEPT or (self._chars > KEPT_CHARS and len(self._turns) > 2):
+        self._size += turn.size - (known.size if known else 0)
+        while len(self._turns) > 2 * KEPT or (self._size > KEPT_BYTES and len(self._turns) > 2):
             _, gone = self._turns.popitem(last=False)
-            self._chars -= gone.chars
+            self._size -= gone.size
 
 
-def _blocks(request: LoggedRequest) -> tuple[int, ...]:
-    return tuple(hash(piece.text) for piece in request.pieces[request.messages_from() :] if piece.kind != MOVED)
+def _blocks(request: LoggedRequest) -> "array[int]":
+    return array("q", (hash(piece.text) for piece in request.pieces[request.messages_from() :] if piece.kind != MOVED))
 
 
-def _tail(request: LoggedRequest, blocks: tuple[int, ...], i: int) -> int:
+def _tail(request: LoggedRequest, blocks: "array[int]", i: int) -> int:
     return hash((request.scope, request.user, blocks[i - 1] if i else None, blocks[i]))
 
 
-def _head(request: LoggedRequest, blocks: tuple[int, ...]) -> int:
+def _head(request: LoggedRequest, blocks: "array[int]") -> int:
     return hash((request.scope, request.user, "first", blocks[0]))
 
 
@@ -97,5 +98,5 @@ def _tells(request: LoggedRequest) -> bool:
     return first < len(request.pieces) and len(request.pieces[first].text) >= TELLING
 
 
-def _alike(one: tuple[int, ...], two: tuple[int, ...]) -> int:
+def _alike(one: "array[int]", two: "array[int]") -> int:
     return next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

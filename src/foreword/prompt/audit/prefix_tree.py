@@ -1,7 +1,7 @@
 """A prefix tree over packed tokens for logs: what was seen, by whom last, and until when a provider would keep it.
 
-It holds no KV and no blocks, so its edges may end anywhere. Memory is bounded: beyond ``max_tokens`` the leaves that were
-not used for longest are forgotten, and counted.
+It holds no KV and no blocks, so its edges may end anywhere. Memory is bounded: beyond ``max_tokens`` (4 bytes each; a node
+counts as NODE_BYTES more) the leaves that were not used for longest are forgotten, and counted.
 """
 
 import heapq
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from foreword.prompt.audit.tokens import TOKEN_BYTES
+
+NODE_BYTES = 400
+"""About what a node takes in memory beside the tokens of its edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class PrefixTree:
         if at < total:
             leaf = _Node(node, tokens[at:], number, until, ready)
             node.children[tokens[at : at + TOKEN_BYTES]] = leaf
-            self._size += total - at
+            self._size += total - at + NODE_BYTES
             if self._size > self.max_bytes:
                 self._forget()
         seen = at // TOKEN_BYTES
@@ -90,22 +93,22 @@ class PrefixTree:
         parent.children[upper.edge[:TOKEN_BYTES]] = upper
         node.parent, node.edge = upper, node.edge[at:]
         upper.children[node.edge[:TOKEN_BYTES]] = node
+        self._size += NODE_BYTES
         return upper
 
     def _forget(self) -> None:
         """Drop the oldest leaves until a tenth of the room is free."""
         leaves = [(node.last, id(node), node) for node in self._walk() if not node.children and node.parent is not None]
         heapq.heapify(leaves)
-        before = self._size
         while leaves and self._size > self.max_bytes * 9 // 10:
             _, _, node = heapq.heappop(leaves)
             parent = node.parent
             assert parent is not None
             del parent.children[node.edge[:TOKEN_BYTES]]
-            self._size -= len(node.edge)
+            self._size -= len(node.edge) + NODE_BYTES
+            self.forgotten_tokens += len(node.edge) // TOKEN_BYTES
             if not parent.children and parent.parent is not None:
                 heapq.heappush(leaves, (parent.last, id(parent), parent))
-        self.forgotten_tokens += (before - self._size) // TOKEN_BYTES
         self._roots = {name: root for name, root in self._roots.items() if root.children}
 
     def _walk(self) -> list[_Node]:

@@ -1,11 +1,12 @@
 """The requests seen last, by number, bounded by the text they hold."""
 
+import sys
 from collections import OrderedDict
 
 from foreword.prompt.audit.case import shared_pieces
 from foreword.prompt.audit.request import LoggedRequest
 
-PIECE_BYTES = 150
+PIECE_BYTES = 120
 """About what a piece takes in memory beside its text."""
 
 
@@ -27,7 +28,7 @@ class RecentRequests:
         same = 0 if like is None else shared_pieces(like, request)
         if like is not None and same:
             request = request.with_pieces(like.pieces[:same] + request.pieces[same:])
-        size = sum(len(piece.text) for piece in request.pieces[same:]) + PIECE_BYTES * len(request.pieces)
+        size = sum(sys.getsizeof(piece.text) for piece in request.pieces[same:]) + PIECE_BYTES * len(request.pieces)
         self._requests[number] = request, size
         self._size += size
         while self._size > self.max_bytes and len(self._requests) > 1:

@@ -2,10 +2,11 @@
 
 from foreword.prompt.audit.case import WORTH_CHARS, Break
 from foreword.prompt.audit.compare import parts, shared_head, shared_tail
-from foreword.prompt.audit.request import LoggedRequest, Piece, at_the_end
+from foreword.prompt.audit.request import MOVED, LoggedRequest, Piece, at_the_end
 
 SLOTS_KEPT = 64
 PLACES_KEPT = 100
+KEPT_CHARS = 16 * 2**20
 
 
 class Slots:
@@ -14,6 +15,7 @@ class Slots:
     def __init__(self) -> None:
         self._slots: dict[str, list[tuple[str, str]]] = {}
         self._whole: set[str] = set()
+        self._chars = 0
 
     def learn(self, parted: Break, later_shared: bool) -> bool:
         """Learn from a break; False if nothing fixed stands behind it, so that there is nothing to gain."""
@@ -37,13 +39,15 @@ class Slots:
             common_head, common_tail = shared_head(head, other_head), shared_tail(tail, other_tail)
             if nested or 2 * len(common_tail) >= max(len(tail), len(other_tail), 2 * WORTH_CHARS):
                 known[i] = common_head, common_tail
+                self._chars -= len(other_head) + len(other_tail) - len(common_head) - len(common_tail)
                 return
-        if len(known) < SLOTS_KEPT:
+        if len(known) < SLOTS_KEPT and self._chars < KEPT_CHARS:
             known.append((head, tail))
+            self._chars += len(head) + len(tail)
 
     def forget(self, place: str) -> None:
         """Unlearn a place."""
-        self._slots.pop(place, None)
+        self._chars -= sum(len(head) + len(tail) for head, tail in self._slots.pop(place, ()))
         self._whole.discard(place)
 
     def value(self, piece: Piece) -> tuple[int, int] | None:
@@ -59,7 +63,7 @@ class Slots:
         kept: list[Piece] = []
         moved: list[Piece] = []
         for i, piece in enumerate(request.pieces):
-            found = self.value(piece)
+            found = None if piece.kind == MOVED else self.value(piece)
             whole = found == (0, len(piece.text))
             if found is None or found[0] == found[1] or (whole and i == len(request.pieces) - 1):
                 kept.append(piece)

@@ -48,7 +48,7 @@ class TermsBook:
     def _look_up(self, model: str, marked_only: bool) -> Terms:
         row = self._prices.find(model)
         if row is not None:
-            return Terms(row.minimum, row.ttl, row.ttl_long, row.step, row)
+            return Terms(row.minimum, row.ttl, row.ttl_long or row.ttl, row.step, row)
         if marked_only:
             return Terms(MARKED_MINIMUM, FIVE_MINUTES, ONE_HOUR, 1, None)
         return Terms(1, None, None, 1, None)

@@ -53,6 +53,11 @@ class Tokens:
         rank = min(bisect.bisect_right(self.ends, position), len(self.ends) - 1)
         return self.order[rank], position - (self.ends[rank - 1] if rank else 0)
 
+    def start_of(self, piece: int) -> int:
+        """Token position at which a piece begins."""
+        rank = self.order.index(piece)
+        return self.ends[rank - 1] if rank else 0
+
     def end_of(self, piece: int) -> int:
         """Token position at which a piece ends."""
         return self.ends[self.order.index(piece)]
@@ -172,25 +177,33 @@ class TemplateTokens(Tokenizing):
 def as_messages(pieces: tuple[Piece, ...]) -> tuple[list[Any], list[dict[str, Any]], list[Place]]:
     """Pieces as tools and messages for a chat template, and for each piece the (kind, index, block) that segments give it.
 
-    Media are written by their names; a message's blocks come as thinking, texts, calls.
+    Media are written by their names; a message's blocks come as thinking, texts, calls. A tool's result that stands in a
+    user's message (Anthropic) is a message of its own, as chat templates want it.
     """
     tools: list[Any] = []
     messages: list[dict[str, Any]] = []
     places: list[Place] = []
-    current: tuple[str, int] | None = None
+    names: dict[Any, Any] = {}
+    current: tuple[str, int, str] | None = None
     for piece in pieces:
         if piece.section == TOOLS:
             places.append(("tool", len(tools), 0))
             if piece.kind == "tool":
                 tools.append(_function(piece.text))
             continue
-        if (piece.section, piece.message) != current:
-            current = piece.section, piece.message
-            role = "system" if piece.section == SYSTEM else "tool" if piece.kind == "tool_result" else piece.role
+        role = "system" if piece.section == SYSTEM else "tool" if piece.kind == "tool_result" else piece.role
+        nested = role == "tool" != piece.role
+        if nested or (piece.section, piece.message, role) != current:
+            current = piece.section, piece.message, role
             messages.append({"role": role, "content": []})
         message = messages[-1]
         if piece.kind == "tool_use":
-            message.setdefault("tool_calls", []).append(_call(json.loads(piece.text)))
+            call = _call(json.loads(piece.text))
+            names[str(call.get("id"))] = call["function"].get("name")
+            message.setdefault("tool_calls", []).append(call)
+        elif nested:
+            call_id, _, text = piece.text.partition("\n")
+            message |= {"tool_call_id": call_id, "name": names.get(call_id), "content": [{"type": "text", "text": text}]}
         elif piece.kind == "thinking":
             message["reasoning_content"] = piece.text
         else:
@@ -208,12 +221,14 @@ def _function(text: str) -> Any:
     if "function" in tool:
         return tool
     parameters = tool.get("input_schema", tool.get("parameters"))
-    function = {"name": tool.get("name"), "description": tool.get("description"), "parameters": parameters}
-    return {"type": "function", "function": function}
+    described = {"description": tool["description"]} if tool.get("description") else {}
+    return {"type": "function", "function": {"name": tool.get("name"), **described, "parameters": parameters}}
 
 
-def _call(call: dict[str, Any]) -> dict[str, Any]:
-    if "function" in call:
+def _call(given: Any) -> dict[str, Any]:
+    call: dict[str, Any] = given if isinstance(given, dict) else {}
+    if isinstance(call.get("function"), dict):
         return call
     arguments = call.get("input", call.get("arguments"))
-    return {"type": "function", "id": call.get("id"), "function": {"name": call.get("name"), "arguments": arguments}}
+    call_id = call.get("id", call.get("call_id"))
+    return {"id": call_id, "type": "function", "function": {"name": call.get("name"), "arguments": arguments}}

@@ -122,7 +122,7 @@ def _item(item: Body, number: int) -> Iterator[Piece]:
     if kind == "input_image":
         yield Piece(MESSAGE, "image", "user", number, 0, media_digest("image", item.get("image_url")))
     elif kind == "function_call_output":
-        yield Piece(MESSAGE, "tool_result", "tool", number, 0, f"{item.get('call_id', '')}\n{item.get('output', '')}")
+        yield from _message("tool", number, item.get("output"))
     else:
         name = {"function_call": "tool_use", "reasoning": "thinking"}.get(kind, kind)
         yield Piece(MESSAGE, name, "assistant", number, 0, as_json(item))

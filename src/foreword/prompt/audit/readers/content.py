@@ -7,7 +7,7 @@ from typing import Any
 
 from foreword.prompt.audit.request import Usage
 
-TTL_SECONDS = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "24h": 86400.0}
+TTL_SECONDS = {"5m": 300.0, "in_memory": 300.0, "30m": 1800.0, "1h": 3600.0, "12h": 43200.0, "24h": 86400.0}
 DEFAULT_MARK = 300.0
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -28,7 +28,8 @@ def mark_of(block: Mapping[str, Any]) -> float | None:
     control = block.get("cache_control")
     if isinstance(control, dict):
         return TTL_SECONDS.get(str(control.get("ttl", "5m")), DEFAULT_MARK)
-    return TTL_SECONDS["30m"] if isinstance(block.get("prompt_cache_breakpoint"), dict) else None
+    breakpoint_ = block.get("prompt_cache_breakpoint")
+    return TTL_SECONDS.get(str(breakpoint_.get("ttl")), TTL_SECONDS["30m"]) if isinstance(breakpoint_, dict) else None
 
 
 def blocks_of(content: Any) -> Iterator[tuple[str, str, float | None]]:

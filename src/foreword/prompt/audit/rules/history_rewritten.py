@@ -56,8 +56,8 @@ class HistoryRewritten(Rule):
             link = turns.follow(request)
             fixed = request if link is None else self._append_only(request, link.value, link.at)
             history = tuple(piece for piece in fixed.pieces[fixed.messages_from() :] if piece.kind != MOVED)
-            added = history if link is None else history[len(link.value) :]
-            turns.keep(request, history, sum(len(piece.text) for piece in added))
+            held, chars = _held_once(history, () if link is None else link.value)
+            turns.keep(request, held, chars)
             return fixed
 
         return fix
@@ -77,6 +77,13 @@ class HistoryRewritten(Rule):
                 *(piece._replace(message=piece.message + shift) for piece in added),
             )
         )
+
+
+def _held_once(history: tuple[Piece, ...], before: tuple[Piece, ...]) -> tuple[tuple[Piece, ...], int]:
+    """A history with the turn before's own pieces where they are the same, and the characters that are new."""
+    held = tuple(old if old == new else new for old, new in zip(before, history, strict=False)) + history[len(before) :]
+    known = {id(piece) for piece in before}
+    return held, sum(len(piece.text) for piece in held if id(piece) not in known)
 
 
 def _same_message(parted: Break) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from foreword.prompt.audit.case import Case, Sighting, sight_piece
+from foreword.prompt.audit.case import WORTH_TOKENS, Case, Sighting, sight_piece
 from foreword.prompt.audit.request import LoggedRequest
 from foreword.prompt.audit.rules.base import Fixer, Rule
 
@@ -24,7 +24,7 @@ class LifetimeTooShort(Rule):
     ## Fix
 
     Ask for the longer TTL on the part that lasts (`"ttl": "1h"`, and stand it before the marks with a shorter one;
-    `prompt_cache_retention: "24h"`), or keep the entry warm.
+    `"prompt_cache_options": {"ttl": "12h"}`; `"prompt_cache_retention": "24h"`), or keep the entry warm.
     """
 
     code = "FW304"
@@ -38,11 +38,11 @@ class LifetimeTooShort(Rule):
 
     def examine(self, case: Case) -> Sighting | None:
         request, outcome, longer = case.request, case.outcome, case.terms.longer_lifetime
-        if not outcome.expired or longer is None:
+        if outcome.expired < WORTH_TOKENS or longer is None:
             return None
         index, _ = case.tokens.piece_at(outcome.cached + outcome.expired - 1)
         asked = request.pieces[index].mark if request.marked_only else request.lifetime
-        if (asked or 0) >= longer:
+        if (asked or case.terms.lifetime or 0) >= longer:
             return None
         self._longer[request.model] = longer
         if len(self._texts) < TEXTS_KEPT:

@@ -2,13 +2,12 @@
 
 from collections import Counter
 
-from foreword.prompt.audit.case import Case, Sighting, sight_piece
+from foreword.prompt.audit.case import WORTH_TOKENS, Case, Sighting, sight_piece
 from foreword.prompt.audit.request import LoggedRequest
 from foreword.prompt.audit.rules.base import Fixer, Rule
 from foreword.prompt.audit.terms import FIVE_MINUTES
 
 MOST_MARKS = 4
-WORTH_TOKENS = 64
 Boundary = tuple[str, int, int]
 
 

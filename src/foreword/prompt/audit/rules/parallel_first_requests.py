@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from foreword.prompt.audit.case import Case, Sighting, sight_piece
+from foreword.prompt.audit.case import WORTH_TOKENS, Case, Sighting, sight_piece
 from foreword.prompt.audit.request import LoggedRequest
 from foreword.prompt.audit.rules.base import Fixer, Rule
 
@@ -34,7 +34,7 @@ class ParallelFirstRequests(Rule):
         self._seen = False
 
     def examine(self, case: Case) -> Sighting | None:
-        if not case.outcome.in_flight:
+        if case.outcome.in_flight < WORTH_TOKENS:
             return None
         self._seen = True
         index, _ = case.tokens.piece_at(case.outcome.cached + case.outcome.in_flight - 1)

@@ -8,6 +8,7 @@ from foreword.prompt.audit.request import SYSTEM, TOOLS, LoggedRequest, Piece
 from foreword.prompt.audit.rules.base import Fixer, Rule
 
 GROUPS_KEPT = 200
+TOOLS_KEPT = 500
 
 
 class ToolsChanged(Rule):
@@ -49,7 +50,8 @@ class ToolsChanged(Rule):
         if len(self._sets) > GROUPS_KEPT:
             self._sets.popitem(last=False)
         for name, piece in (old | new).items():
-            known.setdefault(name, piece)
+            if len(known) < TOOLS_KEPT:
+                known.setdefault(name, piece)
         return sight_break(case, parted)
 
     def fixer(self) -> Fixer:

@@ -1,0 +1,118 @@
+"""The log of an audit: opened anew for each reading, unpacked if need be, from a file or from a pipe."""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from rich.console import Console
+
+from foreword.errors import ParameterError
+
+STANDARD_INPUT = Path("-")
+LONGEST_LINE = 64 * 2**20
+"""Bytes; what is longer is cut, and so cannot be read as JSON, and is reported like any broken line."""
+SPOOL_CHUNK = 2**20
+
+
+@contextmanager
+def log_file(log: Path, console: Console) -> Iterator[Path]:
+    """The log as a file, which can be read several times: what comes from a pipe is first written to a temporary one.
+
+    ParameterError when there is no such file or pipe, or no room for the temporary file.
+    """
+    if log.is_file():
+        yield log
+        return
+    if log != STANDARD_INPUT and not log.is_fifo():
+        raise ParameterError(f"{log} is not a file or a pipe; give a log, or - for standard input.")
+    with tempfile.NamedTemporaryFile(prefix="foreword-audit-") as spool:
+        with console.status(f"copying the log to {spool.name}"):
+            _spool(log, spool)
+        yield Path(spool.name)
+
+
+def _spool(log: Path, spool: IO[bytes]) -> None:
+    try:
+        if log == STANDARD_INPUT:
+            shutil.copyfileobj(sys.stdin.buffer, spool, SPOOL_CHUNK)
+        else:
+            with log.open("rb") as source:
+                shutil.copyfileobj(source, spool, SPOOL_CHUNK)
+        spool.flush()
+    except OSError as error:
+        raise ParameterError(
+            f"The log cannot be copied to {spool.name}: {error}. It is read several times; set TMPDIR to a folder with room "
+            f"for all of it, or give the log as a file."
+        ) from error
+
+
+def log_lines(raw: io.BufferedReader, name: str) -> Iterator[bytes | str]:
+    """The lines of a log, unpacked, and decoded if a byte order mark says that they are UTF-16. ``name`` is for errors."""
+    try:
+        stream = _unpacked(raw)
+        if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            yield from io.TextIOWrapper(stream, encoding="utf-16", errors="replace")
+            return
+        while line := stream.readline(LONGEST_LINE):
+            yield line
+            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_LINE)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
+
+
+def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:
+    """What is in a packed file, told by its first bytes; a file that is not packed, as it is."""
+    head = raw.peek(4)[:4]
+    for magic, unpack in PACKED:
+        if head.startswith(magic):
+            return unpack(raw)
+    return raw
+
+
+def _zstd(raw: io.BufferedReader) -> io.BufferedReader:
+    try:
+        import zstandard
+    except ImportError:
+        raise ParameterError(
+            "The log is packed with zstd, which needs the package zstandard: pip install zstandard, or unpack it (zstd -d)."
+        ) from None
+    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    return io.BufferedReader(_ZstdErrors(reader, zstandard.ZstdError))
+
+
+class _ZstdErrors(io.RawIOBase):
+    """Passes on what a zstd reader gives; its errors become OSError, as with the other packers."""
+
+    def __init__(self, reader: Any, error: type[Exception]):
+        self._reader, self._error = reader, error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data: bytes = self._reader.read(len(buffer))
+        except self._error as error:
+            raise OSError(str(error)) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+PACKED: tuple[tuple[bytes, Callable[[io.BufferedReader], io.BufferedReader]], ...] = (
+    (b"\x1f\x8b", lambda raw: cast(io.BufferedReader, gzip.GzipFile(fileobj=raw))),
+    (b"BZh", lambda raw: cast(io.BufferedReader, bz2.BZ2File(raw))),
+    (b"\xfd7zX", lambda raw: cast(io.BufferedReader, lzma.LZMAFile(raw))),  # noqa: SIM115 (closed with raw)
+    (b"(\xb5/\xfd", _zstd),
+)
+"""The first bytes of packed files, and what unpacks them."""
