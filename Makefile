@@ -1,7 +1,9 @@
 # Three commands: `make demo`, `make serve` and `make test`. Each makes .venv first if it is not there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip -q --disable-pip-version-check
+# What is imported is compiled then, and kept: quicker than compiling all that is installed.
+INSTALL := $(VENV)/bin/python -m pip -q --disable-pip-version-check install --no-compile -c constraints.txt
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve test format clean
 
@@ -14,26 +16,27 @@ serve: $(VENV)/server-installed
 test: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 format: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-$(VENV)/engine-installed: pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -c constraints.txt torch
-	$(PIP) install -c constraints.txt -e '.[engine]'
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/engine-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[engine]'
 	touch $@
 
-$(VENV)/server-installed: $(VENV)/engine-installed
-	$(PIP) install -c constraints.txt -e '.[server]'
+$(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[server]'
 	touch $@
 
-$(VENV)/dev-installed: $(VENV)/engine-installed
-	$(PIP) install -c constraints.txt -e '.[engine,server,training,plots,dev]'
+$(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[engine,server,training,plots,dev]'
 	command -v chromium || apt-get install -qy chromium || echo 'Without Chromium the tests of the dashboard are skipped.'
 	touch $@
 
