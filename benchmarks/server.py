@@ -1,12 +1,15 @@
 """What the server adds to the engine, and what the cache brings to its clients.
 
-    python benchmarks/server.py [--model DIR] [--rounds N] [--clients 1,8,32] [--json FILE]
+    python benchmarks/server.py [--model DIR] [--rounds N] [--clients 1,8,32] [--wrk SECONDS] [--json FILE]
 
 overhead  One client asks for one token, with the table cached: ``LLM.generate`` in this process, and the same prompt over
-          HTTP from a server in another process, in turn. The difference is what parsing, threads and sockets cost.
+          HTTP from a server in another process, in turn, 20 ms after each other: the threads of an engine that has just
+          worked spin for some milliseconds, which the other one would pay for. The difference is what parsing, threads,
+          sockets and the client cost.
 table     The table workload over HTTP, streamed: time to the first token, and requests a second, for so many clients at a
           time. Warm: the table is in the cache. Cold: the same requests with ``prompt_cache_options.mode: explicit`` and no
           mark, which neither use nor feed the cache. Both kinds take turns, a round each.
+wrk       The same load for so many seconds each, made by wrk (https://github.com/wg/wrk), answers of one token.
 
 Run it on a quiet machine: ``other_cores`` tells how many cores were busy with something else than this and its server.
 """
@@ -18,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +35,20 @@ from measuring import machine, watching_others
 from table_workload import prompts
 
 EXPLICIT = {"prompt_cache_options": {"mode": "explicit"}}
+REST = 0.02  # seconds
+WRK_SCRIPT = """
+local bodies, last = {BODIES}, 0
+request = function()
+  last = last % #bodies + 1
+  return wrk.format("POST", nil, {["content-type"] = "application/json"}, bodies[last])
+end
+done = function(summary, latency)
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  local p50, p99 = latency:percentile(50) / 1e6, latency:percentile(99) / 1e6
+  io.write(string.format("RESULT %d %f %f %f %d\\n", summary.requests, summary.duration / 1e6, p50, p99, failed))
+end
+"""
 
 
 @contextmanager
@@ -88,12 +106,23 @@ def measure_overhead(address: tuple[str, int], model: str | None, rounds: int) -
     llm, client, asked = LLM(model), Client(address), prompts()
     params = SamplingParams(temperature=0, max_tokens=1)
     direct, over_http = [], []
+
+    def ask_directly(prompt: str) -> float:
+        time.sleep(REST)
+        start = time.perf_counter()
+        llm.generate(prompt, params)
+        return time.perf_counter() - start
+
+    def ask_over_http(prompt: str) -> float:
+        time.sleep(REST)
+        return client.ask(prompt, max_tokens=1)
+
     for number in range(rounds + 1):
-        for prompt in asked:
-            start = time.perf_counter()
-            llm.generate(prompt, params)
-            one = time.perf_counter() - start
-            other = client.ask(prompt, max_tokens=1)
+        for place, prompt in enumerate(asked):
+            if place % 2:
+                one, other = ask_directly(prompt), ask_over_http(prompt)
+            else:
+                other, one = ask_over_http(prompt), ask_directly(prompt)
             if number:  # the first round fills the caches
                 direct.append(one)
                 over_http.append(other)
@@ -147,18 +176,62 @@ def _round(connections: list[Client], more: dict[str, Any]) -> list[float]:
     return times
 
 
+def measure_wrk(address: tuple[str, int], clients: int, seconds: int) -> dict[str, Any]:
+    """What wrk measures with so many connections, warm and cold; an answer of one token is there when its first token is."""
+    found: dict[str, Any] = {"clients": clients}
+    _wrk(address, clients, 2, {})
+    for kind, more in (("cold", EXPLICIT), ("warm", {})):
+        requests, duration, p50, p99, errors = _wrk(address, clients, seconds, more)
+        if errors:
+            raise SystemExit(f"{errors:g} of the requests of wrk failed.")
+        found[kind] = {
+            "requests": int(requests),
+            "ttft_p50": p50,
+            "ttft_p99": p99,
+            "requests_per_second": requests / duration,
+        }
+    return found
+
+
+def _wrk(address: tuple[str, int], clients: int, seconds: int, more: dict[str, Any]) -> list[float]:
+    """Requests, seconds, p50 and p99 in seconds, errors."""
+    host, port = address
+    body = {"model": "served", "temperature": 0, "max_tokens": 1, **more}
+    bodies = ", ".join(f"[==[{json.dumps({**body, 'prompt': prompt})}]==]" for prompt in prompts())
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(WRK_SCRIPT.replace("BODIES", bodies))
+        script.flush()
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{clients}",
+            f"-d{seconds}s",
+            "--timeout",
+            "60s",
+            "-s",
+            script.name,
+            f"http://{host}:{port}/v1/completions",
+        ]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in out.splitlines() if line.startswith("RESULT"))
+    return [float(word) for word in line.split()[1:]]
+
+
 def main() -> None:
     """Measure, print, and write the record if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", default="1,8,32")
+    parser.add_argument("--wrk", type=int, metavar="SECONDS", default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     result: dict[str, Any] = {"machine": machine()}
     with server(given.model) as address, watching_others(result):
         result["overhead"] = measure_overhead(address, given.model, given.rounds)
         result["table"] = [measure_table(address, int(count), given.rounds) for count in given.clients.split(",")]
+        if given.wrk:
+            result["wrk"] = [measure_wrk(address, int(count), given.wrk) for count in given.clients.split(",")]
     print(json.dumps(result, indent=1))
     if given.json:
         given.json.write_text(json.dumps(result, indent=1))

@@ -1,19 +1,15 @@
 """Fixtures: a tiny random model behind a live server, and the table reader."""
 
-import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import openai
 import pytest
 import torch
 
-from engine.models import write_model
-from foreword.engine import Engine, EngineConfig, engine, model
+from engine.models import models_loaded_once, write_model
+from foreword.engine import Engine, EngineConfig
 from server.live import Live, live_server
 
 
@@ -25,11 +21,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def load_once() -> Iterator[None]:
-    """Engines with one model and block size share its weights."""
     torch.set_num_threads(1)
-    loaded = functools.lru_cache(model.load_model)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "load_model", loaded)
+    with models_loaded_once():
         yield
 
 

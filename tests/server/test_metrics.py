@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from foreword.server.metrics import TokenGaps
 from foreword.server.tenants import load_tenants
 from server.live import Live
 
@@ -80,7 +81,7 @@ def test_requests_are_counted_by_outcome(asked: Live) -> None:
     assert total(found, "foreword_refused_requests_total", status="400") == 1
     assert total(found, "foreword_output_tokens_total", tenant="alice") == 8
     assert total(found, "vllm:time_to_first_token_seconds_count") == 3
-    assert total(found, "vllm:inter_token_latency_seconds_count") == 3
+    assert total(found, "vllm:inter_token_latency_seconds_count") == 9, "three gaps in each of three answers"
     assert total(found, "vllm:e2e_request_latency_seconds_count") == 3
     assert total(found, "foreword_hit_ends_total", reason="complete") == 1
     assert total(found, "foreword_engine_up") == 1
@@ -141,3 +142,16 @@ def test_prompts_are_logged_when_asked_for(serve: Any) -> None:
         client.post("/v1/completions", json=ASKED)
     live.settle()
     assert live.log()[-1]["prompt"] == ASKED["prompt"]
+
+
+def test_times_between_tokens_are_those_between_steps() -> None:
+    gaps = TokenGaps()
+    gaps.step(0, 10.0)  # a prompt
+    gaps.step(1, 10.02)
+    gaps.step(3, 10.024)  # two more have begun meanwhile
+    gaps.step(0, 90.0)
+    gaps.step(1, 99.0)
+    family = gaps.family("m")
+    found = {sample.labels["le"]: sample.value for sample in family.samples if sample.name.endswith("_bucket")}
+    assert (found["0.0025"], found["0.005"], found["0.025"], found["5.0"], found["+Inf"]) == (0, 3, 4, 4, 5)
+    assert [sample.value for sample in family.samples if sample.name.endswith("_sum")] == [pytest.approx(9.032)]

@@ -44,8 +44,9 @@ def prices(
     console.print(
         "Input and output in US dollars for a million tokens; read and write as multiples of input; minimum in tokens."
     )
-    for source in dict.fromkeys(row.source for row in rows):
-        console.print(f"Source: {source}", highlight=False)
+    for what, sources in (("prices", [row.source for row in rows]), ("minimum and lifetime", [row.rules for row in rows])):
+        for source in dict.fromkeys(sources):
+            console.print(f"Source of {what}: {source}", highlight=False)
 
 
 def _find(known: PriceTable, model: str) -> ModelPrice:

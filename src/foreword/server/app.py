@@ -18,11 +18,9 @@ from foreword.server.config import ServerConfig
 from foreword.server.engine_thread import EngineThread
 from foreword.server.gate import Gate
 from foreword.server.http import ClientGone, Dialect, error_response
+from foreword.server.protocol import BoundedProtocol
 from foreword.server.service import Service
 from foreword.server.tenants import Tenants
-
-HEADER_BYTES = 64 * 1024
-"""Most bytes of a request's head."""
 
 
 def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> FastAPI:
@@ -38,7 +36,7 @@ def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> Fast
     app.state.service = service
     app.state.keyless = not tenants.by_hash
     dialects = [anthropic.make_dialect(), openai.make_dialect(service.config.remembered_answers)]
-    dialect_of = _chooser(dialects)
+    app.state.dialect_of = dialect_of = _chooser(dialects)
     for dialect in dialects:
         app.router.routes.extend(dialect.router.routes)  # flat: nested ones cost each request half a millisecond
     app.include_router(cache_api.make_router())
@@ -58,8 +56,8 @@ class Server(uvicorn.Server):
                 app,
                 host=config.host,
                 port=config.port,
-                http="h11",  # bounds a request's head; httptools does not
-                h11_max_incomplete_event_size=HEADER_BYTES,
+                http=BoundedProtocol,
+                ws="none",
                 access_log=False,
                 proxy_headers=False,
                 log_level="warning",

@@ -11,19 +11,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from foreword.cache.tokens import unpack_tokens
+from foreword.cache.tokens import TOKEN_BYTES, unpack_tokens
 from foreword.errors import ForbiddenError, NotFoundError, ParameterError
 from foreword.events import RequestFinished
 from foreword.observe import Explanation, Observer, Prefix, TokenPrice, TwinGroup, own_price
 from foreword.prompt.prices import PriceTable
+from foreword.prompt.volatile import differing_value
 from foreword.server.config import Share
 from foreword.server.http import caller, service
 from foreword.server.observation import Observation
 
 ID_DIGITS = 32  # of a request, whatever a dialect puts before them
 SHOWN_TOKENS = 160  # of a prefix's text
+BEFORE_TOKENS = 32  # of a near-twin's text before the place
 CLASSIFIED = 8  # requests whose finer reasons are found at each look
-SIZES = tuple(2.0**power for power in range(-4, 5))  # of the curve, as multiples of today's cache
 
 
 class Viewer:
@@ -97,11 +98,8 @@ def make_router() -> APIRouter:
         """The hit rate that caches from a sixteenth to sixteen times today's size would have had."""
         viewer.require_operator()
         seen = viewer.observation
-        today = seen.num_blocks * seen.block_size
-        sizes = [max(1, round(today * size)) for size in SIZES]
-        found = asdict(await seen.read(lambda observer: observer.curve(sizes)))
-        bytes_per_token = seen.block_bytes / seen.block_size
-        return _json({**found, "today_tokens": today, "bytes_per_token": bytes_per_token})
+        found = asdict(await seen.read(lambda observer: observer.curve(seen.curve_sizes)))
+        return _json({**found, "today_tokens": seen.cache_tokens, "bytes_per_token": seen.bytes_per_token})
 
     @router.get("/savings")
     async def savings(viewer: Seen, price_per_hour: float | None = None, model: str | None = None) -> JSONResponse:
@@ -165,6 +163,8 @@ def _summary(observer: Observer, request: RequestFinished, now: float) -> dict[s
 
 def _prefixes(observer: Observer, seen: Observation, limit: int) -> dict[str, Any]:
     costs = observer.savings().cost_model
+    shown = observer.prefixes(limit)
+    labels = seen.labels(observer, shown)
 
     def edge(prefix: Prefix) -> dict[str, Any]:
         return {
@@ -177,34 +177,40 @@ def _prefixes(observer: Observer, seen: Observation, limit: int) -> dict[str, An
             "hits": prefix.hits,
             "saved_tokens": prefix.saved_tokens,
             "saved_seconds": costs.prefill_seconds(prefix.saved_tokens, prefix.saved_work),
-            "memory_bytes": round((prefix.end - prefix.start) * seen.block_bytes / seen.block_size),
+            "memory_bytes": round((prefix.end - prefix.start) * seen.bytes_per_token),
             "tenants": prefix.tenants,
             "age": seen.now() - prefix.last_use,
+            "label": labels.get(prefix.number, ""),
             "text": _text(seen, prefix.tokens),
         }
 
-    twins = [_twins(seen, group) for group in observer.near_twins() if group.saved_tokens]
+    twins = [_twins(seen, group, observer.edge_of(group)) for group in observer.near_twins() if group.saved_tokens]
     computed = observer.counts().computed
     for group in twins:
         group["share_of_prefill"] = group["saved_tokens"] / computed if computed else 0.0
-    return {"prefixes": [edge(prefix) for prefix in observer.prefixes(limit)], "near_twins": twins}
+    return {"prefixes": [edge(prefix) for prefix in shown], "near_twins": twins}
 
 
-def _twins(seen: Observation, group: TwinGroup) -> dict[str, Any]:
+def _twins(seen: Observation, group: TwinGroup, prefix: int | None) -> dict[str, Any]:
+    before = group.head[-TOKEN_BYTES * BEFORE_TOKENS :]
+    texts = [_text(seen, before + value + group.anchor) for value in group.values[:2]]
+    differing = differing_value(texts[0], texts[1]) if len(texts) == 2 else None
     return {
+        "prefix": prefix,
         "position": group.position,
+        "kind": differing[0].kind if differing else "",
         "requests": group.requests,
         "computed_tokens": group.computed_tokens,
         "saved_tokens": group.saved_tokens,
         "saving": group.saving,
-        "before": _text(seen, group.head),
+        "before": _text(seen, before),
         "values": [_text(seen, value) for value in group.values],
         "after": _text(seen, group.anchor),
     }
 
 
 def _text(seen: Observation, tokens: bytes) -> str:
-    return seen.decode(unpack_tokens(tokens[: 4 * SHOWN_TOKENS]))
+    return seen.decode(unpack_tokens(tokens[: TOKEN_BYTES * SHOWN_TOKENS]))
 
 
 def _hosted_price(model: str) -> TokenPrice:

@@ -16,7 +16,7 @@ class Share(StrEnum):
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Options of ``foreword serve``. Times are in seconds."""
+    """Options of ``foreword serve`` beside those of the engine. Times are in seconds."""
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all."""
@@ -33,6 +33,8 @@ class ServerConfig:
     """Largest request body."""
     max_prompt_tokens: int | None = None
     """Longest prompt; None: what the model and its cache can hold."""
+    min_cached_tokens: int = 0
+    """Shortest prompt that reads and feeds the cache, as hosted models have it; 0: any."""
     max_queue: int = 256
     """Sequences that may wait beside those that run; a request beyond that is told to come back later."""
     max_requests_per_key: int = 64
@@ -63,7 +65,9 @@ class ServerConfig:
         for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")
-        require(self.max_queue >= 0, f"max_queue is {self.max_queue}; it cannot be negative.")
+        for name in ("max_queue", "min_cached_tokens"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} is {value}; it cannot be negative.")
         limit = self.max_prompt_tokens
         require(limit is None or limit >= 1, f"max_prompt_tokens is {limit}; it must be at least 1, or left out.")
         for name in ("request_timeout", "body_timeout", "send_timeout", "idle_check_seconds"):

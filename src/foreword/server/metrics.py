@@ -3,10 +3,12 @@
 Everything is counted in tokens, each once, when its request ends; rates are for the reader to make.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from foreword.cache import LedgerRecord
@@ -22,8 +24,9 @@ class Metrics:
 
     def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
         self._model = model_name
+        self.token_gaps = TokenGaps()
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(model_name, state, alive))
+        self._registry.register(_EngineCollector(model_name, state, alive, self.token_gaps))
         counter, histogram = self._counter, self._histogram
         self._sources = counter(
             "foreword_prompt_tokens",
@@ -46,9 +49,6 @@ class Metrics:
         self._success = counter("vllm:request_success", "Requests answered, by finish reason.", "finished_reason")
         self._first_token = histogram(
             "vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", FIRST_TOKEN_BUCKETS
-        )
-        self._token_gap = histogram(
-            "vllm:inter_token_latency_seconds", "Mean time between an answer's tokens, once a request.", TOKEN_GAP_BUCKETS
         )
         self._duration = histogram(
             "vllm:e2e_request_latency_seconds", "From a request's arrival to its end.", REQUEST_BUCKETS
@@ -85,10 +85,6 @@ class Metrics:
         """A request's time to first token."""
         self._first_token.labels(self._model).observe(seconds)
 
-    def token_gap(self, seconds: float) -> None:
-        """The mean time between the tokens of an answer."""
-        self._token_gap.labels(self._model).observe(seconds)
-
     def refused(self, status: int) -> None:
         """A request that got an error instead of an answer."""
         self._refused.labels(self._model, str(status)).inc()
@@ -104,11 +100,40 @@ class Metrics:
         return Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
 
 
+class TokenGaps:
+    """The times between tokens of one answer, in buckets. The engine's thread fills it, a step at a time."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(TOKEN_GAP_BUCKETS) + 1)  # of gaps up to each bound, and of those beyond the last
+        self._sum = 0.0
+        self._last = 0.0
+
+    def step(self, tokens: int, now: float) -> None:
+        """A step has ended that brought ``tokens`` answers the next token, as the step before did; seconds of any clock."""
+        if tokens:
+            gap = now - self._last
+            self._counts[bisect_left(TOKEN_GAP_BUCKETS, gap)] += tokens
+            self._sum += gap * tokens
+        self._last = now
+
+    def family(self, model_name: str) -> Metric:
+        """As a histogram."""
+        family = HistogramMetricFamily(
+            "vllm:inter_token_latency_seconds",
+            "Time between two tokens of an answer, each gap once.",
+            labels=["model_name"],
+        )
+        bounds = [*(str(float(bound)) for bound in TOKEN_GAP_BUCKETS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        family.add_metric([model_name], buckets, self._sum)
+        return family
+
+
 class _EngineCollector(Collector):
     """What the engine counts itself, read when somebody asks."""
 
-    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
-        self._model, self._state, self._alive = model_name, state, alive
+    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool], token_gaps: TokenGaps):
+        self._model, self._state, self._alive, self._token_gaps = model_name, state, alive, token_gaps
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
@@ -125,6 +150,7 @@ class _EngineCollector(Collector):
         yield self._counter("vllm:num_preemptions", "Sequences that had to make room and start again.", state.preemptions)
         used = usage.held_blocks / total
         yield self._gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks that running requests hold, 0 to 1.", used)
+        yield self._token_gaps.family(self._model)
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(name, text, labels=["model_name"])

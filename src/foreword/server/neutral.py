@@ -136,8 +136,6 @@ class Usage:
     written_by_ttl
         Tokens computed now that lie under a mark, by that mark's TTL in seconds: each counts once, for the first mark at or
         behind it.
-    prompt_under_marks
-        Tokens of the prompt up to its last mark; 0 without marks.
     """
 
     prompt_tokens: int
@@ -147,7 +145,6 @@ class Usage:
     output_tokens: int
     written: int = 0
     written_by_ttl: Mapping[float, int] = field(default_factory=dict)
-    prompt_under_marks: int = 0
 
     @property
     def reused(self) -> int:
@@ -179,6 +176,8 @@ class Diagnosis:
         For ``settings``: its name.
     missed_tokens
         Tokens of this prompt after the point where it parts from the earlier one.
+    lost_tokens
+        Of those, as many as would have been reused if the whole of the earlier prompt had been there, and the same.
     reusable_tokens
         Leading tokens that both prompts share.
     """
@@ -186,6 +185,7 @@ class Diagnosis:
     changed: Changed
     setting: str = ""
     missed_tokens: int = 0
+    lost_tokens: int = 0
     reusable_tokens: int = 0
 
 

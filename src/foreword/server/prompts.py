@@ -14,6 +14,8 @@ from foreword.prompt.tokenizer import HubTokenizer
 from foreword.server.neutral import Conversation, MarkAt, Message, PromptForm
 
 SYSTEM_ROLES = ("system", "developer")
+SHORT = 2000
+"""Characters of a prompt that are rendered and tokenized within some 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,15 @@ class PromptRenderer:
         found = segment(self._template, messages, tools, conversation.add_generation_prompt, **options)
         marks = tuple(mark for at in conversation.marks if (mark := _mark(found, at)).position > 0)
         return RenderedPrompt(found.token_ids, found.text, marks, _public_tokens(found) if find_public_part else 0)
+
+
+def is_short(prompt: PromptForm) -> bool:
+    """Whether another thread is not worth the way. Tools and marks take longer; a message counts as 100 characters more."""
+    if not isinstance(prompt, Conversation):
+        return not isinstance(prompt, str) or len(prompt) <= SHORT
+    if prompt.marks or prompt.tools or any(message.tool_calls for message in prompt.messages):
+        return False
+    return sum(100 + sum(map(len, message.blocks)) for message in prompt.messages) <= SHORT
 
 
 def _for_template(message: Message) -> dict[str, Any]:

@@ -57,15 +57,16 @@ def diagnose(request: NeutralRequest, tokens: bytes, usage: Usage, earlier: Rece
     """Why a request did, or did not, reuse an earlier one's prompt. ``tokens`` is its prompt, packed."""
     if earlier is None:
         return Diagnosis(Changed.NOT_FOUND)
-    before = earlier.request
+    before, length, earlier_length = earlier.request, len(tokens) // TOKEN_BYTES, len(earlier.tokens) // TOKEN_BYTES
     if before.model != request.model:
-        return Diagnosis(Changed.MODEL, missed_tokens=usage.prompt_tokens)
+        return Diagnosis(Changed.MODEL, "", length, min(length, earlier_length))
     common = common_with_edge(tokens, 0, memoryview(earlier.tokens))
-    missed = len(tokens) // TOKEN_BYTES - common
-    changed, setting = _first_change(before, request, common == len(earlier.tokens) // TOKEN_BYTES)
-    if changed is Changed.NOTHING and usage.reused < min(common, usage.prompt_tokens - 1):
-        changed, missed = Changed.UNKNOWN, usage.prompt_tokens - usage.reused
-    return Diagnosis(changed, setting, 0 if changed is Changed.NOTHING else missed, common)
+    changed, setting = _first_change(before, request, common == earlier_length)
+    if changed is Changed.NOTHING:
+        if usage.reused >= min(common, length - 1):
+            return Diagnosis(changed, reusable_tokens=common)
+        return Diagnosis(Changed.UNKNOWN, "", length - usage.reused, common - usage.reused, common)
+    return Diagnosis(changed, setting, length - common, min(length, earlier_length) - common, common)
 
 
 def _first_change(before: NeutralRequest, now: NeutralRequest, tokens_continue: bool) -> tuple[Changed, str]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from foreword.cache import LedgerRecord, Mark, pack_tokens
 from foreword.engine import CompletionOutput, Engine, RequestOutput
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, TimedOut, Unavailable
+from foreword.events import Event, StepFinished
 from foreword.server.config import ServerConfig, Share
 from foreword.server.engine_thread import EngineRequest, EngineThread, OutputStream
 from foreword.server.log import Log
@@ -25,7 +26,7 @@ from foreword.server.neutral import (
     Usage,
 )
 from foreword.server.observation import Observation
-from foreword.server.prompts import PromptRenderer, RenderedPrompt
+from foreword.server.prompts import PromptRenderer, RenderedPrompt, is_short
 from foreword.server.recent import Recent, RecentRequest, diagnose
 
 T = TypeVar("T")
@@ -116,13 +117,15 @@ class Service:
         self._thread = thread
         self._log = log
         self._renderer = PromptRenderer(engine.model.tokenizer, self.model_name)
-        self.observation = Observation(engine, self._renderer)
-        engine.subscribe(self.observation.sink)
+        self.observation = Observation(engine, self._renderer, config.min_cached_tokens)
+        self._clock = engine.clock
+        engine.subscribe(self._take_event)
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
         self._open: set[_Open] = set()
         self._sequences = 0  # of requests taken, those whose prompts are still being rendered too
         self._recent: Recent[RecentRequest] = Recent(config.remembered_answers)
         self._max_sequences = engine.config.max_num_seqs + config.max_queue
+        self._caches = engine.config.enable_prefix_caching
         self._room = min(engine.max_model_len, engine.cache.config.num_blocks * engine.config.block_size + 1)
 
     @property
@@ -167,7 +170,7 @@ class Service:
 
     async def _take(self, request: NeutralRequest, arrival: float, deadline: float) -> UpdateStream:
         find_public_part = self.config.share == Share.PUBLIC_PREFIX
-        prompt = await self._in_prompt_thread(lambda: self._renderer.render(request.prompt, find_public_part))
+        prompt = await self.render(request.prompt, find_public_part)
         if self.config.max_prompt_tokens is not None and len(prompt.token_ids) > self.config.max_prompt_tokens:
             raise PromptError(
                 f"The prompt has {len(prompt.token_ids)} tokens; this server takes {self.config.max_prompt_tokens}."
@@ -175,8 +178,7 @@ class Service:
         if request.cache.keep_seconds is not None:
             end = Mark(len(prompt.token_ids), request.cache.keep_seconds)
             prompt = replace(prompt, marks=(*prompt.marks, end))
-        explicit = request.cache.mode is CacheMode.EXPLICIT and not prompt.marks
-        opened = _Open(request, prompt, arrival, uses_cache=not explicit)
+        opened = _Open(request, prompt, arrival, self._uses_cache(request, prompt))
         self._open.add(opened)
         self.observation.asked(request.request_id, request.tenant, request.prompt)
         try:
@@ -195,9 +197,11 @@ class Service:
         """How many tokens a prompt has, as ``open`` would render it."""
         return len((await self.render(prompt)).token_ids)
 
-    async def render(self, prompt: PromptForm) -> RenderedPrompt:
-        """Render and tokenize a prompt, off the event loop."""
-        return await self._in_prompt_thread(lambda: self._renderer.render(prompt))
+    async def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
+        """Render and tokenize a prompt; what may take long, off the event loop."""
+        if is_short(prompt) and not find_public_part:
+            return self._renderer.render(prompt)
+        return await self._in_prompt_thread(lambda: self._renderer.render(prompt, find_public_part))
 
     async def text_of(self, prompt: PromptForm) -> str:
         """A prompt's text, also where it was given as token ids."""
@@ -240,6 +244,11 @@ class Service:
     async def _in_prompt_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._prompts, function)
 
+    def _uses_cache(self, request: NeutralRequest, prompt: RenderedPrompt) -> bool:
+        if request.cache.mode is CacheMode.EXPLICIT and not prompt.marks:
+            return False
+        return self._caches and len(prompt.token_ids) >= self.config.min_cached_tokens
+
     def _engine_request(self, opened: _Open) -> EngineRequest:
         request, prompt = opened.request, opened.prompt
         room = self._room - len(prompt.token_ids)
@@ -266,6 +275,12 @@ class Service:
         earlier = self._recent.get(request.tenant, request.cache.compare_with)
         return diagnose(request, pack_tokens(opened.prompt.token_ids), usage, earlier)
 
+    def _take_event(self, event: Event) -> None:
+        """From the engine's thread, while it works."""
+        if isinstance(event, StepFinished):
+            self.metrics.token_gaps.step(event.generating, self._clock())
+        self.observation.sink(event)
+
     def _end(self, opened: _Open, output: RequestOutput | None, error: Exception | None) -> None:
         """A request that the engine had taken has ended: count it, log it, and remember it if it was answered."""
         request, now = opened.request, time.monotonic()
@@ -273,7 +288,9 @@ class Service:
         tokens = 0 if output is None else sum(len(answer.token_ids) for answer in output.outputs)
         if output is not None:
             self.metrics.prompt(request.tenant, output.account, opened.uses_cache)
-            self._note_times(opened, output)
+            first = output.metrics.first_token_time
+            if first is not None:
+                self.metrics.first_token(first - opened.arrival)  # the engine's clock is time.monotonic, as ours
         if error is None:
             packed = pack_tokens(opened.prompt.token_ids)
             size = 4 * len(packed) + 1000
@@ -296,16 +313,7 @@ class Service:
         if opened in self._open:
             self._open.remove(opened)
             self._sequences -= request.sampling.n
-
-    def _note_times(self, opened: _Open, output: RequestOutput) -> None:
-        """The engine's clock is time.monotonic, as ours."""
-        first, last = output.metrics.first_token_time, output.metrics.finished_time
-        if first is None:
-            return
-        self.metrics.first_token(first - opened.arrival)
-        gaps = max(len(answer.token_ids) for answer in output.outputs) - 1
-        if last is not None and gaps > 0:
-            self.metrics.token_gap((last - first) / gaps)
+        self.observation.digest()
 
 
 def _choice(answer: CompletionOutput, characters: int, tokens: int) -> Choice:
@@ -326,7 +334,8 @@ def _usage(opened: _Open, output: RequestOutput) -> Usage:
     reused = account.cached + account.shared_in_flight
     written: dict[float, int] = {}
     start = reused
-    for mark in sorted(opened.prompt.marks, key=lambda mark: mark.position):
+    marks = opened.prompt.marks if opened.uses_cache else ()
+    for mark in sorted(marks, key=lambda mark: mark.position):
         if mark.position > start:
             written[mark.ttl_seconds] = written.get(mark.ttl_seconds, 0) + mark.position - start
             start = mark.position
@@ -338,7 +347,6 @@ def _usage(opened: _Open, output: RequestOutput) -> Usage:
         output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
         written=account.computed if opened.uses_cache else 0,
         written_by_ttl=written,
-        prompt_under_marks=max((mark.position for mark in opened.prompt.marks), default=0),
     )
 
 

@@ -24,11 +24,11 @@ class Call:
 class ToolCallReader:
     """Reads one answer. Text that may yet turn out to be a call is held back; blanks between calls are dropped.
 
-    Without names of tools all is text, at once.
+    Without names of tools all is text, at once. Without ``parallel`` the first call counts, and others are dropped.
     """
 
-    def __init__(self, names: Collection[str]):
-        self._names = names
+    def __init__(self, names: Collection[str], parallel: bool = True):
+        self._names, self._parallel = names, parallel
         self._held = ""
         self._in_tag = False  # what is held stands behind OPEN
         self._blanks = ""  # before that OPEN
@@ -89,6 +89,8 @@ class ToolCallReader:
         found = [call for call in calls if call is not None]
         if not found or len(found) < len(calls):
             return None
+        if not self._parallel:
+            found = [] if self.called else found[:1]
         self.called = True
         return found
 

@@ -69,7 +69,7 @@ def test_no_text_is_no_content() -> None:
 
 
 def test_the_usage_adds_up_to_the_prompt() -> None:
-    used = usage(cached=40, shared_in_flight=10, computed=50, written_by_ttl={3600.0: 20, 300.0: 5}, prompt_under_marks=75)
+    used = usage(cached=40, shared_in_flight=10, computed=50, written_by_ttl={3600.0: 20, 300.0: 5})
     got = whole(Choice(0, "x", (), "stop"), used).usage
     assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (50, 25, 25)
     assert got.cache_creation is not None
@@ -95,7 +95,7 @@ def test_a_miss_without_marks_says_zero_not_nothing() -> None:
     ],
 )
 def test_diagnostics(changed: Changed, kind: str, counts: bool) -> None:
-    got = whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(changed, missed_tokens=12)).diagnostics
+    got = whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(changed, missed_tokens=20, lost_tokens=12)).diagnostics
     assert got is not None and got.cache_miss_reason is not None
     assert got.cache_miss_reason.type == kind
     assert getattr(got.cache_miss_reason, "cache_missed_input_tokens", None) == (12 if counts else None)
@@ -108,7 +108,7 @@ def test_no_divergence_is_no_diagnosis() -> None:
 def test_a_stream_of_events() -> None:
     early, late = usage(1, cached=40, computed=60), usage(3, cached=40, computed=60)
     got = stream(
-        Update((Choice(0, "", (5,)),), early, False, Diagnosis(Changed.SYSTEM, missed_tokens=7)),
+        Update((Choice(0, "", (5,)),), early, False, Diagnosis(Changed.SYSTEM, lost_tokens=7)),
         Update((Choice(0, "Hel", (6,)),), late, False),
         Update((Choice(0, "lo", (7,), "stop", "END"),), late, True),
     )

@@ -38,7 +38,7 @@ def test_what_a_client_sends_back_of_an_answer_is_taken() -> None:
     [
         {"thinking": {"type": "disabled"}},
         {"tool_choice": {"type": "none"}},
-        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": False}},
+        {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
         {"temperature": 0},
         {"max_tokens": 0},
         {"speed": "standard", "service_tier": "standard_only", "metadata": {"user_id": "7"}},

@@ -1,11 +1,13 @@
 """Responses and models through the official SDK."""
 
+from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
+from foreword.server import service
 from server.conftest import openai_client
 from server.live import Live
 
@@ -97,6 +99,44 @@ def test_diagnostics(client: openai.OpenAI) -> None:
     tools = [{"type": "function", "name": "look", "parameters": {}}]
     assert diagnostics(first.id, tools=tools).reason == "tools_changed"
     assert diagnostics("resp_x").type == "comparison_response_not_found"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_is_an_item_and_can_be_gone_on_from(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    """The tiny model writes none, so its answer is exchanged for one."""
+    call = '<tool_call>{"name": "look", "arguments": {"at": "dog"}}</tool_call>'
+    choice = service._choice
+
+    def calls(answer: Any, *shown: int) -> Any:
+        ended = answer.finish_reason is not None
+        return replace(choice(answer, *shown), text=call if ended else "", finish_reason="stop" if ended else None)
+
+    monkeypatch.setattr(service, "_choice", calls)
+    asked: Any = {**ASKED, "tools": [{"type": "function", "name": "look", "parameters": {}}]}
+    if stream:
+        *_, last = client.responses.create(**asked, stream=True)
+        first = last.response
+    else:
+        first = client.responses.create(**asked)
+    (item,) = first.output
+    assert (item.type, item.name, item.arguments, first.status) == ("function_call", "look", '{"at": "dog"}', "completed")
+    assert client.responses.create(**asked, tool_choice="none").output_text == call
+    monkeypatch.undo()
+    result: Any = {"type": "function_call_output", "call_id": item.call_id, "output": "It is lazy."}
+    second = client.responses.create(**{**asked, "input": [result]}, previous_response_id=first.id)
+    written_out: Any = [{"role": "user", "content": ASKED["input"]}, item, result]
+    same = client.responses.create(**{**asked, "input": written_out})
+    assert second.usage.input_tokens == same.usage.input_tokens
+    assert second.output_text == same.output_text
+
+
+def test_a_stream_of_many_pieces_has_the_diagnostics_at_its_end(client: openai.OpenAI) -> None:
+    first = client.responses.create(**ASKED)
+    options: Any = {"comparison_response_id": first.id}
+    *_, last = client.responses.create(**ASKED, prompt_cache_options=options, stream=True)
+    assert last.response.prompt_cache_diagnostics.type == "cache_hit"
 
 
 def test_prewarm_says_nothing_and_fills_the_cache(client: openai.OpenAI) -> None:

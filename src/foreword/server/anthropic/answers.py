@@ -37,18 +37,19 @@ Json = dict[str, Any]
 class Head:
     """What is known of an answer before it begins: its id, the model as it was asked for, how many tokens it may have.
 
-    ``tools`` are the names of the tools that it may use.
+    ``tools`` are the names of the tools that it may use; ``parallel_tools``: more than one of them.
     """
 
     message_id: str
     model: str
     max_tokens: int
     tools: frozenset[str] = frozenset()
+    parallel_tools: bool = True
 
 
 def message(head: Head, answer: Answer) -> Json:
     """A whole message."""
-    choice, reader = answer.choices[0], ToolCallReader(head.tools)
+    choice, reader = answer.choices[0], ToolCallReader(head.tools, head.parallel_tools)
     content: list[Json] = []
     for piece in (*reader.feed(choice.text), *reader.finish()):
         if isinstance(piece, Call):
@@ -82,7 +83,7 @@ class _Blocks:
 
     def __init__(self, head: Head):
         self._head = head
-        self._reader = ToolCallReader(head.tools)
+        self._reader = ToolCallReader(head.tools, head.parallel_tools)
         self._index = 0  # of the block that is open, or of the next one
         self._open = False
 
@@ -183,5 +184,5 @@ def _diagnostics(diagnosis: Diagnosis | None) -> Json | None:
         return None
     reason: Json = {"type": MISS_REASONS[diagnosis.changed]}
     if reason["type"] not in WITHOUT_COUNT:
-        reason["cache_missed_input_tokens"] = diagnosis.missed_tokens
+        reason["cache_missed_input_tokens"] = diagnosis.lost_tokens
     return {"cache_miss_reason": reason}

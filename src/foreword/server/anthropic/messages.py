@@ -22,7 +22,8 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
     who, served = caller(request), service(request)
     asked = neutral_request(body, who)
-    head = Head(asked.request_id, asked.model, body.max_tokens, _usable_tools(body))
+    parallel = body.tool_choice is None or not body.tool_choice.disable_parallel_tool_use
+    head = Head(asked.request_id, asked.model, body.max_tokens, _usable_tools(body), parallel)
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
         return EventStream(_sse(head, updates, who.request_id), updates.close, served.config.send_timeout)

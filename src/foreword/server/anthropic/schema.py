@@ -119,7 +119,7 @@ class ToolChoice(_Body):
     """``auto``: the model decides. ``none``: whatever it writes is text. It cannot be forced to use a tool."""
 
     type: Literal["auto", "none"]
-    disable_parallel_tool_use: Literal[False] = False
+    disable_parallel_tool_use: bool = False
 
 
 class Thinking(_Body):

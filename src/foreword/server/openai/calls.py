@@ -19,9 +19,9 @@ def offered(body: ChatBody) -> frozenset[str]:
 class ChoiceReader:
     """Reads one choice, whole or piece by piece."""
 
-    def __init__(self, request_id: str, names: Collection[str]):
+    def __init__(self, request_id: str, names: Collection[str], parallel: bool = True):
         self._request_id = request_id
-        self._reader = ToolCallReader(names)
+        self._reader = ToolCallReader(names, parallel)
         self._calls = 0
 
     def feed(self, choice: Choice) -> tuple[str, list[Json]]:

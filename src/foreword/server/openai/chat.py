@@ -61,7 +61,7 @@ def neutral_request(body: ChatBody, who: Caller) -> NeutralRequest:
 
 def _whole(body: ChatBody, asked: NeutralRequest, choice: Choice) -> Json:
     """A choice of a whole answer."""
-    reader = ChoiceReader(asked.request_id, offered(body))
+    reader = _reader(body, asked)
     text, calls = reader.feed(choice)
     message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
     if calls:
@@ -86,7 +86,7 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
         usage = update.usage
         for choice in update.choices:
             begins = choice.index not in readers
-            reader = readers.setdefault(choice.index, ChoiceReader(asked.request_id, offered(body)))
+            reader = readers.setdefault(choice.index, _reader(body, asked))
             text, calls = reader.feed(choice)
             delta: Json = {"role": "assistant", "content": text} if begins else {"content": text} if text else {}
             if calls:
@@ -106,6 +106,10 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
     if with_usage and usage is not None:
         yield sse({**head, "choices": [], "usage": completion_usage([usage])})
     yield DONE
+
+
+def _reader(body: ChatBody, asked: NeutralRequest) -> ChoiceReader:
+    return ChoiceReader(asked.request_id, offered(body), body.parallel_tool_calls is not False)
 
 
 def _head(asked: NeutralRequest, kind: str) -> Json:

@@ -1,17 +1,28 @@
 """/v1/responses: answers that a later request can go on from."""
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.engine import Logprob, SamplingParams
+from foreword.engine import SamplingParams
 from foreword.errors import NotFoundError
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.neutral import UNLIMITED, Choice, Conversation, Diagnosis, Message, NeutralRequest, ToolCall, Usage
+from foreword.server.neutral import (
+    UNLIMITED,
+    Answer,
+    Choice,
+    Conversation,
+    Diagnosis,
+    Message,
+    NeutralRequest,
+    ToolCall,
+    Usage,
+)
+from foreword.server.openai.output import Output
 from foreword.server.openai.responses_schema import (
     FunctionCallItem,
     FunctionCallOutput,
@@ -23,7 +34,7 @@ from foreword.server.openai.responses_schema import (
 )
 from foreword.server.openai.stream import errors_as_events, sse
 from foreword.server.openai.translate import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
-from foreword.server.openai.usage import cache_diagnostics, response_usage, token_logprobs
+from foreword.server.openai.usage import cache_diagnostics, response_usage
 from foreword.server.recent import Recent
 from foreword.server.service import Service, UpdateStream
 
@@ -52,7 +63,7 @@ def make_router(remembered: int) -> APIRouter:
             events = errors_as_events(turn.events(updates), who.request_id)
             return EventStream(events, updates.close, served.config.send_timeout)
         answer = await unless_gone(request, served.answer(turn.asked))
-        return JSONResponse(turn.finish(answer.choices[0], answer.usage, answer.diagnosis))
+        return JSONResponse(turn.whole(answer))
 
     @router.get("/v1/responses/{response_id}", response_model=None)
     async def get_response(response_id: str, request: Request) -> Response:
@@ -103,51 +114,49 @@ class _Turn:
             number += 1
             return sse({"type": kind, "sequence_number": number - 1, **fields}, kind)
 
-        place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
-        empty = self._content("in_progress", [], None, None, None)
+        empty = self._content("in_progress", [], None, None)
         yield numbered("response.created", response=empty)
         yield numbered("response.in_progress", response=empty)
-        item = self._item("in_progress", None)
-        yield numbered("response.output_item.added", output_index=0, item=item)
-        yield numbered("response.content_part.added", **place, part=self._part(Choice(0, "", ())))
-        text = ""
-        tokens: list[int] = []
-        logprobs: list[Mapping[int, Logprob]] = []
+        output, diagnosis = self._output(), None
         async for update in updates:
+            diagnosis = diagnosis or update.diagnosis  # it comes with the first update
             for choice in update.choices:
-                text += choice.text
-                tokens += choice.token_ids
-                logprobs += choice.logprobs or ()
-                if choice.text:
-                    told = token_logprobs(choice, self._body.top_logprobs or 0)
-                    yield numbered("response.output_text.delta", **place, delta=choice.text, logprobs=told)
-                if update.finished:
-                    whole = Choice(0, text, tuple(tokens), choice.finish_reason, choice.stop_reason, tuple(logprobs))
-                    content = self.finish(whole, update.usage, update.diagnosis)
-                    part, told = self._part(whole), token_logprobs(whole, self._body.top_logprobs or 0)
-                    yield numbered("response.output_text.done", **place, text=text, logprobs=told)
-                    yield numbered("response.content_part.done", **place, part=part)
-                    yield numbered("response.output_item.done", output_index=0, item=self._item(content["status"], whole))
-                    yield numbered(f"response.{content['status']}", response=content)
+                for kind, fields in output.feed(choice):
+                    yield numbered(kind, **fields)
+                if choice.finish_reason is not None:
+                    status = self._status(choice)
+                    for kind, fields in [] if is_prewarm(self._body) else output.finish(status):
+                        yield numbered(kind, **fields)
+                    content = self._finish(status, output.items, update.usage, diagnosis)
+                    yield numbered(f"response.{status}", response=content)
 
-    def finish(self, choice: Choice, usage: Usage, diagnosis: Diagnosis | None) -> Json:
+    def whole(self, answer: Answer) -> Json:
+        """The response, in one piece."""
+        choice, output = answer.choices[0], self._output()
+        status = self._status(choice)
+        if not is_prewarm(self._body):
+            output.feed(choice)
+            output.finish(status)
+        return self._finish(status, output.items, answer.usage, answer.diagnosis)
+
+    def _finish(self, status: str, output: list[Json], usage: Usage, diagnosis: Diagnosis | None) -> Json:
         """The whole response, remembered unless the client does not want that."""
-        status = "incomplete" if choice.finish_reason == "length" else "completed"
-        if is_prewarm(self._body):
-            status, output = "completed", []
-        else:
-            output = [self._item(status, choice)]
-        content = self._content(status, output, usage, diagnosis, choice)
+        content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
-            messages = (*self._messages, Message("assistant", (choice.text,))) if output else self._messages
+            messages = (*self._messages, *map(_said, output))
             size = 8 * sum(len(block) for message in messages for block in message.blocks) + 4000
             entry = StoredResponse(content, messages)
             self._stored.add(self._who.tenant, self.asked.request_id, entry, size)
         return content
 
-    @property
-    def _item_id(self) -> str:
-        return f"msg_{self._who.request_id}"
+    def _output(self) -> Output:
+        body = self._body
+        names = frozenset() if body.tool_choice == "none" else frozenset(tool.name for tool in body.tools or ())
+        return Output(self._who.request_id, names, body.top_logprobs or 0, body.parallel_tool_calls is not False)
+
+    def _status(self, choice: Choice) -> str:
+        cut = choice.finish_reason == "length" and not is_prewarm(self._body)
+        return "incomplete" if cut else "completed"
 
     def _breakpoints(self) -> Iterator[tuple[int, int]]:
         """Marked texts as (message, block), counted behind the instructions and the history."""
@@ -160,19 +169,9 @@ class _Turn:
                     if marked(part.prompt_cache_breakpoint, part):
                         yield self._shift + index, block
 
-    def _part(self, choice: Choice) -> Json:
-        logprobs = token_logprobs(choice, self._body.top_logprobs or 0)
-        return {"type": "output_text", "text": choice.text, "annotations": [], "logprobs": logprobs}
-
-    def _item(self, status: str, choice: Choice | None) -> Json:
-        content = [] if choice is None else [self._part(choice)]
-        return {"id": self._item_id, "type": "message", "role": "assistant", "status": status, "content": content}
-
-    def _content(
-        self, status: str, output: list[Json], usage: Usage | None, diagnosis: Diagnosis | None, choice: Choice | None
-    ) -> Json:
+    def _content(self, status: str, output: list[Json], usage: Usage | None, diagnosis: Diagnosis | None) -> Json:
         body, options = self._body, self._body.prompt_cache_options
-        incomplete = {"reason": "max_output_tokens"} if status == "incomplete" and choice is not None else None
+        incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
         content: Json = {
             "id": self.asked.request_id,
             "object": "response",
@@ -241,6 +240,13 @@ def _messages(given: str | list[InputItem]) -> Iterator[Message]:
             yield Message("assistant", (), (ToolCall(item.call_id, item.name, parsed(item.arguments)),))
         else:
             yield Message("tool", _blocks(item.output), tool_call_id=item.call_id)
+
+
+def _said(item: Json) -> Message:
+    """An item that was put out, as a message: what it is when the client sends it back."""
+    if item["type"] == "function_call":
+        return Message("assistant", (), (ToolCall(item["call_id"], item["name"], parsed(item["arguments"])),))
+    return Message("assistant", (item["content"][0]["text"],))
 
 
 def _blocks(content: str | list[InputText]) -> tuple[str, ...]:
