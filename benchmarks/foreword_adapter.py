@@ -20,6 +20,10 @@ BATCHED_TOKENS = int(os.environ.get("BATCHED_TOKENS", "0")) or EngineConfig.max_
 """Tokens a step; Foreword's own default unless the environment says otherwise."""
 
 
+PRECISIONS = {"float32": "none", "int8": "int8"}
+"""The harness's names, and ours for linear layers; keys and values are kept in float32."""
+
+
 class Adapter:
     """An Engine, driven step by step."""
 
@@ -27,7 +31,7 @@ class Adapter:
         torch.set_num_threads(2)
         self.config = EngineConfig(
             model=model_dir,
-            dtype=precision,
+            quantization=PRECISIONS[precision],
             enable_prefix_caching=prefix_caching,
             kv_cache_memory_bytes=int(CACHE_GIB * 2**30),
             max_num_batched_tokens=BATCHED_TOKENS,

@@ -138,15 +138,14 @@ def measure_overhead(address: tuple[str, int], model: str | None, rounds: int) -
 
 def measure_table(address: tuple[str, int], clients: int, rounds: int) -> dict[str, Any]:
     """First-token times and requests a second, warm and cold, for some clients at a time."""
-    connections = [Client(address) for _ in range(clients)]
     found: dict[str, Any] = {"clients": clients}
     times: dict[str, list[float]] = {"warm": [], "cold": []}
     seconds = {"warm": 0.0, "cold": 0.0}
-    _round(connections, {})
+    _round(address, clients, {})
     for _ in range(rounds):
         for kind, more in (("cold", EXPLICIT), ("warm", {})):
             start = time.perf_counter()
-            times[kind] += _round(connections, more)
+            times[kind] += _round(address, clients, more)
             seconds[kind] += time.perf_counter() - start
     for kind, values in times.items():
         cuts = quantiles(values, n=100)
@@ -159,7 +158,7 @@ def measure_table(address: tuple[str, int], clients: int, rounds: int) -> dict[s
     return found
 
 
-def _round(connections: list[Client], more: dict[str, Any]) -> list[float]:
+def _round(address: tuple[str, int], clients: int, more: dict[str, Any]) -> list[float]:
     """Each client asks all prompts, each beginning with another one."""
     times: list[float] = []
 
@@ -168,7 +167,7 @@ def _round(connections: list[Client], more: dict[str, Any]) -> list[float]:
         for number in range(len(asked)):
             times.append(client.ask(asked[(number + shift) % len(asked)], max_tokens=16, stream=True, **more))
 
-    threads = [threading.Thread(target=work, args=(client, 3 * number)) for number, client in enumerate(connections)]
+    threads = [threading.Thread(target=work, args=(Client(address), 3 * number)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:

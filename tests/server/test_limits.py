@@ -132,6 +132,7 @@ def test_a_head_without_end_is_refused_in_the_vendors_shape(live: Live, path: st
 def test_what_is_not_http_is_refused(live: Live) -> None:
     check_unreadable(raw(live, "HELLO\n\n"), 400, "openai")
     check_unreadable(raw(live, "POST /v1/messages HTTP/1.1\nhost: x\ncontent-length: many\n\n"), 400, "anthropic")
+    assert b"404" in raw(live, "OPTIONS * HTTP/1.1\nhost: x\nconnection: close\n\n").splitlines()[0]
     works(live)
 
 

@@ -80,10 +80,10 @@ class Server(uvicorn.Server):
 
 
 def _chooser(dialects: Sequence[Dialect]) -> Callable[[str], Dialect]:
-    """Which dialect a path speaks: the first that claims it."""
+    """Which dialect a path speaks: the first that claims it; what is no path, as in ``OPTIONS *``, the last one."""
 
     def choose(path: str) -> Dialect:
-        return next(dialect for dialect in dialects if path.startswith(dialect.prefixes))
+        return next((dialect for dialect in dialects if path.startswith(dialect.prefixes)), dialects[-1])
 
     return choose
 
