@@ -34,13 +34,14 @@ def test_the_library_and_the_server_render_alike(family: str, tmp_path: Path) ->
     for name, text in {**given, "tokenizer_config.json": json.dumps(config)}.items():
         (tmp_path / name).write_text(text)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    model = SimpleNamespace(tokenizer=tokenizer, name=family)
+    llm = LLM.__new__(LLM)
+    llm.engine = SimpleNamespace(model=SimpleNamespace(tokenizer=tokenizer, name=family))  # type: ignore[assignment]
     renderer = PromptRenderer(tokenizer, family)
     compared = 0
     for name in NAMES:
         conversation = Conversation(tuple(map(neutral, CONVERSATIONS[name])))
         try:
-            prompt = LLM.render_chat(SimpleNamespace(engine=SimpleNamespace(model=model)), CONVERSATIONS[name])  # type: ignore[arg-type]
+            prompt = llm.render_chat(CONVERSATIONS[name])
         except PromptError:
             with pytest.raises(PromptError):
                 renderer.render(conversation)

@@ -1,6 +1,8 @@
 """LLM: the engine as people call it from their programs."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from tqdm import tqdm
@@ -11,10 +13,12 @@ from foreword.engine.engine import Engine
 from foreword.engine.engine_config import EngineConfig
 from foreword.engine.outputs import RequestMetrics, RequestOutput
 from foreword.engine.sampling_params import SamplingParams
+from foreword.engine.text import prompt_template
 from foreword.engine.verify import VerifyReport
-from foreword.errors import InputError, ModelError, ParameterError, PromptError
+from foreword.errors import InputError, ModelError, ParameterError
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_prompt
+from foreword.prompt.template import PromptTemplate
 
 Message = Mapping[str, Any]
 
@@ -166,20 +170,17 @@ class LLM:
 
     def render_chat(self, messages: Any, add_generation_prompt: bool = True) -> PromptInput:
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
-        tokenizer = self.engine.model.tokenizer
-        if not getattr(tokenizer, "chat_template", None):
+        if not getattr(self.engine.model.tokenizer, "chat_template", None) or self._template is None:
             raise ModelError(
                 f"The tokenizer of {self.engine.model.name!r} has no chat template; use generate() with a prompt that is "
                 f"written out, or add chat_template.jinja to the model's directory."
             )
-        try:
-            text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=add_generation_prompt)
-        except Exception as error:
-            raise PromptError(
-                f"The chat template of {self.engine.model.name!r} did not take the messages: {error}. "
-                f"Each needs a 'role' and a 'content' that the template knows."
-            ) from error
-        return {"prompt_token_ids": tokenizer.encode(text, add_special_tokens=False), "prompt": text}
+        text = self._template.render(list(messages), add_generation_prompt=add_generation_prompt, now=datetime.now())
+        return {"prompt_token_ids": self._template.encode(text), "prompt": text}
+
+    @cached_property
+    def _template(self) -> PromptTemplate | None:
+        return prompt_template(self.engine.model.tokenizer)
 
 
 def _refused(prompt: PromptInput, error: InputError) -> RequestOutput:

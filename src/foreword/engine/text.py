@@ -1,9 +1,12 @@
-"""Tokens back to text, as they come, and the texts at which a generation stops."""
+"""Tokens back to text, as they come, the texts at which a generation stops, and a model's chat template."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from tokenizers.decoders import DecodeStream
+
+from foreword.prompt.template import PromptTemplate
+from foreword.prompt.tokenizer import HubTokenizer
 
 
 class TextStream:
@@ -48,3 +51,12 @@ class TextStream:
         place, stop = min(found)
         self._text = self._text[: place + len(stop) if self._keep_stop else place]
         return stop
+
+
+def prompt_template(tokenizer: Any) -> PromptTemplate | None:
+    """The chat template of transformers' ``tokenizer``; None if it has none. ModelError if it is not valid."""
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    own = HubTokenizer.from_json(tokenizer.backend_tokenizer.to_str())
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+    return PromptTemplate(tokenizer.chat_template, own, special)

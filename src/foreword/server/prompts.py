@@ -6,11 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from foreword.cache import Mark
+from foreword.engine.text import prompt_template
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.segments import SegmentedPrompt, segment
-from foreword.prompt.template import PromptTemplate
-from foreword.prompt.tokenizer import HubTokenizer
 from foreword.server.neutral import Conversation, MarkAt, Message, PromptForm
 
 SYSTEM_ROLES = ("system", "developer")
@@ -42,11 +41,7 @@ class PromptRenderer:
     def __init__(self, tokenizer: Any, model_name: str):
         self._tokenizer = tokenizer
         self._model_name = model_name
-        self._template: PromptTemplate | None = None
-        if getattr(tokenizer, "chat_template", None):
-            own = HubTokenizer.from_json(tokenizer.backend_tokenizer.to_str())
-            special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-            self._template = PromptTemplate(tokenizer.chat_template, own, special)
+        self._template = prompt_template(tokenizer)
 
     def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize. PromptError for a prompt that the template or the tokenizer does not take."""

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def test_top_follows_the_server_until_it_is_stopped(loaded: tuple[Live, list[str
     live, _ = loaded
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 150, 0, 0))
-    command = [sys.executable, "-c", "from foreword.cli.main import run; run()"]
+    command = [sys.executable, "-c", INTERRUPTIBLE]
     arguments = ["top", "--interval", "0.2", "--url", live.url]
     environment = {**os.environ, "TERM": "xterm-256color"}
     process = subprocess.Popen(
@@ -98,11 +99,19 @@ def test_top_follows_the_server_until_it_is_stopped(loaded: tuple[Live, list[str
         os.close(ours)
 
 
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts the tests in the background ignores it
+from foreword.cli.main import run
+run()
+"""
+
+
 def wait_for(terminal: int, words: bytes) -> bytes:
     """What a terminal shows up to some words."""
-    shown = b""
+    shown, end = b"", time.monotonic() + 120
     while words not in shown:
-        ready, _, _ = select.select([terminal], [], [], 240)
+        ready, _, _ = select.select([terminal], [], [], max(0, end - time.monotonic()))
         assert ready, shown[-2000:]
         shown += os.read(terminal, 65536)
     return shown
