@@ -2,12 +2,14 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from engine.batches import Batch, BatchMaker, attend, piece, plainly
-from foreword.engine.attention import BACKENDS, LayerCall, Span
+from foreword.engine.attention import BACKENDS, LayerCall, Span, tiled
+from foreword.engine.attention.tiles import SEGMENT
 from foreword.engine.kernels.attention import ENTRY, TILE
 from foreword.engine.memory import LayerShape
 
@@ -215,3 +217,24 @@ def test_a_batch_without_rows_that_see_anything_is_zero(name: str) -> None:
     batch = maker.make()
     assert batch.rows == 2
     assert not attend(BACKENDS[name](), batch, LayerCall(0, 0.3))[1].any()
+
+
+@pytest.mark.parametrize("window", [None, 1500])
+def test_segments_gone_through_in_turns_give_the_same_bits(monkeypatch: pytest.MonkeyPatch, window: int | None) -> None:
+    """A context so long that its partial results are not held at once."""
+    maker = BatchMaker(SHAPE, 2)
+    first = maker.add(5 * SEGMENT + 300, start=5 * SEGMENT + 290)
+    maker.add(3 * SEGMENT + 20, start=3 * SEGMENT - 10, like=first, shared=2 * SEGMENT)
+    maker.add(30, start=0)
+    batch, call = maker.make(), LayerCall(0, 0.3, window)
+    at_once = attend(BACKENDS["tiled"](), batch, call)
+    monkeypatch.setattr(tiled, "STATE_BYTES", 1)
+    assert torch.equal(attend(BACKENDS["tiled"](), batch, call), at_once)
+
+
+def test_a_query_need_not_be_contiguous() -> None:
+    batch, call = nested(2, False).make(), LayerCall(0, 0.3)
+    expected = attend(BACKENDS["tiled"](), batch, call)
+    strided = torch.stack([batch.query, batch.query], -1)[..., 0]
+    assert strided.stride(-1) == 2
+    assert torch.equal(attend(BACKENDS["tiled"](), replace(batch, query=strided), call), expected)

@@ -30,6 +30,8 @@ class TiledAttention:
         return make_plan(spans, rows, memory)
 
     def attend(self, prepared: Plan, memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        if query.stride(-1) != 1:
+            query = query.contiguous()
         key_heads, _, value_size = memory.values[call.layer].shape
         heads, rows, _ = query.shape
         padded = -(-value_size // LANES) * LANES
