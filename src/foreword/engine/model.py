@@ -1,4 +1,4 @@
-"""Loading a model: transformers' own modelling code with our attention and our linear layers in it.
+"""Loading a model: transformers' own modelling code with our attention, linear layers and decoder layers in it.
 
 What can be served is found out by asking the loaded model, not by a list of names: a probe runs two tokens through it and
 records the attention calls. A model is refused, by name, when a layer calls attention twice or not at all, when it asks
@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from foreword.cache import ModelFingerprint
 from foreword.engine.attention import AttentionStep, LayerCall
+from foreword.engine.decoder_layer import ProbedLayer, replace_layers, watching_layers
 from foreword.engine.linear import pack_linear_layers
 from foreword.engine.memory import LayerShape
 from foreword.errors import ModelError
@@ -64,7 +65,9 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         _refuse_config(config, text)
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
-    layers = _probe(module, text)
+    layers, common = _probe(module, text)
+    for layer in replace_layers(module, common):
+        pack_linear_layers(layer, quantization)
     pack_linear_layers(module, quantization)
     numerics = f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(
@@ -116,21 +119,21 @@ class _Probe:
     """Stands in for an AttentionStep and records what each layer passes."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[int, LayerShape]] = []
+        self.calls: list[tuple[LayerCall, LayerShape]] = []
 
     def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        self.calls.append((call.layer, LayerShape(keys.shape[0], keys.shape[-1], values.shape[-1])))
+        self.calls.append((call, LayerShape(keys.shape[0], keys.shape[-1], values.shape[-1])))
         return query.new_zeros(query.shape[1], query.shape[0], values.shape[-1])
 
 
-def _probe(module: Any, text: Any) -> list[LayerShape]:
-    """Run two tokens and see which layers attend, with which shapes."""
+def _probe(module: Any, text: Any) -> tuple[list[LayerShape], list[ProbedLayer]]:
+    """Run two tokens and see which layers attend, with which shapes; and which layers have the common shape."""
     kind, probe = type(module).__name__, _Probe()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), watching_layers(module) as watched:
             module(
                 input_ids=torch.zeros(1, 2, dtype=torch.long),
-                position_ids=torch.arange(2)[None],
+                position_ids=torch.arange(2)[None] + 5,
                 use_cache=False,
                 logits_to_keep=1,
                 foreword_step=probe,
@@ -141,14 +144,17 @@ def _probe(module: Any, text: Any) -> list[LayerShape]:
         raise ModelError(
             f"{kind} cannot be served: its code does not take our attention ({error}). Served: {SERVED}."
         ) from error
-    seen = [layer for layer, _ in probe.calls]
+    seen = [call.layer for call, _ in probe.calls]
     expected = list(range(int(text.num_hidden_layers)))
     if seen != expected:
         raise ModelError(
             f"{kind} cannot be served: of its {len(expected)} layers, attention was called by layers {seen}; each must "
             f"call it exactly once (recurrent and hybrid models do not). Served: {SERVED}."
         )
-    return [shape for _, shape in probe.calls]
+    common = [
+        ProbedLayer(*watched[call.layer], call=call, shape=shape) for call, shape in probe.calls if call.layer in watched
+    ]
+    return [shape for _, shape in probe.calls], common
 
 
 def _directory(model: str | None) -> Path:

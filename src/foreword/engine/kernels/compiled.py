@@ -5,14 +5,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import llvmlite.binding as llvm
-import numpy as np
-import numpy.typing as npt
 import torch
 from llvmlite import ir
 
-Arguments = npt.NDArray[np.int64]
+Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+"""A compiled function, which releases the interpreter while it runs."""
 
 
 class Kernels:
@@ -30,20 +30,26 @@ class Kernels:
         parsed.verify()
         self._code = llvm.create_mcjit_compiler(parsed, machine)
         self._code.finalize_object()
+        public = [function.name for function in module.functions if not function.is_declaration and not function.linkage]
+        self._functions = {name: Function(self._code.get_function_address(name)) for name in public}
 
-    def run(self, name: str, arguments: Arguments) -> None:
-        """Run a function in as many threads as torch uses; they share out its items."""
-        _runner()(self._code.get_function_address(name), arguments.ctypes.data, torch.get_num_threads())
+    def run(self, name: str, arguments: "ctypes.Array[ctypes.c_int64]", threads: int | None = None) -> None:
+        """Run a function in so many threads, by default in as many as torch uses; they share out its items."""
+        threads = threads or torch.get_num_threads()
+        if threads == 1:
+            self._functions[name](ctypes.addressof(arguments))
+        else:
+            _runner()(self._functions[name], ctypes.addressof(arguments), threads)
 
 
-def arguments(*values: int) -> Arguments:
+def arguments(*values: int) -> "ctypes.Array[ctypes.c_int64]":
     """Arguments of a kernel behind a counter that stands at 0; tensors by their address."""
-    return np.array([0, *values], np.int64)
+    return (ctypes.c_int64 * (1 + len(values)))(0, *values)
 
 
 @cache
-def _runner() -> Callable[[int, int, int], None]:
-    """How to call a function, by its address, in several threads at once.
+def _runner() -> Callable[[Any, int, int], None]:
+    """How to call a function in several threads at once.
 
     Two pools of threads would fight for the cores, so torch's own is used: that of the OpenMP library it came with.
     Where that has no entry point of GNU's kind, the threads are Python's.
@@ -53,16 +59,14 @@ def _runner() -> Callable[[int, int, int], None]:
             parallel = ctypes.CDLL(str(path)).GOMP_parallel
         except (OSError, AttributeError):
             continue
-        parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        parallel.argtypes = [Function, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         parallel.restype = None
         return lambda function, data, threads: parallel(function, data, threads, 0)
     pool = ThreadPoolExecutor(thread_name_prefix="foreword-kernel")
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
-    def run(function: int, data: int, threads: int) -> None:
-        call = kind(function)
-        others = [pool.submit(call, data) for _ in range(threads - 1)]
-        call(data)
+    def run(function: Any, data: int, threads: int) -> None:
+        others = [pool.submit(function, data) for _ in range(threads - 1)]
+        function(data)
         wait(others)
 
     return run
