@@ -5,11 +5,16 @@ Libraries pick another kernel, hence another order of summation, for few rows. O
 number, never by the batch's (kernels/int8.py).
 """
 
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 import torch
 from torch import nn
 
-from foreword.engine.kernels.int8 import multiply_int8, pack_int8
-from foreword.engine.kernels.linear import multiply, pack
+from foreword.engine.kernels.compiled import Call
+from foreword.engine.kernels.decoder import add_bias
+from foreword.engine.kernels.int8 import multiply_int8, pack_int8, product_int8
+from foreword.engine.kernels.linear import multiply, pack, product
 
 
 class PackedLinear(nn.Module):
@@ -43,6 +48,28 @@ class Int8Linear(nn.Module):
         """[..., in_features] → [..., out_features], float32."""
         out = multiply_int8(rows.reshape(-1, self.in_features).contiguous(), self.packed, self.scales)
         return _finished(out, self.bias, (*rows.shape[:-1], self.out_features))
+
+
+class LinearStack:
+    """The linear layers that stand in the same place in several decoder layers; sizes are multiples of 16."""
+
+    def __init__(self, layers: Sequence[PackedLinear | Int8Linear]):
+        self._sizes = tuple(layers[0].packed.shape[:2])
+        self._packed = _addresses(layer.packed for layer in layers)
+        self._scales = _addresses(layer.scales for layer in layers if isinstance(layer, Int8Linear))
+        self._biases = _addresses(layer.bias for layer in layers if layer.bias is not None)
+
+    def calls(self, rows: torch.Tensor, out: torch.Tensor) -> list[Call]:
+        """The calls of kernels that put the product of ``rows`` [rows, in] into ``out`` [rows, out], layer by layer."""
+        if len(self._scales):
+            calls = [*product_int8(rows, self._packed, self._sizes, self._scales, out)]
+        else:
+            calls = [product(rows, self._packed, self._sizes, out)]
+        return [*calls, add_bias(out, self._biases)] if len(self._biases) else calls
+
+
+def _addresses(tensors: Iterable[torch.Tensor]) -> np.ndarray:
+    return np.array([tensor.data_ptr() for tensor in tensors], np.int64)
 
 
 def _finished(out: torch.Tensor, bias: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from foreword.cache import ModelFingerprint
 from foreword.engine.attention import AttentionStep, LayerCall
-from foreword.engine.decoder_layer import ProbedLayer, replace_layers, watching_layers
+from foreword.engine.decoder import ProbedLayer, replace_layers, watching_layers
 from foreword.engine.linear import pack_linear_layers
 from foreword.engine.memory import LayerShape
 from foreword.errors import ModelError
@@ -66,8 +66,7 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
     layers, common = _probe(module, text)
-    for layer in replace_layers(module, common):
-        pack_linear_layers(layer, quantization)
+    replace_layers(module, common, quantization)
     pack_linear_layers(module, quantization)
     numerics = f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(

@@ -11,7 +11,7 @@ import torch
 from llvmlite import ir
 
 from foreword.engine.kernels import compiled
-from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.compiled import Kernels
 from foreword.engine.kernels.emit import LANES, POINTER, Builder, int64
 from foreword.engine.kernels.int8 import multiply_int8, pack_int8
 from foreword.engine.kernels.linear import multiply, pack
@@ -72,7 +72,7 @@ def exponential() -> Any:
 
     def run(x: np.ndarray) -> np.ndarray:
         out = np.ascontiguousarray(x, np.float32).copy()
-        kernels.run("run", arguments(len(out) // LANES, out.ctypes.data))
+        kernels.call("run", len(out) // LANES, out.ctypes.data).run()
         return out
 
     return run
@@ -94,18 +94,18 @@ def pythons_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names: list[str] = []
 
     class Pool(ThreadPoolExecutor):
-        def __init__(self, thread_name_prefix: str) -> None:
+        def __init__(self, most: int, thread_name_prefix: str) -> None:
             names.append(thread_name_prefix)
-            super().__init__(thread_name_prefix=thread_name_prefix)
+            super().__init__(most, thread_name_prefix)
 
     def no_library(_: str) -> None:
         raise OSError
 
-    compiled._runner.cache_clear()
+    compiled._team.cache_clear()
     monkeypatch.setattr(ctypes, "CDLL", no_library)
     monkeypatch.setattr(compiled, "ThreadPoolExecutor", Pool)
     yield names
-    compiled._runner.cache_clear()
+    compiled._team.cache_clear()
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])

@@ -5,13 +5,15 @@ the row and its own keys and values, so chunks, batch mates and cached prefixes 
 """
 
 import struct
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from foreword.engine.attention.base import LayerCall, Span
 from foreword.engine.attention.tiles import Plan, make_plan
 from foreword.engine.kernels.attention import attention_kernels, scratch_size
-from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.compiled import Call, Value
 from foreword.engine.kernels.emit import LANES
 from foreword.engine.memory import KVMemory
 
@@ -32,59 +34,79 @@ class TiledAttention:
     def attend(self, prepared: Plan, memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
         if query.stride(-1) != 1:
             query = query.contiguous()
-        key_heads, _, value_size = memory.values[call.layer].shape
+        heads, rows, _ = query.shape
+        out = query.new_empty(rows, heads, memory.values[call.layer].shape[-1])
+        for each in self.calls(prepared, memory, [call], query, out):
+            each.run()
+        return out
+
+    def calls(
+        self, prepared: Plan, memory: KVMemory, layers: list[LayerCall], query: torch.Tensor, out: torch.Tensor
+    ) -> list[Call]:
+        """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape,
+        one after another. A query's numbers stand side by side."""
+        first = layers[0].layer
+        key_heads, _, value_size = memory.values[first].shape
         heads, rows, _ = query.shape
         padded = -(-value_size // LANES) * LANES
-        out = query.new_empty(rows, heads, value_size)
         whole = _Softmaxes(query, rows * heads, padded)
-        turn = max(1, STATE_BYTES // (4 * rows * heads * padded))
-        kernels = attention_kernels(memory.keys[call.layer].dtype)
-        for first in range(0, max(prepared.segments, 1), turn):
-            last = min(first + turn, prepared.segments)
-            parts = _Softmaxes(query, (last - first) * rows * heads, padded)
-            _attend(kernels, prepared, memory, call, query, parts, first, last)
+        turn = min(prepared.segments, max(1, STATE_BYTES // (4 * rows * heads * padded)))
+        parts = _Softmaxes(query, turn * rows * heads, padded)
+        kernels = attention_kernels(memory.keys[first].dtype)
+        calls = []
+        for begin in range(0, max(prepared.segments, 1), max(turn, 1)):
+            end = min(begin + turn, prepared.segments)
+            attended = _attend(prepared, memory, layers, query, parts, begin, end)
             values = (
-                *(rows, heads, heads // key_heads, key_heads, value_size, padded, (last - first) * rows, rows, first, last),
-                *(prepared.row_segments.ctypes.data, *parts.addresses, *whole.addresses, out.data_ptr()),
+                *(rows, heads, heads // key_heads, key_heads, value_size, padded, (end - begin) * rows, rows, begin, end),
+                *(prepared.row_segments.ctypes.data, *parts.places, *whole.places, out),
             )
-            kernels.run("merge", arguments(*values))
-        return out
+            calls += [kernels.call("attend", *attended), kernels.call("merge", *values)]
+        return calls
 
 
 class _Softmaxes:
     """Memory for softmaxes that are not yet divided: largest scores, sums of weights, weighted values."""
 
     def __init__(self, like: torch.Tensor, count: int, padded: int):
-        self.numbers = like.new_empty(count * (2 + padded))
-        start = self.numbers.data_ptr()
-        self.addresses = start, start + 4 * count, start + 8 * count
+        self.places = like.new_empty(count), like.new_empty(count), like.new_empty(count * padded)
 
 
 def _attend(
-    kernels: Kernels,
     plan: Plan,
     memory: KVMemory,
-    call: LayerCall,
+    layers: list[LayerCall],
     query: torch.Tensor,
     parts: _Softmaxes,
     first: int,
     last: int,
-) -> None:
-    """The softmaxes of all rows over each of the segments [first, last)."""
-    keys, values = memory.keys[call.layer], memory.values[call.layer]
+) -> tuple[Value, ...]:
+    """What ``attend`` is given: the softmaxes of all rows over each of the segments [first, last)."""
+    keys, values = memory.keys[layers[0].layer], memory.values[layers[0].layer]
     key_heads, _, size = keys.shape
     heads, rows, _ = query.shape
     padded = -(-values.shape[-1] // LANES) * LANES
     units, count = plan.units_of(first, last)
     room = scratch_size(size, padded)
-    scratch = query.new_empty(torch.get_num_threads() * room)
-    scaling, softcap = struct.unpack("<2i", struct.pack("<2f", call.scaling, call.softcap or 0.0))
-    given = (
-        *(count * key_heads, 0, scratch.data_ptr(), room),
-        *(query.data_ptr(), query.stride(0), query.stride(1)),
-        *(keys.data_ptr(), keys.stride(0), values.data_ptr(), values.stride(0)),
+    return (
+        *(count * key_heads, 0, query.new_empty(torch.get_num_threads() * room), room),
+        *(query, query.stride(0), query.stride(1)),
+        *(_each(memory.keys[call.layer].data_ptr() for call in layers), keys.stride(0)),
+        *(_each(memory.values[call.layer].data_ptr() for call in layers), values.stride(0)),
         *(size, values.shape[-1], padded, heads // key_heads, key_heads, units, *plan.addresses),
-        *((last - first) * rows, first, rows, *parts.addresses),
-        *(UNBOUNDED if call.window is None else call.window, scaling, softcap),
+        *((last - first) * rows, first, rows, *parts.places),
+        _each(UNBOUNDED if call.window is None else call.window for call in layers),
+        _each(_bits(call.scaling) for call in layers),
+        _each(_bits(call.softcap or 0.0) for call in layers),
     )
-    kernels.run("attend", arguments(*given))
+
+
+def _each(values: Iterable[int]) -> Value:
+    """A number for each layer, or the only one."""
+    numbers = list(values)
+    return numbers[0] if len(numbers) == 1 else np.array(numbers, np.int64)
+
+
+def _bits(number: float) -> int:
+    """Those of a float32."""
+    return int(struct.unpack("<i", struct.pack("<f", number))[0])

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from foreword.engine.decoder import DecoderStack
 from foreword.engine.engine import Engine
+from foreword.engine.kernels.program import Program
 from foreword.engine.linear import Int8Linear, PackedLinear
 from foreword.engine.sampling_params import SamplingParams
 
@@ -24,6 +26,8 @@ BATCH, OUTPUT, REST = "building the batch", "text and output", "rest of the step
 PARTS = (LINEAR, MODELLING, ATTENTION, CACHE, SCHEDULING, SAMPLING, BATCH, OUTPUT, REST)
 MODEL_PARTS = (LINEAR, MODELLING, ATTENTION)
 """What is model or attention; the others are what the engine adds."""
+KERNELS = {"linear": LINEAR, "quantize": LINEAR, "add_bias": LINEAR, "attend": ATTENTION, "merge": ATTENTION}
+"""Calls of a program by part; the others are modelling."""
 PREFIX, OWN, STEPS, BATCHES = 512, 32, 32, (1, 8)
 """Tokens that all share, tokens of each request's own, decode steps that count, and how many requests decode together."""
 
@@ -49,8 +53,22 @@ class Stopwatch:
             finally:
                 self._leave()
 
-        setattr(owner, name, timed)
+        self._replace(owner, name, timed)
+
+    def _replace(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
+        setattr(owner, name, call)
         self._watched.append((owner, name))
+
+    def watch_program(self, stack: DecoderStack) -> None:
+        """From now on the calls of a stack's programs are made one by one, each for its part."""
+
+        def run(program: Program, at_once: bool) -> None:  # noqa: ARG001
+            for index in range(program.layers * len(program.calls)):
+                self._enter(KERNELS.get(program.calls[index % len(program.calls)].name, MODELLING))
+                program.run(index, index + 1)
+                self._leave()
+
+        self._replace(stack, "run", run)
 
     def release(self) -> None:
         """Leave all owners as they were."""
@@ -98,6 +116,8 @@ def watching(engine: Engine) -> Iterator[Stopwatch]:
     for child in engine.model.module.modules():
         if isinstance(child, torch.nn.Linear | PackedLinear | Int8Linear):
             watch.watch(child, "forward", LINEAR)
+        elif isinstance(child, DecoderStack):
+            watch.watch_program(child)
     watch.watch(engine, "_sample", SAMPLING)
     watch.watch(engine, "_advance", OUTPUT)
     try:

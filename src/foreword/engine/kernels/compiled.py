@@ -3,20 +3,48 @@
 import ctypes
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
 import torch
 from llvmlite import ir
 
 Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-"""A compiled function, which releases the interpreter while it runs."""
+"""A compiled function. The interpreter is free while it runs."""
+Value = int | torch.Tensor | npt.NDArray[np.int64]
+"""What a kernel is given: a number, the address of a tensor, or a number for each layer (program.py)."""
+MOST_THREADS = 1024
+"""Of Python's, where there are no others: all of a call's have to run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A kernel and what it is given; keeps its tensors alive. A kernel takes int64, the first a counter of items taken."""
+
+    name: str
+    address: int
+    function: Callable[[int], None]
+    values: tuple[Value, ...]
+
+    def run(self, threads: int | None = None) -> None:
+        """Run it once in so many threads, by default in as many as torch uses; they share out its items."""
+        given = (ctypes.c_int64 * (1 + len(self.values)))(0, *(number(value) for value in self.values))
+        run_in_threads(self.function, ctypes.addressof(given), threads or torch.get_num_threads())
+
+
+def number(value: Any) -> int:
+    """A value as the kernel gets it."""
+    return int(value.data_ptr() if isinstance(value, torch.Tensor) else value)
 
 
 class Kernels:
-    """The functions of one module, compiled. Each takes an array of int64 whose first is the counter of items taken."""
+    """The functions of one module, compiled."""
 
     def __init__(self, module: ir.Module):
         llvm.initialize_native_target()
@@ -31,42 +59,61 @@ class Kernels:
         self._code = llvm.create_mcjit_compiler(parsed, machine)
         self._code.finalize_object()
         public = [function.name for function in module.functions if not function.is_declaration and not function.linkage]
-        self._functions = {name: Function(self._code.get_function_address(name)) for name in public}
+        addresses = {name: self._code.get_function_address(name) for name in public}
+        self._functions = {name: (address, Function(address)) for name, address in addresses.items()}
 
-    def run(self, name: str, arguments: "ctypes.Array[ctypes.c_int64]", threads: int | None = None) -> None:
-        """Run a function in so many threads, by default in as many as torch uses; they share out its items."""
-        threads = threads or torch.get_num_threads()
-        if threads == 1:
-            self._functions[name](ctypes.addressof(arguments))
-        else:
-            _runner()(self._functions[name], ctypes.addressof(arguments), threads)
+    def call(self, name: str, *values: Value) -> Call:
+        """A call of a function, not yet made."""
+        return Call(name, *self._functions[name], values)
 
 
-def arguments(*values: int) -> "ctypes.Array[ctypes.c_int64]":
-    """Arguments of a kernel behind a counter that stands at 0; tensors by their address."""
-    return (ctypes.c_int64 * (1 + len(values)))(0, *values)
+def run_in_threads(function: Callable[[int], None], data: int, threads: int) -> None:
+    """Call a compiled function in several threads at once."""
+    if threads == 1:
+        function(data)
+    else:
+        _team().run(function, data, threads)
+
+
+def team_size_function() -> int:
+    """The address of a function that tells a thread how many are in its team: fewer than were asked for, if the system's
+    settings say so. 0: as many as were asked for."""
+    return _team().size
+
+
+@dataclass(frozen=True)
+class _Team:
+    run: Callable[[Any, int, int], None]
+    size: int
 
 
 @cache
-def _runner() -> Callable[[Any, int, int], None]:
-    """How to call a function in several threads at once.
+def _team() -> _Team:
+    """Several threads for a function.
 
-    Two pools of threads would fight for the cores, so torch's own is used: that of the OpenMP library it came with.
-    Where that has no entry point of GNU's kind, the threads are Python's.
+    Two pools of threads would fight for the cores, so torch's own is used where it can be; else the threads are Python's.
     """
-    for path in sorted(Path(torch.__file__).parent.parent.glob("torch*/**/lib*omp*.so*")):
-        try:
-            parallel = ctypes.CDLL(str(path)).GOMP_parallel
-        except (OSError, AttributeError):
-            continue
+    library = _openmp()
+    if library is not None:
+        parallel, size = library.GOMP_parallel, ctypes.cast(library.omp_get_num_threads, ctypes.c_void_p).value
         parallel.argtypes = [Function, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         parallel.restype = None
-        return lambda function, data, threads: parallel(function, data, threads, 0)
-    pool = ThreadPoolExecutor(thread_name_prefix="foreword-kernel")
+        return _Team(lambda function, data, threads: parallel(function, data, threads, 0), size or 0)
+    pool = ThreadPoolExecutor(MOST_THREADS, "foreword-kernel")
 
     def run(function: Any, data: int, threads: int) -> None:
         others = [pool.submit(function, data) for _ in range(threads - 1)]
         function(data)
         wait(others)
 
-    return run
+    return _Team(run, 0)
+
+
+def _openmp() -> Any:
+    """The OpenMP library that torch came with, if it has an entry point of GNU's kind."""
+    for path in sorted(Path(torch.__file__).parent.parent.glob("torch*/**/lib*omp*.so*")):
+        with suppress(OSError):
+            library = ctypes.CDLL(str(path))
+            if hasattr(library, "GOMP_parallel") and hasattr(library, "omp_get_num_threads"):
+                return library
+    return None

@@ -1,60 +1,77 @@
-"""What stands between the linear layers of a decoder layer: norms, rotary positions and the gated activation.
+"""What stands between the linear layers of a decoder layer: norms, rotary positions, storing of keys and values, the gated
+activation and sums.
 
-All go row by row, so a row's bits depend on nothing but the row. A norm's sum of squares is 16 chains, added in a fixed order.
+All go row by row, so a row's bits depend on nothing but the row. A norm's sum of squares is 16 chains, added in one order.
+Each function gives a call that is yet to be made; weights and addresses of KV may be those of several layers.
 """
 
+import struct
 from functools import cache
 from typing import Any
 
 import torch
 from llvmlite import ir
 
-from foreword.engine.kernels.compiled import Kernels, arguments
-from foreword.engine.kernels.emit import FLOAT, INT64, LANES, POINTER, VECTOR, Builder, int64, vector
+from foreword.engine.kernels.compiled import Call, Kernels, Value
+from foreword.engine.kernels.emit import FLOAT, INT32, INT64, LANES, POINTER, VECTOR, Builder, int64, vector
 
 EIGHT = ir.VectorType(FLOAT, 8)
-WORTH_THREADS = 2**15
-"""Numbers below which waking another thread takes longer than the work."""
+INT16 = ir.IntType(16)
 
 
-def rms_norm(rows: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """float32 [rows, width] → each row by its root mean square, times ``weight`` [width]. Width is a multiple of 16."""
-    out = torch.empty_like(rows)
-    _run("norm", len(rows), rows.shape[1], rows, weight, out, eps=eps)
-    return out
+def rms_norm(rows: torch.Tensor, weight: Value, eps: float, out: torch.Tensor) -> Call:
+    """Each row of float32 [rows, width] by its root mean square, times ``weight`` [width]. Width is a multiple of 16."""
+    return _call("norm", rows, eps, rows, weight, out)
 
 
-def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: Value, eps: float, out: torch.Tensor) -> Call:
     """``rows += added``, then as ``rms_norm``."""
-    out = torch.empty_like(rows)
-    _run("add_norm", len(rows), rows.shape[1], rows, weight, out, added, eps=eps)
-    return out
+    return _call("add_norm", rows, eps, rows, weight, out, added)
 
 
 def rotate(
-    rows: torch.Tensor, heads: int, size: int, cos: torch.Tensor, sin: torch.Tensor, norm: torch.Tensor | None, eps: float
-) -> None:
+    rows: torch.Tensor, heads: int, size: int, cos: torch.Tensor, sin: torch.Tensor, norm: Value | None, eps: float
+) -> Call:
     """Turn the first heads of each row by its position, in place; normed before where there is a ``norm``.
 
     Rows are float32 [rows, width], of which the first ``heads`` · ``size`` numbers are heads; ``cos`` and ``sin`` are
     [rows, size], ``norm`` [heads, size]. Of a head, number i turns with number i + size / 2. Size is a multiple of 16.
     """
-    given = [rows, cos, sin] if norm is None else [rows, cos, sin, norm]
-    _run("rotate" if norm is None else "norm_rotate", len(rows), rows.shape[1], *given, sizes=(heads, size), eps=eps)
+    if norm is None:
+        return _call("rotate", rows, eps, heads, size, rows, cos, sin)
+    return _call("norm_rotate", rows, eps, heads, size, rows, cos, sin, norm)
 
 
-def gate(rows: torch.Tensor) -> torch.Tensor:
+def store(rows: torch.Tensor, slots: torch.Tensor, like: torch.Tensor, keys: Value, values: Value) -> Call:
+    """Put the last numbers of the first rows, a row's keys and then its values, into KV memory at ``slots`` [tokens].
+
+    The memory's keys and values are ``like`` [heads, slots, size], float32 or bfloat16; size is a multiple of 16.
+    """
+    heads, _, size = like.shape
+    name = "store_float32" if like.dtype == torch.float32 else "store_bfloat16"
+    width, stride = rows.shape[1], like.stride(0)
+    begin = width - 2 * heads * size
+    return _kernels().call(name, len(slots), width, 0, rows, slots, begin, heads, size, keys, values, stride)
+
+
+def gate(rows: torch.Tensor, out: torch.Tensor) -> Call:
     """float32 [rows, 2 · width] → [rows, width]: SiLU of the first half times the second. Width is a multiple of 16."""
-    out = rows.new_empty(len(rows), rows.shape[1] // 2)
-    _run("gate", len(rows), out.shape[1], rows, out)
-    return out
+    return _call("gate", out, 0.0, rows, out)
 
 
-def _run(name: str, count: int, width: int, *tensors: torch.Tensor, sizes: tuple[int, ...] = (), eps: float = 0.0) -> None:
-    threads = 1 if count * width < WORTH_THREADS else torch.get_num_threads()
-    numbers = torch.tensor(eps, dtype=torch.float32).view(torch.int32).item()
-    given = arguments(count, width, int(numbers), *sizes, *(tensor.data_ptr() for tensor in tensors))
-    _kernels().run(name, given, threads)
+def add(rows: torch.Tensor, added: torch.Tensor) -> Call:
+    """``rows += added``. Width is a multiple of 16."""
+    return _call("add", rows, 0.0, rows, added)
+
+
+def add_bias(rows: torch.Tensor, bias: Value) -> Call:
+    """Add ``bias`` [width] to each row. Width is a multiple of 16."""
+    return _call("add_bias", rows, 0.0, rows, bias)
+
+
+def _call(name: str, rows: torch.Tensor, eps: float, *values: Value) -> Call:
+    bits = struct.unpack("<i", struct.pack("<f", eps))[0]
+    return _kernels().call(name, len(rows), rows.shape[1], bits, *values)
 
 
 @cache
@@ -64,7 +81,11 @@ def _kernels() -> Kernels:
     _define_norm(module, "add_norm", adds=True)
     _define_rotate(module, "rotate", normed=False)
     _define_rotate(module, "norm_rotate", normed=True)
+    _define_store(module, "store_float32", FLOAT)
+    _define_store(module, "store_bfloat16", INT16)
     _define_gate(module)
+    _define_sum(module, "add", bias=False)
+    _define_sum(module, "add_bias", bias=True)
     return Kernels(module)
 
 
@@ -76,7 +97,7 @@ class _Function:
         self.data = self.b.function.args[0]
         self.fields = 0
         self.count, self.width = self.size(), self.size()
-        self.eps = self.b.bitcast(self.b.trunc(self.size(), ir.IntType(32)), FLOAT)
+        self.eps = self.b.bitcast(self.b.trunc(self.size(), INT32), FLOAT)
 
     def size(self) -> Any:
         self.fields += 1
@@ -155,14 +176,12 @@ def _define_rotate(module: ir.Module, name: str, normed: bool) -> None:
             def turned(low: Any, _: Any) -> None:
                 high = b.add(low, half)
                 one, other = eight(low), eight(high)
-                b.put(
-                    b.fsub(b.fmul(one, b.lanes(cosines, low, EIGHT)), b.fmul(other, b.lanes(sines, low, EIGHT))), numbers, low
-                )
-                b.put(
-                    b.fadd(b.fmul(other, b.lanes(cosines, high, EIGHT)), b.fmul(one, b.lanes(sines, high, EIGHT))),
-                    numbers,
-                    high,
-                )
+
+                def times(found: Any, table: Any, at: Any) -> Any:
+                    return b.fmul(found, b.lanes(table, at, EIGHT))
+
+                b.put(b.fsub(times(one, cosines, low), times(other, sines, low)), numbers, low)
+                b.put(b.fadd(times(other, cosines, high), times(one, sines, high)), numbers, high)
 
             b.loop(int64(0), half, EIGHT.count, turned)
 
@@ -187,6 +206,60 @@ def _define_gate(module: ir.Module) -> None:
             above = b.select(b.fcmp_ordered("<", x, vector(0.0)), small, vector(1.0))
             sigmoid = b.fdiv(above, b.fadd(small, vector(1.0)))
             b.put(b.fmul(b.fmul(x, sigmoid), b.lanes(other, at)), target, at)
+
+        b.loop(int64(0), f.width, LANES, sixteen)
+
+    f.over_rows(row)
+
+
+def _define_store(module: ir.Module, name: str, kept: ir.Type) -> None:
+    f = _Function(module, name)
+    b, rows, slots = f.b, f.pointer(), f.pointer()
+    begin, heads, size = f.size(), f.size(), f.size()
+    memories, stride = (f.pointer(), f.pointer()), f.size()
+
+    def row(item: Any) -> None:
+        slot = b.mul(b.number(slots, item, INT64), size)
+        source = b.at(rows, b.add(b.mul(item, f.width), begin))
+
+        def head(number: Any, _: Any) -> None:
+            place = b.add(b.mul(number, stride), slot)
+            for index, memory in enumerate(memories):
+                numbers = b.at(source, b.mul(b.add(number, b.mul(heads, int64(index))), size))
+                _copy(b, numbers, b.at(memory, place, kept), size, kept)
+
+        b.loop(int64(0), heads, 1, head)
+
+    f.over_rows(row)
+
+
+def _copy(b: Builder, numbers: Any, target: Any, size: Any, kept: ir.Type) -> None:
+    b.loop(int64(0), size, LANES, lambda at, _: b.put(_kept(b, b.lanes(numbers, at), kept), target, at))
+
+
+def _kept(b: Builder, numbers: Any, kept: ir.Type) -> Any:
+    """A vector as it is kept. bfloat16 is the upper half of a float32, rounded to the nearest, to the even one of two."""
+    if kept is FLOAT:
+        return numbers
+    wide = ir.VectorType(INT32, LANES)
+    constant = {value: ir.Constant(wide, [value] * LANES) for value in (1, 16, 0x7FC0, 0x7FFF)}
+    bits = b.bitcast(numbers, wide)
+    odd = b.and_(b.lshr(bits, constant[16]), constant[1])
+    rounded = b.lshr(b.add(b.add(bits, constant[0x7FFF]), odd), constant[16])
+    broken = b.fcmp_unordered("uno", numbers, numbers)
+    return b.trunc(b.select(broken, constant[0x7FC0], rounded), ir.VectorType(INT16, LANES))
+
+
+def _define_sum(module: ir.Module, name: str, bias: bool) -> None:
+    f = _Function(module, name)
+    b, rows, added = f.b, f.pointer(), f.pointer()
+
+    def row(item: Any) -> None:
+        begin = b.mul(item, f.width)
+        target, other = b.at(rows, begin), added if bias else b.at(added, begin)
+
+        def sixteen(at: Any, _: Any) -> None:
+            b.put(b.fadd(b.lanes(target, at), b.lanes(other, at)), target, at)
 
         b.loop(int64(0), f.width, LANES, sixteen)
 

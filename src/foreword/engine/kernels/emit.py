@@ -124,6 +124,28 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.branch(take)
         self.position_at_end(after)
 
+    def meet(self, counter: Any, arrivals: Any, yielded: Any, spins: int) -> None:
+        """Wait until so many have arrived at a counter, this thread among them; after some looks others may have its
+        processor."""
+        self.atomic_rmw("add", counter, int64(1), "acq_rel")
+        before = self.block
+        look, again, give, after = (self.append_basic_block() for _ in range(4))
+        self.branch(look)
+        self.position_at_end(look)
+        looks = self.phi(INT64)
+        looks.add_incoming(int64(0), before)
+        seen = self.load_atomic(counter, "acquire", 8, typ=INT64)
+        self.cbranch(self.icmp_signed("<", seen, arrivals), again, after)
+        self.position_at_end(again)
+        more = self.add(looks, int64(1))
+        looks.add_incoming(more, again)
+        self.cbranch(self.icmp_signed("<", more, int64(spins)), look, give)
+        self.position_at_end(give)
+        self.call(yielded, [])
+        looks.add_incoming(more, give)
+        self.branch(look)
+        self.position_at_end(after)
+
     def exp(self, x: Any) -> Any:
         """e to the x for a vector, to about 1e-7 of the result; 0 below -87, exactly 1 at 0.
 

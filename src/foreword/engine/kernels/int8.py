@@ -11,7 +11,7 @@ import torch
 from llvmlite import binding, ir
 from torch.nn import functional
 
-from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.compiled import Call, Kernels, Value
 from foreword.engine.kernels.emit import (
     FLOAT,
     INT32,
@@ -45,15 +45,21 @@ def pack_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def multiply_int8(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
     """float32 [rows, in], contiguous, with packed weights and their scales → float32 [rows, 16 · panels]."""
-    count, size = rows.shape
-    panels, pairs = packed.shape[:2]
+    out = rows.new_empty(len(rows), len(packed) * LANES)
+    for call in product_int8(rows, packed, packed.shape[:2], scales, out):
+        call.run()
+    return out
+
+
+def product_int8(
+    rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], scales: Value, out: torch.Tensor
+) -> tuple[Call, Call]:
+    """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
+    (count, size), (panels, pairs) = rows.shape, sizes
     whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
     kernels = _kernels()
-    kernels.run("quantize", arguments(count, rows.data_ptr(), size, pairs, whole.data_ptr(), row_scales.data_ptr()))
-    out = rows.new_empty(count, panels * LANES)
-    values = (panels, whole.data_ptr(), count, pairs, packed.data_ptr(), out.data_ptr(), panels * LANES)
-    kernels.run("linear", arguments(*values, row_scales.data_ptr(), scales.data_ptr()))
-    return out
+    values = (whole, count, pairs, packed, out, panels * LANES, row_scales, scales)
+    return kernels.call("quantize", count, rows, size, pairs, whole, row_scales), kernels.call("linear", panels, *values)
 
 
 @cache

@@ -6,7 +6,7 @@ import torch
 from llvmlite import ir
 from torch.nn import functional
 
-from foreword.engine.kernels.compiled import Kernels, arguments
+from foreword.engine.kernels.compiled import Call, Kernels, Value
 from foreword.engine.kernels.emit import INT64, LANES, POINTER, Builder, define_product, int64
 
 
@@ -21,9 +21,14 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
 def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
     """float32 [rows, in], contiguous, with packed weights → [rows, 16 · panels]."""
     out = rows.new_empty(len(rows), len(packed) * LANES)
-    values = (len(packed), rows.data_ptr(), len(rows), rows.shape[1], packed.data_ptr(), out.data_ptr(), out.shape[1])
-    _kernels().run("linear", arguments(*values))
+    product(rows, packed, packed.shape[:2], out).run()
     return out
+
+
+def product(rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
+    """The same into ``out``; ``sizes`` are panels and depth of the packed weights, which may be those of several layers."""
+    panels, depth = sizes
+    return _kernels().call("linear", panels, rows, len(rows), depth, packed, out, panels * LANES)
 
 
 @cache
