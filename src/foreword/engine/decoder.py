@@ -21,7 +21,7 @@ from foreword.engine.kernels import decoder as kernels
 from foreword.engine.kernels.compiled import Call
 from foreword.engine.kernels.emit import LANES
 from foreword.engine.kernels.program import Program
-from foreword.engine.linear import LinearStack, pack_linear_layers
+from foreword.engine.linear import LinearStack
 from foreword.engine.memory import LayerShape
 
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -215,8 +215,8 @@ def watching_layers(model: nn.Module) -> Iterator[dict[int, tuple[nn.Module, dic
             hook.remove()
 
 
-def replace_layers(model: nn.Module, probed: list[ProbedLayer], quantization: str) -> bool:
-    """Put one DecoderStack in place of all layers, if ours give the same; says whether it did.
+def replace_layers(model: nn.Module, probed: list[ProbedLayer]) -> Iterator[DecoderLayer]:
+    """Put one DecoderStack in place of all layers, if ours give the same; gives each of ours, to be packed.
 
     ``probed`` is empty in the end: a layer is let go when ours has its weights, so that few are in memory twice.
     """
@@ -228,18 +228,17 @@ def replace_layers(model: nn.Module, probed: list[ProbedLayer], quantization: st
         if isinstance(child, nn.ModuleList) and list(child) == modules
     ]
     if len(places) != 1 or not all(_fits(layer) and _agree(layer, DecoderLayer(layer)) for layer in probed):
-        return False
+        return
     if len({DecoderLayer(layer).sizes for layer in probed}) != 1:
-        return False
+        return
     parent, name = places[0]
     setattr(parent, name, nn.ModuleList())
     modules.clear()
     layers = []
     while probed:
         layers.append(DecoderLayer(probed.pop(0)))
-        pack_linear_layers(layers[-1], quantization)
+        yield layers[-1]
     setattr(parent, name, nn.ModuleList([DecoderStack(layers)]))
-    return True
 
 
 def _parts(module: Any) -> set[str]:

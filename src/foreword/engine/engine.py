@@ -10,7 +10,7 @@ import torch
 
 from foreword.cache import LedgerRecord, Mark, Namespace, PrefixCache, Usage, pack_tokens
 from foreword.cache.tokens import TOKEN_TYPE
-from foreword.engine.allocator import keep_freed_memory
+from foreword.engine.allocator import give_back_freed_memory, keep_freed_memory
 from foreword.engine.attention import BACKENDS
 from foreword.engine.engine_config import EngineConfig
 from foreword.engine.generation import Generation, Sequence
@@ -42,8 +42,9 @@ class Engine:
     ):
         self.config = config
         self.clock = clock
-        keep_freed_memory()
         self.model: LoadedModel = load_model(config.model, config.block_size, config.quantization, config.kv_dtype)
+        give_back_freed_memory()
+        keep_freed_memory()
         self.max_model_len = min(config.max_model_len or self.model.max_context, self.model.max_context)
         backend = BACKENDS[config.attention]()
         kv_dtype = KV_DTYPES[config.kv_dtype]

@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, A
 from transformers.utils import logging as transformers_logging
 
 from foreword.cache import ModelFingerprint
+from foreword.engine.allocator import forget_mapped_pages
 from foreword.engine.attention import AttentionStep, LayerCall
 from foreword.engine.decoder import ProbedLayer, replace_layers, watching_layers
 from foreword.engine.linear import pack_linear_layers
@@ -66,8 +67,12 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         tokenizer = _load_tokenizer(path)
         module = _load_weights(path)
     layers, common = _probe(module, text)
-    replace_layers(module, common, quantization)
+    files = sorted(path.glob("*.safetensors"))
+    for layer in replace_layers(module, common):
+        pack_linear_layers(layer, quantization)
+        forget_mapped_pages(files)
     pack_linear_layers(module, quantization)
+    forget_mapped_pages(files)
     numerics = f"torch-{torch.__version__}-{torch.backends.cpu.get_cpu_capability()}"
     return LoadedModel(
         name=model or "table-reader",

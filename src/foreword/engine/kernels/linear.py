@@ -14,8 +14,9 @@ def pack(weight: torch.Tensor) -> torch.Tensor:
     """[out, in] → [out / 16, in, 16]: panels of 16 outputs, the last filled up with zeros."""
     out_features, in_features = weight.shape
     panels = -(-out_features // LANES)
-    padded = functional.pad(weight, (0, 0, 0, panels * LANES - out_features))
-    return padded.view(panels, LANES, in_features).transpose(1, 2).contiguous()
+    if out_features % LANES:
+        weight = functional.pad(weight, (0, 0, 0, panels * LANES - out_features))
+    return weight.reshape(panels, LANES, in_features).transpose(1, 2).contiguous()
 
 
 def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
