@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from cli.test_cli import COMMAND, run_here
+from foreword.cli import audit_input
 from prompt.audit.generator import encoded, planted, whole_log
 from prompt.families import files
 
@@ -77,7 +78,11 @@ def test_other_formats_go_to_the_terminal_or_a_file(faulty: Path, tmp_path: Path
         ("log.jsonl.xz", lzma.compress),
         ("log.jsonl.zst", lambda data: zstandard.compress(data[:999]) + zstandard.compress(data[999:])),
         ("no.suffix", gzip.compress),
-        ("log.jsonl", lambda data: data.decode().encode("utf-16")),
+        *(
+            ("log.jsonl", lambda data, encoding=encoding: data.decode().encode(encoding))
+            for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+        ),
+        ("log.jsonl.gz", lambda data: gzip.compress(data.decode().encode("utf-16"))),
         ("log.jsonl", lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n")),
     ],
 )
@@ -146,6 +151,18 @@ def test_broken_lines_are_counted_and_the_rest_is_audited(faulty: Path) -> None:
     assert "FW101" in result.stdout
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_too_long_is_cut_and_counted_once(faulty: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    lines = faulty.read_text().splitlines()
+    limit = 2 * max(map(len, lines))
+    monkeypatch.setattr(audit_input, "LONGEST_LINE", limit)
+    long = json.dumps({"messages": [{"role": "user", "content": "a" * 3 * limit}]})
+    faulty.write_bytes("\n".join([*lines[:10], long, *lines[10:]]).encode(encoding))
+    result = audit(faulty)
+    assert "Line 11 skipped: not JSON" in result.stdout
+    assert "1 of 21 lines" in result.stdout
+
+
 def test_counting_with_a_models_tokenizer(faulty: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
@@ -167,7 +184,8 @@ def test_rules_are_chosen(faulty: Path) -> None:
 
 
 def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
-    empty, nothing, damaged = (tmp_path / name for name in ("empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz"))
+    names = "empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz", "listed.json"
+    empty, nothing, damaged, listed = (tmp_path / name for name in names)
     spoilt = {name: tmp_path / name for name in ("gz", "bz2", "xz", "zst")}
     packed = gzip.compress, bz2.compress, lzma.compress, zstandard.compress
     for path, pack in zip(spoilt.values(), packed, strict=True):
@@ -176,13 +194,15 @@ def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
         path.write_bytes(data)
     empty.write_bytes(b"")
     nothing.write_bytes(b'{"a": 1}\n')
+    listed.write_text(json.dumps([json.loads(line) for line in faulty.read_text().splitlines()]))
     damaged.write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
     cases = [
         *(([path], "cannot be read to its end") for path in spoilt.values()),
         ([tmp_path / "missing.jsonl"], "is not a file"),
         ([tmp_path], "is not a file"),
-        ([empty], "no request"),
+        ([empty], "no request in empty.jsonl: it is empty."),
         ([nothing], "keys are a"),
+        ([listed], "jq -c '.[]'"),
         ([damaged], "cannot be read to its end"),
         ([faulty, "--select", "FW9"], "There is no rule"),
         ([faulty, "--min-tokens", "0"], "min_tokens is 0"),

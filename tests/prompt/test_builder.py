@@ -86,10 +86,11 @@ def test_a_dynamic_value_in_a_tool_is_refused_and_a_known_one_allowed() -> None:
     assert made.build().static == ("As of 2026-11-22 the fares rise.",)
 
 
-@pytest.mark.parametrize("text", ["", " \n", None])
+@pytest.mark.parametrize("text", ["", " \n", None, 5])
 def test_blank_parts_and_prompts_without_a_question_are_refused(text: Any) -> None:
-    with pytest.raises(PromptError, match="not blank"):
-        PromptBuilder().turn("question", text)
+    for add in (PromptBuilder().static, PromptBuilder().session, PromptBuilder().turn):
+        with pytest.raises(PromptError, match="not blank"):
+            add("part", text)
     with pytest.raises(PromptError, match="no turn part"):
         PromptBuilder().build()
 

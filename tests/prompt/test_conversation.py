@@ -47,6 +47,7 @@ def test_allowances_stand_at_the_end_and_leave_the_tools(talk: Conversation) -> 
         "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "zip"}}]},
     }
     assert talk.ask("x", allowed_tools=[]).messages[-1]["content"].endswith("Answer this without tools.")
+    assert talk.ask("x", allowed_tools=[]).openai_tool_choice() == "none"
     assert narrowed.add(say("3")).ask("four").openai_tool_choice() is None
     assert narrowed.add(say("3")).ask("four").messages[: len(narrowed.messages)] == narrowed.messages
     with pytest.raises(PromptError, match=r"'mail' is not in this conversation, which has \['search', 'zip'\]"):
@@ -68,9 +69,23 @@ def test_compaction_that_makes_no_sense_is_refused(talk: Conversation) -> None:
     for head, tail in ((3, 2), (-1, 0), (0, 9)):
         with pytest.raises(PromptError, match=f"head={head} and tail={tail}"):
             talk.compact("x", head, tail)
-    called = talk.add({"role": "assistant", "content": "", "tool_calls": []}, {"role": "tool", "content": "r"})
-    with pytest.raises(PromptError, match="without its call"):
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"role": "tool", "content": "r"},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "r"}]},
+    ],
+)
+def test_compaction_does_not_part_a_call_from_its_result(talk: Conversation, result: dict[str, Any]) -> None:
+    called = talk.add({"role": "assistant", "content": "", "tool_calls": []}, result)
+    with pytest.raises(PromptError, match="tail=1 a tool's result would stand without its call"):
         called.compact("x", head=1, tail=1)
+    longer = called.add(say("3"))
+    with pytest.raises(PromptError, match="head=6 a tool call would stand without its result"):
+        longer.compact("x", head=6, tail=1)
+    assert len(longer.compact("x", head=5, tail=1).messages) == 7
 
 
 def test_tools_in_another_order_are_the_same_conversation_and_other_tools_are_not(talk: Conversation) -> None:

@@ -1,8 +1,12 @@
 """Batches in the order of their prefix tree."""
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foreword.errors import ParameterError, PromptError
 from foreword.prompt.grouping import group_by_prefix
 
 BATCHES = st.lists(st.lists(st.sampled_from([0, 1, 2, 255, 256, 70_000, 2**31 - 1]), min_size=1, max_size=8), max_size=12)
@@ -27,6 +31,17 @@ def test_scopes_do_not_share_and_come_in_order() -> None:
 def test_nothing_and_empty_prompts() -> None:
     assert group_by_prefix([]) == group_by_prefix(iter([]))
     assert group_by_prefix([[], [1], []]).computed_tokens == 1
+
+
+@pytest.mark.parametrize("prompts", ["abc", ["a text"], [1, 2], [[1], [-1]], [[1], [2**32]], [[1], None], [[[1]]]])
+def test_what_is_no_list_of_token_ids_is_refused(prompts: Any) -> None:
+    with pytest.raises(PromptError, match="is no list of token ids"):
+        group_by_prefix(prompts)
+
+
+def test_each_prompt_needs_a_scope() -> None:
+    with pytest.raises(ParameterError, match="1 scopes for 2 prompts"):
+        group_by_prefix([[1], [2]], scopes=["a"])
 
 
 @given(BATCHES)

@@ -190,3 +190,19 @@ def test_blank_contents_and_questions_about_what_is_not_there() -> None:
     with pytest.raises(PromptError, match="no tools"):
         prompt.end_of_tools()
     assert prompt.text_before(0) == ""
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["x", 5, {}, {"function": None}, {"function": {"name": None, "arguments": None}}, {"name": " ", "arguments": "[1"}],
+)
+@pytest.mark.parametrize("family", ["chatml", "qwen3", "mistral"])
+def test_a_call_of_no_known_form_is_written_or_refused(family: str, call: Any) -> None:
+    talk = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    try:
+        expected = template(family).render(talk)
+    except PromptError:
+        with pytest.raises(PromptError):
+            segment(template(family), talk)
+        return
+    assert segment(template(family), talk).text == expected

@@ -73,13 +73,20 @@ def audit_log(
     with log_file(log, console) as file, _reading(console, file, name) as lines:
         report = audit(lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
     if not report.totals.requests:
-        raise ParameterError(
-            f"There is no request in {name}: {report.broken_lines} of {report.lines} lines could not be read"
-            + (f", the first because: {report.broken[0].reason}." if report.broken else ".")
-        )
+        raise ParameterError(f"There is no request in {name}: {_why_empty(report)}")
     new = frozenset(finding.fingerprint for finding in report.findings) - known
     _write(report, new, format, name, output)
     raise typer.Exit(1 if new else 0)
+
+
+def _why_empty(report: Report) -> str:
+    if not report.broken:
+        return "it is empty."
+    return (
+        f"{report.broken_lines} of {report.lines} lines could not be read, line {report.broken[0].line} because: "
+        f"{report.broken[0].reason}. Each line has to be one JSON object; `jq -c .` writes objects of several lines so, and "
+        "`jq -c '.[]'` those of a list."
+    )
 
 
 def _write(report: Report, new: frozenset[str], format: Format, log: str, output: Path | None) -> None:

@@ -20,8 +20,16 @@ from foreword.errors import ParameterError
 
 STANDARD_INPUT = Path("-")
 LONGEST_LINE = 64 * 2**20
-"""Bytes; what is longer is cut, and so cannot be read as JSON, and is reported like any broken line."""
+"""Bytes, or characters in UTF-16 and UTF-32. What is longer is cut, so it is no JSON, and reported like any broken line."""
 SPOOL_CHUNK = 2**20
+ENCODINGS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    *(("{".encode(encoding), encoding) for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")),
+)
+"""What a log begins with that is not UTF-8: a byte order mark, or the first brace. The longer beginnings come first."""
 
 
 @contextmanager
@@ -57,18 +65,24 @@ def _spool(log: Path, spool: IO[bytes]) -> None:
 
 
 def log_lines(raw: io.BufferedReader, name: str) -> Iterator[bytes | str]:
-    """The lines of a log, unpacked, and decoded if a byte order mark says that they are UTF-16. ``name`` is for errors."""
+    """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8. ``name`` is for errors."""
     try:
-        stream = _unpacked(raw)
-        if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            yield from io.TextIOWrapper(stream, encoding="utf-16", errors="replace")
-            return
+        stream = _decoded(_unpacked(raw))
         while line := stream.readline(LONGEST_LINE):
             yield line
-            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while len(line) == LONGEST_LINE and line[-1:] not in ("\n", b"\n"):
                 line = stream.readline(LONGEST_LINE)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
+
+
+def _decoded(stream: io.BufferedReader) -> io.BufferedReader | io.TextIOWrapper:
+    """A log in UTF-16 or UTF-32 as text; any other, as it is."""
+    head = stream.peek(4)[:4]
+    for beginning, encoding in ENCODINGS:
+        if head.startswith(beginning):
+            return io.TextIOWrapper(stream, encoding=encoding, errors="replace")
+    return stream
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:

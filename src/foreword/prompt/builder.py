@@ -55,8 +55,9 @@ class PromptBuilder:
 
         ``allow``: values in it that look volatile and are not, such as the date of a law.
         """
+        checked = _checked(name, text)
         self._refuse_dynamic(f"static part {name!r}", text, allow)
-        self._static.append(_checked(name, text))
+        self._static.append(checked)
 
     def session(self, name: str, text: str) -> None:
         """Add a part that stays the same for one user, task or conversation."""

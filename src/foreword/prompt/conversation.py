@@ -65,15 +65,17 @@ class Conversation:
     def compact(self, summary: str, head: int, tail: int) -> "Conversation":
         """The first ``head`` messages as they are, a summary of what follows, and the last ``tail`` messages.
 
-        What stands before the summary stays in the cache. PromptError if nothing is left to summarise, or if the tail would
-        begin with the results of tool calls that it leaves out.
+        What stands before the summary stays in the cache. PromptError if nothing is left to summarise, or if a tool call
+        would be parted from its results.
         """
         count = len(self.messages)
         if head < 0 or tail < 0 or head + tail >= count:
             raise PromptError(f"head={head} and tail={tail} leave nothing to summarise of {count} messages.")
         kept = self.messages[count - tail :]
-        if kept and kept[0]["role"] == "tool":
+        if kept and _holds_result(kept[0]):
             raise PromptError(f"With tail={tail} a tool's result would stand without its call; keep one message more.")
+        if _holds_result(self.messages[head]):
+            raise PromptError(f"With head={head} a tool call would stand without its result; keep one message less or more.")
         note = {"role": "user", "content": f"Summary of the conversation so far:\n{summary}"}
         return replace(self, messages=(*self.messages[:head], *canonical_messages([note]), *kept), allowed=None, parent=self)
 
@@ -84,9 +86,20 @@ class Conversation:
         pairs = zip(self.messages, other.messages, strict=False)
         return next((at for at, (one, two) in enumerate(pairs) if one != two), min(len(self.messages), len(other.messages)))
 
-    def openai_tool_choice(self) -> dict[str, Any] | None:
+    def openai_tool_choice(self) -> dict[str, Any] | str | None:
         """``tool_choice`` for OpenAI's chat API, which narrows the tools of the last turn and leaves the prefix alone."""
         if self.allowed is None or not self.tools:
             return None
+        if not self.allowed:
+            return "none"
         named = [{"type": "function", "function": {"name": name}} for name in self.allowed]
         return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}
+
+
+def _holds_result(message: Message) -> bool:
+    """Whether a message answers a tool call, in OpenAI's or Anthropic's form."""
+    blocks = message.get("content")
+    blocks = blocks if isinstance(blocks, list) else []
+    return message["role"] == "tool" or any(
+        isinstance(block, Mapping) and block.get("type") == "tool_result" for block in blocks
+    )

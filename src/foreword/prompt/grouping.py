@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from foreword.errors import ParameterError, PromptError
+
 T = TypeVar("T")
 TokenArray = np.ndarray[tuple[int], np.dtype[np.uint32]]
 
@@ -38,9 +40,12 @@ def group_by_prefix(prompts: Iterable[Sequence[int]], scopes: Sequence[Hashable]
 
     Prompts share only within a scope (a cache salt, a tenant); without ``scopes`` all are in one. Scopes come in the order
     of their first prompt, the branches of a tree in the order of their tokens. O(n log n) comparisons of prompts.
+    PromptError for a prompt that is no list of token ids, ParameterError where there is not one scope for each prompt.
     """
-    arrays = [np.asarray(prompt, np.uint32) for prompt in prompts]
+    arrays = [_token_array(prompt) for prompt in prompts]
     scope_of = list(scopes) if scopes is not None else [None] * len(arrays)
+    if len(scope_of) != len(arrays):
+        raise ParameterError(f"There are {len(scope_of)} scopes for {len(arrays)} prompts; each prompt needs one.")
     rank = {scope: number for number, scope in enumerate(dict.fromkeys(scope_of))}
     keys = [(rank[scope], array.astype(">u4").tobytes()) for scope, array in zip(scope_of, arrays, strict=True)]
     order = sorted(range(len(arrays)), key=keys.__getitem__)
@@ -50,6 +55,16 @@ def group_by_prefix(prompts: Iterable[Sequence[int]], scopes: Sequence[Hashable]
         if keys[before][0] == keys[after][0]:
             shared += min(_common(arrays[before], arrays[after]), max(0, len(arrays[after]) - 1))
     return Grouping(tuple(order), total, total - shared)
+
+
+def _token_array(prompt: Sequence[int]) -> TokenArray:
+    try:
+        array = np.asarray(prompt, np.uint32)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise PromptError(f"{prompt!r:.60} is no list of token ids ({error}); tokenize texts first.") from error
+    if array.ndim != 1:
+        raise PromptError(f"{prompt!r:.60} is no list of token ids; a batch is a list of such lists.")
+    return array
 
 
 def _common(one: TokenArray, two: TokenArray) -> int:

@@ -145,10 +145,10 @@ class _Finder:
     ):
         self._template = template
         self._variables = variables
-        self._messages = [_with_parsed_arguments(message) for message in messages]
         self._tools = tools
         self._generation = add_generation_prompt
         self.text = template.render(messages, tools, add_generation_prompt, **variables)
+        self._messages = [_with_parsed_arguments(message) for message in messages]
         unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in self.text)
         self._open, self._close = next(unused), next(unused)
         self._mark = re.compile(f"{self._open}([0-9]+){self._close}")
@@ -267,19 +267,27 @@ def _block_fields(message: Message) -> Iterator[tuple[str | int, ...]]:
             text = part.get("text") if isinstance(part, Mapping) else part
             yield _if_text(("content", number, "text") if isinstance(part, Mapping) else ("content", number), text)
     for number, call in enumerate(message.get("tool_calls") or ()):
-        yield ("tool_calls", number, *_last_text(call))
+        yield _call_field(number, call)
 
 
 def _if_text(field: tuple[str | int, ...], text: Any) -> tuple[str | int, ...]:
     return field if isinstance(text, str) and text.strip() else ()
 
 
-def _last_text(call: Mapping[str, Any]) -> tuple[str | int, ...]:
+def _call_field(number: int, call: Any) -> tuple[str | int, ...]:
     """The way to the last text of a tool call: in its arguments, or its name."""
-    way: tuple[str | int, ...] = ("function",) if isinstance(call.get("function"), Mapping) else ()
-    function = call["function"] if way else call
+    inner, function = _function(call)
     inside = _last_leaf(function.get("arguments"))
-    return (*way, "name") if inside is None else (*way, "arguments", *inside)
+    way: tuple[str | int, ...] = ("tool_calls", number, *inner)
+    return _if_text((*way, "name"), function.get("name")) if inside is None else (*way, "arguments", *inside)
+
+
+def _function(call: Any) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """What a tool call calls, and the way to it; nothing in a call of no known form."""
+    if not isinstance(call, Mapping):
+        return (), {}
+    inner = call.get("function")
+    return (("function",), inner) if isinstance(inner, Mapping) else ((), call)
 
 
 def _last_leaf(value: Any) -> tuple[str | int, ...] | None:
@@ -303,14 +311,14 @@ def _with_parsed_arguments(message: Message) -> Message:
     if not isinstance(message, Mapping) or not message.get("tool_calls"):
         return message
     for number, call in enumerate(message["tool_calls"]):
-        way: tuple[str | int, ...] = ("tool_calls", number, *(("function",) if "function" in call else ()), "arguments")
-        arguments = call.get("function", call).get("arguments")
+        inner, function = _function(call)
+        arguments = function.get("arguments")
         if isinstance(arguments, str):
             try:
                 parsed = json.loads(arguments or "{}")
             except ValueError:
                 continue
-            message = _replace(message, way, lambda _, parsed=parsed: parsed)
+            message = _replace(message, ("tool_calls", number, *inner, "arguments"), lambda _, parsed=parsed: parsed)
     return message
 
 

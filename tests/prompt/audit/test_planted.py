@@ -113,11 +113,15 @@ def test_select_ignore_and_inline_ignore() -> None:
     lines = planted("FW101").faulty
     assert audited(lines, ignore=("FW1",)).findings == ()
     assert audited(lines, select=("FW2",)).findings == ()
+    for asked in ("FW101, FW104", ["FW101", "FW104"], "FW1"):
+        for line in lines:
+            line["request"]["metadata"] = {"foreword_ignore": asked}
+        report = audited(lines)
+        assert report.findings == ()
+        assert report.ignored > 0
     for line in lines:
-        line["request"]["metadata"] = {"foreword_ignore": "FW101, FW104"}
-    report = audited(lines)
-    assert report.findings == ()
-    assert report.ignored > 0
+        line["request"]["metadata"] = {"foreword_ignore": ["", "FW2"]}
+    assert [finding.code for finding in audited(lines).findings] == ["FW101"]
 
 
 def test_what_changes_for_each_request_of_a_user_is_not_the_users() -> None:

@@ -153,7 +153,7 @@ def test_own_log_with_tenant_and_ignored_rules() -> None:
     )
     assert request.scope == "acme"
     assert not request.marked_only
-    assert request.ignored == {"FW1", "FW2"}
+    assert request.ignored == ("FW1", "FW2")
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,8 @@ def test_own_log_with_tenant_and_ignored_rules() -> None:
         ({"input_tokens": 1, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}, Usage(7, 4, 2)),
         ({"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5, "prompt_tokens": 9}, Usage(9, 4)),
         ({"prompt_tokens": "many"}, Usage(0, 0)),
+        ({"prompt_tokens": float("nan"), "prompt_tokens_details": {"cached_tokens": float("inf")}}, Usage(0, 0)),
+        ({"input_tokens": 10**400, "input_tokens_details": {"cached_tokens": -4}}, Usage(0, 0)),
         ({}, None),
         (None, None),
     ],
@@ -181,6 +183,7 @@ def test_usage_of_every_vendor(usage: Any, expected: Usage | None) -> None:
         (b"null", "NoneType"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": 1, "b": 2}', "keys are a, b"),
+        (b'{"' + b"a" * 200_000 + b'": 1}', "keys are a{40}$"),
         (b'{"messages": "hello"}', "no request body"),
         (b'{"messages": [1]}', "no request body"),
         (b'{"model": "text-embedding-3", "input": ["a", "b"]}', "no request body"),
@@ -217,7 +220,21 @@ def test_other_encodings() -> None:
     assert read_record(record, 1).pieces[0].text == "Grüße – “ja”"
 
 
-@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e400", "true", '"inf"'])
+@pytest.mark.parametrize("value", ["Infinity", "NaN", "1e400", "true", '"inf"', "1" + "0" * 400])
 def test_times_that_are_none(value: str) -> None:
-    record, _ = parse_line(f'{{"ts": {value}, "request": {json.dumps(CHAT)}}}')
-    assert read_record(record, 1).time is None
+    record, _ = parse_line(f'{{"ts": {value}, "duration": {value}, "request": {json.dumps(CHAT)}}}')
+    request = read_record(record, 1)
+    assert request.time is None
+    assert request.first_token is None
+
+
+@pytest.mark.parametrize("value", [-9e10, "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_outside_the_calendar_is_none(value: Any) -> None:
+    """A chat template could not write it."""
+    assert read({"ts": value, "request": CHAT}).time is None
+
+
+@pytest.mark.parametrize("calls", [5, "x", {"a": 1}])
+def test_calls_that_are_no_list_are_none(calls: Any) -> None:
+    message = {"role": "assistant", "content": "yes", "tool_calls": calls}
+    assert [piece.text for piece in read({"messages": [message]}).pieces] == ["yes"]

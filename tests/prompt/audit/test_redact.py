@@ -20,7 +20,10 @@ SECRETS = [
     "maria.lopez@example.com",
     "4111 1111 1111 1111",
     "123456789",
+    "3782 822463 10005",
     "+49 170 1234567",
+    "(555) 123-4567",
+    "123-45-6789",
     "deadbeef0123456789deadbeef012345",
     "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----",
 ]
@@ -43,6 +46,12 @@ def test_secrets_are_hidden(secret: str) -> None:
         ('{"api_key": "abc123"}', "abc123"),
         ("Authorization: Bearer abcdefgh", "abcdefgh"),
         ("postgres://admin:s3cret@db.local/x", "s3cret"),
+        ('{"password": "horse battery staple"}', "battery staple"),
+        (json.dumps({"arguments": json.dumps({"password": "hunter2"})}), "hunter2"),
+        ("DB_PWD=hunter2", "hunter2"),
+        ("AccountKey=abc+def/ghi==", "abc+def"),
+        ("secret_key = 'abc'", "'abc"),
+        ("The password is swordfish.", "swordfish"),
     ],
 )
 def test_what_is_named_a_secret_is_hidden(text: str, hidden: str) -> None:
@@ -55,6 +64,8 @@ def test_what_is_named_a_secret_is_hidden(text: str, hidden: str) -> None:
         "You are a helpful assistant. Now: 2026-03-01 09:41:07.",
         "In 1999 there were 12,345,678 people; version 3.11.7 costs $20.",
         "The function get_weather_for_city_and_country takes a city.",
+        "Passengers: four; tokenizer: the usual one; accounts: none.",
+        'Schema: {"password":{"type":"string"},"pwd":""}; the token is sent on, 127.0.0.1 and 100.200.300 too.',
         "Grüße aus Köln – naïve façade.",
     ],
 )

@@ -182,7 +182,7 @@ class Search:
         for rule in self.rules:
             if rule.explains_break and (explained or case.parted is None):
                 continue
-            if rule.code in case.request.ignored:
+            if rule.code.startswith(case.request.ignored):
                 self.ignored += 1
                 continue
             seen = rule.examine(case)

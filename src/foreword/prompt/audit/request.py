@@ -62,7 +62,8 @@ class LoggedRequest:
 
     ``time`` is in seconds (None when the log has none), ``first_token`` the seconds from there until the first token
     (None when unknown), ``lifetime`` the TTL in seconds that the request asks of an automatic cache (None: the default).
-    ``marked_only``: this provider caches nothing but what is marked. ``scope`` parts those who may not share.
+    ``marked_only``: this provider caches nothing but what is marked. ``scope`` parts those who may not share. ``ignored``:
+    beginnings of the codes of rules that this request is not told about.
     """
 
     line: int
@@ -76,7 +77,7 @@ class LoggedRequest:
     marked_only: bool = False
     lifetime: float | None = None
     usage: Usage | None = None
-    ignored: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
     shares_with: str = ""
 
     @property

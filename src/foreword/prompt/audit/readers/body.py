@@ -85,9 +85,10 @@ def _chat(body: Body) -> Iterator[Piece]:
                 systems += 1
             continue
         rows = list(_message(role, number, message.get("content")))
+        calls = message.get("tool_calls")
         rows += [
             Piece(MESSAGE, "tool_use", role, number, len(rows) + i, as_json(call))
-            for i, call in enumerate(message.get("tool_calls") or ())
+            for i, call in enumerate(calls if isinstance(calls, list) else ())
         ]
         if rows and rows[-1].mark is None:
             rows[-1] = rows[-1]._replace(mark=mark_of(message))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -92,5 +93,15 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _count(usage: Mapping[str, Any], key: str) -> int:
-    value = usage.get(key)
-    return int(value) if isinstance(value, int | float) else 0
+    return max(0, int(finite(usage.get(key)) or 0))
+
+
+def finite(value: Any) -> float | None:
+    """A number as a float; None for what is none, and for a number that cannot be reckoned with (NaN, beyond a float)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

@@ -9,7 +9,6 @@ Only ``request`` must be there. ``ts`` is in seconds since 1970 or ISO 8601; ``f
 """
 
 import json
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from foreword.errors import InputError
 from foreword.prompt.audit.compare import encodable
 from foreword.prompt.audit.readers.body import dialect, lifetime, marked_only, read_pieces
-from foreword.prompt.audit.readers.content import read_usage
+from foreword.prompt.audit.readers.content import finite, read_usage
 from foreword.prompt.audit.request import LoggedRequest
 
 Record = Mapping[str, Any]
@@ -26,6 +25,8 @@ BODY_KEYS = ("request", "body", "params", "request_body", "input_body")
 TIME_KEYS = ("ts", "timestamp", "time", "startTime", "start_time", "created_at", "created", "date")
 USER_KEYS = ("user", "user_id", "safety_identifier", "end_user")
 IGNORE_KEY = "foreword_ignore"
+LONGEST_KEY = 40
+"""Characters of a key that are shown, of a line that is no request."""
 VENDORS = {"chat": "openai", "responses": "openai", "anthropic": "anthropic"}
 
 
@@ -59,7 +60,7 @@ def read_record(record: Record, line: int) -> LoggedRequest:
     body = _body(record)
     form = dialect(body)
     if form is None:
-        keys = encodable(", ".join(sorted(map(str, body))[:8]))
+        keys = encodable(", ".join(key[:LONGEST_KEY] for key in sorted(map(str, body))[:8]))
         raise LogLineError(f"no request body that is known; its keys are {keys or 'none'}")
     model = encodable(str(body.get("model") or record.get("model") or ""))
     pieces = read_pieces(body, form)
@@ -116,21 +117,22 @@ def _user(record: Record, body: Record) -> str | None:
     return None
 
 
-def _ignored(record: Record, body: Record) -> frozenset[str]:
-    """Rule codes that the request asks not to be told: ``foreword_ignore`` in its metadata or beside its body."""
+def _ignored(record: Record, body: Record) -> tuple[str, ...]:
+    """Rules and groups that the request asks not to be told: ``foreword_ignore`` in its metadata or beside its body."""
     for holder in (record, record.get("metadata"), body.get("metadata")):
         if isinstance(holder, dict) and holder.get(IGNORE_KEY):
             asked = holder[IGNORE_KEY]
             codes = asked.replace(",", " ").split() if isinstance(asked, str) else asked
-            return frozenset(str(code) for code in codes) if isinstance(codes, list) else frozenset()
-    return frozenset()
+            return tuple(str(code) for code in codes if code) if isinstance(codes, list) else ()
+    return ()
 
 
 def _first_token(record: Record, start: float | None) -> float | None:
     """Seconds from the request to its first token, else to its end."""
     for key in ("first_token", "ttft", "duration"):
-        if isinstance(record.get(key), int | float):
-            return max(0.0, float(record[key]))
+        seconds = finite(record.get(key))
+        if seconds is not None:
+            return max(0.0, seconds)
     for key in ("completionStartTime", "completion_start_time", "endTime", "end_time"):
         end = _seconds(record.get(key))
         if end is not None and start is not None:
@@ -139,19 +141,24 @@ def _first_token(record: Record, start: float | None) -> float | None:
 
 
 def _seconds(value: Any) -> float | None:
-    """Seconds since 1970 from a number (seconds, milli-, micro- or nanoseconds) or an ISO 8601 text."""
+    """Seconds since 1970 from a number (seconds, milli-, micro- or nanoseconds) or an ISO 8601 text; None outside the
+    calendar."""
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             try:
                 moment = datetime.fromisoformat(value)
-            except ValueError:
+                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+            except (ValueError, OverflowError):
                 return None
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    seconds = finite(value)
+    if seconds is None:
         return None
-    seconds = float(value)
     while abs(seconds) >= 1e11:
         seconds /= 1000
+    try:
+        datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
     return seconds
