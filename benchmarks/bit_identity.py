@@ -25,6 +25,7 @@ from foreword.engine import Engine, EngineConfig, SamplingParams
 from measuring import machine
 
 N_OUT = 6
+LAST = 24
 
 
 @dataclass
@@ -162,6 +163,12 @@ def chunks(total: int, size: int) -> list[int]:
     return [min(size, total - at) for at in range(0, total, size)]
 
 
+def behind_prefix(total: int, size: int = LAST) -> list[int]:
+    """A prefix of at least one token, and what is behind it, at most LAST tokens, in pieces of ``size``."""
+    prefix = max(1, total - LAST)
+    return [prefix, *chunks(total - prefix, size)]
+
+
 def transformers_rows(model_dir: str, scale: float) -> list[dict[str, Any]]:
     """The same prompts in plain transformers."""
     model: Any = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, attn_implementation="sdpa")
@@ -170,8 +177,8 @@ def transformers_rows(model_dir: str, scale: float) -> list[dict[str, Any]]:
     ways = {
         "chunks of 256": lambda prompt: in_pieces(model, prompt, chunks(len(prompt), 256)),
         "chunks of 100": lambda prompt: in_pieces(model, prompt, chunks(len(prompt), 100)),
-        "cached prefix, then the last 24 tokens": lambda prompt: in_pieces(model, prompt, [len(prompt) - 24, 24]),
-        "token by token from the last 24 on": lambda prompt: in_pieces(model, prompt, [len(prompt) - 24] + [1] * 24),
+        f"cached prefix, then the last {LAST} tokens": lambda prompt: in_pieces(model, prompt, behind_prefix(len(prompt))),
+        f"token by token from the last {LAST} on": lambda prompt: in_pieces(model, prompt, behind_prefix(len(prompt), 1)),
     }
     whole = [in_pieces(model, prompt, [len(prompt)]) for prompt in prompts]
     rows = []

@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from foreword.engine.bench import WORKLOADS, machine
-from foreword.engine.bench.workloads import Answer, Ask
+from foreword.engine.bench import WORKLOADS, machine, run_batch
 from foreword.engine.engine import Engine
 from foreword.engine.engine_config import EngineConfig
 from foreword.engine.memory import KV_DTYPES
 from foreword.engine.model import PACKAGED_MODEL
-from foreword.engine.sampling_params import SamplingParams
 
 FACTOR, BESIDE = 1.15, 300e6
 
@@ -65,21 +64,7 @@ def run_load(model: str | None, load: str, options: dict[str, Any]) -> dict[str,
     tokens = sizes.prefix + workload.requests * (sizes.own + sizes.n_out + 2 * EngineConfig.block_size)
     engine = Engine(EngineConfig(model=model, kv_cache_memory_bytes=tokens * token_bytes(model, options), **options))
     loaded = peak_bytes()
-
-    def send(asks: list[Ask]) -> list[Answer]:
-        ids, ended = [], {}
-        for ask in asks:
-            params = SamplingParams(temperature=0, max_tokens=ask.n_out, ignore_eos=True)
-            ids.append(engine.add_request(ask.prompt, params))
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if output.error is not None:
-                    raise output.error
-                if output.finished:
-                    ended[output.request_id] = Answer(output.outputs[0].token_ids, output.num_cached_tokens, 0.0, 0.0)
-        return [ended[request_id] for request_id in ids]
-
-    workload.run("memory", engine.model.vocab_size, send)
+    workload.run("memory", engine.model.vocab_size, partial(run_batch, engine, lambda: None))
     usage = engine.usage()
     assert usage.evicted_tokens == 0, "the KV memory is too small: blocks were used twice"
     kv = usage.total_blocks * engine.block_bytes

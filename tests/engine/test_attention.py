@@ -16,7 +16,8 @@ from foreword.engine.memory import LayerShape
 SHAPE = LayerShape(heads=2, key_size=16, value_size=16)
 SMALL = LayerShape(heads=1, key_size=16, value_size=16)
 IDENTICAL = [name for name, kind in BACKENDS.items() if kind.bit_identical]
-PAGE_TOKENS = 32 * TILE
+LONG = 32 * TILE
+"""Tokens of a context of many tiles and segments."""
 
 
 def assert_conforms(name: str, batch: Batch, call: LayerCall, group: int) -> None:
@@ -76,17 +77,17 @@ def test_conformance(name: str, group: int, size: int, scattered: bool) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("scattered", [False, True])
-@pytest.mark.parametrize("window", [None, 200, 1000, PAGE_TOKENS + 300])
-def test_contexts_of_several_pages(name: str, scattered: bool, window: int | None) -> None:
-    """More tiles than are held together: single rows, a chunk across the border of two pages, one behind two pages, and
-    rows that share a page and more. Windows leave out leading tiles and pages, for single rows and for chunks."""
+@pytest.mark.parametrize("window", [None, 200, 1000, LONG + 300])
+def test_contexts_of_many_segments(name: str, scattered: bool, window: int | None) -> None:
+    """Long sequences: single rows, chunks across the border of two segments and behind many of them, and rows that share
+    many segments and more. Windows leave out leading tiles and segments, for single rows and for chunks."""
     group = 2
     maker = BatchMaker(SMALL, group, 16, scattered)
-    first = maker.add(2 * PAGE_TOKENS + 700, start=2 * PAGE_TOKENS + 690)
-    maker.add(PAGE_TOKENS + 60, start=PAGE_TOKENS - 50, like=first, shared=TILE * 20)
-    maker.add(PAGE_TOKENS + 600, start=PAGE_TOKENS + 599, like=first, shared=PAGE_TOKENS + 512)
-    maker.add(PAGE_TOKENS, start=PAGE_TOKENS - 1)
-    maker.add(PAGE_TOKENS + 1, start=PAGE_TOKENS, like=first, shared=PAGE_TOKENS)
+    first = maker.add(2 * LONG + 700, start=2 * LONG + 690)
+    maker.add(LONG + 60, start=LONG - 50, like=first, shared=TILE * 20)
+    maker.add(LONG + 600, start=LONG + 599, like=first, shared=LONG + 512)
+    maker.add(LONG, start=LONG - 1)
+    maker.add(LONG + 1, start=LONG, like=first, shared=LONG)
     maker.add(30, start=0)
     assert_conforms(name, maker.make(), LayerCall(0, 0.3, window), group)
 
@@ -132,9 +133,9 @@ def test_keys_and_values_kept_in_bfloat16(name: str, scattered: bool) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_scores_that_overflow_their_exponentials(name: str) -> None:
-    """Sharp attention: scores in the hundreds, one key with nearly all the weight, in any of the tiles and pages."""
+    """Sharp attention: scores in the hundreds, one key with nearly all the weight, in any of the tiles and segments."""
     maker = BatchMaker(SMALL, 2, 16)
-    maker.add(PAGE_TOKENS + 300, start=PAGE_TOKENS + 290)
+    maker.add(LONG + 300, start=LONG + 290)
     maker.add(700, start=600)
     batch = maker.make()
     out = attend(BACKENDS[name](), batch, LayerCall(0, 30.0))
@@ -164,12 +165,12 @@ def test_bits_do_not_depend_on_who_shares(name: str, group: int) -> None:
 
 @pytest.mark.parametrize("name", IDENTICAL)
 @pytest.mark.parametrize("scattered", [False, True])
-def test_bits_do_not_depend_on_neighbours_behind_several_pages(name: str, scattered: bool) -> None:
+def test_bits_do_not_depend_on_neighbours_behind_many_segments(name: str, scattered: bool) -> None:
     for window in (None, 1000):
         maker = BatchMaker(SMALL, 2, 16, scattered)
-        first = maker.add(PAGE_TOKENS + 900, start=PAGE_TOKENS - 40)
-        maker.add(PAGE_TOKENS + 560, start=PAGE_TOKENS + 540, like=first, shared=PAGE_TOKENS + 512)
-        maker.add(PAGE_TOKENS + 300, start=PAGE_TOKENS + 299, like=first, shared=TILE * 7)
+        first = maker.add(LONG + 900, start=LONG - 40)
+        maker.add(LONG + 560, start=LONG + 540, like=first, shared=LONG + 512)
+        maker.add(LONG + 300, start=LONG + 299, like=first, shared=TILE * 7)
         maker.add(300, start=290)
         assert_rows_alone(name, maker.make(), LayerCall(0, 0.3, window), cuts=2)
 

@@ -3,7 +3,7 @@
 from foreword.engine.bench.bounds import ModelWork, ideal_rounds
 from foreword.engine.bench.machine import Limits, machine, measure_limits, watching_others
 from foreword.engine.bench.profile import PARTS, Phase, profile
-from foreword.engine.bench.runs import Figure, Result, repeat_workloads
+from foreword.engine.bench.runs import Figure, Result, repeat_workloads, run_batch
 from foreword.engine.bench.workloads import WORKLOADS, Workload, choose_workloads
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "measure_limits",
     "profile",
     "repeat_workloads",
+    "run_batch",
     "watching_others",
 ]

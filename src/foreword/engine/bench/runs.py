@@ -79,7 +79,7 @@ def repeat_workloads(
     """
     vocab = engine.model.vocab_size
     warm_up = WORKLOADS["crowd"].fitted(WARM_UP_SCALE, engine.max_model_len)
-    warm_up.run("warm-up", vocab, partial(_send, engine, lambda _: None, ""))
+    warm_up.run("warm-up", vocab, partial(run_batch, engine, lambda: None))
     runs: dict[str, list[list[Round]]] = {workload.name: [] for workload in workloads}
     others: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     limits: Limits | None = None
@@ -89,7 +89,7 @@ def repeat_workloads(
         for workload in workloads:
             load: dict[str, float] = {}
             with watching_others(load):
-                rounds = workload.run(str(number), vocab, partial(_send, engine, answered, workload.name))
+                rounds = workload.run(str(number), vocab, partial(run_batch, engine, partial(answered, workload.name)))
             runs[workload.name].append(rounds)
             others[workload.name].append(load["other_cores"])
     assert limits is not None
@@ -100,8 +100,11 @@ def repeat_workloads(
     return results, limits
 
 
-def _send(engine: Engine, answered: Callable[[str], None], name: str, asks: list[Ask]) -> list[Answer]:
-    """Send a batch, run it to its end, with an output after every token as a server gives it."""
+def run_batch(engine: Engine, answered: Callable[[], None], asks: list[Ask]) -> list[Answer]:
+    """Send a batch, run it to its end, with an output after every token as a server gives it.
+
+    ``answered`` is called whenever a request has ended.
+    """
     start, ids = engine.clock(), []
     ended: dict[str, Answer] = {}
     for ask in asks:
@@ -120,7 +123,7 @@ def _send(engine: Engine, answered: Callable[[str], None], name: str, asks: list
                     metrics.first_token_time - start,
                     metrics.finished_time - start,
                 )
-                answered(name)
+                answered()
     return [ended[request_id] for request_id in ids]
 
 
