@@ -94,9 +94,9 @@ def pythons_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     names: list[str] = []
 
     class Pool(ThreadPoolExecutor):
-        def __init__(self, most: int, thread_name_prefix: str) -> None:
+        def __init__(self, thread_name_prefix: str) -> None:
             names.append(thread_name_prefix)
-            super().__init__(most, thread_name_prefix)
+            super().__init__(thread_name_prefix=thread_name_prefix)
 
     def no_library(_: str) -> None:
         raise OSError

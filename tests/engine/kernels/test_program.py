@@ -73,7 +73,18 @@ def test_a_program_can_be_run_in_parts() -> None:
     assert torch.equal(out, layers.one_by_one(rows))
 
 
-def test_pythons_threads_meet_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_comes_late_finds_nothing_left_to_do() -> None:
+    layers, rows = Layers(), some(7, WIDTH, seed=9)
+    torch.set_num_threads(1)
+    expected = layers.one_by_one(rows)
+    program = layers.program(rows)
+    program.run()
+    assert torch.equal(rows, expected)
+    program.run()
+    assert torch.equal(rows, expected)
+
+
+def test_pythons_threads_do_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_library(_: str) -> Any:
         raise OSError
 
@@ -83,7 +94,7 @@ def test_pythons_threads_meet_too(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with monkeypatch.context() as patch:
             patch.setattr(ctypes, "CDLL", no_library)
-            assert compiled.team_size_function() == 0
+            compiled._team()
         torch.set_num_threads(3)
         layers.program(rows).run()
     finally:
@@ -104,7 +115,7 @@ print("met")
 
 
 @pytest.mark.parametrize("setting", [{"OMP_THREAD_LIMIT": "2"}, {"OMP_DYNAMIC": "true"}])
-def test_a_team_smaller_than_was_asked_for_does_not_wait_for_the_others(setting: dict[str, str]) -> None:
+def test_fewer_threads_than_were_asked_for(setting: dict[str, str]) -> None:
     command = [sys.executable, "-c", FEWER]
     paths = os.pathsep.join(["tests", os.environ.get("PYTHONPATH", "")])
     out = subprocess.run(

@@ -19,13 +19,17 @@ Function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 """A compiled function. The interpreter is free while it runs."""
 Value = int | torch.Tensor | npt.NDArray[np.int64]
 """What a kernel is given: a number, the address of a tensor, or a number for each layer (program.py)."""
-MOST_THREADS = 1024
-"""Of Python's, where there are no others: all of a call's have to run at once."""
+COUNTERS, BETWEEN = 2, 8
+"""Of items done and items taken, in front of a kernel's values; bytes from the first to the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A kernel and what it is given; keeps its tensors alive. A kernel takes int64, the first a counter of items taken."""
+    """A kernel and what it is given; keeps its tensors alive.
+
+    A kernel gets the address of int64: a counter of items taken, then its values, the first of which is how many items there
+    are. In front of the address is a counter of items done.
+    """
 
     name: str
     address: int
@@ -34,8 +38,8 @@ class Call:
 
     def run(self, threads: int | None = None) -> None:
         """Run it once in so many threads, by default in as many as torch uses; they share out its items."""
-        given = (ctypes.c_int64 * (1 + len(self.values)))(0, *(number(value) for value in self.values))
-        run_in_threads(self.function, ctypes.addressof(given), threads or torch.get_num_threads())
+        given = (ctypes.c_int64 * (COUNTERS + len(self.values)))(0, 0, *(number(value) for value in self.values))
+        run_in_threads(self.function, ctypes.addressof(given) + BETWEEN, threads or torch.get_num_threads())
 
 
 def number(value: Any) -> int:
@@ -72,41 +76,29 @@ def run_in_threads(function: Callable[[int], None], data: int, threads: int) -> 
     if threads == 1:
         function(data)
     else:
-        _team().run(function, data, threads)
-
-
-def team_size_function() -> int:
-    """The address of a function that tells a thread how many are in its team: fewer than were asked for, if the system's
-    settings say so. 0: as many as were asked for."""
-    return _team().size
-
-
-@dataclass(frozen=True)
-class _Team:
-    run: Callable[[Any, int, int], None]
-    size: int
+        _team()(function, data, threads)
 
 
 @cache
-def _team() -> _Team:
-    """Several threads for a function.
+def _team() -> Callable[[Any, int, int], None]:
+    """How to call a function in several threads at once; there may be fewer, if the system's settings say so.
 
     Two pools of threads would fight for the cores, so torch's own is used where it can be; else the threads are Python's.
     """
     library = _openmp()
     if library is not None:
-        parallel, size = library.GOMP_parallel, ctypes.cast(library.omp_get_num_threads, ctypes.c_void_p).value
+        parallel = library.GOMP_parallel
         parallel.argtypes = [Function, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         parallel.restype = None
-        return _Team(lambda function, data, threads: parallel(function, data, threads, 0), size or 0)
-    pool = ThreadPoolExecutor(MOST_THREADS, "foreword-kernel")
+        return lambda function, data, threads: parallel(function, data, threads, 0)
+    pool = ThreadPoolExecutor(thread_name_prefix="foreword-kernel")
 
     def run(function: Any, data: int, threads: int) -> None:
         others = [pool.submit(function, data) for _ in range(threads - 1)]
         function(data)
         wait(others)
 
-    return _Team(run, 0)
+    return run
 
 
 def _openmp() -> Any:
@@ -114,6 +106,6 @@ def _openmp() -> Any:
     for path in sorted(Path(torch.__file__).parent.parent.glob("torch*/**/lib*omp*.so*")):
         with suppress(OSError):
             library = ctypes.CDLL(str(path))
-            if hasattr(library, "GOMP_parallel") and hasattr(library, "omp_get_num_threads"):
+            if hasattr(library, "GOMP_parallel"):
                 return library
     return None

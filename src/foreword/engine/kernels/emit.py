@@ -113,36 +113,40 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         return values
 
     def work(self, counter: Any, items: Any, body: Callable[[Any], None]) -> None:
-        """Take the next item from a counter that all threads share, until there are none."""
+        """Take the next item from a counter that all threads share, until there are none. In front of that counter is
+        another, of items that are done."""
+        before = self.block
         take, inside, after = (self.append_basic_block() for _ in range(3))
         self.branch(take)
         self.position_at_end(take)
+        own = self.phi(INT64)
+        own.add_incoming(int64(0), before)
         item = self.atomic_rmw("add", counter, int64(1), "monotonic")
         self.cbranch(self.icmp_signed("<", item, items), inside, after)
         self.position_at_end(inside)
         body(item)
+        own.add_incoming(self.add(own, int64(1)), self.block)
         self.branch(take)
         self.position_at_end(after)
+        self.atomic_rmw("add", self.at(counter, int64(-1), INT64), own, "release")
 
-    def meet(self, counter: Any, arrivals: Any, yielded: Any, spins: int) -> None:
-        """Wait until so many have arrived at a counter, this thread among them; after some looks others may have its
-        processor."""
-        self.atomic_rmw("add", counter, int64(1), "acq_rel")
+    def wait(self, counter: Any, least: Any, yielded: Any, looks: int) -> None:
+        """Until a counter has come to ``least``; after some looks at it others may have the processor."""
         before = self.block
         look, again, give, after = (self.append_basic_block() for _ in range(4))
         self.branch(look)
         self.position_at_end(look)
-        looks = self.phi(INT64)
-        looks.add_incoming(int64(0), before)
+        looked = self.phi(INT64)
+        looked.add_incoming(int64(0), before)
         seen = self.load_atomic(counter, "acquire", 8, typ=INT64)
-        self.cbranch(self.icmp_signed("<", seen, arrivals), again, after)
+        self.cbranch(self.icmp_signed("<", seen, least), again, after)
         self.position_at_end(again)
-        more = self.add(looks, int64(1))
-        looks.add_incoming(more, again)
-        self.cbranch(self.icmp_signed("<", more, int64(spins)), look, give)
+        more = self.add(looked, int64(1))
+        looked.add_incoming(more, again)
+        self.cbranch(self.icmp_signed("<", more, int64(looks)), look, give)
         self.position_at_end(give)
         self.call(yielded, [])
-        looks.add_incoming(more, give)
+        looked.add_incoming(more, give)
         self.branch(look)
         self.position_at_end(after)
 

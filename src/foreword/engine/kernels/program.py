@@ -1,7 +1,10 @@
-"""Many calls in one: a program is carried out by all threads together, which meet after each call.
+"""Many calls in one: a program is carried out by all threads together, without Python between two calls.
 
 Between two calls from Python a processor waits for the interpreter: for a lone request longer than it takes to compute what
 is small. A program is written once a step for all layers; what differs from layer to layer is given as an array.
+
+A thread goes on to the next call when all items of this one are done, whoever did them. A thread that has lost its
+processor is not waited for, unless it is in the midst of an item; when it comes back it finds nothing left, and catches up.
 """
 
 import ctypes
@@ -11,11 +14,11 @@ import numpy as np
 import torch
 from llvmlite import ir
 
-from foreword.engine.kernels.compiled import Call, Kernels, number, run_in_threads, team_size_function
+from foreword.engine.kernels.compiled import BETWEEN, COUNTERS, Call, Kernels, number, run_in_threads
 from foreword.engine.kernels.emit import INT32, INT64, POINTER, Builder, int64
 
-SPINS = 4000
-"""Looks at the others' counter before a thread that waits gives its processor away."""
+LOOKS = 4000
+"""At the counter of items done, before a thread that waits gives its processor away."""
 
 
 class Program:
@@ -28,23 +31,22 @@ class Program:
         self._table = np.empty((layers, len(calls), 2), np.int64)
         for index, (call, given) in enumerate(zip(calls, self._given, strict=True)):
             self._table[:, index, 0] = call.address
-            self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data
+            self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data + BETWEEN
 
     def run(self, first: int = 0, last: int | None = None) -> None:
         """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
         last = self.layers * len(self.calls) if last is None else last
-        threads = torch.get_num_threads()
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
-        given = (ctypes.c_int64 * 5)(0, last - first, table, threads, team_size_function() if threads > 1 else 0)
-        run_in_threads(_interpreter().call("interpret").function, ctypes.addressof(given), threads)
+        given = (ctypes.c_int64 * 2)(last - first, table)
+        run_in_threads(_interpreter().call("interpret").function, ctypes.addressof(given), torch.get_num_threads())
 
 
 def _given(call: Call, layers: int) -> np.ndarray:
-    """What a call is given in each layer, behind its counter: int64 [layers, 1 + values]."""
-    several = [(index, value) for index, value in enumerate(call.values, 1) if isinstance(value, np.ndarray)]
+    """What a call is given in each layer, behind its counters: int64 [layers, counters + values]."""
+    several = [(index, value) for index, value in enumerate(call.values, COUNTERS) if isinstance(value, np.ndarray)]
     common = [0 if isinstance(value, np.ndarray) else number(value) for value in call.values]
-    given = np.empty((layers, 1 + len(common)), np.int64)
-    given[:] = [0, *common]
+    given = np.zeros((layers, COUNTERS + len(common)), np.int64)
+    given[:, COUNTERS:] = common
     for index, values in several:
         given[:, index] = values
     return given
@@ -52,29 +54,19 @@ def _given(call: Call, layers: int) -> np.ndarray:
 
 @cache
 def _interpreter() -> Kernels:
-    """Given behind the counter: how many calls, the table [calls, 2] of functions and what they get, how many threads, and
-    the function that knows better."""
+    """Given how many calls, and the table [calls, 2] of functions and what they get."""
     module = ir.Module("program")
-    team_size = ir.FunctionType(INT32, [])
     yielded = ir.Function(module, ir.FunctionType(INT32, []), "sched_yield")
-    kernel = ir.FunctionType(ir.VoidType(), [POINTER])
+    kernel = ir.FunctionType(ir.VoidType(), [POINTER]).as_pointer()
     b = Builder.of(module, "interpret", [POINTER], internal=False)
-    counter = b.function.args[0]
-    calls, table, threads, size_of = (b.number(counter, int64(field), INT64) for field in range(1, 5))
-    table = b.inttoptr(table, POINTER)
-    asked = b.block
-    with b.if_then(b.icmp_signed("!=", size_of, int64(0))):
-        told = b.sext(b.call(b.inttoptr(size_of, team_size.as_pointer()), []), INT64)
-        telling = b.block
-    team = b.phi(INT64)
-    team.add_incoming(threads, asked)
-    team.add_incoming(told, telling)
+    data = b.function.args[0]
+    calls, table = b.number(data, int64(0), INT64), b.inttoptr(b.number(data, int64(1), INT64), POINTER)
 
     def one(index: ir.Value, _: object) -> None:
         at = b.mul(index, int64(2))
-        function = b.inttoptr(b.number(table, at, INT64), kernel.as_pointer())
-        b.call(function, [b.inttoptr(b.number(table, b.add(at, int64(1)), INT64), POINTER)])
-        b.meet(counter, b.mul(b.add(index, int64(1)), team), yielded, SPINS)
+        given = b.inttoptr(b.number(table, b.add(at, int64(1)), INT64), POINTER)
+        b.call(b.inttoptr(b.number(table, at, INT64), kernel), [given])
+        b.wait(b.at(given, int64(-1), INT64), b.number(given, int64(1), INT64), yielded, LOOKS)
 
     b.loop(int64(0), calls, 1, one)
     b.ret_void()
