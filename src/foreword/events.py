@@ -33,11 +33,21 @@ class BlockRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockReused:
+    """A request was admitted that need not compute some blocks: readable whole ones, from the beginning of its prompt.
+
+    ``blocks`` holds their ids in order as little-endian int32: there may be thousands, at every request.
+    """
+
+    blocks: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AllBlocksCleared:
     """The prefix cache was reset."""
 
 
-CacheEvent = BlockStored | BlockRemoved | AllBlocksCleared
+CacheEvent = BlockStored | BlockReused | BlockRemoved | AllBlocksCleared
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ import numpy as np
 
 from foreword.cache import (
     CacheConfig,
+    HitEnd,
     LedgerRecord,
     Mark,
+    Match,
     ModelFingerprint,
     Namespace,
     PrefixCache,
@@ -25,7 +27,7 @@ from foreword.cache.placing import locate
 from foreword.cache.residency import nodes_below
 from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node
-from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, CacheEvent
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, CacheEvent
 
 MODEL = ModelFingerprint(weights="tiny")
 SPACE = Namespace(MODEL)
@@ -66,6 +68,10 @@ class Observer:
         elif isinstance(event, BlockRemoved):
             for block in event.blocks:
                 del self.stored[block]
+        elif isinstance(event, BlockReused):
+            found = [self.stored[block] for block in np.frombuffer(event.blocks, np.int32).tolist()]
+            assert [start for _, start, _ in found] == [number * self.block_size for number in range(len(found))]
+            assert all(len(tokens) == self.width for _, _, tokens in found)
         else:
             assert isinstance(event, BlockStored)
             for number, block in enumerate(event.blocks):
@@ -195,3 +201,21 @@ class Machine:
                 tokens = node.tokens(start, end)
                 stored[int(node.blocks[number])] = (node.root.key, start, tokens)
         assert self.observer.stored == stored
+
+
+def machine(blocks: int = 64, size: int = 4, ghosts: float = 4.0) -> Machine:
+    """A cache with blocks of four tokens."""
+    return Machine(CacheConfig(num_blocks=blocks, block_size=size, ghost_ratio=ghosts))
+
+
+def match(m: Machine, ids: list[int], namespace: Namespace = SPACE) -> Match:
+    return m.cache.match(namespace, pack_tokens(ids))
+
+
+def reason(request: Running) -> HitEnd:
+    assert request.ledger.hit_end is not None
+    return request.ledger.hit_end
+
+
+def run_ids(start: int, count: int) -> list[int]:
+    return list(range(start, start + count))

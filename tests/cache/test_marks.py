@@ -74,6 +74,27 @@ def test_what_was_marked_sinks_back_to_its_place_among_the_others() -> None:
     assert (cached(m, SYSTEM[:16]), cached(m, list(range(16)))) == (12, 16)
 
 
+@pytest.mark.parametrize(("later", "expected"), [(0, (12, 16)), (-1, (16, 12))])
+def test_a_mark_lasts_until_its_last_second(later: int, expected: tuple[int, int]) -> None:
+    m = machine(20, mark_budget=1)
+    m.run(SYSTEM[:16], marks=[Mark(16, 50)])
+    until = m.now + 50
+    m.run(list(range(16)))
+    m.now = until + later - 1  # a request takes the machine's next second
+    m.run(list(range(100, 152)))
+    assert (cached(m, SYSTEM[:16]), cached(m, list(range(16)))) == expected
+
+
+def test_marks_that_end_together_end_at_once() -> None:
+    m = machine()
+    for start in (1000, 2000, 3000):
+        m.run([start, 1, 2, 3], marks=[Mark(4, 100)])
+    assert marked_blocks(m) == 3
+    m.now += 100
+    m.run([4000, 1])
+    assert marked_blocks(m) == 0
+
+
 def test_use_refreshes_a_mark_also_by_a_request_without_marks() -> None:
     m = machine()
     m.run([*SYSTEM, 1], marks=[Mark(37, 100)])
@@ -81,6 +102,31 @@ def test_use_refreshes_a_mark_also_by_a_request_without_marks() -> None:
         m.now += 60
         m.run([*SYSTEM, 2, turn])
         flood(m, 10)
+    assert cached(m, SYSTEM) == 37
+    m.now += 100
+    flood(m, 10)
+    assert cached(m, SYSTEM) == 0
+
+
+@pytest.mark.parametrize("length", [36, 37])
+def test_a_prompt_that_is_the_prefix_and_no_more_refreshes_its_mark(length: int) -> None:
+    m = machine()
+    m.run([*SYSTEM, 1], marks=[Mark(length, 100)])
+    m.now += 60
+    m.run(SYSTEM[:length])
+    m.now += 60
+    flood(m, 10)
+    assert cached(m, SYSTEM) == length
+
+
+def test_what_a_mark_finds_that_nobody_holds_is_kept() -> None:
+    m = machine()
+    m.run([*SYSTEM, 1, 2, 3, 4, 5])
+    for _ in range(2):
+        m.run(SYSTEM, marks=[Mark(37, 1e6)])  # its end is the beginning of the other's block
+        assert marked_blocks(m) == 10
+        assert sorted(node.end for node in m.nodes()) == [36, 40, 42]
+    flood(m, 20)
     assert cached(m, SYSTEM) == 37
 
 
@@ -124,9 +170,10 @@ def test_a_mark_refreshes_none_behind_it() -> None:
     assert cached(m, SYSTEM) == 8
 
 
-def test_a_mark_that_comes_again_takes_the_longer_time_and_no_more_room() -> None:
+@pytest.mark.parametrize("ttls", [(1000, 5, 5, 5), (5, 1000), (5, 5, 1000, 5)])
+def test_a_mark_that_comes_again_takes_the_longer_time_and_no_more_room(ttls: tuple[int, ...]) -> None:
     m = machine()
-    for number, ttl in enumerate((1000, 5, 5, 5)):
+    for number, ttl in enumerate(ttls):
         m.run([*SYSTEM, number], marks=[Mark(37, ttl)])  # each goes on differently within the block
         assert marked_blocks(m) == 10
     for _ in range(2):
@@ -150,10 +197,44 @@ def test_beyond_the_budget_the_mark_used_longest_ago_lapses() -> None:
     prompts = [[start, *range(31)] for start in (1000, 2000, 3000)]  # 8 blocks each, 20 may be marked
     for prompt in prompts:
         m.run(prompt, marks=[Mark(32, 1e6)])
+    assert marked_blocks(m) == 16
     m.run(prompts[0])
     flood(m, 20)
     assert [cached(m, prompt) for prompt in prompts] == [0, 32, 32]
     assert marked_blocks(m) == 16
+
+
+def test_of_a_prompts_marks_the_longest_lapses_first() -> None:
+    m = machine(40, mark_budget=0.25)
+    m.run([*SYSTEM, 1], marks=[Mark(8, 1e6), Mark(36, 1e6)])
+    m.run(list(range(20)), marks=[Mark(16, 1e6)])
+    assert marked_blocks(m) == 6
+    flood(m, 20)
+    assert (cached(m, SYSTEM), cached(m, list(range(16)))) == (8, 16)
+
+
+def test_as_many_marks_lapse_as_must_and_as_many_stay_as_fit() -> None:
+    m = machine(8, mark_budget=0.5)
+    prompts = [[start, 1, 2, 3] for start in (1000, 2000, 3000, 4000)]
+    for prompt in prompts:
+        m.run(prompt, marks=[Mark(4, 1e6)])
+    assert marked_blocks(m) == 4
+    m.run(list(range(12)), marks=[Mark(12, 1e6)])
+    assert marked_blocks(m) == 4
+    m.run(list(range(100, 116)))
+    assert [cached(m, prompt) for prompt in prompts] == [0, 0, 0, 4]
+
+
+def test_a_cut_prefix_that_comes_back_does_not_keep_more_than_the_budget() -> None:
+    m = machine(20, mark_budget=0.5)
+    m.run(SYSTEM[:36], marks=[Mark(36, 1e6)])
+    m.run(list(range(56)))  # takes 14 of the 20 blocks: 6 of 9 stay
+    m.run(list(range(16)), marks=[Mark(16, 1e6)])
+    assert marked_blocks(m) == 10
+    m.must_start(SYSTEM[:36])
+    m.must_start(list(range(100, 120)))
+    assert marked_blocks(m) == 4
+    m.drain()
 
 
 def test_a_use_saves_a_mark_from_lapsing() -> None:
@@ -186,6 +267,12 @@ def test_without_a_budget_a_mark_is_nothing() -> None:
     m.run([*SYSTEM, 1], marks=[Mark(37, 1e6)])
     flood(m, 20)
     assert cached(m, SYSTEM) == 0
+
+
+def test_a_mark_on_nothing_is_none() -> None:
+    m = machine()
+    m.run(SYSTEM, marks=[Mark(0, 1e6)])
+    assert len(m.cache._residency.marks) == 0
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
@@ -239,6 +326,7 @@ def test_a_reset_forgets_marks_also_of_what_is_running() -> None:
     m.run([*SYSTEM, 1], marks=[Mark(37, 1e6)])
     request = m.must_start([*SYSTEM, 2], marks=[Mark(37, 1e6)])
     m.cache.reset()
+    assert marked_blocks(m) == 0
     m.complete()
     m.finish(request)
     m.check()
@@ -257,6 +345,29 @@ def test_what_is_left_of_a_cut_prefix_stays_marked_when_the_edge_is_split() -> N
     m.run(list(range(100, 144)))
     assert (cached(m, SYSTEM), marked_blocks(m)) == (24, 6)
     assert holder.ledger.record().computed == 56
+
+
+def test_of_cut_prefixes_the_one_kept_longest_goes_on() -> None:
+    m = machine(20, mark_budget=1)
+    m.run([*SYSTEM, 1], marks=[Mark(36, 100), Mark(37, 1000)])
+    m.run(list(range(56)))  # 6 of 10 blocks stay
+    m.run([*SYSTEM[:24], 7, 7])  # parts where they end
+    assert marked_blocks(m) == 6
+    m.now += 200
+    m.run(list(range(100, 144)))
+    assert (cached(m, SYSTEM), marked_blocks(m)) == (24, 6)
+
+
+def test_marks_that_come_and_go_do_not_lengthen_another_ones_time() -> None:
+    m = machine(40, mark_budget=0.25)
+    m.run([5000, 1, 2, 3], marks=[Mark(4, 1000)])
+    for number in range(200):
+        m.run([5000, 1, 2, 3])
+        m.run([number, *range(10)], marks=[Mark(9, 1e6)])
+    assert cached(m, [5000, 1, 2, 3]) == 4
+    m.now += 1000
+    m.run([1, 2])
+    assert [prefix.ttl_seconds for prefix in m.cache._residency.marks.prefixes()] == [1e6, 1e6, 1e6]
 
 
 def test_many_marks_that_come_and_go_leave_nothing_behind() -> None:

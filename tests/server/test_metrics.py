@@ -27,6 +27,9 @@ VLLM_NAMES = {
     "vllm:time_to_first_token_seconds_bucket",
     "vllm:inter_token_latency_seconds_bucket",
     "vllm:e2e_request_latency_seconds_bucket",
+    "vllm:kv_block_lifetime_seconds_bucket",
+    "vllm:kv_block_idle_before_evict_seconds_bucket",
+    "vllm:kv_block_reuse_gap_seconds_bucket",
     "vllm:request_success_total",
 }
 
@@ -142,6 +145,25 @@ def test_prompts_are_logged_when_asked_for(serve: Any) -> None:
         client.post("/v1/completions", json=ASKED)
     live.settle()
     assert live.log()[-1]["prompt"] == ASKED["prompt"]
+
+
+def test_sampled_blocks_tell_of_their_lives_when_they_are_evicted(serve: Any) -> None:
+    live: Live = serve()
+    with live.client() as client:
+        for number in range(20):
+            for _ in range(3):
+                ids = [3 + number, *[5] * 899]
+                client.post("/v1/completions", json={"model": "tiny", "prompt": ids, "max_tokens": 1}).raise_for_status()
+    live.settle()
+    found = samples(live)
+    assert total(found, "foreword_evicted_tokens_total") > 101 * 16
+    lives = total(found, "vllm:kv_block_lifetime_seconds_count")
+    assert 20 * 56 // 101 > lives > 0, "some are in the cache still"
+    assert total(found, "vllm:kv_block_idle_before_evict_seconds_count") == lives
+    assert total(found, "vllm:kv_block_reuse_gap_seconds_count") == lives, "two uses each"
+    times = [f"vllm:kv_block_{name}_seconds_sum" for name in ("lifetime", "idle_before_evict", "reuse_gap")]
+    lifetime, idle, gap = (total(found, name) for name in times)
+    assert lifetime > idle + gap > idle > 0
 
 
 def test_times_between_tokens_are_those_between_steps() -> None:

@@ -29,7 +29,7 @@ from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
 from foreword.cache.tree import Node, RadixTree, Root, first_unplanned, lacking_nodes, path_blocks
 from foreword.config import require
 from foreword.errors import IntegrityError, PromptError
-from foreword.events import AllBlocksCleared, EventSink
+from foreword.events import AllBlocksCleared, BlockReused, EventSink
 
 COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
 SWEEP_NAMESPACES = 64  # how many new ones may come before the empty ones are swept out
@@ -125,6 +125,8 @@ class PrefixCache:
         ledger.hit_end = hit_end
         if place.cached:
             ledger.account(Source.CACHED, 0, place.cached)
+        if self._events and place.cached >= self._size:
+            self._events(BlockReused(reservation.blocks[: place.cached // self._size].tobytes()))
         self._live.add(reservation)
         return reservation
 

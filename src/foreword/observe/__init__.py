@@ -1,5 +1,6 @@
 """What an engine's events tell: why requests hit or missed, which prefixes matter, what more memory would bring. No IO."""
 
+from foreword.observe.block_lives import BlockLife, BlockLives
 from foreword.observe.counters import Counts
 from foreword.observe.curve import CurvePoint, CurveSnapshot
 from foreword.observe.explain import Eviction, Explanation, Nearest, PromptReader, Reason, TokenReader
@@ -10,6 +11,8 @@ from foreword.observe.savings import CostModel, Savings, TokenPrice, own_price
 from foreword.observe.shape import PromptShape, shape_of
 
 __all__ = [
+    "BlockLife",
+    "BlockLives",
     "CostModel",
     "Counts",
     "CurvePoint",

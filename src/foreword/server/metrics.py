@@ -12,10 +12,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from foreword.cache import LedgerRecord
+from foreword.observe import BlockLife
+from foreword.observe.block_lives import SAMPLED_ONE_IN
 from foreword.server.engine_thread import EngineState
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 TOKEN_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5)
+BLOCK_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
 REQUEST_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 60, 120, 240, 480, 960)
 
 
@@ -53,6 +56,16 @@ class Metrics:
         self._duration = histogram(
             "vllm:e2e_request_latency_seconds", "From a request's arrival to its end.", REQUEST_BUCKETS
         )
+        sample = f"of one in {SAMPLED_ONE_IN} KV blocks, told when it leaves the cache."
+        self._block_lifetime = histogram(
+            "vllm:kv_block_lifetime_seconds", f"From when it was stored to its eviction, {sample}", BLOCK_BUCKETS
+        )
+        self._block_idle = histogram(
+            "vllm:kv_block_idle_before_evict_seconds", f"From its last use to its eviction, {sample}", BLOCK_BUCKETS
+        )
+        self._block_reuse_gap = histogram(
+            "vllm:kv_block_reuse_gap_seconds", f"Between its last uses, {sample}", BLOCK_BUCKETS
+        )
 
     def prompt(self, tenant: str, account: LedgerRecord, looked_up: bool) -> None:
         """A request's prompt, at its end; ``looked_up``: whether it used the cache."""
@@ -85,6 +98,13 @@ class Metrics:
         """A request's time to first token."""
         self._first_token.labels(self._model).observe(seconds)
 
+    def block(self, life: BlockLife) -> None:
+        """A sampled block that has left the cache."""
+        self._block_lifetime.labels(self._model).observe(life.lifetime)
+        self._block_idle.labels(self._model).observe(life.idle)
+        for gap in life.reuse_gaps:
+            self._block_reuse_gap.labels(self._model).observe(gap)
+
     def refused(self, status: int) -> None:
         """A request that got an error instead of an answer."""
         self._refused.labels(self._model, str(status)).inc()
@@ -97,7 +117,9 @@ class Metrics:
         return Counter(name, text, ("model_name", *labels), registry=self._registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
+        made = Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
+        made.labels(self._model)  # so that it is exported before the first observation, too
+        return made
 
 
 class TokenGaps:

@@ -10,7 +10,8 @@ from typing import TypeVar
 from foreword.cache import LedgerRecord, Mark, pack_tokens
 from foreword.engine import CompletionOutput, Engine, RequestOutput
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, TimedOut, Unavailable
-from foreword.events import Event, StepFinished
+from foreword.events import Event, RequestFinished, StepFinished
+from foreword.observe import BlockLives
 from foreword.server.config import ServerConfig, Share
 from foreword.server.engine_thread import EngineRequest, EngineThread, OutputStream
 from foreword.server.log import Log
@@ -119,6 +120,7 @@ class Service:
         self._renderer = PromptRenderer(engine.model.tokenizer, self.model_name)
         self.observation = Observation(engine, self._renderer, config.min_cached_tokens)
         self._clock = engine.clock
+        self._block_lives = BlockLives(engine.cache.config.num_blocks, engine.config.block_size)
         engine.subscribe(self._take_event)
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
         self._open: set[_Open] = set()
@@ -279,6 +281,9 @@ class Service:
         """From the engine's thread, while it works."""
         if isinstance(event, StepFinished):
             self.metrics.token_gaps.step(event.generating, self._clock())
+        elif not isinstance(event, RequestFinished):
+            for life in self._block_lives(event, self._clock()):
+                self.metrics.block(life)
         self.observation.sink(event)
 
     def _end(self, opened: _Open, output: RequestOutput | None, error: Exception | None) -> None:
