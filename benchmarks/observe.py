@@ -3,7 +3,7 @@
     python benchmarks/observe.py reasons [--cases 1000]     requests with one planted cause each: the confusion matrix
     python benchmarks/observe.py curve TRACES               the curve against exact replays at eight sizes
     python benchmarks/observe.py prefixes [--count 1000000] a million distinct prefixes: time and memory
-    python benchmarks/observe.py overhead                   throughput and TTFT with and without the observer, in one run
+    python benchmarks/observe.py overhead [--model MODEL]   throughput and TTFT with and without the observer, in one run
 
 TRACES is the folder of the public traces. ``reasons --write FILE`` puts its table into a Markdown file, between two marks.
 """
@@ -126,12 +126,13 @@ def prefixes(count: int) -> str:
 
 
 class Load:
-    """Questions about one table, asked of the packaged model with an observer listening or without."""
+    """Questions about one table, asked of a model with an observer listening or without."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str | None) -> None:
         from foreword.engine import Engine, EngineConfig
 
-        self.engine, self.source = Engine(EngineConfig(self_test=False)), random.Random(1)
+        config = EngineConfig(self_test=False) if model is None else EngineConfig(model=model, self_test=False)
+        self.engine, self.source = Engine(config), random.Random(1)
         self.observer, self.inside = Observer(), 0.0
         self.names = ["Ann", "Bob", "Cid"] * 5
         rows = "".join(f"| {n} | {name} | {self.source.randrange(20_000, 99_999)} |\n" for n, name in enumerate(self.names))
@@ -161,9 +162,9 @@ class Load:
         return time.perf_counter() - start, firsts / count
 
 
-def overhead(rounds: int) -> str:
-    """Requests with the observer and without, in turn, on the packaged model; and the time spent in the observer."""
-    load = Load()
+def overhead(rounds: int, model: str | None = None) -> str:
+    """Requests with the observer and without, in turn, on a model or the packaged one; and the time in the observer."""
+    load = Load(model)
     seconds: dict[bool, list[float]] = {True: [], False: []}
     firsts: dict[bool, list[float]] = {True: [], False: []}
     for number in range(rounds + 2):
@@ -172,18 +173,19 @@ def overhead(rounds: int) -> str:
         for _ in range(4):
             for observed in (True, False) if number % 2 else (False, True):
                 firsts[observed].append(load.run(load.observer if observed else None, 1, 1)[1])
-    load.inside = 0.0
+    load.inside, timed = 0.0, max(1, rounds // 5)
     start = time.perf_counter()
-    for _ in range(max(1, rounds // 5)):
+    for _ in range(timed):
         load.run(load.timed, 16, 16)
     share = load.inside / (time.perf_counter() - start)
     batch = [a / b for a, b in zip(seconds[True][2:], seconds[False][2:], strict=True)]
     first = [a / b for a, b in zip(firsts[True][8:], firsts[False][8:], strict=True)]
     return (
-        f"{rounds} rounds of 16 requests at once and 4 times 1 alone, observed and not in turn. Seconds of 16 at once, "
-        f"observed / not: {_median(batch)}; TTFT of 1 alone: {_median(first)} (medians of ratios of neighbours, with their "
-        f"95 % intervals; {median(seconds[False]):.3f} s and {1000 * median(firsts[False]):.2f} ms without). "
-        f"Time inside the observer: {share:.2%} of that of 16 at once."
+        f"{load.engine.model.name}: {rounds} rounds of 16 requests at once and 4 times 1 alone, observed and not in turn. "
+        f"Seconds of 16 at once, observed / not: {_median(batch)}; TTFT of 1 alone: {_median(first)} (medians of ratios of "
+        f"neighbours, with their 95 % intervals; {median(seconds[False]):.3f} s and {1000 * median(firsts[False]):.2f} ms "
+        f"without). Time inside the observer: {share:.2%} of that of 16 at once, "
+        f"{1e6 * load.inside / (16 * timed):.0f} µs a request."
     )
 
 
@@ -201,13 +203,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--model", help="for overhead: the name or folder of a model; without it the packaged one")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     parts: dict[str, Callable[[], str]] = {
         "reasons": lambda: matrix(reasons(options.cases)),
         "curve": lambda: curve(options.traces),
         "prefixes": lambda: prefixes(options.count),
-        "overhead": lambda: overhead(options.rounds),
+        "overhead": lambda: overhead(options.rounds, options.model),
     }
     text = parts[options.part]()
     print(text)

@@ -106,7 +106,9 @@ def test_memory_is_bounded_however_many_prefixes_come() -> None:
         curve.observe(hasher(b"", pack_tokens([number, *range(number % 20 + 5)])), number % 20 + 6)
     assert set(curve._apart) == {10}
     for stack in (curve._stack, curve._apart[10]):
-        assert len(stack._last) == len(stack._times) == len(stack._largest) == 500
+        assert 400 <= stack.followed == sum(map(len, stack._runs.values())) // 8 == stack._sizes.sum() <= 500
+        assert len(stack._runs) == len(stack._places) == len(set(stack._places.values()))
+        assert len(stack._sizes) <= 2 * 1024
     assert curve.snapshot([10**9]).unlimited < 0.01
 
 

@@ -62,6 +62,18 @@ def test_unrelated_prompts_are_no_twins() -> None:
     assert observer.near_twins() == ()
 
 
+@pytest.mark.parametrize("every", [8, 10])
+def test_twins_among_many_unrelated_prompts_are_found_soon(every: int) -> None:
+    """Searches that long found nothing become seldom; a twin in so many prompts is found all the same."""
+    source, rules = random.Random(1), "The rules are these and no others, for all who come here to ask. " * 4
+    texts = ["".join(source.choices("abcdefghijklmnop ", k=300)) for _ in range(1200)]
+    texts[200::every] = [f"Be kind. {source.getrandbits(64):016x} {rules}" for _ in texts[200::every]]
+    _, observer = run(texts)
+    (group,) = observer.near_twins()
+    assert group.requests >= len(texts[200::every]) - 25
+    assert group.saving > 0.9
+
+
 def test_one_document_and_other_questions_are_no_twins() -> None:
     """They hit; there is nothing to mend."""
     _, observer = run([f"{'The document. ' * 40} Question {n}: what of {n * n}?" for n in range(100)])

@@ -1,5 +1,6 @@
 import random
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -69,6 +70,37 @@ def test_the_events_of_cache_and_steps() -> None:
     assert observer.savings().cost_model.prefill_seconds(200, 200 * 199 // 2) == pytest.approx(1.0, rel=0.02)
 
 
+def test_whoever_asks_gets_an_answer_from_all_events_so_far() -> None:
+    """Events are digested some at a time: here all of them wait, whatever is asked for first."""
+    requests = Requests()
+    head = "The rules are these and no others, for all who come here and ask: be kind, be brief, and be of help to them. "
+    events = [requests.run(f"{stamp:08x} {head}") for stamp in (0x12345678, 0x9ABCDEF0)]
+    questions: list[Callable[[Observer], object]] = [
+        lambda observer: observer.counts().requests == 2,
+        lambda observer: observer.curve([100]).prompt_tokens == sum(len(event.tokens) // 4 for event in events),
+        lambda observer: len(observer.prefixes()) == 2,
+        lambda observer: len(observer.near_twins()) == 1,
+        lambda observer: observer.savings().prompt_tokens > 0,
+        lambda observer: len(observer.recent) == 2,
+        lambda observer: observer.explain(events[1].request_id).nearest,
+        lambda observer: observer.reason(events[0].request_id) is Reason.FIRST_SEEN,
+        lambda observer: observer.classify(Bytes(), limit=1) == 1,
+    ]
+    for question in questions:
+        observer = Observer()
+        for event in events:
+            observer(event)
+        assert question(observer)
+
+
+def test_events_do_not_wait_for_ever() -> None:
+    observer = Observer()
+    for _ in range(1000):
+        observer(AllBlocksCleared())
+    assert len(observer._waiting) < 100
+    assert observer.counts().resets == 1000
+
+
 def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
     config = ObserverConfig(recent_requests=50, prefix_nodes=100, curve_samples=200)
     observer, requests = Observer(config), Requests(num_blocks=64)
@@ -76,7 +108,7 @@ def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
         observer(requests.run([number, *range(20)]))
     assert len(observer.recent) == 50
     assert observer._prefixes.nodes <= 100
-    assert len(observer._curve._stack._last) <= 200
+    assert observer._curve._stack.followed <= 200
     assert len(observer._unclassified) <= 50
     assert len(observer.near_twins()) <= config.twin_groups
 

@@ -64,6 +64,23 @@ def test_elsewhere_is_another_namespace() -> None:
     assert found[0].identity != asked.identity == (SPACE.model.weights, None, None, None)
 
 
+def test_look_ups_find_what_came_before_and_after_others_went() -> None:
+    """Requests are put in order at the first look-up after them, if they are still there."""
+    recent, requests = RecentRequests(3, 10_000), Requests()
+    for name in ("ab1", "ab2", "ab3", "ab4"):
+        recent.add(requests.run(name, name=name))
+    asked = recent.get("ab4")
+    assert {other.request_id for other in recent.nearest(asked, asked.tokens)} == {"ab2", "ab3"}
+    recent.add(requests.run("ab5", name="ab5"))
+    recent.add(requests.run("ab6", OTHER, name="ab6"))
+    asked = recent.get("ab5")
+    assert [other.request_id for other in recent.nearest(asked, asked.tokens)] == ["ab4"]
+    assert recent.elsewhere(recent.get("ab6")) == (recent.get("ab5"), 2)
+    recent.add(requests.run("cd", OTHER, name="ab6"))
+    assert recent.beginning_with(OTHER.key, requests.run("ab", OTHER).tokens) is None
+    assert recent.beginning_with(OTHER.key, requests.run("cd", OTHER).tokens) is recent.get("ab6")
+
+
 def test_a_request_that_begins_with_some_tokens() -> None:
     recent, requests = RecentRequests(100, 10_000), Requests()
     for text in ("abcdef", "abcxyz"):

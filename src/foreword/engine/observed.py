@@ -8,7 +8,8 @@ from foreword.sched import StepPlan
 def request_finished(sequence: Sequence, outcome: str, now: float) -> RequestFinished:
     """The event of a sequence that has just ended."""
     request, space = sequence.request, sequence.request.namespace
-    account, hit_end = request.account(), request.account().hit_end
+    account = request.account()
+    hit_end = account.hit_end
     tokens, prompt = request.packed(), 4 * request.num_prompt_tokens
     return RequestFinished(
         request_id=sequence.request_id,

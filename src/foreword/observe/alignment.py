@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from foreword.cache.tokens import TOKEN_BYTES, common_tokens
+from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
 
 WINDOW = 64  # how many tokens of either prompt may differ in one place
 RUN = 16  # how many equal tokens make a meeting
-SHORT_BYTES = 256  # up to here integers find a difference fastest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +24,9 @@ def shared_tokens(a: bytes, b: bytes) -> int:
 
 def shared_from(a: bytes, at: int, b: bytes) -> int:
     """How many leading tokens of packed tokens ``b`` stand in ``a`` from byte ``at`` on: about one memcmp of them."""
-    view = memoryview(b)
-    low, high = 0, min(len(b), len(a) - at)
-    if a.startswith(view[:high], at):
-        return high // TOKEN_BYTES
-    while high - low > SHORT_BYTES:
-        middle = (low + high) // 2 // TOKEN_BYTES * TOKEN_BYTES
-        if a.startswith(view[low:middle], at + low):
-            low = middle
-        else:
-            high = middle
-    return low // TOKEN_BYTES + common_tokens(a[at + low : at + high], b[low:high])
+    if a[at : at + TOKEN_BYTES] != b[:TOKEN_BYTES]:
+        return 0
+    return common_with_edge(a, at, memoryview(b))
 
 
 def meet(old: bytes, new: bytes, at: int, window: int = WINDOW, run: int = RUN) -> Meeting | None:

@@ -46,19 +46,23 @@ class Counters:
     """Adds up events."""
 
     def __init__(self) -> None:
-        self._tokens: Counter[str] = Counter()
+        self._requests = self._prompt_bytes = self._generated_bytes = 0
+        self._cached = self._shared_in_flight = self._computed = self._recomputed = self._unprocessed = 0
+        self._stored_bytes = self._removed_tokens = self._resets = 0
         self._reasons: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
 
     def request(self, request: RequestFinished, reason: Reason) -> None:
         """A request has ended."""
-        tokens = self._tokens
-        tokens["requests"] += 1
-        tokens["prompt_tokens"] += len(request.tokens) // TOKEN_BYTES
-        tokens["generated"] += len(request.generated) // TOKEN_BYTES
-        for source in ("cached", "shared_in_flight", "computed", "recomputed", "unprocessed"):
-            tokens[source] += getattr(request, source)
+        self._requests += 1
+        self._prompt_bytes += len(request.tokens)
+        self._generated_bytes += len(request.generated)
+        self._cached += request.cached
+        self._shared_in_flight += request.shared_in_flight
+        self._computed += request.computed
+        self._recomputed += request.recomputed
+        self._unprocessed += request.unprocessed
         self._outcomes[request.outcome] += 1
         self._reasons[reason] += 1
         self._missed[reason] += request.computed
@@ -72,19 +76,27 @@ class Counters:
     def cache(self, event: CacheEvent) -> None:
         """Something entered or left the cache."""
         if isinstance(event, BlockStored):
-            self._tokens["stored_tokens"] += len(event.tokens) // TOKEN_BYTES
+            self._stored_bytes += len(event.tokens)
         elif isinstance(event, BlockRemoved):
-            self._tokens["removed_tokens"] += event.tokens
+            self._removed_tokens += event.tokens
         elif isinstance(event, AllBlocksCleared):
-            self._tokens["resets"] += 1
+            self._resets += 1
 
     def snapshot(self) -> Counts:
-        tokens = self._tokens
-        names = ("requests", "prompt_tokens", "cached", "shared_in_flight", "computed", "recomputed", "unprocessed")
-        more = ("generated", "stored_tokens", "removed_tokens", "resets")
+        """The totals so far."""
         return Counts(
-            **{name: tokens[name] for name in (*names, *more)},
+            requests=self._requests,
+            prompt_tokens=self._prompt_bytes // TOKEN_BYTES,
+            cached=self._cached,
+            shared_in_flight=self._shared_in_flight,
+            computed=self._computed,
+            recomputed=self._recomputed,
+            unprocessed=self._unprocessed,
+            generated=self._generated_bytes // TOKEN_BYTES,
             requests_by_reason={str(reason): count for reason, count in self._reasons.items() if count},
             missed_tokens_by_reason={str(reason): count for reason, count in self._missed.items() if count},
             requests_by_outcome=dict(self._outcomes),
+            stored_tokens=self._stored_bytes // TOKEN_BYTES,
+            removed_tokens=self._removed_tokens,
+            resets=self._resets,
         )

@@ -7,18 +7,23 @@ are too many the threshold sinks. (Waldspurger and others, "Efficient MRC constr
 paper's adjustment for what the sample has too much or too little of.)
 """
 
-import heapq
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from foreword.cache.tokens import TOKEN_BYTES
+from foreword.observe.alignment import shared_from
 from foreword.observe.hashing import HASHES, Hashes
 
 BINS_PER_DOUBLING = 16
+BINS = [2 ** (index / BINS_PER_DOUBLING) for index in range(64 * BINS_PER_DOUBLING)]  # sizes at which they begin, in tokens
+HASH_BYTES = 8
+FIRST_PLACES = 1024  # room for runs, at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class CurveSnapshot:
 
 
 class HitRateCurve:
-    """Follows at most ``max_samples`` tokens (about 300 bytes each), however many requests come.
+    """Follows at most ``max_samples`` tokens (about 300 bytes each at most), however many requests come.
 
     A cache refuses prompts that it cannot hold, so that caches smaller than the longest prompt do not all see the same
     requests, and are no stack. Each of ``sizes``, in tokens, that a prompt turns out to exceed is therefore followed apart
@@ -81,16 +86,22 @@ class HitRateCurve:
 
 
 class _Stack:
-    """The followed tokens in the order of their last use, and in which sizes of cache the requests' tokens were hits."""
+    """The followed tokens in the order of their last use, and in which sizes of cache the requests' tokens were hits.
+
+    Followed tokens that every prompt has one after another make a *run*, known by the hash of its first token. A request
+    is a few runs, whatever its length; where it leaves one in its midst, that one is cut in two. A run has a place in time,
+    the later the higher, and within a request the first run is uppermost.
+    """
 
     def __init__(self, max_samples: int):
         self.max_samples = max_samples
+        self.followed = 0
         self._threshold = HASHES  # tokens with a hash below it are followed
-        self._limit = np.uint64(HASHES - 1)  # the threshold, once it is lower
-        self._last: dict[int, int] = {}  # hash of a followed token → when it was used last
-        self._times: list[int] = []  # the values of _last, ascending
-        self._largest: list[int] = []  # a heap of the negated hashes
-        self._clock = 0
+        self._largest = np.uint64(HASHES - 1)  # the largest such hash
+        self._runs: dict[bytes, bytes] = {}  # first hash → all of a run's, packed
+        self._places: dict[bytes, int] = {}  # first hash → place
+        self._sizes: npt.NDArray[np.int64] = np.zeros(FIRST_PLACES, np.int64)  # by place, in tokens
+        self._top = 0  # the next place
         self._hits: dict[int, float] = {}  # bin of the size that would have hit → tokens
         self._prompt_tokens = 0
         self._sampled_tokens = 0.0  # how many prompt tokens the sample stands for
@@ -102,22 +113,18 @@ class _Stack:
 
     def observe(self, hashes: Hashes, prompt_tokens: int) -> None:
         """Take a request, as HitRateCurve does."""
-        places: Sequence[int] = range(len(hashes))  # of the followed tokens in the request
-        followed = hashes
-        if self._threshold < HASHES:
-            found = (hashes < self._limit).nonzero()[0]
-            followed, places = hashes[found], found.tolist()
-        keys: list[int] = followed.tolist()
+        chosen = hashes <= self._largest
+        followed = hashes[chosen].tobytes()
         weight = HASHES / self._threshold
-        sampled = bisect_left(places, prompt_tokens)
-        reusable = bisect_left(places, prompt_tokens - 1, 0, sampled)  # the last token is always computed
         self._prompt_tokens += prompt_tokens
-        self._sampled_tokens += weight * sampled
-        runs = self._runs(keys)
-        self._count(runs, reusable, len(hashes), weight)
-        self._lift(keys, runs)
-        if len(self._last) > self.max_samples:
-            self._drop_largest(len(self._last) - self.max_samples)
+        self._sampled_tokens += weight * np.count_nonzero(chosen[:prompt_tokens])
+        path = self._path(followed)
+        if path:
+            reusable = int(np.count_nonzero(chosen[: max(0, prompt_tokens - 1)]))  # the last token is always computed
+            self._count(path, reusable, len(hashes), weight)
+        self._lift(path, followed)
+        if self.followed > self.max_samples:
+            self._follow_fewer()
 
     def hits(self, size: float) -> float:
         """Prompt tokens that would have been hits in a cache of ``size`` tokens."""
@@ -127,55 +134,86 @@ class _Stack:
             hits += self._prompt_tokens - self._sampled_tokens
         return hits
 
-    def _runs(self, keys: list[int]) -> list[tuple[int, int]]:
-        """The followed tokens of a request that were used before, as (when, how many): each used one tick before the last.
+    def _path(self, followed: bytes) -> list[bytes]:
+        """The runs with which a request's packed hashes begin, each by its first hash; after a new one all are new."""
+        path: list[bytes] = []
+        at = 0
+        while (run := self._runs.get(first := followed[at : at + HASH_BYTES])) is not None:
+            if not followed.startswith(run, at):
+                run = self._cut(first, run, shared_from(followed, at, run) * TOKEN_BYTES // HASH_BYTES * HASH_BYTES)
+            path.append(first)
+            at += len(run)
+        return path
 
-        Tokens that were used together stand together in time, so that a prompt is a few runs. Along a prompt the times fall
-        by one or more: where a run ends is found by bisection. Where a prefix is new, all that follows it is.
-        """
-        runs: list[tuple[int, int]] = []
-        last, start = self._last, 0
-        while start < len(keys) and (first := last.get(keys[start])) is not None:
-            low, high = start + 1, len(keys)
-            while low < high:
-                middle = (low + high) // 2
-                if last.get(keys[middle]) == first - (middle - start):
-                    low = middle + 1
-                else:
-                    high = middle
-            runs.append((first, low - start))
-            start = low
-        return runs
+    def _cut(self, first: bytes, run: bytes, at: int) -> bytes:
+        """Cut a run at a byte; returns the upper part. They share a place until the upper one is lifted."""
+        upper, rest = run[:at], run[at:]
+        self._runs[first], self._runs[rest[:HASH_BYTES]] = upper, rest
+        self._places[rest[:HASH_BYTES]] = self._places[first]
+        return upper
 
-    def _count(self, runs: list[tuple[int, int]], reusable: int, length: int, weight: float) -> None:
+    def _count(self, path: list[bytes], reusable: int, length: int, weight: float) -> None:
         """Enter the sizes of cache in which the first ``reusable`` sampled tokens of a request are hits."""
-        hits, followed = self._hits, len(self._times)
-        for first, count in runs:
-            above = followed - bisect_right(self._times, first)
-            end = above + min(count, reusable)
+        hits, places = self._hits, [self._places[first] for first in path]
+        lowest = min(places) + 1
+        from_lowest = self._sizes[lowest : self._top].cumsum()
+        all_above = int(from_lowest[-1]) if len(from_lowest) else 0
+        for first, place in zip(path, places, strict=True):
+            above = all_above - (int(from_lowest[place - lowest]) if place >= lowest else 0)
+            end = above + min(len(self._runs[first]) // HASH_BYTES, reusable)
             reusable -= end - above
             while above < end:
-                index = int(math.log2(max(above * weight, length)) * BINS_PER_DOUBLING)
-                next_bin = math.ceil(2 ** ((index + 1) / BINS_PER_DOUBLING) / weight)
-                tokens = max(1, min(next_bin, end) - above)
-                hits[index] = hits.get(index, 0.0) + tokens * weight
+                next_bin = bisect_right(BINS, max(above * weight, length))
+                tokens = max(1, min(math.ceil(BINS[next_bin] / weight), end) - above)
+                hits[next_bin - 1] = hits.get(next_bin - 1, 0.0) + tokens * weight
                 above += tokens
 
-    def _lift(self, keys: list[int], runs: list[tuple[int, int]]) -> None:
-        """Put the sampled tokens of a request on top, the first one uppermost."""
-        for first, count in runs:
-            end = bisect_right(self._times, first)
-            del self._times[end - count : end]
-        for key in keys[sum(count for _, count in runs) :]:
-            heapq.heappush(self._largest, -key)
-        times = range(self._clock + 1, self._clock + 1 + len(keys))
-        self._last.update(zip(reversed(keys), times, strict=True))
-        self._times.extend(times)
-        self._clock += len(keys)
+    def _lift(self, path: list[bytes], followed: bytes) -> None:
+        """Put the runs of a request on top, the first one uppermost; what comes after them is a new run."""
+        if self._top + len(path) + 1 > len(self._sizes):
+            self._close_gaps(len(path) + 1)
+        runs, places, sizes, top = self._runs, self._places, self._sizes, self._top
+        lengths = [len(runs[first]) for first in path]
+        new = followed[sum(lengths) :]
+        if new:
+            first = new[:HASH_BYTES]
+            runs[first], places[first] = new, top
+            sizes[top] = len(new) // HASH_BYTES
+            self.followed += len(new) // HASH_BYTES
+            top += 1
+        for first, length in zip(reversed(path), reversed(lengths), strict=True):
+            size = length // HASH_BYTES
+            sizes[places[first]] -= size
+            places[first] = top
+            sizes[top] = size
+            top += 1
+        self._top = top
 
-    def _drop_largest(self, count: int) -> None:
-        """Follow ``count`` tokens less, and none with as large a hash from now on."""
-        for _ in range(count):
-            self._threshold = -heapq.heappop(self._largest)
-            del self._times[bisect_left(self._times, self._last.pop(self._threshold))]
-        self._limit = np.uint64(self._threshold)
+    def _close_gaps(self, wanted: int) -> None:
+        """Number the places anew, without those that are empty, and make room for more."""
+        sizes = self._sizes[: self._top]
+        used = sizes > 0
+        number = (used.cumsum() - 1).tolist()
+        self._places = {first: number[place] for first, place in self._places.items()}
+        self._top = int(np.count_nonzero(used))
+        self._sizes = np.zeros(max(FIRST_PLACES, 2 * (self._top + wanted)), np.int64)
+        self._sizes[: self._top] = sizes[used]
+
+    def _follow_fewer(self) -> None:
+        """Let go of the tokens with the largest hashes, an eighth of them, and follow none with as large a one again."""
+        runs, places = list(self._runs.values()), self._places
+        hashes = np.frombuffer(b"".join(runs), np.uint64)
+        self.followed = self.max_samples - self.max_samples // 8
+        threshold = np.partition(hashes, self.followed)[self.followed]
+        self._threshold, self._largest = int(threshold), threshold - np.uint64(1)
+        kept = hashes < threshold
+        packed = hashes[kept].tobytes()
+        ends = np.cumsum([len(run) // HASH_BYTES for run in runs])
+        bounds = [0, *(HASH_BYTES * kept.cumsum()[ends - 1]).tolist()]
+        self._runs, self._places = {}, {}
+        self._sizes[:] = 0
+        for run, start, end in zip(runs, bounds, bounds[1:], strict=False):
+            if start < end:
+                first, place = packed[start : start + HASH_BYTES], places[run[:HASH_BYTES]]
+                self._runs[first], self._places[first] = packed[start:end], place
+                self._sizes[place] = (end - start) // HASH_BYTES

@@ -29,13 +29,13 @@ class PrefixHasher:
 
     def __call__(self, namespace: bytes, tokens: bytes) -> Hashes:
         """The hashes of the prefixes of 1, 2, 3, ... packed tokens."""
-        ids = np.frombuffer(tokens, TOKEN_TYPE).astype(np.uint64)
-        ids += ONE
-        ids *= self._for(len(ids))
+        hashes = np.frombuffer(tokens, TOKEN_TYPE).astype(np.uint64)
+        hashes += ONE
+        hashes *= self._for(len(hashes))
         if namespace != self._namespace:
             self._namespace, self._start = namespace, _hash(namespace)
-        ids[:1] += self._start
-        return ids.cumsum(out=ids)
+        hashes[:1] += self._start
+        return np.add.accumulate(hashes, out=hashes)
 
     def _for(self, length: int) -> Hashes:
         """The multipliers of the first ``length`` positions; more are drawn when a longer prompt comes."""

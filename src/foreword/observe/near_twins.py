@@ -7,12 +7,15 @@ of their own, in which each new one is looked up as if the differing value were 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from foreword.cache.tokens import TOKEN_BYTES
 from foreword.observe.alignment import RUN, WINDOW, find_tokens, meet, shared_tokens
 from foreword.observe.prefixes import PrefixSketch
 
 EXAMPLES = 4  # differing values kept
+PATIENCE = 64  # searches that may find nothing, one after another
+SELDOM = 8  # after them only one prompt in so many is searched for, by its checksum: no rhythm of prompts evades that
 LEAST_ALIKE = WINDOW + RUN  # tokens after the value that two prompts must share to be near-twins
 ANCHOR = 2 * RUN
 
@@ -71,14 +74,15 @@ class NearTwins:
         self.max_groups = max_groups
         self.max_tokens = max_tokens
         self._groups: list[_Group] = []
+        self._in_vain = 0  # prompts without a group since the last one that had one
 
     def observe(self, namespace: bytes, prompt: bytes, reused: int, others: Iterable[bytes], now: float) -> None:
         """A request (packed) of which ``reused`` tokens were not computed; ``others``: earlier prompts it may be a twin of.
 
-        ``others`` is only read if the prompt belongs to no group yet.
+        ``others`` is only read if the prompt belongs to no group yet; where that has long found nothing, not each time.
         """
         length = len(prompt) // TOKEN_BYTES
-        found = self._group_of(namespace, prompt) or self._found(namespace, prompt, others)
+        found = self._group_of(namespace, prompt) or self._search(namespace, prompt, others)
         if found is None:
             return
         group, anchor_at = found
@@ -135,6 +139,16 @@ class NearTwins:
                 group.rests = PrefixSketch(max_tokens=self.max_tokens)
                 return at
         return None
+
+    def _search(self, namespace: bytes, prompt: bytes, others: Iterable[bytes]) -> tuple[_Group, int] | None:
+        """As ``_found``, but seldom where one search after another was in vain."""
+        self._in_vain += 1
+        if self._in_vain > PATIENCE and crc32(prompt) % SELDOM:
+            return None
+        found = self._found(namespace, prompt, others)
+        if found is not None:
+            self._in_vain = 0
+        return found
 
     def _found(self, namespace: bytes, prompt: bytes, others: Iterable[bytes]) -> tuple[_Group, int] | None:
         """A new group, of a prompt and the earlier one it is most alike to; or an old one that now begins earlier."""

@@ -17,6 +17,7 @@ from foreword.observe.prefixes import Prefix, PrefixSketch
 from foreword.observe.recent import RecentRequests
 from foreword.observe.savings import CostFit, Savings, SavingsCount, TokenPrice
 
+AT_ONCE = 64  # events
 TWIN_CANDIDATES = 4  # earlier prompts a new one is compared with
 
 
@@ -52,12 +53,14 @@ class ObserverConfig:
 class Observer:
     """An event sink that keeps statistics in constant memory. Not thread-safe.
 
-    Taking an event is cheap. What needs text, the finer reasons, is found when somebody asks: ``explain``, ``classify``.
+    Events are digested some at a time, which is faster than one by one between an engine's steps; who asks gets an answer
+    from all of them. What needs text, the finer reasons, is found when somebody asks: ``explain``, ``classify``.
     """
 
     def __init__(self, config: ObserverConfig | None = None):
         self.config = config or ObserverConfig()
-        self.recent = RecentRequests(self.config.recent_requests, self.config.recent_tokens)
+        self._waiting: list[Event] = []
+        self._recent = RecentRequests(self.config.recent_requests, self.config.recent_tokens)
         self._counters = Counters()
         self._curve = HitRateCurve(self.config.curve_samples, self.config.curve_sizes)
         self._hasher = PrefixHasher()
@@ -70,24 +73,29 @@ class Observer:
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if isinstance(event, StepFinished):
-            self._costs.observe(event.seconds, event.spans, event.generating)
-        elif isinstance(event, RequestFinished):
-            self._take(event)
-        else:
-            self._counters.cache(event)
+        self._waiting.append(event)
+        if len(self._waiting) >= AT_ONCE:
+            self._digest()
+
+    @property
+    def recent(self) -> RecentRequests:
+        """The requests that can be explained."""
+        self._digest()
+        return self._recent
 
     def explain(self, request_id: str, reader: PromptReader | None = None) -> Explanation:
         """Why a finished request hit or missed. NotFoundError when it is not, or no longer, remembered."""
-        return explain(self.recent.get(request_id), self.recent, self.config.minimum_tokens, reader)
+        recent = self.recent
+        return explain(recent.get(request_id), recent, self.config.minimum_tokens, reader)
 
     def classify(self, reader: PromptReader, limit: int = 64) -> int:
         """Find the finer reasons of up to ``limit`` requests, for the counts; returns how many are left."""
+        recent = self.recent
         for _ in range(min(limit, len(self._unclassified))):
             request_id, before = self._unclassified.popleft()
-            if request_id in self.recent:
+            if request_id in recent:
                 found = self.explain(request_id, reader)
-                self._counters.changed(self.recent.get(request_id), before, found.reason)
+                self._counters.changed(recent.get(request_id), before, found.reason)
                 self._reasons[request_id] = found.reason
                 if len(self._reasons) > self.config.recent_requests:
                     self._reasons.popitem(last=False)
@@ -99,34 +107,51 @@ class Observer:
 
     def counts(self) -> Counts:
         """Hits and misses by source and reason."""
+        self._digest()
         return self._counters.snapshot()
 
     def curve(self, sizes: Sequence[int]) -> CurveSnapshot:
         """The hit rate that caches of these sizes, in tokens, would have had."""
+        self._digest()
         return self._curve.snapshot(sizes)
 
     def prefixes(self, limit: int = 200) -> tuple[Prefix, ...]:
         """The most prominent prefixes as edges of a tree, parents first."""
+        self._digest()
         return self._prefixes.snapshot(limit)
 
     def near_twins(self) -> tuple[TwinGroup, ...]:
         """Groups of prompts that a small difference keeps apart, the most costly first."""
+        self._digest()
         return self._twins.snapshot()
 
     def edge_of(self, group: TwinGroup) -> int | None:
         """The number of the prominent prefix on which a group's prompts part; None if that has been forgotten."""
+        self._digest()
         return self._prefixes.edge_of(group.namespace, group.head)
 
     def savings(self, price: TokenPrice | None = None) -> Savings:
         """What was saved, in tokens, seconds and, at a price, money."""
+        self._digest()
         return self._savings.snapshot(self._costs.model(), price)
+
+    def _digest(self) -> None:
+        """Enter the waiting events into the statistics, in order."""
+        events, self._waiting = self._waiting, []
+        for event in events:
+            if isinstance(event, StepFinished):
+                self._costs.observe(event.seconds, event.spans, event.generating)
+            elif isinstance(event, RequestFinished):
+                self._take(event)
+            else:
+                self._counters.cache(event)
 
     def _take(self, request: RequestFinished) -> None:
         reason = ledger_reason(request, self.config.minimum_tokens)
         self._counters.request(request, reason)
         if reason is not Reason.NOT_ADMITTED:
             self._learn(request, reason)
-        self.recent.add(request)
+        self._recent.add(request)
 
     def _learn(self, request: RequestFinished, reason: Reason) -> None:
         """Enter a request that was looked up into the statistics of prefixes."""
@@ -142,7 +167,7 @@ class Observer:
 
     def _candidates(self, request: RequestFinished) -> Iterator[bytes]:
         """Earlier prompts that a prompt may be a near-twin of: those that share most with it, and the last ones."""
-        nearest = self.recent.nearest(request, request.tokens, reach=TWIN_CANDIDATES)
-        last = (other for other in self.recent.newest() if other.namespace == request.namespace)
+        nearest = self._recent.nearest(request, request.tokens, reach=TWIN_CANDIDATES)
+        last = (other for other in self._recent.newest() if other.namespace == request.namespace)
         for other in (*islice(nearest, TWIN_CANDIDATES), *islice(last, TWIN_CANDIDATES)):
             yield other.tokens

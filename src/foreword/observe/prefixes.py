@@ -102,20 +102,20 @@ class PrefixSketch:
         if node is None:
             node = self._roots[namespace] = self._new(None, namespace, b"", 0)
             self._offer(node)
-        at = 0
+        at, numbers = 0, self._numbers
         self._count(node, cached, now, tenant)
         while at < len(tokens):
             child = node.children.get(tokens[at : at + TOKEN_BYTES])
             if child is None:
                 child = self._new(node, namespace, tokens[at:], node.end)
                 child.error = node.lost
-                self._offer(child)
             elif not tokens.startswith(child.tokens, at):
                 child = self._split(child, child.start + shared_from(tokens, at, child.tokens))
             self._count(child, cached, now, tenant)
             at += len(child.tokens)
             node = child
-        self._offer(node)
+        if node.number > numbers:  # it is new; an old one stands where it was offered before
+            self._offer(node)
         while self.nodes > self.max_nodes or self.tokens > self.max_tokens:
             self._forget_weakest()
 

@@ -22,9 +22,8 @@ class RecentRequests:
         self.max_tokens = max_tokens
         self.tokens = 0
         self._by_id: OrderedDict[str, RequestFinished] = OrderedDict()
-        self._sorted: dict[
-            bytes, list[tuple[bytes, str]]
-        ] = {}  # by namespace, the last used one last: prompt and answer, in order
+        self._sorted: dict[bytes, list[tuple[bytes, str]]] = {}  # by namespace, the last used last: their tokens, in order
+        self._unsorted: dict[str, None] = {}  # ids of requests that nobody has looked for yet
         self._forgotten: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
@@ -39,9 +38,7 @@ class RecentRequests:
             self._drop(self._by_id.pop(request.request_id))
         self._by_id[request.request_id] = request
         self._forgotten.pop(request.request_id, None)
-        entries = self._sorted.pop(request.namespace, [])
-        insort(entries, _entry(request))
-        self._sorted[request.namespace] = entries
+        self._unsorted[request.request_id] = None
         self.tokens += _size(request)
         while len(self._by_id) > self.max_requests or (self.tokens > self.max_tokens and len(self._by_id) > 1):
             name, oldest = self._by_id.popitem(last=False)
@@ -74,6 +71,7 @@ class RecentRequests:
         ``prompt`` is packed: what the cached prefix that is looked for begins with. Of prompts in order, ``reach`` on either
         side are looked at.
         """
+        self._sort()
         entries = self._sorted.get(request.namespace, [])
         place = bisect_left(entries, (prompt, ""))
         near = entries[max(place - reach, 0) : place + reach]
@@ -85,6 +83,7 @@ class RecentRequests:
 
     def beginning_with(self, namespace: bytes, tokens: bytes) -> RequestFinished | None:
         """A request whose prompt or answer goes on from these packed tokens; None if none is remembered."""
+        self._sort()
         entries = self._sorted.get(namespace, [])
         place = bisect_left(entries, (tokens, ""))
         found = place < len(entries) and entries[place][0].startswith(tokens)
@@ -92,6 +91,7 @@ class RecentRequests:
 
     def elsewhere(self, request: RequestFinished) -> tuple[RequestFinished, int] | None:
         """The request of another namespace that shares most tokens with this one's prompt, and how many."""
+        self._sort()
         best: tuple[RequestFinished, int] | None = None
         others = (namespace for namespace in reversed(self._sorted) if namespace != request.namespace)
         for namespace in islice(others, NAMESPACES):
@@ -103,12 +103,24 @@ class RecentRequests:
                     best = self._by_id[name], shared
         return best
 
+    def _sort(self) -> None:
+        """Put the requests that have come since the last look-up in order."""
+        for name in self._unsorted:
+            request = self._by_id[name]
+            entries = self._sorted.pop(request.namespace, [])
+            insort(entries, _entry(request))
+            self._sorted[request.namespace] = entries
+        self._unsorted.clear()
+
     def _drop(self, request: RequestFinished) -> None:
+        self.tokens -= _size(request)
+        if request.request_id in self._unsorted:
+            del self._unsorted[request.request_id]
+            return
         entries = self._sorted[request.namespace]
         del entries[bisect_left(entries, _entry(request))]
         if not entries:
             del self._sorted[request.namespace]
-        self.tokens -= _size(request)
 
 
 def came_before(other: RequestFinished, request: RequestFinished) -> bool:

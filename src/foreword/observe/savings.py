@@ -43,7 +43,7 @@ class CostFit:
         self.observations = 0
         self._products: npt.NDArray[np.float64] = np.zeros((FEATURES, FEATURES))
         self._sums: npt.NDArray[np.float64] = np.zeros(FEATURES)
-        self._waiting: list[tuple[float, float, float, float]] = []  # one row an observation, over its seconds
+        self._waiting: list[tuple[float, int, int, int]] = []  # seconds, tokens, work, generating
 
     def observe(self, seconds: float, spans: Iterable[tuple[int, int]], generating: int = 0) -> None:
         """A step took ``seconds``: prompt tokens [start, end) of some requests, one token of ``generating`` others."""
@@ -53,7 +53,7 @@ class CostFit:
             work += span_work(start, end)
         if seconds <= 0 or not (tokens or generating):
             return
-        self._waiting.append((1.0 / seconds, tokens / seconds, work / seconds, generating / seconds))
+        self._waiting.append((seconds, tokens, work, generating))
         self.observations += 1
         if len(self._waiting) == BATCH:
             self._take_in()
@@ -81,6 +81,9 @@ class CostFit:
             self._products *= FORGETTING
             self._sums *= FORGETTING
         rows = np.array(self._waiting).reshape(-1, FEATURES)
+        seconds = rows[:, :1].copy()
+        rows[:, 0] = 1.0
+        rows /= seconds
         self._products += rows.T @ rows
         self._sums += rows.sum(axis=0)
         self._waiting.clear()
