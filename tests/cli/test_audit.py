@@ -211,7 +211,8 @@ def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
         ([faulty, "--tokenizer", tmp_path], "tokenizer.json"),
         ([faulty, "--tokenizer", nothing], "tokenizer"),
         ([faulty, "--format", "xml"], "xml"),
-        ([faulty, "-f", "json", "-o", tmp_path / "no" / "where"], "cannot be written"),
+        ([nothing, "-f", "json", "-o", tmp_path / "no" / "where"], "cannot be written"),  # before the log is read
+        ([nothing, "-o", tmp_path], "cannot be written"),
     ]
     for args, message in cases:
         result = audit(*args)

@@ -66,6 +66,8 @@ def audit_log(
     Foreword's own log). A request with `foreword_ignore: "FW101"` in its metadata is not told about that rule. The exit
     status is 0 without (new) findings, 1 with, 2 for bad input.
     """
+    if output is not None:
+        _check_writable(output)
     config = AuditConfig(select=tuple(select or ()), ignore=tuple(ignore or ()), min_tokens=min_tokens, redact=redact)
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
@@ -77,6 +79,12 @@ def audit_log(
     new = frozenset(finding.fingerprint for finding in report.findings) - known
     _write(report, new, format, name, output)
     raise typer.Exit(1 if new else 0)
+
+
+def _check_writable(output: Path) -> None:
+    """Before the work is done, not after."""
+    if output.is_dir() or not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise ParameterError(f"{output} cannot be written: name a file in a folder that exists and that you may write to.")
 
 
 def _why_empty(report: Report) -> str:

@@ -15,7 +15,8 @@ def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
     for finding in report.findings:
         _print_finding(console, finding, finding.fingerprint in new)
     known = len(report.findings) - len(new)
-    verdict = "[green]No findings.[/green]" if not report.findings else f"{len(report.findings)} findings"
+    count = len(report.findings)
+    verdict = "[green]No findings.[/green]" if not count else f"{count} finding{'s' if count > 1 else ''}"
     console.print(verdict + (f", {known} of them known from the baseline." if known else ""))
     for note in _notes(report):
         console.print(f"[dim]{escape(_one_line(note))}[/dim]", highlight=False)
