@@ -38,7 +38,7 @@ def test_status_and_text(faulty: Path, tmp_path: Path) -> None:
     assert result.returncode == 1, result.stderr
     assert "FW101 volatile-value · system, block 1" in result.stdout
     assert "Now: 2026-03-01T09:41:11" in result.stdout
-    assert "1 findings" in result.stdout
+    assert "1 finding\n" in result.stdout
     clean = tmp_path / "clean.jsonl"
     clean.write_bytes(b"".join(encoded(whole_log(faulty=False))))
     result = audit(clean)

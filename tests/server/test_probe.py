@@ -42,10 +42,10 @@ def test_separation_counts_pairs() -> None:
         separation([], [1])
 
 
-def test_told_apart_needs_two_standard_errors() -> None:
+def test_told_apart_needs_three_standard_errors() -> None:
     within = Separation(1, 0, 0, 0)
-    assert ProbeReport(9, Separation(0.7, 0.09, 0, 0), within).told_apart
-    assert not ProbeReport(9, Separation(0.7, 0.11, 0, 0), within).told_apart
+    assert ProbeReport(9, Separation(0.7, 0.06, 0, 0), within).told_apart
+    assert not ProbeReport(9, Separation(0.7, 0.07, 0, 0), within).told_apart
 
 
 def test_errors_are_said(serve: Any) -> None:

@@ -10,6 +10,9 @@ import torch
 
 from foreword.cache import CopyBlock
 
+LARGE_TOKEN = 2048
+"""Bytes of a token's keys, or values, in a layer, from which on the memory is in huge pages. They make reading long contexts
+1.3 to 1.5 times as fast, but the first token in each waits until the system has cleared all of it."""
 KV_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What keys and values can be kept in."""
 
@@ -53,13 +56,14 @@ class KVMemory:
                 tensor[:, target] = tensor[:, source]
 
 
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+def _zeros(shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
     """Zeros whose pages the system gives at the first touch: memory that is never used is never taken.
 
     Mapped by itself: what an allocator hands out may have been used before, and is then cleared, page by page.
     """
     memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    heads, _, size = shape
+    if hasattr(mmap, "MADV_HUGEPAGE") and heads * size * dtype.itemsize >= LARGE_TOKEN:
         with suppress(OSError):  # a kernel built without them
             memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=dtype).view(shape)

@@ -45,8 +45,8 @@ class ProbeReport:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the attacker can tell: 0.5 is more than two standard errors below the AUC."""
-        return self.across.auc - 2 * self.across.error > 0.5
+        """Whether the attacker can tell: 0.5 is over three standard errors below the AUC, once in 700 times by chance."""
+        return self.across.auc - 3 * self.across.error > 0.5
 
 
 def probe_isolation(
