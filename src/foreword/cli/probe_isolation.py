@@ -48,4 +48,4 @@ def _table(report: "ProbeReport") -> Table:
 
 
 def _row(found: "Separation") -> tuple[str, str, str]:
-    return f"{found.auc:.2f} ± {2 * found.error:.2f}", f"{found.first * 1000:.1f} ms", f"{found.second * 1000:.1f} ms"
+    return f"{found.auc:.2f} ± {3 * found.error:.2f}", f"{found.first * 1000:.1f} ms", f"{found.second * 1000:.1f} ms"

@@ -6,19 +6,18 @@ from one to the next takes longer than the arithmetic in them. The layers of a m
 names of that shape *and* each gives the same as ours on random rows; otherwise they stay as transformers wrote them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from foreword.engine.attention import AttentionStep, LayerCall
 from foreword.engine.attention.tiled import TiledAttention
 from foreword.engine.kernels import decoder as kernels
-from foreword.engine.kernels.compiled import Call
+from foreword.engine.kernels.compiled import Call, addresses
 from foreword.engine.kernels.emit import LANES
 from foreword.engine.kernels.program import Program
 from foreword.engine.linear import LinearStack
@@ -104,10 +103,10 @@ class DecoderStack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self._layer_calls = [layer.call for layer in layers]
-        self._first_norms = _addresses(layer.first_norm[0] for layer in layers)
-        self._second_norms = _addresses(layer.second_norm[0] for layer in layers)
+        self._first_norms = addresses(layer.first_norm[0] for layer in layers)
+        self._second_norms = addresses(layer.second_norm[0] for layer in layers)
         head_norms = [layer.head_norm[0] for layer in layers if layer.head_norm[0] is not None]
-        self._head_norms = _addresses(head_norms) if head_norms else None
+        self._head_norms = addresses(head_norms) if head_norms else None
         self._qkv, self._out = LinearStack([layer.qkv for layer in layers]), LinearStack([layer.out for layer in layers])
         self._gate_up = LinearStack([layer.gate_up for layer in layers])
         self._down = LinearStack([layer.down for layer in layers])
@@ -169,11 +168,7 @@ class DecoderStack(nn.Module):
     def _store(self, qkv: torch.Tensor, step: AttentionStep) -> Call:
         memory, numbers = step.memory, [call.layer for call in self._layer_calls]
         keys, values = ([part[number] for number in numbers] for part in (memory.keys, memory.values))
-        return kernels.store(qkv, step.slots, keys[0], _addresses(keys), _addresses(values))
-
-
-def _addresses(tensors: Iterable[torch.Tensor]) -> np.ndarray:
-    return np.array([tensor.data_ptr() for tensor in tensors], np.int64)
+        return kernels.store(qkv, step.slots, keys[0], addresses(keys), addresses(values))
 
 
 def _norm(norm: Any) -> tuple[torch.Tensor, float]:

@@ -5,13 +5,12 @@ Libraries pick another kernel, hence another order of summation, for few rows. O
 number, never by the batch's (kernels/int8.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import nn
 
-from foreword.engine.kernels.compiled import Call
+from foreword.engine.kernels.compiled import Call, addresses
 from foreword.engine.kernels.decoder import add_bias
 from foreword.engine.kernels.int8 import multiply_int8, pack_int8, product_int8
 from foreword.engine.kernels.linear import multiply, pack, product
@@ -55,9 +54,9 @@ class LinearStack:
 
     def __init__(self, layers: Sequence[PackedLinear | Int8Linear]):
         self._sizes = tuple(layers[0].packed.shape[:2])
-        self._packed = _addresses(layer.packed for layer in layers)
-        self._scales = _addresses(layer.scales for layer in layers if isinstance(layer, Int8Linear))
-        self._biases = _addresses(layer.bias for layer in layers if layer.bias is not None)
+        self._packed = addresses(layer.packed for layer in layers)
+        self._scales = addresses(layer.scales for layer in layers if isinstance(layer, Int8Linear))
+        self._biases = addresses(layer.bias for layer in layers if layer.bias is not None)
 
     def calls(self, rows: torch.Tensor, out: torch.Tensor) -> list[Call]:
         """The calls of kernels that put the product of ``rows`` [rows, in] into ``out`` [rows, out], layer by layer."""
@@ -66,10 +65,6 @@ class LinearStack:
         else:
             calls = [product(rows, self._packed, self._sizes, out)]
         return [*calls, add_bias(out, self._biases)] if len(self._biases) else calls
-
-
-def _addresses(tensors: Iterable[torch.Tensor]) -> np.ndarray:
-    return np.array([tensor.data_ptr() for tensor in tensors], np.int64)
 
 
 def _finished(out: torch.Tensor, bias: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Compiles kernels for the processor at hand, and runs them on torch's threads."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +45,11 @@ class Call:
 def number(value: Any) -> int:
     """A value as the kernel gets it."""
     return int(value.data_ptr() if isinstance(value, torch.Tensor) else value)
+
+
+def addresses(tensors: Iterable[torch.Tensor]) -> npt.NDArray[np.int64]:
+    """Of a tensor of each layer; who makes a call with them keeps the tensors."""
+    return np.array([tensor.data_ptr() for tensor in tensors], np.int64)
 
 
 class Kernels:
