@@ -122,9 +122,10 @@ class DecoderStack(nn.Module):
         """[1, rows, width] → the same: what the layers give one after another, and the same bits."""
         attention = getattr(foreword_step, "backend", None)  # a stand-in for a step has none
         if isinstance(attention, TiledAttention):
+            rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
             cos, sin = (turn[0] for turn in position_embeddings)
-            calls = self._calls(hidden_states[0], cos, sin, foreword_step, attention)
-            self.run(Program(calls, len(self.layers)), at_once=hidden_states.shape[1] < MANY_ROWS)
+            calls = self._calls(rows, cos, sin, foreword_step, attention)
+            self.run(Program(calls, len(self.layers)), at_once=len(rows) < MANY_ROWS)
             return hidden_states
         for layer in self.layers:
             layer(hidden_states, position_embeddings=position_embeddings, foreword_step=foreword_step, **rest)

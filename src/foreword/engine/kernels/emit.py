@@ -16,6 +16,8 @@ ROWS = 6
 ROWS_TOGETHER = (ROWS, 4, 2, 1)
 """So the rows of any product are taken; 8 as twice 4, for 2 alone wait for one sum after the other."""
 UNROLLED = 4
+FEW_ROWS = 8
+"""Up to so many rows a product reads two panels at a time, for two streams come from memory faster than one."""
 
 INT64, INT32, FLOAT, POINTER = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -186,8 +188,13 @@ def define_product(module: ir.Module, name: str, onto: bool) -> ir.Function:
 
     Arguments: rows, then A, B and C, each a pointer and its row's stride, then depth.
     """
-    blocks = {count: _define_block(module, f"{name}{count}", count, onto) for count in ROWS_TOGETHER}
+    blocks = {count: _define_block(module, f"{name}{count}", count, 1, onto) for count in ROWS_TOGETHER}
     return define_rows(module, name, blocks)
+
+
+def define_pair_product(module: ir.Module, name: str) -> ir.Function:
+    """C [rows, 32] of two panels B, one behind the other: the same results, faster for FEW_ROWS."""
+    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 2, False) for count in (2, 1)})
 
 
 def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) -> ir.Function:
@@ -210,17 +217,21 @@ def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) ->
     return b.function
 
 
-def _define_block(module: ir.Module, name: str, rows: int, onto: bool) -> ir.Function:
-    """The same for a fixed number of rows, whose sums stay in registers."""
+def _define_block(module: ir.Module, name: str, rows: int, panels: int, onto: bool) -> ir.Function:
+    """The same for a fixed number of rows and panels, whose sums stay in registers."""
     b = Builder.of(module, name, [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
     a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
     lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
-    outs = [b.mul(c_stride, int64(row)) for row in range(rows)]
+    rights = [b.at(right, b.mul(b.mul(depth, right_stride), int64(panel))) for panel in range(panels)]
+    outs = [b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)) for row in range(rows) for panel in range(panels)]
     sums = [b.lanes(c, out) if onto else vector(0.0) for out in outs]
 
     def step(k: Any, sums: list[Any]) -> list[Any]:
-        numbers = b.lanes(right, b.mul(k, right_stride))
-        return [b.fma(b.splat(b.number(left, k)), numbers, total) for left, total in zip(lefts, sums, strict=True)]
+        at = b.mul(k, right_stride)
+        numbers = [b.lanes(panel, at) for panel in rights]
+        factors = [b.splat(b.number(left, k)) for left in lefts]
+        products = [(factor, panel) for factor in factors for panel in numbers]
+        return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
     def steps(k: Any, sums: list[Any]) -> list[Any]:
         for index in range(UNROLLED):

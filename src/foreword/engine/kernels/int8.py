@@ -26,6 +26,7 @@ from foreword.engine.kernels.emit import (
     int64,
     vector,
 )
+from foreword.engine.kernels.linear import panels_together
 
 LARGEST = 127
 INT16 = ir.IntType(16)
@@ -56,10 +57,12 @@ def product_int8(
 ) -> tuple[Call, Call]:
     """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
     (count, size), (panels, pairs) = rows.shape, sizes
+    together = panels_together(panels, count)
     whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
     kernels = _kernels()
-    values = (whole, count, pairs, packed, out, panels * LANES, row_scales, scales)
-    return kernels.call("quantize", count, rows, size, pairs, whole, row_scales), kernels.call("linear", panels, *values)
+    values = (whole, count, pairs, packed, out, panels * LANES, row_scales, scales, together)
+    quantize = kernels.call("quantize", count, rows, size, pairs, whole, row_scales)
+    return quantize, kernels.call("linear", panels // together, *values)
 
 
 @cache
@@ -109,48 +112,59 @@ def _define_quantize(module: ir.Module) -> None:
 
 
 def _define_linear(module: ir.Module) -> None:
-    """An item is a panel, and all rows with it: the whole sums are put where the results go, then scaled."""
-    product = define_rows(module, "product", {count: _define_block(module, count) for count in ROWS_TOGETHER})
+    """An item is a panel, or two that are read together, and all rows with it: the whole sums are put where the results go,
+    then scaled."""
+    one = define_rows(module, "product", {count: _define_block(module, "product", count, 1) for count in ROWS_TOGETHER})
+    two = define_rows(module, "pair", {count: _define_block(module, "pair", count, 2) for count in (2, 1)})
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
-    panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
-        b.number(data, int64(field), INT64) for field in range(1, 10)
+    items, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at, together = (
+        b.number(data, int64(field), INT64) for field in range(1, 11)
     )
     whole, packed, out, row_scales, scales = (
         b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
     )
+    paired = b.icmp_signed("==", together, int64(2))
 
-    def panel(item: Any) -> None:
-        first = b.mul(item, int64(LANES))
-        weights, column = b.at(packed, b.mul(b.mul(first, pairs), int64(2)), ir.IntType(8)), b.at(out, first)
-        b.call(product, [rows, whole, pairs, weights, int64(2 * LANES), column, width, pairs])
-        scale = b.lanes(scales, first)
+    def panels(item: Any) -> None:
+        first = b.mul(b.mul(item, together), int64(LANES))
+        weights = b.at(packed, b.mul(b.mul(first, pairs), int64(2)), ir.IntType(8))
+        given = [rows, whole, pairs, weights, int64(2 * LANES), b.at(out, first), width, pairs]
+        with b.if_else(paired) as (then, otherwise):
+            with then:
+                b.call(two, given)
+            with otherwise:
+                b.call(one, given)
+        b.loop(first, b.add(first, b.mul(together, int64(LANES))), LANES, finish)
 
-        def finish(row: Any, _: Any) -> None:
+    def finish(first: Any, _: Any) -> None:
+        scale, column = b.lanes(scales, first), b.at(out, first)
+
+        def one_row(row: Any, _: Any) -> None:
             at = b.mul(row, width)
             total = b.sitofp(b.lanes(column, at, ir.VectorType(INT32, LANES)), VECTOR)
             b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row))), column, at)
 
-        b.loop(int64(0), rows, 1, finish)
+        b.loop(int64(0), rows, 1, one_row)
 
-    b.work(data, panels, panel)
+    b.work(data, items, panels)
     b.ret_void()
 
 
-def _define_block(module: ir.Module, rows: int) -> ir.Function:
-    """Whole sums of a fixed number of rows with 16 outputs; two neighbours at a time, so depth and strides count pairs."""
-    b = Builder.of(module, f"product{rows}", [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
+def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
+    """Whole sums of a fixed number of rows and panels; two neighbours at a time, so depth and strides count pairs."""
+    b = Builder.of(module, f"{name}{rows}", [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
     a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
     lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
+    size = b.mul(depth, right_stride)
+    halves = [b.add(b.mul(size, int64(panel)), int64(half)) for panel in range(panels) for half in (0, LANES)]
 
     def step(k: Any, sums: list[Any]) -> list[Any]:
         begin = b.mul(k, right_stride)
-        weights = [b.sext(b.lanes(right, b.add(begin, int64(half)), SIXTEEN_BYTES), SIXTEEN_SHORT) for half in (0, LANES)]
-        out = []
-        for index, left in enumerate(lefts):
-            pair = b.bitcast(b.splat(b.number(left, k, INT32), 8), SIXTEEN_SHORT)
-            out += [b.add(sums[2 * index + half], _pair_products(b, pair, weights[half])) for half in (0, 1)]
-        return out
+        weights = [b.sext(b.lanes(right, b.add(begin, half), SIXTEEN_BYTES), SIXTEEN_SHORT) for half in halves]
+        factors = [b.bitcast(b.splat(b.number(left, k, INT32), 8), SIXTEEN_SHORT) for left in lefts]
+        products = [_pair_products(b, factor, half) for factor in factors for half in weights]
+        return [b.add(total, product) for total, product in zip(sums, products, strict=True)]
 
     def steps(k: Any, sums: list[Any]) -> list[Any]:
         for index in range(UNROLLED):
@@ -158,12 +172,11 @@ def _define_block(module: ir.Module, rows: int) -> ir.Function:
         return sums
 
     whole = b.and_(depth, int64(-UNROLLED))
-    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * 8)] * (2 * rows))
+    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * 8)] * (rows * len(halves)))
     sums = b.loop(whole, depth, 1, step, sums)
-    for row in range(rows):
-        at = b.mul(c_stride, int64(row))
-        b.put(sums[2 * row], c, at)
-        b.put(sums[2 * row + 1], c, b.add(at, int64(8)))
+    for index, total in enumerate(sums):
+        row, half = divmod(index, len(halves))
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(8 * half)))
     b.ret_void()
     return b.function
 
