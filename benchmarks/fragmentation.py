@@ -206,7 +206,7 @@ def time_attention() -> None:
             tables = [np.append(blocks, len(blocks) + n * tail + np.arange(tail)).astype(np.int32) for n in range(count)]
             memory = KVMemory([LayerShape(8, 64, 64)], len(blocks) + count * tail, BLOCK, torch.float32)
             for tensor in (*memory.keys, *memory.values):
-                tensor[:, : memory.zero_slot].normal_()
+                tensor.normal_()
             end, backend, call = length + max(own, rows), TiledAttention(), LayerCall(0, 0.125)
             spans = [Span(n * rows, end - rows, end, table) for n, table in enumerate(tables)]
             query, seconds = torch.randn(16, count * rows, 64), []

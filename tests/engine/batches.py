@@ -69,7 +69,7 @@ class BatchMaker:
             self._rng.shuffle(places)
         memory = KVMemory([self._shape], total, self._size, dtype)
         for tensor in (memory.keys[0], memory.values[0]):
-            tensor[:, : memory.zero_slot] = float("nan")
+            tensor.fill_(float("nan"))
         spans, keys, values, row = [], [], [], 0
         for planned in self._sequences:
             table = np.array([places[block] for block in planned.blocks], np.int32)

@@ -48,7 +48,8 @@ class RecordingEngine:
         at = np.arange(request.reservation.computed)
         memory = self.engine.runner.memory
         slots = request.reservation.table[at // memory.block_size] * memory.block_size + at % memory.block_size
-        return [tensor[:, slots].clone() for tensor in (*memory.keys, *memory.values)]
+        at_slots = torch.from_numpy(slots).long()
+        return [part for layer in range(len(memory.layers)) for part in memory.read(layer, at_slots)]
 
     def step(self) -> list[RequestOutput]:
         outputs = self.engine.step()

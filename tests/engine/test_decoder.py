@@ -63,7 +63,9 @@ class Batch:
         self.hidden = torch.randn(1, self.rows, width, generator=random)
         self.memory = KVMemory(loaded.layers, 64, BLOCK, KV_DTYPES[kv_dtype])
         for memory in (*self.memory.keys, *self.memory.values):
-            memory[:, : 300 + BLOCK] = torch.randn(memory[:, : 300 + BLOCK].shape, generator=random).to(memory.dtype)
+            memory[:, : 300 // BLOCK + 1] = torch.randn(memory[:, : 300 // BLOCK + 1].shape, generator=random).to(
+                memory.dtype
+            )
         table = np.arange(64, dtype=np.int32)
         spans = [Span(0, 300, 307, table[:20]), Span(7, 0, 30, table[40:42])]
         at = [*range(300, 307), *range(40 * BLOCK, 40 * BLOCK + 30)]

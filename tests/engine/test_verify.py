@@ -32,8 +32,8 @@ def test_one_flipped_value_is_counted(make_llm: Callable[..., LLM], kv_dtype: st
     llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
     llm.generate(PROMPT, GREEDY)
     memory = llm.engine.runner.memory
-    slot = int(memory.keys[1][0].abs().sum(-1).nonzero()[5])
-    memory.keys[1][0, slot, 3] += 1.0
+    panel, lane = memory.keys[1][0, :, 3].nonzero()[5]
+    memory.keys[1][0, panel, 3, lane] += 1.0
     llm.generate(PROMPT, GREEDY)
     report = llm.verify_report()
     assert report.values_differing == 1

@@ -20,6 +20,7 @@ from foreword.engine.kernels import decoder as kernels
 from foreword.engine.kernels.compiled import Call, addresses
 from foreword.engine.kernels.emit import LANES
 from foreword.engine.kernels.program import Program
+from foreword.engine.kernels.store import store
 from foreword.engine.linear import LinearStack
 from foreword.engine.memory import LayerShape
 
@@ -167,9 +168,13 @@ class DecoderStack(nn.Module):
         ]
 
     def _store(self, qkv: torch.Tensor, step: AttentionStep) -> Call:
+        layer: Any = self.layers[0]
         memory, numbers = step.memory, [call.layer for call in self._layer_calls]
-        keys, values = ([part[number] for number in numbers] for part in (memory.keys, memory.values))
-        return kernels.store(qkv, step.slots, keys[0], addresses(keys), addresses(values))
+        parts = qkv[:, layer.heads * layer.size :].view(len(qkv), 2, layer.key_heads, layer.size)
+        layers = [[part[number] for number in numbers] for part in (memory.keys, memory.values)]
+        like, into = [part[0] for part in layers], [addresses(part) for part in layers]
+        keys, values = parts.permute(1, 2, 0, 3)
+        return store(keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
 
 
 def _norm(norm: Any) -> tuple[torch.Tensor, float]:

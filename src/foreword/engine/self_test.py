@@ -114,7 +114,7 @@ def _chunks_are_independent(
 ) -> bool:
     """The rows of a sequence at once, and in chunks, alone and beside one another."""
     memory = sequence.memory
-    query = torch.randn(heads, CONTEXT, memory.keys[0].shape[-1], generator=random)
+    query = torch.randn(heads, CONTEXT, memory.layers[0].key_size, generator=random)
 
     def attend(spans: list[tuple[int, int]], table: np.ndarray) -> list[torch.Tensor]:
         sizes = [end - start for start, end in spans]

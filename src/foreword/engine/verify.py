@@ -78,11 +78,10 @@ class CacheVerifier:
         compared = differing = 0
         memory = self._runner.memory
         served, own = self._slots(request, hit), self._slots(again, hit)
-        for tensor in (*memory.keys, *memory.values):
-            bits = BITS[tensor.dtype]
-            a, b = tensor[:, served].view(bits), tensor[:, own].view(bits)
-            compared += a.numel()
-            differing += int((a != b).sum())
+        for layer in range(len(memory.layers)):
+            for a, b in zip(memory.read(layer, served), memory.read(layer, own), strict=True):
+                compared += a.numel()
+                differing += int((_bits(a) != _bits(b)).sum())
         self._report = replace(
             self._report,
             checked=self._report.checked + 1,
@@ -97,3 +96,7 @@ class CacheVerifier:
         at = torch.arange(count)
         size = self._runner.memory.block_size
         return torch.from_numpy(request.reservation.table).long()[at // size] * size + at % size
+
+
+def _bits(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.contiguous().view(BITS[numbers.dtype])

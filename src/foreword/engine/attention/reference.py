@@ -16,17 +16,16 @@ class ReferenceAttention:
         return spans
 
     def attend(self, prepared: list[Span], memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
-        keys, values = memory.keys[call.layer], memory.values[call.layer]
+        shape = memory.layers[call.layer]
         heads, rows, _ = query.shape
-        group = heads // keys.shape[0]
-        out = query.new_zeros(rows, heads, values.shape[-1])
+        group = heads // shape.heads
+        out = query.new_zeros(rows, heads, shape.value_size)
         for span in prepared:
             count = span.end - span.start
             at = torch.arange(span.end)
             slots = torch.from_numpy(span.table).long()[at // memory.block_size] * memory.block_size
             slots += at % memory.block_size
-            k = keys[:, slots].float().repeat_interleave(group, 0)
-            v = values[:, slots].float().repeat_interleave(group, 0)
+            k, v = (part.float().repeat_interleave(group, 0) for part in memory.read(call.layer, slots))
             scores = query[:, span.row : span.row + count] @ k.transpose(1, 2) * call.scaling
             if call.softcap is not None:
                 scores = torch.tanh(scores / call.softcap) * call.softcap

@@ -35,7 +35,7 @@ class TiledAttention:
         if query.stride(-1) != 1:
             query = query.contiguous()
         heads, rows, _ = query.shape
-        out = query.new_empty(rows, heads, memory.values[call.layer].shape[-1])
+        out = query.new_empty(rows, heads, memory.layers[call.layer].value_size)
         for each in self.calls(prepared, memory, [call], query, out):
             each.run()
         return out
@@ -46,9 +46,9 @@ class TiledAttention:
         """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape,
         one after another. A query's numbers stand side by side."""
         first = layers[0].layer
-        key_heads, _, value_size = memory.values[first].shape
+        shape = memory.layers[first]
         heads, rows, _ = query.shape
-        padded = -(-value_size // LANES) * LANES
+        padded = shape.value_panels * LANES
         whole = _Softmaxes(query, rows * heads, padded)
         turn = min(prepared.segments, max(1, STATE_BYTES // (4 * rows * heads * padded)))
         parts = _Softmaxes(query, turn * rows * heads, padded)
@@ -58,7 +58,8 @@ class TiledAttention:
             end = min(begin + turn, prepared.segments)
             attended = _attend(prepared, memory, layers, query, parts, begin, end)
             values = (
-                *(rows, heads, heads // key_heads, key_heads, value_size, padded, (end - begin) * rows, rows, begin, end),
+                *(rows, heads, heads // shape.heads, shape.heads, shape.value_size, padded),
+                *((end - begin) * rows, rows, begin, end),
                 *(prepared.row_segments.ctypes.data, *parts.places, *whole.places, out),
             )
             calls += [kernels.call("attend", *attended), kernels.call("merge", *values)]
@@ -82,10 +83,10 @@ def _attend(
     last: int,
 ) -> tuple[Value, ...]:
     """What ``attend`` is given: the softmaxes of all rows over each of the segments [first, last)."""
-    keys, values = memory.keys[layers[0].layer], memory.values[layers[0].layer]
-    key_heads, _, size = keys.shape
+    first_layer = layers[0].layer
+    keys, values, shape = memory.keys[first_layer], memory.values[first_layer], memory.layers[first_layer]
+    key_heads, size, padded = shape.heads, shape.key_size, shape.value_panels * LANES
     heads, rows, _ = query.shape
-    padded = -(-values.shape[-1] // LANES) * LANES
     units, count = plan.units_of(first, last)
     room = scratch_size(size, padded)
     return (
@@ -93,7 +94,7 @@ def _attend(
         *(query, query.stride(0), query.stride(1)),
         *(_each(memory.keys[call.layer].data_ptr() for call in layers), keys.stride(0)),
         *(_each(memory.values[call.layer].data_ptr() for call in layers), values.stride(0)),
-        *(size, values.shape[-1], padded, heads // key_heads, key_heads, units, *plan.addresses),
+        *(int(memory.block_size % LANES == 0), size, padded, heads // key_heads, key_heads, units, *plan.addresses),
         *((last - first) * rows, first, rows, *parts.places),
         _each(UNBOUNDED if call.window is None else call.window for call in layers),
         _each(_bits(call.scaling) for call in layers),

@@ -34,7 +34,7 @@ class Plan:
     rows: Ids
     """[..., ROW]: a row of the batch and its position in its sequence."""
     slots: npt.NDArray[np.int32]
-    """[..., TILE]: where a tile's keys and values are; positions without a token point at zeros."""
+    """[..., TILE]: where a tile's keys and values are."""
     row_segments: Ids
     """[rows]: up to which segment a row of the batch sees; 0 for padding."""
 
@@ -127,7 +127,7 @@ class _Tables:
     def _tile(self, blocks: bytes, filled: int) -> int:
         if (blocks, filled) not in self.tiles:
             size = self.memory.block_size
-            slots = np.full(TILE, self.memory.zero_slot, np.int32)
+            slots = np.zeros(TILE, np.int32)
             ids = np.frombuffer(blocks, np.int32)
             slots[:filled] = (ids[:, None] * size + np.arange(size, dtype=np.int32)).reshape(-1)[:filled]
             self.tiles[blocks, filled] = len(self.slots) * TILE

@@ -8,7 +8,7 @@ depends on nothing but the row and its own keys and values.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,12 +20,17 @@ from foreword.engine.kernels.emit import (
     INT32,
     INT64,
     LANES,
+    PAIR_ROWS,
     POINTER,
     ROWS,
+    ROWS_TOGETHER,
+    UNROLLED,
     VECTOR,
     Builder,
-    define_product,
+    begin_block,
+    define_rows,
     int64,
+    rows_of,
     vector,
 )
 
@@ -33,15 +38,16 @@ TILE = 256
 """Positions of a tile."""
 HELD_ROWS = 8 * ROWS
 """Rows (of the batch, times query heads of a key head) whose scores are held at a time."""
-KEYS_STRIDE = TILE + LANES
-"""Between the lines of a tile's transposed keys. A power of two would put them all into the same few lines of the cache."""
-EIGHT = 8
+FEW = 4
+"""Up to so many rows read two panels at a time, for two streams come from memory faster than one."""
+PANELS = TILE // LANES
+"""Of keys, and of values, in a tile."""
 NONE_YET = -1e30
 """The largest score of a row that has seen nothing."""
 
 ATTEND = (
     "items", "slots_taken", "scratch", "scratch_size", "query", "query_head", "query_row", "keys", "keys_head",
-    "values", "values_head", "size", "value_size", "padded", "group", "key_heads", "units", "entries", "rows", "slots",
+    "values", "values_head", "whole_panels", "size", "padded", "group", "key_heads", "units", "entries", "rows", "slots",
     "states", "first_segment", "batch_rows", "largest", "sums", "totals", "window", "scaling", "softcap",
 )  # fmt: skip
 """What ``attend`` is given behind the counter, as int64; the last two are bits of float32."""
@@ -55,9 +61,9 @@ ROW = ("row", "position")
 
 
 def scratch_size(size: int, padded: int) -> int:
-    """float32 numbers that a thread needs: for a tile's keys and values, and for the queries, scores, values, bounds and
-    states of the rows held."""
-    return size * KEYS_STRIDE + TILE * (padded + LANES) + HELD_ROWS * (size + TILE + padded + 6)
+    """float32 numbers that a thread needs: for the addresses of a tile's panels, for its keys and values, and for the
+    queries, scores, values, bounds and states of the rows held."""
+    return 4 * PANELS + TILE * (size + padded) + HELD_ROWS * (size + TILE + padded + 6)
 
 
 @cache
@@ -102,12 +108,12 @@ class _Attend:
 
     def __init__(self, module: ir.Module, dtype: torch.dtype):
         self.module = module
-        self.dtype = dtype
         self.kept = FLOAT if dtype == torch.float32 else ir.IntType(16)
-        self.scores = define_product(module, "scores", onto=False)
-        self.weigh = define_product(module, "weigh", onto=True)
-        self.gather_keys = self._define_gather_keys()
-        self.gather_values = self._define_gather_values()
+        self.gather = self._define_gather()
+        self.scores = define_rows(module, "scores", {n: _define_scores(module, n, 1) for n in ROWS_TOGETHER})
+        self.pair_scores = define_rows(module, "pair_scores", {n: _define_scores(module, n, 2) for n in PAIR_ROWS})
+        self.weigh = define_rows(module, "weigh", {n: _define_weigh(module, n, 1) for n in ROWS_TOGETHER})
+        self.pair_weigh = define_rows(module, "pair_weigh", {n: _define_weigh(module, n, 2) for n in PAIR_ROWS})
         self.softmax = _define_softmax(module)
         self.rows = self._define_rows()
 
@@ -119,63 +125,62 @@ class _Attend:
         wide, result = (ir.VectorType(INT32, lanes), ir.VectorType(FLOAT, lanes)) if lanes else (INT32, FLOAT)
         return b.bitcast(b.shl(b.zext(value, wide), ir.Constant(wide, [16] * lanes if lanes else 16)), result)
 
-    def _define_gather_keys(self) -> ir.Function:
-        """Keys of ``count`` slots (a multiple of 8) → [size, KEYS_STRIDE]: transposed, so that keys stand side by side."""
-        b = Builder.of(self.module, "gather_keys", [POINTER, POINTER, POINTER, INT64, INT64])
-        out, keys, slots, count, size = b.function.args
-        eight = ir.VectorType(self.kept, EIGHT)
-        whole = b.and_(size, int64(-EIGHT))
+    def _define_gather(self) -> ir.Function:
+        """Keys and values of up to 16 slots → a panel of each, in float32.
 
-        def eight_keys(first: Any, _: Any) -> None:
-            pointers = [
-                b.at(keys, b.mul(b.sext(b.number(slots, b.add(first, int64(i)), INT32), INT64), size), self.kept)
-                for i in range(EIGHT)
-            ]
+        Arguments: the panels, keys and values of the head, the slots, how many, whether they are a whole panel, and the
+        numbers of a token's keys and values.
+        """
+        kinds = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
+        b = Builder.of(self.module, "gather", kinds)
+        key_panel, value_panel, keys, values, slots, count, whole, size, padded = b.function.args
+        lanes = ir.VectorType(self.kept, LANES)
 
-            def eight_sizes(at: Any, _: Any) -> None:
-                square = _transposed(b, [self._float(b, b.lanes(pointer, at, eight)) for pointer in pointers])
-                for index, line in enumerate(square):
-                    b.put(line, out, b.add(b.mul(b.add(at, int64(index)), int64(KEYS_STRIDE)), first))
-
-            def one_size(at: Any, _: Any) -> None:
-                for index, pointer in enumerate(pointers):
-                    place = b.add(b.mul(at, int64(KEYS_STRIDE)), b.add(first, int64(index)))
-                    b.put(self._float(b, b.number(pointer, at, self.kept)), out, place)
-
-            b.loop(int64(0), whole, EIGHT, eight_sizes)
-            b.loop(whole, size, 1, one_size)
-
-        b.loop(int64(0), count, EIGHT, eight_keys)
-        b.ret_void()
-        return b.function
-
-    def _define_gather_values(self) -> ir.Function:
-        """Values of ``count`` slots → [count, stride]."""
-        b = Builder.of(self.module, "gather_values", [POINTER, POINTER, POINTER, INT64, INT64, INT64])
-        out, values, slots, count, size, stride = b.function.args
-        eight = ir.VectorType(self.kept, EIGHT)
-        whole = b.and_(size, int64(-EIGHT))
-
-        def one_value(index: Any, _: Any) -> None:
+        def place(index: Any) -> tuple[Any, Any]:
+            """Of a slot: the panel's first slot, and the lane in it."""
             slot = b.sext(b.number(slots, index, INT32), INT64)
-            source, target = b.at(values, b.mul(slot, size), self.kept), b.at(out, b.mul(index, stride))
-            b.loop(int64(0), whole, EIGHT, lambda at, _: b.put(self._float(b, b.lanes(source, at, eight)), target, at))
-            b.loop(whole, size, 1, lambda at, _: b.put(self._float(b, b.number(source, at, self.kept)), target, at))
+            return b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
 
-        b.loop(int64(0), count, 1, one_value)
+        def widen(target: Any, memory: Any, width: Any) -> None:
+            source = b.at(memory, b.mul(place(int64(0))[0], width), self.kept)
+            numbers = b.mul(width, int64(LANES))
+            b.loop(int64(0), numbers, LANES, lambda at, _: b.put(self._float(b, b.lanes(source, at, lanes)), target, at))
+
+        def one_token(index: Any, _: Any) -> None:
+            first, lane = place(index)
+            source, vectors = (b.at(keys, b.mul(first, size), self.kept), b.at(values, b.mul(first, padded), self.kept))
+
+            def one_key(k: Any, _: Any) -> None:
+                at = b.mul(k, int64(LANES))
+                b.put(self._float(b, b.number(source, b.add(at, lane), self.kept)), key_panel, b.add(at, index))
+
+            def one_vector(column: Any) -> None:
+                at = b.mul(column, int64(LANES))
+                numbers = b.lanes(vectors, b.add(at, b.mul(lane, int64(LANES))), lanes)
+                b.put(self._float(b, numbers), value_panel, b.add(at, b.mul(index, int64(LANES))))
+
+            b.loop(int64(0), size, 1, one_key)
+            _panels(b, padded, one_vector)
+
+        with b.if_else(b.icmp_signed("!=", whole, int64(0))) as (then, otherwise):
+            with then:
+                widen(key_panel, keys, size)
+                widen(value_panel, values, padded)
+            with otherwise:
+                b.loop(int64(0), count, 1, one_token)
         b.ret_void()
         return b.function
 
     def _define_rows(self) -> ir.Function:
         """Some rows that are held, over one tile: scores, softmax, weighted values, ROWS of them at a time.
 
-        Arguments: how many, size, padded, the tile's keys [size, KEYS_STRIDE], its values and their stride, then of the rows
-        the queries [size], scores [TILE], values so far [padded], bounds [2] of int64 and states [2] (largest and sum of
+        Arguments: how many, size, padded, the addresses of the tile's panels of keys and of values, then of the rows the
+        queries [size], scores [TILE], values so far [padded], bounds [2] of int64 and states [2] (largest and sum of
         weights), and the soft cap.
         """
-        kinds = [INT64, INT64, INT64, POINTER, POINTER, INT64, POINTER, POINTER, POINTER, POINTER, POINTER, FLOAT]
+        kinds = [INT64, INT64, INT64, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, FLOAT]
         b = Builder.of(self.module, "rows", kinds)
-        count, size, padded, keys, values, stride, queries, scores, outs, bounds, states, softcap = b.function.args
+        count, size, padded, keys, values, queries, scores, outs, bounds, states, softcap = b.function.args
 
         def some(first: Any, _: Any) -> None:
             n = b.smaller_int(b.sub(count, first), int64(ROWS))
@@ -191,27 +196,31 @@ class _Attend:
             query, score = b.at(queries, b.mul(first, size)), b.at(scores, b.mul(first, int64(TILE)))
             out = b.at(outs, b.mul(first, padded))
 
-            def panel(column: Any, _: Any) -> None:
-                target = b.at(score, column)
-                b.call(self.scores, [n, query, size, b.at(keys, column), int64(KEYS_STRIDE), target, int64(TILE), size])
+            def score_panels(product: ir.Function, column: Any) -> None:
+                panels = b.at(keys, b.sdiv(column, int64(LANES)), INT64)
+                b.call(product, [n, query, size, panels, int64(0), b.at(score, column), int64(TILE), size])
+
+            def weigh_panels(product: ir.Function, column: Any) -> None:
+                panels, offset = b.at(values, b.sdiv(low, int64(LANES)), INT64), b.mul(column, int64(LANES))
+                target, depth = b.at(out, column), b.sub(high, low)
+                b.call(product, [n, b.at(score, low), int64(TILE), panels, offset, target, padded, depth])
 
             def one(row: Any, _: Any) -> None:
                 bound, state = b.at(bounds, b.mul(row, int64(2)), INT64), b.at(states, b.mul(row, int64(2)))
                 line, values_so_far = b.at(scores, b.mul(row, int64(TILE))), b.at(outs, b.mul(row, padded))
                 b.call(self.softmax, [line, bound, low, end, state, values_so_far, padded, softcap])
 
+            def panels(begin: Any, end: Any, one: Callable[[Any], None], two: Callable[[Any], None]) -> None:
+                """Of few rows two at a time."""
+                pairs = b.and_(b.sub(end, begin), int64(-2 * LANES))
+                last = b.add(begin, b.select(b.icmp_signed("<=", n, int64(FEW)), pairs, int64(0)))
+                b.loop(begin, last, 2 * LANES, lambda at, _: two(at))
+                b.loop(last, end, LANES, lambda at, _: one(at))
+
             with b.if_then(b.icmp_signed("<", low, high)):
-                b.loop(low, end, LANES, panel)
+                panels(low, end, partial(score_panels, self.scores), partial(score_panels, self.pair_scores))
                 b.loop(first, b.add(first, n), 1, one)
-                depth, begin = b.sub(high, low), b.at(values, b.mul(low, stride))
-                _panels(
-                    b,
-                    padded,
-                    lambda at: b.call(
-                        self.weigh,
-                        [n, b.at(score, low), int64(TILE), b.at(begin, at), stride, b.at(out, at), padded, depth],
-                    ),
-                )
+                panels(int64(0), padded, partial(weigh_panels, self.weigh), partial(weigh_panels, self.pair_weigh))
 
         b.loop(int64(0), count, ROWS, some)
         b.ret_void()
@@ -222,11 +231,7 @@ class _Attend:
         data = b.function.args[0]
         f = _Fields(b, data, ATTEND)
         taken = b.atomic_rmw("add", b.at(data, int64(1 + ATTEND.index("slots_taken")), INT64), int64(1), "monotonic")
-        keys = b.at(f.pointer("scratch"), b.mul(taken, f.scratch_size))
-        values = b.at(keys, b.mul(f.size, int64(KEYS_STRIDE)))
-        stride = b.add(f.padded, int64(LANES))
-        held = {"keys": keys, "values": values, "stride": stride}
-        held |= self._held(b, f, b.at(values, b.mul(stride, int64(TILE))))
+        held = self._held(b, f, b.at(f.pointer("scratch"), b.mul(taken, f.scratch_size)))
 
         def item(index: Any) -> None:
             head = b.srem(index, f.key_heads)
@@ -241,12 +246,22 @@ class _Attend:
 
     @staticmethod
     def _held(b: Builder, f: _Fields, begin: Any) -> dict[str, Any]:
-        """Where a thread holds what belongs to the rows at hand."""
-        queries = begin
-        scores = b.at(queries, b.mul(int64(HELD_ROWS), f.size))
-        outs = b.at(scores, int64(HELD_ROWS * TILE))
-        bounds = b.at(outs, b.mul(int64(HELD_ROWS), f.padded))
-        return {"queries": queries, "scores": scores, "outs": outs, "bounds": bounds}
+        """Where a thread holds a tile, and what belongs to the rows at hand."""
+        sizes = {
+            "keys": int64(2 * PANELS),
+            "values": int64(2 * PANELS),
+            "key_panels": b.mul(f.size, int64(TILE)),
+            "value_panels": b.mul(f.padded, int64(TILE)),
+            "queries": b.mul(f.size, int64(HELD_ROWS)),
+            "scores": int64(HELD_ROWS * TILE),
+            "outs": b.mul(f.padded, int64(HELD_ROWS)),
+            "bounds": int64(4 * HELD_ROWS),
+            "states": int64(2 * HELD_ROWS),
+        }
+        held = {}
+        for name, size in sizes.items():
+            held[name], begin = begin, b.at(begin, size)
+        return held
 
     @staticmethod
     def _begin(b: Builder, f: _Fields, first: Any, rows: Any) -> None:
@@ -264,16 +279,45 @@ class _Attend:
         begin, filled = entry["begin"], entry["filled"]
         behind = b.sub(entry["oldest"], b.add(begin, b.sub(filled, int64(1))))
         with b.if_then(b.icmp_signed("<", behind, f.window)):
-            slots = b.at(f.pointer("slots"), entry["slots"], INT32)
-            keys = b.at(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
-            values = b.at(f.pointer("values"), b.mul(head, f.values_head), self.kept)
-            count = b.and_(b.add(filled, int64(EIGHT - 1)), int64(-EIGHT))
-            b.call(self.gather_keys, [held["keys"], keys, slots, count, f.size])
-            b.call(self.gather_values, [held["values"], values, slots, filled, f.value_size, held["stride"]])
+            self._find_panels(b, f, held, head, entry)
             products = b.mul(entry["rows"], f.group)
             b.loop(
                 int64(0), products, HELD_ROWS, lambda first, _: self._hold(b, f, held, head, base, entry, first, products)
             )
+
+    def _find_panels(self, b: Builder, f: _Fields, held: dict[str, Any], head: Any, entry: dict[str, Any]) -> None:
+        """Where the panels of a tile are: in memory where that is as they are needed, else they are gathered."""
+        keys = b.at(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
+        values = b.at(f.pointer("values"), b.mul(head, f.values_head), self.kept)
+        slots = b.at(f.pointer("slots"), entry["slots"], INT32)
+
+        def address(pointer: Any, table: str, panel: Any) -> None:
+            b.put(b.ptrtoint(pointer, INT64), held[table], panel)
+
+        def gathered(first: Any, panel: Any) -> None:
+            key_panel = b.at(held["key_panels"], b.mul(first, f.size))
+            value_panel = b.at(held["value_panels"], b.mul(first, f.padded))
+            count = b.smaller_int(b.sub(entry["filled"], first), int64(LANES))
+            of_panel = b.at(slots, first, INT32)
+            sizes = [count, f.whole_panels, f.size, f.padded]
+            b.call(self.gather, [key_panel, value_panel, keys, values, of_panel, *sizes])
+            address(key_panel, "keys", panel)
+            address(value_panel, "values", panel)
+
+        def one(first: Any, _: Any) -> None:
+            panel = b.sdiv(first, int64(LANES))
+            if self.kept is not FLOAT:
+                gathered(first, panel)
+                return
+            with b.if_else(b.icmp_signed("!=", f.whole_panels, int64(0))) as (then, otherwise):
+                with then:
+                    slot = b.sext(b.number(slots, first, INT32), INT64)
+                    address(b.at(keys, b.mul(slot, f.size)), "keys", panel)
+                    address(b.at(values, b.mul(slot, f.padded)), "values", panel)
+                with otherwise:
+                    gathered(first, panel)
+
+        b.loop(int64(0), entry["filled"], LANES, one)
 
     def _hold(
         self,
@@ -288,7 +332,7 @@ class _Attend:
     ) -> None:
         """Some of a tile's rows: take in their queries and states, attend, and put the states back."""
         count = b.smaller_int(b.sub(products, first), int64(HELD_ROWS))
-        states = b.at(held["bounds"], int64(2 * HELD_ROWS), INT64)
+        states = held["states"]
         scaling = f.float("scaling")
 
         def place(index: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -323,21 +367,41 @@ class _Attend:
             _panels(b, f.padded, lambda at: b.put(b.lanes(out, at), so_far, at))
 
         b.loop(int64(0), count, 1, take)
-        given = [held[name] for name in ("keys", "values", "stride", "queries", "scores", "outs", "bounds")]
-        b.call(self.rows, [count, f.size, f.padded, *given, states, f.float("softcap")])
+        given = [held[name] for name in ("keys", "values", "queries", "scores", "outs", "bounds", "states")]
+        b.call(self.rows, [count, f.size, f.padded, *given, f.float("softcap")])
         b.loop(int64(0), count, 1, give_back)
 
 
-def _transposed(b: Builder, lines: list[Any]) -> list[Any]:
-    """Eight vectors of eight, the number of line and lane swapped: bit by bit of the two numbers."""
-    for bit in (1, 2, 4):
-        swapped = list(lines)
-        for line in (line for line in range(EIGHT) if not line & bit):
-            one, other = lines[line], lines[line + bit]
-            swapped[line] = b.pick(one, other, [i if not i & bit else EIGHT + i - bit for i in range(EIGHT)])
-            swapped[line + bit] = b.pick(one, other, [i + bit if not i & bit else EIGHT + i for i in range(EIGHT)])
-        lines = swapped
-    return lines
+def _define_scores(module: ir.Module, rows: int, panels: int) -> ir.Function:
+    """Queries of some rows times panels of keys, whose addresses are B."""
+    b, (a, a_stride, table, _, c, c_stride, depth) = begin_block(module, f"scores{rows}x{panels}")
+    rights = [b.inttoptr(b.number(table, int64(panel), INT64), POINTER) for panel in range(panels)]
+    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, int64(LANES), depth, [vector(0.0)] * (rows * panels))
+    for index, total in enumerate(sums):
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
+    b.ret_void()
+    return b.function
+
+
+def _define_weigh(module: ir.Module, rows: int, columns: int) -> ir.Function:
+    """Weights of some rows times some columns of values, added to C: B is the addresses of panels, and where in them."""
+    b, (a, a_stride, table, offset, c, c_stride, depth) = begin_block(module, f"weigh{rows}x{columns}")
+    lefts = rows_of(b, a, a_stride, rows)
+    outs = [b.add(b.mul(c_stride, int64(row)), int64(column * LANES)) for row in range(rows) for column in range(columns)]
+
+    def panel(first: Any, sums: list[Any], depth: Any, unrolled: int) -> list[Any]:
+        values = b.at(b.inttoptr(b.number(table, b.sdiv(first, int64(LANES)), INT64), POINTER), offset)
+        rights = [b.at(values, int64(column * LANES * LANES)) for column in range(columns)]
+        return b.multiply([b.at(left, first) for left in lefts], rights, int64(LANES), depth, sums, unrolled)
+
+    whole, sums = b.and_(depth, int64(-LANES)), [b.lanes(c, out) for out in outs]
+    sums = b.loop(int64(0), whole, LANES, lambda first, sums: panel(first, sums, int64(LANES), UNROLLED), sums)
+    sums = b.loop(whole, depth, LANES, lambda first, sums: panel(first, sums, b.sub(depth, first), 1), sums)
+    for out, total in zip(outs, sums, strict=True):
+        b.put(total, c, out)
+    b.ret_void()
+    return b.function
 
 
 def _define_softmax(module: ir.Module) -> ir.Function:

@@ -1,8 +1,7 @@
-"""What stands between the linear layers of a decoder layer: norms, rotary positions, storing of keys and values, the gated
-activation and sums.
+"""What stands between the linear layers of a decoder layer: norms, rotary positions, the gated activation and sums.
 
 All go row by row, so a row's bits depend on nothing but the row. A norm's sum of squares is 16 chains, added in one order.
-Each function gives a call that is yet to be made; weights and addresses of KV may be those of several layers.
+Each function gives a call that is yet to be made; weights may be those of several layers.
 """
 
 import struct
@@ -16,7 +15,6 @@ from foreword.engine.kernels.compiled import Call, Kernels, Value
 from foreword.engine.kernels.emit import FLOAT, INT32, INT64, LANES, POINTER, VECTOR, Builder, int64, vector
 
 EIGHT = ir.VectorType(FLOAT, 8)
-INT16 = ir.IntType(16)
 
 
 def rms_norm(rows: torch.Tensor, weight: Value, eps: float, out: torch.Tensor) -> Call:
@@ -40,18 +38,6 @@ def rotate(
     if norm is None:
         return _call("rotate", rows, eps, heads, size, rows, cos, sin)
     return _call("norm_rotate", rows, eps, heads, size, rows, cos, sin, norm)
-
-
-def store(rows: torch.Tensor, slots: torch.Tensor, like: torch.Tensor, keys: Value, values: Value) -> Call:
-    """Put the last numbers of the first rows, a row's keys and then its values, into KV memory at ``slots`` [tokens].
-
-    The memory's keys and values are ``like`` [heads, slots, size], float32 or bfloat16; size is a multiple of 16.
-    """
-    heads, _, size = like.shape
-    name = "store_float32" if like.dtype == torch.float32 else "store_bfloat16"
-    width, stride = rows.shape[1], like.stride(0)
-    begin = width - 2 * heads * size
-    return _kernels().call(name, len(slots), width, 0, rows, slots, begin, heads, size, keys, values, stride)
 
 
 def gate(rows: torch.Tensor, out: torch.Tensor) -> Call:
@@ -81,8 +67,6 @@ def _kernels() -> Kernels:
     _define_norm(module, "add_norm", adds=True)
     _define_rotate(module, "rotate", normed=False)
     _define_rotate(module, "norm_rotate", normed=True)
-    _define_store(module, "store_float32", FLOAT)
-    _define_store(module, "store_bfloat16", INT16)
     _define_gate(module)
     _define_sum(module, "add", bias=False)
     _define_sum(module, "add_bias", bias=True)
@@ -210,44 +194,6 @@ def _define_gate(module: ir.Module) -> None:
         b.loop(int64(0), f.width, LANES, sixteen)
 
     f.over_rows(row)
-
-
-def _define_store(module: ir.Module, name: str, kept: ir.Type) -> None:
-    f = _Function(module, name)
-    b, rows, slots = f.b, f.pointer(), f.pointer()
-    begin, heads, size = f.size(), f.size(), f.size()
-    memories, stride = (f.pointer(), f.pointer()), f.size()
-
-    def row(item: Any) -> None:
-        slot = b.mul(b.number(slots, item, INT64), size)
-        source = b.at(rows, b.add(b.mul(item, f.width), begin))
-
-        def head(number: Any, _: Any) -> None:
-            place = b.add(b.mul(number, stride), slot)
-            for index, memory in enumerate(memories):
-                numbers = b.at(source, b.mul(b.add(number, b.mul(heads, int64(index))), size))
-                _copy(b, numbers, b.at(memory, place, kept), size, kept)
-
-        b.loop(int64(0), heads, 1, head)
-
-    f.over_rows(row)
-
-
-def _copy(b: Builder, numbers: Any, target: Any, size: Any, kept: ir.Type) -> None:
-    b.loop(int64(0), size, LANES, lambda at, _: b.put(_kept(b, b.lanes(numbers, at), kept), target, at))
-
-
-def _kept(b: Builder, numbers: Any, kept: ir.Type) -> Any:
-    """A vector as it is kept. bfloat16 is the upper half of a float32, rounded to the nearest, to the even one of two."""
-    if kept is FLOAT:
-        return numbers
-    wide = ir.VectorType(INT32, LANES)
-    constant = {value: ir.Constant(wide, [value] * LANES) for value in (1, 16, 0x7FC0, 0x7FFF)}
-    bits = b.bitcast(numbers, wide)
-    odd = b.and_(b.lshr(bits, constant[16]), constant[1])
-    rounded = b.lshr(b.add(b.add(bits, constant[0x7FFF]), odd), constant[16])
-    broken = b.fcmp_unordered("uno", numbers, numbers)
-    return b.trunc(b.select(broken, constant[0x7FC0], rounded), ir.VectorType(INT16, LANES))
 
 
 def _define_sum(module: ir.Module, name: str, bias: bool) -> None:

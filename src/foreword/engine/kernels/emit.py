@@ -15,6 +15,8 @@ ROWS = 6
 """Rows of a product that are computed together: as many as the registers of AVX2 hold."""
 ROWS_TOGETHER = (ROWS, 4, 2, 1)
 """So the rows of any product are taken; 8 as twice 4, for 2 alone wait for one sum after the other."""
+PAIR_ROWS = (2, 1)
+"""The same where two panels are read at a time."""
 UNROLLED = 4
 FEW_ROWS = 8
 """Up to so many rows a product reads two panels at a time, for two streams come from memory faster than one."""
@@ -132,6 +134,31 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.position_at_end(after)
         self.atomic_rmw("add", self.at(counter, int64(-1), INT64), own, "release")
 
+    def multiply(
+        self, lefts: list[Any], rights: list[Any], stride: Any, depth: Any, sums: list[Any], unrolled: int = UNROLLED
+    ) -> list[Any]:
+        """Add products to sums, a vector for each left and each right in turn.
+
+        A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart.
+        """
+
+        def step(k: Any, sums: list[Any]) -> list[Any]:
+            at = self.mul(k, stride)
+            numbers = [self.lanes(right, at) for right in rights]
+            factors = [self.splat(self.number(left, k)) for left in lefts]
+            products = [(factor, vector) for factor in factors for vector in numbers]
+            return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]
+
+        def steps(k: Any, sums: list[Any]) -> list[Any]:
+            for index in range(unrolled):
+                sums = step(self.add(k, int64(index)), sums)
+            return sums
+
+        whole = self.and_(depth, int64(-unrolled))
+        sums = self.loop(int64(0), whole, unrolled, steps, sums)
+        known = isinstance(depth, ir.Constant) and depth.constant % unrolled == 0
+        return sums if known or unrolled == 1 else self.loop(whole, depth, 1, step, sums)
+
     def wait(self, counter: Any, least: Any, yielded: Any, looks: int) -> None:
         """Until a counter has come to ``least``; after some looks at it others may have the processor."""
         before = self.block
@@ -183,18 +210,17 @@ def _alignment(kind: ir.Type) -> int:
     return 4 if kind is FLOAT else kind.width // 8
 
 
-def define_product(module: ir.Module, name: str, onto: bool) -> ir.Function:
-    """C [rows, 16] = A [rows, depth] · B [depth, 16], or added to C where ``onto``.
+def define_product(module: ir.Module, name: str) -> ir.Function:
+    """C [rows, 16] = A [rows, depth] · B [depth, 16].
 
     Arguments: rows, then A, B and C, each a pointer and its row's stride, then depth.
     """
-    blocks = {count: _define_block(module, f"{name}{count}", count, 1, onto) for count in ROWS_TOGETHER}
-    return define_rows(module, name, blocks)
+    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 1) for count in ROWS_TOGETHER})
 
 
 def define_pair_product(module: ir.Module, name: str) -> ir.Function:
     """C [rows, 32] of two panels B, one behind the other: the same results, faster for FEW_ROWS."""
-    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 2, False) for count in (2, 1)})
+    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 2) for count in PAIR_ROWS})
 
 
 def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) -> ir.Function:
@@ -217,31 +243,24 @@ def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) ->
     return b.function
 
 
-def _define_block(module: ir.Module, name: str, rows: int, panels: int, onto: bool) -> ir.Function:
-    """The same for a fixed number of rows and panels, whose sums stay in registers."""
+def begin_block(module: ir.Module, name: str) -> tuple[Builder, tuple[Any, ...]]:
+    """A product of a fixed number of rows, and its arguments: A, B and C, each a pointer and its row's stride, and depth."""
     b = Builder.of(module, name, [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
-    a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
-    lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
-    rights = [b.at(right, b.mul(b.mul(depth, right_stride), int64(panel))) for panel in range(panels)]
-    outs = [b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)) for row in range(rows) for panel in range(panels)]
-    sums = [b.lanes(c, out) if onto else vector(0.0) for out in outs]
+    return b, tuple(b.function.args)
 
-    def step(k: Any, sums: list[Any]) -> list[Any]:
-        at = b.mul(k, right_stride)
-        numbers = [b.lanes(panel, at) for panel in rights]
-        factors = [b.splat(b.number(left, k)) for left in lefts]
-        products = [(factor, panel) for factor in factors for panel in numbers]
-        return [b.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
-    def steps(k: Any, sums: list[Any]) -> list[Any]:
-        for index in range(UNROLLED):
-            sums = step(b.add(k, int64(index)), sums)
-        return sums
+def rows_of(b: Builder, pointer: Any, stride: Any, rows: int) -> list[Any]:
+    """Pointers to the first rows."""
+    return [b.at(pointer, b.mul(stride, int64(row))) for row in range(rows)]
 
-    whole = b.and_(depth, int64(-UNROLLED))
-    sums = b.loop(int64(0), whole, UNROLLED, steps, sums)
-    sums = b.loop(whole, depth, 1, step, sums)
-    for out, total in zip(outs, sums, strict=True):
-        b.put(total, c, out)
+
+def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
+    """Sums stay in registers; panels of B stand one behind the other."""
+    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
+    rights = rows_of(b, right, b.mul(depth, right_stride), panels)
+    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, right_stride, depth, [vector(0.0)] * (rows * panels))
+    for index, total in enumerate(sums):
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
     b.ret_void()
     return b.function

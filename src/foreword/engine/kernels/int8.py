@@ -17,13 +17,16 @@ from foreword.engine.kernels.emit import (
     INT32,
     INT64,
     LANES,
+    PAIR_ROWS,
     POINTER,
     ROWS_TOGETHER,
     UNROLLED,
     VECTOR,
     Builder,
+    begin_block,
     define_rows,
     int64,
+    rows_of,
     vector,
 )
 from foreword.engine.kernels.linear import panels_together
@@ -115,7 +118,7 @@ def _define_linear(module: ir.Module) -> None:
     """An item is a panel, or two that are read together, and all rows with it: the whole sums are put where the results go,
     then scaled."""
     one = define_rows(module, "product", {count: _define_block(module, "product", count, 1) for count in ROWS_TOGETHER})
-    two = define_rows(module, "pair", {count: _define_block(module, "pair", count, 2) for count in (2, 1)})
+    two = define_rows(module, "pair", {count: _define_block(module, "pair", count, 2) for count in PAIR_ROWS})
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
     items, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at, together = (
@@ -153,9 +156,8 @@ def _define_linear(module: ir.Module) -> None:
 
 def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
     """Whole sums of a fixed number of rows and panels; two neighbours at a time, so depth and strides count pairs."""
-    b = Builder.of(module, f"{name}{rows}", [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
-    a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
-    lefts = [b.at(a, b.mul(a_stride, int64(row))) for row in range(rows)]
+    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, f"{name}{rows}")
+    lefts = rows_of(b, a, a_stride, rows)
     size = b.mul(depth, right_stride)
     halves = [b.add(b.mul(size, int64(panel)), int64(half)) for panel in range(panels) for half in (0, LANES)]
 

@@ -42,7 +42,7 @@ def panels_together(panels: int, rows: int) -> int:
 def _kernels() -> Kernels:
     """An item is a panel, or two that are read together, and all rows with it."""
     module = ir.Module("linear")
-    one, two = define_product(module, "product", onto=False), define_pair_product(module, "pair")
+    one, two = define_product(module, "product"), define_pair_product(module, "pair")
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
     items, rows_at, rows, depth, packed_at, out_at, width, together = (
