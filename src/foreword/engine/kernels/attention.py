@@ -20,7 +20,6 @@ from foreword.engine.kernels.emit import (
     INT32,
     INT64,
     LANES,
-    PAIR_ROWS,
     POINTER,
     ROWS,
     ROWS_TOGETHER,
@@ -38,6 +37,8 @@ TILE = 256
 """Positions of a tile."""
 HELD_ROWS = 8 * ROWS
 """Rows (of the batch, times query heads of a key head) whose scores are held at a time."""
+PAIR_ROWS = (2, 1)
+"""So rows are taken where two panels are read at a time."""
 FEW = 4
 """Up to so many rows read two panels at a time, for two streams come from memory faster than one."""
 PANELS = TILE // LANES

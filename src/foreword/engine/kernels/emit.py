@@ -15,11 +15,7 @@ ROWS = 6
 """Rows of a product that are computed together: as many as the registers of AVX2 hold."""
 ROWS_TOGETHER = (ROWS, 4, 2, 1)
 """So the rows of any product are taken; 8 as twice 4, for 2 alone wait for one sum after the other."""
-PAIR_ROWS = (2, 1)
-"""The same where two panels are read at a time."""
 UNROLLED = 4
-FEW_ROWS = 8
-"""Up to so many rows a product reads two panels at a time, for two streams come from memory faster than one."""
 
 INT64, INT32, FLOAT, POINTER = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -30,8 +26,8 @@ def int64(value: int) -> ir.Constant:
     return ir.Constant(INT64, value)
 
 
-def vector(value: float) -> ir.Constant:
-    return ir.Constant(VECTOR, [value] * LANES)
+def vector(value: float, lanes: int = LANES) -> ir.Constant:
+    return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
 
 
 class Builder(ir.IRBuilder):  # type: ignore[misc]
@@ -116,7 +112,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.position_at_end(after)
         return values
 
-    def work(self, counter: Any, items: Any, body: Callable[[Any], None]) -> None:
+    def work(self, counter: Any, items: Any, body: Callable[[Any], Any]) -> None:
         """Take the next item from a counter that all threads share, until there are none. In front of that counter is
         another, of items that are done."""
         before = self.block
@@ -141,11 +137,12 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
 
         A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart.
         """
+        kind = sums[0].type
 
         def step(k: Any, sums: list[Any]) -> list[Any]:
             at = self.mul(k, stride)
-            numbers = [self.lanes(right, at) for right in rights]
-            factors = [self.splat(self.number(left, k)) for left in lefts]
+            numbers = [self.lanes(right, at, kind) for right in rights]
+            factors = [self.splat(self.number(left, k), kind.count) for left in lefts]
             products = [(factor, vector) for factor in factors for vector in numbers]
             return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
@@ -210,19 +207,6 @@ def _alignment(kind: ir.Type) -> int:
     return 4 if kind is FLOAT else kind.width // 8
 
 
-def define_product(module: ir.Module, name: str) -> ir.Function:
-    """C [rows, 16] = A [rows, depth] · B [depth, 16].
-
-    Arguments: rows, then A, B and C, each a pointer and its row's stride, then depth.
-    """
-    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 1) for count in ROWS_TOGETHER})
-
-
-def define_pair_product(module: ir.Module, name: str) -> ir.Function:
-    """C [rows, 32] of two panels B, one behind the other: the same results, faster for FEW_ROWS."""
-    return define_rows(module, name, {count: _define_block(module, f"{name}{count}", count, 2) for count in PAIR_ROWS})
-
-
 def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) -> ir.Function:
     """A product of any number of rows, from products of the numbers in ROWS_TOGETHER. Numbers of A and C have 32 bits."""
     b = Builder.of(module, name, [INT64, POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
@@ -252,15 +236,3 @@ def begin_block(module: ir.Module, name: str) -> tuple[Builder, tuple[Any, ...]]
 def rows_of(b: Builder, pointer: Any, stride: Any, rows: int) -> list[Any]:
     """Pointers to the first rows."""
     return [b.at(pointer, b.mul(stride, int64(row))) for row in range(rows)]
-
-
-def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
-    """Sums stay in registers; panels of B stand one behind the other."""
-    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
-    rights = rows_of(b, right, b.mul(depth, right_stride), panels)
-    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, right_stride, depth, [vector(0.0)] * (rows * panels))
-    for index, total in enumerate(sums):
-        row, panel = divmod(index, panels)
-        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
-    b.ret_void()
-    return b.function

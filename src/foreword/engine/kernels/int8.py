@@ -17,39 +17,37 @@ from foreword.engine.kernels.emit import (
     INT32,
     INT64,
     LANES,
-    PAIR_ROWS,
     POINTER,
-    ROWS_TOGETHER,
     UNROLLED,
     VECTOR,
     Builder,
     begin_block,
-    define_rows,
     int64,
     rows_of,
     vector,
 )
-from foreword.engine.kernels.linear import panels_together
+from foreword.engine.kernels.linear import PANEL, define_products, items_of, multiply_panels
 
 LARGEST = 127
 INT16 = ir.IntType(16)
-EIGHT = ir.VectorType(INT32, 8)
-SIXTEEN_SHORT = ir.VectorType(INT16, LANES)
-SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), LANES)
+EIGHT = ir.VectorType(INT32, PANEL)
+EIGHT_FLOATS = ir.VectorType(FLOAT, PANEL)
+SIXTEEN_SHORT = ir.VectorType(INT16, 2 * PANEL)
+SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), 2 * PANEL)
 
 
 def pack_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 [out, in] → int8 [out / 16, in / 2, 16, 2], filled up with zeros, and the outputs' scales [16 · panels]."""
-    panels, pairs = -(-weight.shape[0] // LANES), -(-weight.shape[1] // 2)
-    padded = functional.pad(weight.float(), (0, 2 * pairs - weight.shape[1], 0, panels * LANES - weight.shape[0]))
+    """float32 [out, in] → int8 [out / 8, in / 2, 8, 2], filled up with zeros, and the outputs' scales [8 · panels]."""
+    panels, pairs = -(-weight.shape[0] // PANEL), -(-weight.shape[1] // 2)
+    padded = functional.pad(weight.float(), (0, 2 * pairs - weight.shape[1], 0, panels * PANEL - weight.shape[0]))
     scales = padded.abs().amax(1).clamp_min_(1e-30).div_(LARGEST)
     whole = (padded / scales[:, None]).round_().to(torch.int8)
-    return whole.view(panels, LANES, pairs, 2).transpose(1, 2).contiguous(), scales
+    return whole.view(panels, PANEL, pairs, 2).transpose(1, 2).contiguous(), scales
 
 
 def multiply_int8(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """float32 [rows, in], contiguous, with packed weights and their scales → float32 [rows, 16 · panels]."""
-    out = rows.new_empty(len(rows), len(packed) * LANES)
+    """float32 [rows, in], contiguous, with packed weights and their scales → float32 [rows, 8 · panels]."""
+    out = rows.new_empty(len(rows), len(packed) * PANEL)
     for call in product_int8(rows, packed, packed.shape[:2], scales, out):
         call.run()
     return out
@@ -60,12 +58,11 @@ def product_int8(
 ) -> tuple[Call, Call]:
     """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
     (count, size), (panels, pairs) = rows.shape, sizes
-    together = panels_together(panels, count)
     whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
     kernels = _kernels()
-    values = (whole, count, pairs, packed, out, panels * LANES, row_scales, scales, together)
+    values = (panels, whole, count, pairs, packed, out, panels * PANEL, row_scales, scales)
     quantize = kernels.call("quantize", count, rows, size, pairs, whole, row_scales)
-    return quantize, kernels.call("linear", panels // together, *values)
+    return quantize, kernels.call("linear", items_of(panels), *values)
 
 
 @cache
@@ -115,57 +112,52 @@ def _define_quantize(module: ir.Module) -> None:
 
 
 def _define_linear(module: ir.Module) -> None:
-    """An item is a panel, or two that are read together, and all rows with it: the whole sums are put where the results go,
-    then scaled."""
-    one = define_rows(module, "product", {count: _define_block(module, "product", count, 1) for count in ROWS_TOGETHER})
-    two = define_rows(module, "pair", {count: _define_block(module, "pair", count, 2) for count in PAIR_ROWS})
+    """The whole sums are put where the results go, then scaled."""
+    products = define_products(module, _define_block)
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
-    items, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at, together = (
+    items, panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
         b.number(data, int64(field), INT64) for field in range(1, 11)
     )
     whole, packed, out, row_scales, scales = (
         b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
     )
-    paired = b.icmp_signed("==", together, int64(2))
 
-    def panels(item: Any) -> None:
-        first = b.mul(b.mul(item, together), int64(LANES))
-        weights = b.at(packed, b.mul(b.mul(first, pairs), int64(2)), ir.IntType(8))
-        given = [rows, whole, pairs, weights, int64(2 * LANES), b.at(out, first), width, pairs]
-        with b.if_else(paired) as (then, otherwise):
-            with then:
-                b.call(two, given)
-            with otherwise:
-                b.call(one, given)
-        b.loop(first, b.add(first, b.mul(together, int64(LANES))), LANES, finish)
+    def given(panel: Any) -> list[Any]:
+        column = b.mul(panel, int64(PANEL))
+        weights = b.at(packed, b.mul(b.mul(column, pairs), int64(2)), ir.IntType(8))
+        return [rows, whole, pairs, weights, int64(2 * PANEL), b.at(out, column), width, pairs]
 
-    def finish(first: Any, _: Any) -> None:
-        scale, column = b.lanes(scales, first), b.at(out, first)
+    def finish(panel: Any, _: Any) -> None:
+        first = b.mul(panel, int64(PANEL))
+        scale, column = b.lanes(scales, first, EIGHT_FLOATS), b.at(out, first)
 
         def one_row(row: Any, _: Any) -> None:
             at = b.mul(row, width)
-            total = b.sitofp(b.lanes(column, at, ir.VectorType(INT32, LANES)), VECTOR)
-            b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row))), column, at)
+            total = b.sitofp(b.lanes(column, at, EIGHT), EIGHT_FLOATS)
+            b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row), PANEL)), column, at)
 
         b.loop(int64(0), rows, 1, one_row)
 
-    b.work(data, items, panels)
+    def some(item: Any) -> None:
+        first, end = multiply_panels(b, products, item, panels, given)
+        b.loop(first, end, 1, finish)
+
+    b.work(data, items, some)
     b.ret_void()
 
 
 def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
     """Whole sums of a fixed number of rows and panels; two neighbours at a time, so depth and strides count pairs."""
-    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, f"{name}{rows}")
+    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
     lefts = rows_of(b, a, a_stride, rows)
-    size = b.mul(depth, right_stride)
-    halves = [b.add(b.mul(size, int64(panel)), int64(half)) for panel in range(panels) for half in (0, LANES)]
+    begins = [b.mul(b.mul(depth, right_stride), int64(panel)) for panel in range(panels)]
 
     def step(k: Any, sums: list[Any]) -> list[Any]:
-        begin = b.mul(k, right_stride)
-        weights = [b.sext(b.lanes(right, b.add(begin, half), SIXTEEN_BYTES), SIXTEEN_SHORT) for half in halves]
-        factors = [b.bitcast(b.splat(b.number(left, k, INT32), 8), SIXTEEN_SHORT) for left in lefts]
-        products = [_pair_products(b, factor, half) for factor in factors for half in weights]
+        at = b.mul(k, right_stride)
+        weights = [b.sext(b.lanes(right, b.add(at, begin), SIXTEEN_BYTES), SIXTEEN_SHORT) for begin in begins]
+        factors = [b.bitcast(b.splat(b.number(left, k, INT32), PANEL), SIXTEEN_SHORT) for left in lefts]
+        products = [_pair_products(b, factor, panel) for factor in factors for panel in weights]
         return [b.add(total, product) for total, product in zip(sums, products, strict=True)]
 
     def steps(k: Any, sums: list[Any]) -> list[Any]:
@@ -174,11 +166,11 @@ def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Fu
         return sums
 
     whole = b.and_(depth, int64(-UNROLLED))
-    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * 8)] * (rows * len(halves)))
+    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * PANEL)] * (rows * panels))
     sums = b.loop(whole, depth, 1, step, sums)
     for index, total in enumerate(sums):
-        row, half = divmod(index, len(halves))
-        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(8 * half)))
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(PANEL * panel)))
     b.ret_void()
     return b.function
 

@@ -1,27 +1,46 @@
 """A linear layer's product: any number of rows with packed weights, each result summed in ascending order."""
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from llvmlite import ir
 from torch.nn import functional
 
 from foreword.engine.kernels.compiled import Call, Kernels, Value
-from foreword.engine.kernels.emit import FEW_ROWS, INT64, LANES, POINTER, Builder, define_pair_product, define_product, int64
+from foreword.engine.kernels.emit import (
+    INT64,
+    POINTER,
+    Builder,
+    begin_block,
+    define_rows,
+    int64,
+    rows_of,
+    vector,
+)
+
+PANEL = 8
+"""Outputs of a panel, whose weights stand side by side for each input."""
+TOGETHER = 3
+"""Panels that are gone through at a time: three streams come from memory faster than one, and the sums of 4 rows and 3
+panels fill the registers of AVX2."""
+ROWS_TOGETHER = (4, 2, 1)
+"""So the rows of any product are taken."""
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
-    """[out, in] → [out / 16, in, 16]: panels of 16 outputs, the last filled up with zeros."""
+    """[out, in] → [out / 8, in, 8]: panels of 8 outputs, the last filled up with zeros."""
     out_features, in_features = weight.shape
-    panels = -(-out_features // LANES)
-    if out_features % LANES:
-        weight = functional.pad(weight, (0, 0, 0, panels * LANES - out_features))
-    return weight.reshape(panels, LANES, in_features).transpose(1, 2).contiguous()
+    panels = -(-out_features // PANEL)
+    if out_features % PANEL:
+        weight = functional.pad(weight, (0, 0, 0, panels * PANEL - out_features))
+    return weight.reshape(panels, PANEL, in_features).transpose(1, 2).contiguous()
 
 
 def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
-    """float32 [rows, in], contiguous, with packed weights → [rows, 16 · panels]."""
-    out = rows.new_empty(len(rows), len(packed) * LANES)
+    """float32 [rows, in], contiguous, with packed weights → [rows, 8 · panels]."""
+    out = rows.new_empty(len(rows), len(packed) * PANEL)
     product(rows, packed, packed.shape[:2], out).run()
     return out
 
@@ -29,37 +48,65 @@ def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
 def product(rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
     """The same into ``out``; ``sizes`` are panels and depth of the packed weights, which may be those of several layers."""
     panels, depth = sizes
-    together = panels_together(panels, len(rows))
-    return _kernels().call("linear", panels // together, rows, len(rows), depth, packed, out, panels * LANES, together)
+    return _kernels().call("linear", items_of(panels), panels, rows, len(rows), depth, packed, out, panels * PANEL)
 
 
-def panels_together(panels: int, rows: int) -> int:
-    """How many panels are read at a time."""
-    return 2 if rows <= FEW_ROWS and panels % 2 == 0 else 1
+def items_of(panels: int) -> int:
+    """Units of work: some panels, and all rows with them."""
+    return -(-panels // TOGETHER)
+
+
+def define_products(module: ir.Module, define: Callable[[ir.Module, str, int, int], ir.Function]) -> dict[int, ir.Function]:
+    """Products of any rows with TOGETHER panels, and with one; of what ``define`` defines for some rows and panels."""
+    names = {TOGETHER: "products", 1: "product"}
+    return {
+        panels: define_rows(module, name, {rows: define(module, f"{name}{rows}", rows, panels) for rows in ROWS_TOGETHER})
+        for panels, name in names.items()
+    }
+
+
+def multiply_panels(
+    b: Builder, products: dict[int, ir.Function], item: Any, panels: Any, given: Callable[[Any], list[Any]]
+) -> tuple[Any, Any]:
+    """Call the products for an item's panels, with what they are given from a panel on; returns the first and the end."""
+    first = b.mul(item, int64(TOGETHER))
+    end = b.smaller_int(b.add(first, int64(TOGETHER)), panels)
+    with b.if_else(b.icmp_signed("==", b.sub(end, first), int64(TOGETHER))) as (then, otherwise):
+        with then:
+            b.call(products[TOGETHER], given(first))
+        with otherwise:
+            b.loop(first, end, 1, lambda panel, _: b.call(products[1], given(panel)))
+    return first, end
 
 
 @cache
 def _kernels() -> Kernels:
-    """An item is a panel, or two that are read together, and all rows with it."""
     module = ir.Module("linear")
-    one, two = define_product(module, "product"), define_pair_product(module, "pair")
+    products = define_products(module, _define_block)
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
-    items, rows_at, rows, depth, packed_at, out_at, width, together = (
+    items, panels, rows_at, rows, depth, packed_at, out_at, width = (
         b.number(data, int64(field), INT64) for field in range(1, 9)
     )
     x, packed, out = (b.inttoptr(address, POINTER) for address in (rows_at, packed_at, out_at))
-    paired = b.icmp_signed("==", together, int64(2))
 
-    def panels(item: ir.Value) -> None:
-        first = b.mul(b.mul(item, together), int64(LANES))
-        given = [rows, x, depth, b.at(packed, b.mul(first, depth)), int64(LANES), b.at(out, first), width, depth]
-        with b.if_else(paired) as (then, otherwise):
-            with then:
-                b.call(two, given)
-            with otherwise:
-                b.call(one, given)
+    def given(panel: Any) -> list[Any]:
+        column = b.mul(panel, int64(PANEL))
+        return [rows, x, depth, b.at(packed, b.mul(column, depth)), int64(PANEL), b.at(out, column), width, depth]
 
-    b.work(data, items, panels)
+    b.work(data, items, lambda item: multiply_panels(b, products, item, panels, given))
     b.ret_void()
     return Kernels(module)
+
+
+def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
+    """C [rows, 8 · panels] = A [rows, depth] · panels B; the sums stay in registers."""
+    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
+    rights = rows_of(b, right, b.mul(depth, right_stride), panels)
+    zeros = [vector(0.0, PANEL)] * (rows * panels)
+    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, right_stride, depth, zeros)
+    for index, total in enumerate(sums):
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * PANEL)))
+    b.ret_void()
+    return b.function
