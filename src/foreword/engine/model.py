@@ -8,6 +8,7 @@ for something that the backends do not do, or when its rope looks at the longest
 import hashlib
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from foreword.cache import ModelFingerprint
 from foreword.engine.allocator import forget_mapped_pages
 from foreword.engine.attention import AttentionStep, LayerCall
 from foreword.engine.decoder import ProbedLayer, replace_layers, watching_layers
+from foreword.engine.kernels.compile_all import compile_all
 from foreword.engine.linear import pack_linear_layers
 from foreword.engine.memory import LayerShape
 from foreword.errors import ModelError
@@ -64,8 +66,11 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         config = _load_part(AutoConfig, path, "configuration")
         text = config.get_text_config()
         _refuse_config(config, text)
-        tokenizer = _load_tokenizer(path)
-        module = _load_weights(path)
+        with ThreadPoolExecutor(1) as beside:
+            compiled = beside.submit(compile_all, quantization, kv_dtype)
+            tokenizer = _load_tokenizer(path)
+            module = _load_weights(path)
+            compiled.result()
     layers, common = _probe(module, text)
     files = sorted(path.glob("*.safetensors"))
     for layer in replace_layers(module, common):

@@ -57,11 +57,11 @@ def add_bias(rows: torch.Tensor, bias: Value) -> Call:
 
 def _call(name: str, rows: torch.Tensor, eps: float, *values: Value) -> Call:
     bits = struct.unpack("<i", struct.pack("<f", eps))[0]
-    return _kernels().call(name, len(rows), rows.shape[1], bits, *values)
+    return decoder_kernels().call(name, len(rows), rows.shape[1], bits, *values)
 
 
 @cache
-def _kernels() -> Kernels:
+def decoder_kernels() -> Kernels:
     module = ir.Module("decoder")
     _define_norm(module, "norm", adds=False)
     _define_norm(module, "add_norm", adds=True)

@@ -59,14 +59,14 @@ def product_int8(
     """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
     (count, size), (panels, pairs) = rows.shape, sizes
     whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
-    kernels = _kernels()
+    kernels = int8_kernels()
     values = (panels, whole, count, pairs, packed, out, panels * PANEL, row_scales, scales)
     quantize = kernels.call("quantize", count, rows, size, pairs, whole, row_scales)
     return quantize, kernels.call("linear", items_of(panels), *values)
 
 
 @cache
-def _kernels() -> Kernels:
+def int8_kernels() -> Kernels:
     module = ir.Module("int8")
     _define_quantize(module)
     _define_linear(module)

@@ -48,7 +48,7 @@ def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
 def product(rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
     """The same into ``out``; ``sizes`` are panels and depth of the packed weights, which may be those of several layers."""
     panels, depth = sizes
-    return _kernels().call("linear", items_of(panels), panels, rows, len(rows), depth, packed, out, panels * PANEL)
+    return linear_kernels().call("linear", items_of(panels), panels, rows, len(rows), depth, packed, out, panels * PANEL)
 
 
 def items_of(panels: int) -> int:
@@ -80,7 +80,7 @@ def multiply_panels(
 
 
 @cache
-def _kernels() -> Kernels:
+def linear_kernels() -> Kernels:
     module = ir.Module("linear")
     products = define_products(module, _define_block)
     b = Builder.of(module, "linear", [POINTER], internal=False)

@@ -38,7 +38,7 @@ class Program:
         last = self.layers * len(self.calls) if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
         given = (ctypes.c_int64 * 2)(last - first, table)
-        run_in_threads(_interpreter().call("interpret").function, ctypes.addressof(given), torch.get_num_threads())
+        run_in_threads(interpreter().call("interpret").function, ctypes.addressof(given), torch.get_num_threads())
 
 
 def _given(call: Call, layers: int) -> np.ndarray:
@@ -53,7 +53,7 @@ def _given(call: Call, layers: int) -> np.ndarray:
 
 
 @cache
-def _interpreter() -> Kernels:
+def interpreter() -> Kernels:
     """Given how many calls, and the table [calls, 2] of functions and what they get."""
     module = ir.Module("program")
     yielded = ir.Function(module, ir.FunctionType(INT32, []), "sched_yield")

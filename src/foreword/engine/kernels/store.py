@@ -34,11 +34,11 @@ def store(
     given: list[Value] = [count, slots, heads]
     for part, memory, place in zip((keys, values), like, into, strict=True):
         given += [part, part.stride(0), part.stride(1), part.shape[2], place, memory.stride(0), memory.stride(1)]
-    return _kernels(like[0].dtype).call("store", heads * -(-count // TOKENS), *given)
+    return store_kernels(like[0].dtype).call("store", heads * -(-count // TOKENS), *given)
 
 
 @cache
-def _kernels(dtype: torch.dtype) -> Kernels:
+def store_kernels(dtype: torch.dtype) -> Kernels:
     """An item is a head, and some tokens one after another."""
     module = ir.Module("store")
     b = Builder.of(module, "store", [POINTER], internal=False)
