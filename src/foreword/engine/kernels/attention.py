@@ -21,8 +21,6 @@ from foreword.engine.kernels.emit import (
     INT64,
     LANES,
     POINTER,
-    ROWS,
-    ROWS_TOGETHER,
     UNROLLED,
     VECTOR,
     Builder,
@@ -35,6 +33,10 @@ from foreword.engine.kernels.emit import (
 
 TILE = 256
 """Positions of a tile."""
+ROWS = 6
+"""Rows that are computed together with a panel of 16: their sums fill the registers of AVX2."""
+ROWS_TOGETHER = (ROWS, 4, 2, 1)
+"""So fewer rows are taken."""
 HELD_ROWS = 8 * ROWS
 """Rows (of the batch, times query heads of a key head) whose scores are held at a time."""
 PAIR_ROWS = (2, 1)

@@ -1,6 +1,6 @@
-"""What the kernels are written with: loops, vectors of 16 float32, and the products of 6 rows that all of them are made of.
+"""What the kernels are written with: loops, vectors of float32, and the products of a few rows that all of them are made of.
 
-A kernel is LLVM IR, made once at start and compiled for the processor at hand. Vectors have 16 numbers whatever the
+A kernel is LLVM IR, made once at start and compiled for the processor at hand. Vectors have 8 or 16 numbers whatever the
 processor's width: LLVM splits them. Every number that comes out is a chain of fused multiply-adds in ascending order of
 what is summed, begun at zero or at what was there, so its bits depend on neither the other rows nor the processor.
 """
@@ -11,10 +11,6 @@ from typing import Any
 from llvmlite import ir
 
 LANES = 16
-ROWS = 6
-"""Rows of a product that are computed together: as many as the registers of AVX2 hold."""
-ROWS_TOGETHER = (ROWS, 4, 2, 1)
-"""So the rows of any product are taken; 8 as twice 4, for 2 alone wait for one sum after the other."""
 UNROLLED = 4
 
 INT64, INT32, FLOAT, POINTER = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
@@ -208,19 +204,17 @@ def _alignment(kind: ir.Type) -> int:
 
 
 def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) -> ir.Function:
-    """A product of any number of rows, from products of the numbers in ROWS_TOGETHER. Numbers of A and C have 32 bits."""
+    """A product of any number of rows, from products of some, the largest first. Numbers of A and C have 32 bits."""
     b = Builder.of(module, name, [INT64, POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
     rows, a, a_stride, right, right_stride, c, c_stride, depth = b.function.args
-    left_over = b.srem(rows, int64(ROWS))
-    fewer = b.and_(b.icmp_signed("==", left_over, int64(2)), b.icmp_signed(">", rows, int64(ROWS)))
-    done, ends = int64(0), {ROWS: b.sub(rows, b.select(fewer, int64(8), left_over))}
+    done = int64(0)
     for count, block in blocks.items():
 
         def some(row: Any, _: Any, block: ir.Function = block) -> None:
             left, out = b.at(a, b.mul(row, a_stride)), b.at(c, b.mul(row, c_stride))
             b.call(block, [left, a_stride, right, right_stride, out, c_stride, depth])
 
-        end = ends.get(count) or b.sub(rows, b.srem(b.sub(rows, done), int64(count)))
+        end = b.sub(rows, b.srem(b.sub(rows, done), int64(count)))
         b.loop(done, end, count, some)
         done = end
     b.ret_void()
