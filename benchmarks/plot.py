@@ -80,6 +80,11 @@ def draw_lengths(rows: list[dict[str, Any]], suffix: int, out: Path) -> None:
     save(figure, out)
 
 
+def plain_text() -> None:
+    """Text that stays text in an SVG."""
+    plt.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "svg.hashsalt": "foreword"})
+
+
 def save(figure: Any, out: Path) -> None:
     """Write an SVG whose bytes are the same for the same figures."""
     figure.tight_layout()
@@ -102,7 +107,7 @@ def main() -> None:
     parser.add_argument("json", type=Path)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    plt.rcParams.update({"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11, "svg.hashsalt": "foreword"})
+    plain_text()
     results = json.loads(args.json.read_text())
     parts = [part for name, part in results.items() if name.startswith("lengths")]
     if "results" in results:

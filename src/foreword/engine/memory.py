@@ -44,7 +44,8 @@ class KVMemory:
         self.values = [_zeros((layer.heads, panels, layer.value_panels, LANES, LANES), dtype) for layer in layers]
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Store float32 keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
+        """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
+        keys, values = (part.float() for part in (keys, values))
         keys, values = (part if part.stride(-1) == 1 else part.contiguous() for part in (keys, values))
         into = self.keys[layer], self.values[layer]
         store(keys, values, slots, into, into).run()

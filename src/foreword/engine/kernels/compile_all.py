@@ -10,7 +10,7 @@ from foreword.engine.memory import KV_DTYPES
 
 
 def compile_all(quantization: str, kv_dtype: str) -> None:
-    """All kernels for such an engine. Each is compiled once in a process; nobody else may call for one meanwhile."""
+    """All kernels for such an engine. Each is compiled once in a process; twice, if somebody else asks for it meanwhile."""
     dtype = KV_DTYPES[kv_dtype]
     attention_kernels(dtype)
     store_kernels(dtype)
