@@ -51,9 +51,7 @@ def draw_peers(found: dict[tuple[str, str], dict[str, float]], out: Path) -> Non
         engines = sorted(found[workload, field].items(), key=lambda pair: list(NAMES.values()).index(pair[0]))
         for place, (engine, value) in enumerate(engines):
             axes.barh(place, value, color=WARM if engine == "Foreword" else GREY, height=0.7)
-            axes.annotate(
-                amount(value, unit), (value, place), (5, 0), textcoords="offset points", color=GREY, va="center"
-            )
+            axes.annotate(amount(value, unit), (value, place), (5, 0), textcoords="offset points", color=GREY, va="center")
         axes.set_yticks(range(len(engines)), [engine for engine, _ in engines])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.15 * max(value for _, value in engines))

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src:PEERS python benchmarks/unshared_crowd.py ADAPTER float32 --model MODEL [--repeat 1]
 
-The crowd of the harness's w2 with a prefix of its own for each request. ADAPTER is a name in PEERS/adapters, or the path of one;
+The crowd of the harness's w2 with a prefix of its own for each request. ADAPTER is a name in PEERS/adapters, or a path;
 run it with the Python that has the engine. Prints a JSON line a repetition, as the harness does.
 """
 
