@@ -65,7 +65,8 @@ class Recorder:
         """Keys and values of every layer for the computed tokens of a running request."""
         memory, at = self.engine.runner.memory, np.arange(request.reservation.computed)
         slots = request.reservation.table[at // memory.block_size] * memory.block_size + at % memory.block_size
-        return [tensor[:, slots].clone() for tensor in (*memory.keys, *memory.values)]
+        places = torch.from_numpy(slots).long()
+        return [part for layer in range(len(memory.layers)) for part in memory.read(layer, places)]
 
     def together(self, prompts: list[list[int]]) -> list[Trace]:
         """Run prompts at the same time."""
