@@ -19,8 +19,8 @@ from foreword.engine.attention.tiled import TiledAttention
 from foreword.engine.kernels import decoder as kernels
 from foreword.engine.kernels.compiled import Call, addresses
 from foreword.engine.kernels.emit import LANES
+from foreword.engine.kernels.panels import store
 from foreword.engine.kernels.program import Program
-from foreword.engine.kernels.store import store
 from foreword.engine.linear import LinearStack
 from foreword.engine.memory import LayerShape
 
@@ -120,7 +120,7 @@ class DecoderStack(nn.Module):
         foreword_step: AttentionStep,
         **rest: Any,
     ) -> torch.Tensor:
-        """[1, rows, width] → the same: what the layers give one after another, and the same bits."""
+        """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
         attention = getattr(foreword_step, "backend", None)  # a stand-in for a step has none
         if isinstance(attention, TiledAttention):
             rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding

@@ -9,7 +9,7 @@ import torch
 
 from foreword.cache import CopyBlock
 from foreword.engine.kernels.emit import LANES
-from foreword.engine.kernels.store import store
+from foreword.engine.kernels.panels import store
 
 KV_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What keys and values can be kept in."""
@@ -30,7 +30,7 @@ class LayerShape:
 
 
 class KVMemory:
-    """Keys and values of every layer, in panels of 16 slots (kernels/store.py), head by head.
+    """Keys and values of every layer, in panels of 16 slots (kernels/panels.py), head by head.
 
     Slot ``block * block_size + i`` is token i of a block. A layer's keys are [heads, panels, key_size, 16], its values
     [heads, panels, columns / 16, 16, 16], columns being value_size or up to 15 more, that stay zero.

@@ -25,7 +25,7 @@ from foreword.engine.attention import AttentionStep, LayerCall
 from foreword.engine.decoder import ProbedLayer, replace_layers, watching_layers
 from foreword.engine.kernels.compile_all import compile_all
 from foreword.engine.linear import pack_linear_layers
-from foreword.engine.memory import LayerShape
+from foreword.engine.memory import KV_DTYPES, LayerShape
 from foreword.errors import ModelError
 
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
@@ -67,7 +67,7 @@ def load_model(model: str | None, block_size: int, quantization: str = "none", k
         text = config.get_text_config()
         _refuse_config(config, text)
         with ThreadPoolExecutor(1) as beside:
-            compiled = beside.submit(compile_all, quantization, kv_dtype)
+            compiled = beside.submit(compile_all, quantization, KV_DTYPES[kv_dtype])
             tokenizer = _load_tokenizer(path)
             module = _load_weights(path)
             compiled.result()

@@ -12,8 +12,8 @@ from foreword.engine.kernels.compiled import Kernels
 from foreword.engine.kernels.decoder import decoder_kernels
 from foreword.engine.kernels.int8 import int8_kernels
 from foreword.engine.kernels.linear import linear_kernels
+from foreword.engine.kernels.panels import store_kernels
 from foreword.engine.kernels.program import interpreter
-from foreword.engine.kernels.store import store_kernels
 
 ALL = (attention_kernels, decoder_kernels, int8_kernels, linear_kernels, interpreter, store_kernels)
 

@@ -30,6 +30,7 @@ from foreword.engine.kernels.emit import (
     rows_of,
     vector,
 )
+from foreword.engine.kernels.panels import define_gather, kept_as
 
 TILE = 256
 """Positions of a tile."""
@@ -111,68 +112,14 @@ class _Attend:
 
     def __init__(self, module: ir.Module, dtype: torch.dtype):
         self.module = module
-        self.kept = FLOAT if dtype == torch.float32 else ir.IntType(16)
-        self.gather = self._define_gather()
+        self.kept = kept_as(dtype)
+        self.gather = define_gather(module, self.kept)
         self.scores = define_rows(module, "scores", {n: _define_scores(module, n, 1) for n in ROWS_TOGETHER})
         self.pair_scores = define_rows(module, "pair_scores", {n: _define_scores(module, n, 2) for n in PAIR_ROWS})
         self.weigh = define_rows(module, "weigh", {n: _define_weigh(module, n, 1) for n in ROWS_TOGETHER})
         self.pair_weigh = define_rows(module, "pair_weigh", {n: _define_weigh(module, n, 2) for n in PAIR_ROWS})
         self.softmax = _define_softmax(module)
         self.rows = self._define_rows()
-
-    def _float(self, b: Builder, value: Any) -> Any:
-        """What is kept, as float32: a number or a vector. bfloat16 is the upper half of a float32."""
-        if self.kept is FLOAT:
-            return value
-        lanes = getattr(value.type, "count", 0)
-        wide, result = (ir.VectorType(INT32, lanes), ir.VectorType(FLOAT, lanes)) if lanes else (INT32, FLOAT)
-        return b.bitcast(b.shl(b.zext(value, wide), ir.Constant(wide, [16] * lanes if lanes else 16)), result)
-
-    def _define_gather(self) -> ir.Function:
-        """Keys and values of up to 16 slots → a panel of each, in float32.
-
-        Arguments: the panels, keys and values of the head, the slots, how many, whether they are a whole panel, and the
-        numbers of a token's keys and values.
-        """
-        kinds = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
-        b = Builder.of(self.module, "gather", kinds)
-        key_panel, value_panel, keys, values, slots, count, whole, size, padded = b.function.args
-        lanes = ir.VectorType(self.kept, LANES)
-
-        def place(index: Any) -> tuple[Any, Any]:
-            """Of a slot: the panel's first slot, and the lane in it."""
-            slot = b.sext(b.number(slots, index, INT32), INT64)
-            return b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
-
-        def widen(target: Any, memory: Any, width: Any) -> None:
-            source = b.at(memory, b.mul(place(int64(0))[0], width), self.kept)
-            numbers = b.mul(width, int64(LANES))
-            b.loop(int64(0), numbers, LANES, lambda at, _: b.put(self._float(b, b.lanes(source, at, lanes)), target, at))
-
-        def one_token(index: Any, _: Any) -> None:
-            first, lane = place(index)
-            source, vectors = (b.at(keys, b.mul(first, size), self.kept), b.at(values, b.mul(first, padded), self.kept))
-
-            def one_key(k: Any, _: Any) -> None:
-                at = b.mul(k, int64(LANES))
-                b.put(self._float(b, b.number(source, b.add(at, lane), self.kept)), key_panel, b.add(at, index))
-
-            def one_vector(column: Any) -> None:
-                at = b.mul(column, int64(LANES))
-                numbers = b.lanes(vectors, b.add(at, b.mul(lane, int64(LANES))), lanes)
-                b.put(self._float(b, numbers), value_panel, b.add(at, b.mul(index, int64(LANES))))
-
-            b.loop(int64(0), size, 1, one_key)
-            _panels(b, padded, one_vector)
-
-        with b.if_else(b.icmp_signed("!=", whole, int64(0))) as (then, otherwise):
-            with then:
-                widen(key_panel, keys, size)
-                widen(value_panel, values, padded)
-            with otherwise:
-                b.loop(int64(0), count, 1, one_token)
-        b.ret_void()
-        return b.function
 
     def _define_rows(self) -> ir.Function:
         """Some rows that are held, over one tile: scores, softmax, weighted values, ROWS of them at a time.

@@ -1,17 +1,17 @@
 """Compiling ahead what an engine will call, in a thread of its own, while the model's weights are being read."""
 
+import torch
+
 from foreword.engine.kernels.attention import attention_kernels
 from foreword.engine.kernels.decoder import decoder_kernels
 from foreword.engine.kernels.int8 import int8_kernels
 from foreword.engine.kernels.linear import linear_kernels
+from foreword.engine.kernels.panels import store_kernels
 from foreword.engine.kernels.program import interpreter
-from foreword.engine.kernels.store import store_kernels
-from foreword.engine.memory import KV_DTYPES
 
 
-def compile_all(quantization: str, kv_dtype: str) -> None:
-    """All kernels for such an engine. Each is compiled once in a process; twice, if somebody else asks for it meanwhile."""
-    dtype = KV_DTYPES[kv_dtype]
+def compile_all(quantization: str, dtype: torch.dtype) -> None:
+    """All kernels for such an engine, its KV kept in ``dtype``. Each is compiled once in a process."""
     attention_kernels(dtype)
     store_kernels(dtype)
     if quantization == "int8":
