@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from foreword.prompt.audit import ByteTokens, audit
+from foreword.audit import ByteTokens, audit
 from foreword.prompt.prices import PriceTable
 
 SIDE_BY_SIDE = 12

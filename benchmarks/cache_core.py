@@ -127,7 +127,7 @@ def time_ours(prompts: list[Prompt], capacity: int) -> tuple[list[float], list[i
         cache.commit(reservation)
         cache.release(reservation, now)
         times.append((time.thread_time() - start) * 1e6)
-        hits.append(ledger.record().cached)
+        hits.append(ledger.account().cached)
     cache.check_integrity()
     return times, hits
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 import transformers
 
+from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
-from foreword.engine.engine_config import EngineConfig
 from foreword.engine.model import PACKAGED_MODEL
-from foreword.engine.sampling_params import SamplingParams
+from foreword.sampling_params import SamplingParams
 from measuring import machine, watching_others
 
 IN, OUT = 64, 64

@@ -193,8 +193,8 @@ def time_attention() -> None:
     """Milliseconds of one layer for each way in which a prefix may lie."""
     import torch
 
-    from foreword.engine.attention import LayerCall, Span, TiledAttention
-    from foreword.engine.memory import KVMemory, LayerShape
+    from foreword.backends.cpu.attention import LayerCall, Span, TiledAttention
+    from foreword.backends.cpu.kv_memory import KVMemory, LayerShape
 
     own = 40
     print("| prefix, requests, rows of each | " + " | ".join(PLACES) + " |\n|---|" + "---|" * len(PLACES))

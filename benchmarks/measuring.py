@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from foreword.engine.bench import machine, watching_others
+from foreword.bench import machine, watching_others
 
 __all__ = ["machine", "spread", "watching_others"]
 

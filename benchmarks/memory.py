@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from foreword.engine.bench import WORKLOADS, machine, run_batch
+from foreword.backends.cpu.kv_memory import KV_DTYPES
+from foreword.bench import WORKLOADS, machine, run_batch
+from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
-from foreword.engine.engine_config import EngineConfig
-from foreword.engine.memory import KV_DTYPES
 from foreword.engine.model import PACKAGED_MODEL
 
 FACTOR, BESIDE = 1.15, 300e6

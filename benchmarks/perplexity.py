@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from evaluate import answers
 from foreword import LLM, SamplingParams
-from foreword.engine.bench import machine
+from foreword.bench import machine
 from generator import Limits
 from held_out import held_out_tables
 

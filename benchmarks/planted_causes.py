@@ -22,7 +22,7 @@ from foreword.events import RequestFinished
 from foreword.observe import Observer, ObserverConfig, PromptShape, Reason, shape_of
 from foreword.prompt import HubTokenizer, PromptTemplate, segment
 
-TOKENIZER = Path(foreword.__file__).parent / "engine" / "table_reader" / "tokenizer.json"
+TOKENIZER = Path(foreword.__file__).parent / "weights" / "table_reader" / "tokenizer.json"
 MINIMUM_TOKENS = 64
 TEMPLATE = """\
 {%- if tools %}{{ '<|im_start|>system\n' }}{% if messages[0].role == 'system' %}{{ messages[0].content + '\n' }}{% endif %}\
@@ -127,16 +127,11 @@ class World:
     def _event(
         self, name: str, conversation: Conversation, packed: bytes, answer: bytes, ledger: RequestLedger
     ) -> RequestFinished:
-        account, end = ledger.record(), ledger.hit_end
-        assert end is not None
         return RequestFinished(
             request_id=name, namespace=conversation.namespace.key, identity=identity(conversation.namespace),
             tenant=conversation.namespace.tenant,
             tokens=packed, generated=answer, arrival=self.now, admitted=self.now, first_token=self.now,
-            finished=self.now, outcome="stop", cached=account.cached, shared_in_flight=account.shared_in_flight,
-            computed=account.computed, recomputed=account.recomputed, unprocessed=account.unprocessed,
-            hit_reason=end.reason.value, hit_end=end.position, nearest=end.nearest, lost_tokens=end.lost_tokens,
-            differs_in=end.differs_in, evicted_at=end.evicted_at,
+            finished=self.now, outcome="stop", account=ledger.account(),
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import foreword
 from foreword.prompt import TEMPLATE_FILES, PromptTemplate, segment
 
-directory = Path(foreword.__file__).parent / "engine" / "table_reader"
+directory = Path(foreword.__file__).parent / "weights" / "table_reader"
 paths = [directory / name for name in TEMPLATE_FILES]
 template = PromptTemplate.from_files({path.name: path.read_text() for path in paths if path.exists()})
 

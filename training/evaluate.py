@@ -13,7 +13,7 @@ from foreword import LLM, SamplingParams
 from generator import Limits, Question, Table
 from held_out import DEMO, demo_questions, held_out_tables
 
-PACKAGED = Path(__file__).resolve().parents[1] / "src" / "foreword" / "engine" / "table_reader"
+PACKAGED = Path(__file__).resolve().parents[1] / "src" / "foreword" / "weights" / "table_reader"
 AT_ONCE = 64
 
 

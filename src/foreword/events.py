@@ -7,6 +7,8 @@ The names follow the KV events that routers of the field already read.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from foreword.account import Account
+
 
 @dataclass(frozen=True, slots=True)
 class BlockStored:
@@ -62,10 +64,8 @@ class RequestFinished:
         When the cache was asked for its prefix; None if the request ended before its turn came. So with ``first_token``.
     outcome
         ``stop``, ``length``, ``abort`` or ``error``.
-    cached, shared_in_flight, computed, unprocessed
-        Where the prompt's tokens came from; together they are the prompt. ``recomputed`` ones were computed once more.
-    hit_reason, hit_end, nearest, lost_tokens, differs_in, evicted_at
-        Why and where the hit ended: the fields of the cache's HitEnd; ``hit_reason`` is empty if it was never looked up.
+    account
+        Where the prompt's tokens came from, and why and where the hit ended.
     """
 
     request_id: str
@@ -79,17 +79,7 @@ class RequestFinished:
     first_token: float | None
     finished: float
     outcome: str
-    cached: int
-    shared_in_flight: int
-    computed: int
-    recomputed: int
-    unprocessed: int
-    hit_reason: str = ""
-    hit_end: int = 0
-    nearest: bytes = b""
-    lost_tokens: int = 0
-    differs_in: str = ""
-    evicted_at: float | None = None
+    account: Account
 
 
 @dataclass(frozen=True, slots=True)

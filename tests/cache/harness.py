@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foreword.cache import (
+    Account,
     CacheConfig,
     HitEnd,
-    LedgerRecord,
     Mark,
     Match,
     ModelFingerprint,
@@ -23,11 +23,11 @@ from foreword.cache import (
     Reservation,
     pack_tokens,
 )
-from foreword.cache.placing import locate
+from foreword.cache.lookup import locate
 from foreword.cache.residency import nodes_below
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, CacheEvent
+from foreword.tokens import TOKEN_BYTES
 
 MODEL = ModelFingerprint(weights="tiny")
 SPACE = Namespace(MODEL)
@@ -175,14 +175,14 @@ class Machine:
             self.finish(request)
         self.check()
 
-    def run(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> LedgerRecord:
+    def run(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Account:
         """One request from beginning to end."""
         request = self.must_start(ids, namespace, marks)
         while request.reservation.computed < len(ids):
             assert self.step(), "stuck"
         self.finish(request)
         self.check()
-        return request.ledger.record()
+        return request.ledger.account()
 
     def nodes(self) -> list[Node]:
         """All nodes that can be found."""

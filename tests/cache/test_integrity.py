@@ -123,7 +123,7 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("the marks on a node are counted", lambda s: add("marks", 1)(s.shared)),
     ("what is marked is in a tree", lambda s: mark_elsewhere(s, marked_stranger())),
     ("marked blocks are counted", lambda s: add("blocks", 1)(s.residency.marks)),
-    ("are not the prompt's", lambda s: add("_cached", 1)(s.request.ledger)),
+    ("tokens have a source in the books", lambda s: add("_high", 1)(s.request.ledger)),
 ]
 
 

@@ -344,7 +344,7 @@ def test_what_is_left_of_a_cut_prefix_stays_marked_when_the_edge_is_split() -> N
     m.run([*SYSTEM[:24], 7, 7])  # parts where the blocks end
     m.run(list(range(100, 144)))
     assert (cached(m, SYSTEM), marked_blocks(m)) == (24, 6)
-    assert holder.ledger.record().computed == 56
+    assert holder.ledger.account().computed == 56
 
 
 def test_of_cut_prefixes_the_one_kept_longest_goes_on() -> None:

@@ -36,7 +36,7 @@ def test_a_prompt_takes_consecutive_blocks_and_one_token_of_a_repeat_is_computed
     assert again.reservation.table[:2].tolist() == [0, 1]
     assert m.complete() == 1
     m.drain()
-    record = again.ledger.record()
+    record = again.ledger.account()
     assert (record.cached, record.computed) == (9, 1)
     assert reason(again) == HitEnd(MissReason.COMPLETE, 9)
 
@@ -134,7 +134,7 @@ def test_preempted_and_recomputed_tokens_are_no_hits() -> None:
     again = Running(SPACE, run_ids(0, 16), 16, request.ledger, reservation, request.hashes)
     m.running.append(again)
     m.drain()
-    record = request.ledger.record()
+    record = request.ledger.account()
     assert (record.cached, record.computed) == (0, 16)
     assert record.recomputed > 0
     assert record.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
@@ -169,8 +169,8 @@ def test_the_ghost_of_a_block_does_not_hide_another_block_that_begins_like_it() 
     assert match(m, prompt) == Match(6, 0, 2)
     first, second = m.must_start(prompt), m.must_start(prompt)
     assert m.complete() == 5 + 1
-    assert first.ledger.record().cached == 6
-    assert second.ledger.record().shared_in_flight == 6
+    assert first.ledger.account().cached == 6
+    assert second.ledger.account().shared_in_flight == 6
     m.drain()
 
 
@@ -292,7 +292,7 @@ def test_a_look_up_in_one_namespace_says_nothing_of_another() -> None:
     m.run(run_ids(0, 10))
     m.run(run_ids(50, 10), Namespace(MODEL, tenant="other"))
     match(m, run_ids(0, 12))
-    assert m.must_start(run_ids(0, 12), Namespace(MODEL, tenant="other")).ledger.record().cached == 0
+    assert m.must_start(run_ids(0, 12), Namespace(MODEL, tenant="other")).ledger.account().cached == 0
     m.drain()
 
 

@@ -22,7 +22,7 @@ def test_identical_prompts_in_flight_compute_once(length: int, copies: int, budg
         total += done
     assert total == length + copies - 1
     m.drain()
-    assert sum(request.ledger.record().computed for request in requests) == total
+    assert sum(request.ledger.account().computed for request in requests) == total
 
 
 @pytest.mark.parametrize("length", [8, 12, 13])
@@ -43,9 +43,9 @@ def test_prompts_with_a_common_prefix_in_flight_share_it() -> None:
     second = m.must_start([*run_ids(0, 10), 60, 61])
     assert match(m, [*run_ids(0, 10), 70]) == Match(0, 10, 0)
     assert m.complete() == 12 + 2
-    record = second.ledger.record()
+    record = second.ledger.account()
     assert (record.cached, record.shared_in_flight, record.computed) == (0, 10, 2)
-    assert first.ledger.record().computed == 12
+    assert first.ledger.account().computed == 12
     m.drain()
 
 
@@ -114,7 +114,7 @@ def test_a_failed_step_can_be_run_again() -> None:
     m.step(fail=True)
     m.complete()
     m.drain()
-    assert (request.ledger.record().cached, request.ledger.record().computed) == (5, 4)
+    assert (request.ledger.account().cached, request.ledger.account().computed) == (5, 4)
 
 
 @pytest.mark.parametrize(("computed", "kept"), [(0, 0), (1, 0), (4, 4), (6, 4), (9, 9), (10, 10), (11, 11)])
@@ -141,12 +141,12 @@ def test_without_room_nothing_changes_and_the_look_up_counts_once() -> None:
         assert m.cache.reserve(SPACE, tokens, ledger, 5) is None
         m.check()
         assert m.cache.usage() == before
-    assert ledger.record().cached == 0
+    assert ledger.account().cached == 0
     assert ledger.hit_end is None
     m.finish(holder)
     reservation = m.cache.reserve(SPACE, tokens, ledger, 6)
     assert reservation is not None
-    assert ledger.record().cached == 6
+    assert ledger.account().cached == 6
     assert ledger.hit_end == HitEnd(MissReason.DIVERGED, 6, pack_tokens(run_ids(6, 16)))
     m.cache.release(reservation, 7)
     m.check()

@@ -46,7 +46,7 @@ def hit_rate(requests: list[tuple[float, bytes]], capacity: float, policy: str) 
         cache.plan(reservation, length, length)
         cache.commit(reservation)
         cache.release(reservation, now)
-        record = ledger.record()
+        record = ledger.account()
         assert record.cached + record.computed == length
         cached += record.cached
         total += length

@@ -5,8 +5,8 @@ from array import array
 
 from foreword.cache import pack_tokens
 from foreword.cache.pool import BLOCK_ID, Blocks
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node, RadixTree, Root, backed_end, first_unplanned, ready_end
+from foreword.tokens import TOKEN_BYTES
 
 SIZE = 4
 

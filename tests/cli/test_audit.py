@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from audit.generator import encoded, planted, whole_log
 from cli.test_cli import COMMAND, run_here
 from foreword.cli import audit_input
-from prompt.audit.generator import encoded, planted, whole_log
 from prompt.families import files
 
 

@@ -6,7 +6,7 @@ import foreword
 from cli.test_cli import run_here
 from prompt.families import files
 
-TABLE_READER = Path(foreword.__file__).parent / "engine" / "table_reader"
+TABLE_READER = Path(foreword.__file__).parent / "weights" / "table_reader"
 
 
 def write_model(directory: Path, family: str) -> str:

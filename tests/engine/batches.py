@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from foreword.engine.attention import AttentionBackend, LayerCall, Span
-from foreword.engine.memory import KVMemory, LayerShape
+from foreword.backends.cpu.attention import AttentionBackend, LayerCall, Span
+from foreword.backends.cpu.kv_memory import KVMemory, LayerShape
 
 
 @dataclass

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from foreword.engine.attention import LayerCall, ReferenceAttention, TiledAttention
-from foreword.engine.attention.tiles import Plan
-from foreword.engine.linear import Int8Linear, PackedLinear
-from foreword.engine.memory import KV_DTYPES, KVMemory
+from foreword.backends.cpu.attention import LayerCall, ReferenceAttention, TiledAttention
+from foreword.backends.cpu.attention.tiles import Plan
+from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory
+from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.self_test import run_self_test
 

@@ -42,19 +42,14 @@ class Requests:
         self.cache.plan(reservation, length, length)
         self.cache.commit(reservation)
         self.cache.release(reservation, now)
-        self.computed += ledger.record().computed
+        self.computed += ledger.account().computed
         return event(tokens, ledger, space, now, name or f"request-{number}")
 
 
 def event(tokens: bytes, ledger: RequestLedger, space: Namespace, now: float, name: str) -> RequestFinished:
-    account, end = ledger.record(), ledger.hit_end
-    assert end is not None
     return RequestFinished(
         request_id=name, namespace=space.key,
         identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt), tenant=space.tenant,
         tokens=tokens, generated=b"", arrival=now, admitted=now, first_token=now, finished=now, outcome="stop",
-        cached=account.cached, shared_in_flight=account.shared_in_flight, computed=account.computed,
-        recomputed=account.recomputed, unprocessed=account.unprocessed, hit_reason=end.reason.value,
-        hit_end=end.position, nearest=end.nearest, lost_tokens=end.lost_tokens, differs_in=end.differs_in,
-        evicted_at=end.evicted_at,
+        account=ledger.account(),
     )  # fmt: skip

@@ -26,7 +26,7 @@ def replayed(prompts: list[bytes], capacity: int) -> float:
         cache.plan(reservation, length, length)
         cache.commit(reservation)
         cache.release(reservation, float(now))
-        cached += ledger.record().cached
+        cached += ledger.account().cached
     return cached / total
 
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from foreword.cache.tokens import unpack_tokens
+from foreword.account import Account, HitEnd, MissReason, Source
 from foreword.engine import LLM, Engine, EngineConfig, SamplingParams
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, RequestFinished, StepFinished
 from foreword.observe import Observer, Reason
+from foreword.tokens import unpack_tokens
 
 TABLE = "| ID | Name | Salary |\n|----|------|--------|\n| 1 | Alice Smith | 85000 |\n| 2 | Bob Johnson | 65000 |\n"
 
@@ -41,8 +42,10 @@ def test_a_request_tells_its_tokens_account_and_times(engine: Engine, events: li
     first, second = [event for event in events if isinstance(event, RequestFinished)]
     assert unpack_tokens(first.tokens) == ids
     assert len(unpack_tokens(first.generated)) == 3
-    assert (first.cached, first.computed, second.cached, second.computed) == (0, len(ids), len(ids) - 1, 1)
-    assert (first.hit_reason, second.hit_reason, second.hit_end) == ("first_seen", "complete", len(ids) - 1)
+    assert (first.account.cached, first.account.computed) == (0, len(ids))
+    assert (second.account.cached, second.account.computed) == (len(ids) - 1, 1)
+    assert first.account.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
+    assert second.account.hit_end == HitEnd(MissReason.COMPLETE, len(ids) - 1)
     assert first.arrival <= (first.admitted or 0) <= (first.first_token or 0) <= first.finished <= second.arrival
     assert first.outcome == "length"
 
@@ -65,7 +68,7 @@ def test_an_abort_before_admission_is_told_too(engine: Engine, events: list[Even
     engine.abort("gone")
     (event,) = events
     assert isinstance(event, RequestFinished)
-    assert (event.outcome, event.admitted, event.hit_reason, event.unprocessed) == ("abort", None, "", 3)
+    assert (event.outcome, event.admitted, event.account) == ("abort", None, Account(3, dict.fromkeys(Source, 0)))
 
 
 def test_an_observer_explains_an_engines_requests(engine: Engine) -> None:
@@ -74,7 +77,7 @@ def test_an_observer_explains_an_engines_requests(engine: Engine) -> None:
     engine.subscribe(observer)
     run(engine, TABLE + "How old is Alice?", TABLE + "What does Bob earn?")
     found = observer.explain("r1")
-    assert (found.reason, found.cached + found.computed) == (Reason.DIVERGED, found.prompt_tokens)
+    assert (found.reason, found.account.unprocessed) == (Reason.DIVERGED, 0)
     assert observer.counts().requests == 2
     assert observer.savings().cost_model.observations > 0
 
@@ -85,7 +88,7 @@ def test_llm_explains_its_own_requests() -> None:
     for name in ("Alice", "Bob"):
         (output,) = llm.generate(TABLE + f"How old is {name} in this table?", params, use_tqdm=False)
     found = llm.explain(output.request_id)
-    assert (found.cached, found.reason.value) == (output.account.cached, output.miss_reason)
+    assert (found.account.cached, found.reason.value) == (output.account.cached, output.miss_reason)
     assert found.shared_text.endswith("How old is ")
     assert found.new_text.startswith("Bob")
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from foreword.account import Account, HitEnd, MissReason
 from foreword.cache import ModelFingerprint, Namespace
 from foreword.errors import NotFoundError
 from foreword.observe import Explanation, Observer, ObserverConfig, Reason
@@ -22,7 +23,7 @@ def explained(*prompts: str, observer: Observer | None = None) -> Explanation:
 def test_the_sources_and_the_texts_around_the_place() -> None:
     found = explained("Rules: be kind. Ask Ann.", "Rules: be kind. Ask Bob.")
     assert (found.reason, found.position) == (Reason.DIVERGED, len("Rules: be kind. Ask "))
-    assert found.prompt_tokens == found.cached + found.computed == 24
+    assert found.account.prompt_tokens == found.account.cached + found.account.computed == 24
     assert (found.shared_text, found.old_text, found.new_text) == ("Rules: be kind. Ask ", "Ann.", "Bob.")
     assert found.nearest is not None
     assert (found.nearest.request_id, found.nearest.shared_tokens, found.nearest.in_answer) == ("request-1", 20, False)
@@ -55,7 +56,8 @@ def test_an_eviction_says_when_and_for_whom() -> None:
     lost = requests.run("a" * 100, name="lost")
     flood = requests.run("b" * 120, name="flood")
     again = requests.run("a" * 100, name="again")
-    assert again.hit_reason == "evicted"
+    assert again.account.hit_end is not None
+    assert again.account.hit_end.reason is MissReason.EVICTED
     for event in (lost, flood, again):
         observer(event)
     found = observer.explain("again", Bytes())
@@ -67,16 +69,16 @@ def test_an_eviction_says_when_and_for_whom() -> None:
 
 def test_a_prompt_below_the_minimum() -> None:
     observer = Observer(ObserverConfig(minimum_tokens=50))
-    event = replace(Requests().run("short"), hit_reason="disabled", cached=0)
+    event = replace(Requests().run("short"), account=Account(5, hit_end=HitEnd(MissReason.DISABLED, 0)))
     observer(event)
     assert observer.explain(event.request_id).reason is Reason.BELOW_MINIMUM
-    observer(replace(Requests().run("l" * 60), hit_reason="disabled"))
+    observer(replace(Requests().run("l" * 60), account=Account(60, hit_end=HitEnd(MissReason.DISABLED, 0))))
     assert observer.explain(event.request_id).reason is Reason.DISABLED
 
 
 def test_a_request_that_was_never_admitted() -> None:
     observer = Observer()
-    event = replace(Requests().run("x"), hit_reason="", admitted=None, computed=0, unprocessed=1, outcome="abort")
+    event = replace(Requests().run("x"), account=Account(1), admitted=None, outcome="abort")
     observer(event)
     assert observer.explain(event.request_id, Bytes()).reason is Reason.NOT_ADMITTED
     assert observer.curve([]).prompt_tokens == 0
@@ -91,7 +93,7 @@ def test_another_namespace_is_found_among_many() -> None:
         observer(requests.run("else", Namespace(ModelFingerprint("weights"), tenant=f"t{number}")))
     last = requests.run(long, Namespace(ModelFingerprint("weights"), tenant="new"))
     observer(last)
-    assert last.hit_reason == "first_seen"
+    assert last.account.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
     found = observer.explain(last.request_id)
     assert (found.reason, found.detail) == (Reason.NAMESPACE_DIFFERS, "tenant")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from foreword.account import Source
 from foreword.errors import ConfigError
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, StepFinished
 from foreword.observe import Observer, ObserverConfig, Reason
@@ -15,9 +16,8 @@ def test_every_token_is_counted_once_and_every_request_has_one_reason() -> None:
     for prompt in ("Rules. Ask Ann.", "Rules. Ask Bob.", "Rules. Ask Bob."):
         observer(requests.run(prompt))
     counts = observer.counts()
-    assert (counts.requests, counts.prompt_tokens) == (3, 45)
-    assert counts.cached + counts.shared_in_flight + counts.computed + counts.unprocessed == 45
-    assert (counts.cached, counts.computed) == (11 + 14, 15 + 4 + 1)
+    assert (counts.requests, counts.account.prompt_tokens, counts.account.unprocessed) == (3, 45, 0)
+    assert counts.account.by_source == {Source.CACHED: 11 + 14, Source.SHARED_IN_FLIGHT: 0, Source.COMPUTED: 15 + 4 + 1}
     assert counts.hit_rate == 25 / 45
     assert counts.requests_by_reason == {"first_seen": 1, "diverged": 1, "complete": 1}
     assert counts.missed_tokens_by_reason == {"first_seen": 15, "diverged": 4, "complete": 1}
@@ -33,7 +33,7 @@ def test_finer_reasons_are_found_when_asked_for_and_counted_once() -> None:
     assert observer.classify(Bytes()) == 0
     assert observer.classify(Bytes()) == 0
     assert observer.counts().requests_by_reason == {"first_seen": 1, Reason.VOLATILE_VALUE.value: 4}
-    assert sum(observer.counts().missed_tokens_by_reason.values()) == observer.counts().computed
+    assert sum(observer.counts().missed_tokens_by_reason.values()) == observer.counts().account.computed
 
 
 def test_what_was_forgotten_is_not_classified() -> None:
@@ -49,7 +49,7 @@ def test_random_prompts_read_no_hits() -> None:
     for _ in range(200):
         observer(requests.run([source.randrange(2**31) for _ in range(100)]))
     counts = observer.counts()
-    assert (counts.cached, counts.shared_in_flight, counts.hit_rate) == (0, 0, 0.0)
+    assert (counts.account.reused, counts.hit_rate) == (0, 0.0)
     assert observer.curve([10**6]).unlimited == 0
     assert observer.savings().tokens == 0
     assert observer.near_twins() == ()

@@ -14,11 +14,11 @@ import httpx2
 
 from foreword.engine import Engine
 from foreword.server.app import Server
-from foreword.server.config import ServerConfig
-from foreword.server.log import make_log
-from foreword.server.service import Service
-from foreword.server.start import make_server
+from foreword.server.build import make_server
 from foreword.server.tenants import Tenants
+from foreword.serving.config import ServerConfig
+from foreword.serving.log import make_log
+from foreword.serving.service import Service
 
 
 @dataclass

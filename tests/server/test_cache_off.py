@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.live import Live
-from server.test_metrics import samples, total
+from serving.test_metrics import samples, total
 
 TURN = [{"role": "user", "content": "the quick brown fox jumps over the lazy dog"}]
 

@@ -9,16 +9,16 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from bench.test_isolation import slow_prefill
 from foreword import engine
 from foreword.cli.main import app
 from foreword.cli.serve import serve as serve_command
 from foreword.engine import EngineConfig
 from foreword.errors import ConfigError
-from foreword.server import start
-from foreword.server.config import ServerConfig
+from foreword.server import build
 from foreword.server.tenants import Tenants, load_tenants
+from foreword.serving.config import ServerConfig
 from server.live import Live
-from server.test_probe import slow_prefill
 
 
 def run(*args: str) -> Result:
@@ -38,7 +38,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.extend((config, tenants, make_engine()))
         return Stopped()
 
-    monkeypatch.setattr(start, "make_server", make_server)
+    monkeypatch.setattr(build, "make_server", make_server)
     monkeypatch.setattr(engine, "Engine", lambda config: config)
     return found
 

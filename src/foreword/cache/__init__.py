@@ -1,18 +1,19 @@
 """The prefix cache: pure Python and NumPy, no IO, no clock, no thread."""
 
-from foreword.cache.ledger import HitEnd, LedgerRecord, MissReason, RequestLedger, Source
+from foreword.account import Account, HitEnd, MissReason, Source
+from foreword.cache.ledger import RequestLedger
 from foreword.cache.marks import Mark
 from foreword.cache.namespace import ModelFingerprint, Namespace
 from foreword.cache.prefix_cache import CacheConfig, PrefixCache
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
-from foreword.cache.tokens import pack_tokens, unpack_tokens
+from foreword.tokens import pack_tokens, unpack_tokens
 
 __all__ = [
+    "Account",
     "CacheConfig",
     "Chunk",
     "CopyBlock",
     "HitEnd",
-    "LedgerRecord",
     "Mark",
     "Match",
     "MissReason",

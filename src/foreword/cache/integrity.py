@@ -7,9 +7,9 @@ from foreword.cache.eviction import is_evictable
 from foreword.cache.pool import BlockPool
 from foreword.cache.reservation import Reservation
 from foreword.cache.residency import Residency, nodes_below
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import TEXT_SLACK, Node, Root
 from foreword.errors import IntegrityError
+from foreword.tokens import TOKEN_BYTES
 
 
 def _check(condition: bool, invariant: str, detail: object) -> None:
@@ -33,7 +33,7 @@ def check_cache(
     _check_marks([*roots, *nodes], residency)
     for reservation in live:
         _check_reservation(reservation, block_size)
-        reservation.ledger.record()
+        reservation.ledger.account()
 
 
 def _check_node(node: Node, size: int) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foreword.cache.eviction import EvictionQueue, is_evictable
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import Node, RadixTree, Root
+from foreword.tokens import TOKEN_BYTES
 
 STALE_EXPIRIES = 64  # how many more than live ones there may be
 

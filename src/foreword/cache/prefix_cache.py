@@ -16,20 +16,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from foreword.account import HitEnd, MissReason, Source
 from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
-from foreword.cache.ledger import HitEnd, MissReason, RequestLedger, Source
+from foreword.cache.ledger import RequestLedger
+from foreword.cache.lookup import Place, explain, locate
 from foreword.cache.marks import Mark
 from foreword.cache.namespace import Namespace
-from foreword.cache.placing import Place, explain, locate
 from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
 from foreword.cache.residency import Residency
-from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
 from foreword.cache.tree import Node, RadixTree, Root, first_unplanned, lacking_nodes, path_blocks
 from foreword.config import require
 from foreword.errors import IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, BlockReused, EventSink
+from foreword.tokens import TOKEN_BYTES, common_with_edge
 
 COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
 SWEEP_NAMESPACES = 64  # how many new ones may come before the empty ones are swept out
@@ -124,7 +125,7 @@ class PrefixCache:
             return None
         ledger.hit_end = hit_end
         if place.cached:
-            ledger.account(Source.CACHED, 0, place.cached)
+            ledger.enter(Source.CACHED, 0, place.cached)
         if self._events and place.cached >= self._size:
             self._events(BlockReused(reservation.blocks[: place.cached // self._size].tobytes()))
         self._live.add(reservation)
@@ -186,8 +187,8 @@ class PrefixCache:
         for node in reversed(fresh):  # parents first, also for who hears the events
             self._residency.mark_ready(node, end if end < node.end else node.end)
         if start > reservation.computed:
-            reservation.ledger.account(Source.SHARED, reservation.computed, start)
-        reservation.ledger.account(Source.COMPUTED, start, end)
+            reservation.ledger.enter(Source.SHARED_IN_FLIGHT, reservation.computed, start)
+        reservation.ledger.enter(Source.COMPUTED, start, end)
         reservation.computed = end
 
     def abandon(self, reservation: Reservation) -> None:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from foreword.cache.ledger import RequestLedger
 from foreword.cache.marks import Mark
 from foreword.cache.pool import Blocks
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.cache.tree import NO_BLOCKS, Node
+from foreword.tokens import TOKEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)

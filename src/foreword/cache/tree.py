@@ -19,7 +19,7 @@ import bisect
 from array import array
 
 from foreword.cache.pool import BLOCK_ID, Blocks
-from foreword.cache.tokens import TOKEN_BYTES, common_tokens, common_with_edge
+from foreword.tokens import TOKEN_BYTES, common_tokens, common_with_edge
 
 TEXT_SLACK = 4  # an edge keeps a text of up to so many times its own length
 NO_BLOCKS: Blocks = array(BLOCK_ID)

@@ -12,11 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from foreword import __version__
-from foreword.cli.audit_input import STANDARD_INPUT, log_file, log_lines
-from foreword.cli.audit_text import print_report
-from foreword.cli.model_files import read_template
-from foreword.errors import ModelError, ParameterError
-from foreword.prompt.audit import (
+from foreword.audit import (
     AuditConfig,
     ByteTokens,
     PieceTokens,
@@ -26,7 +22,11 @@ from foreword.prompt.audit import (
     audit,
     known_fingerprints,
 )
-from foreword.prompt.audit.reports import html_report, json_report, sarif_report
+from foreword.audit.reports import html_report, json_report, sarif_report
+from foreword.cli.audit_input import STANDARD_INPUT, log_file, log_lines
+from foreword.cli.audit_text import print_report
+from foreword.cli.model_files import read_template
+from foreword.errors import ModelError, ParameterError
 from foreword.prompt.prices import PriceTable
 from foreword.prompt.tokenizer import HubTokenizer
 

@@ -6,7 +6,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from foreword.prompt.audit import Finding, Report
+from foreword.audit import Finding, Report
 
 
 def print_report(console: Console, report: Report, new: frozenset[str]) -> None:

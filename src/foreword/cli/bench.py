@@ -39,7 +39,7 @@ def bench(
     system prompt, **long** puts a small batch behind a very long prefix. Beside each figure stands its bound: the time that
     the model's arithmetic and bytes take at the machine's own rates, which are measured in the same run.
     """
-    from foreword.engine.bench import choose_workloads, machine
+    from foreword.bench import choose_workloads, machine
 
     console = Console()
     options = {
@@ -62,7 +62,7 @@ def bench(
 
 def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) -> dict[str, Any]:
     """Run the workloads and print a table for each."""
-    from foreword.engine.bench import repeat_workloads
+    from foreword.bench import repeat_workloads
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
@@ -80,7 +80,7 @@ def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) ->
 
 def _profile(console: Console, engine: Any, repeat: int) -> dict[str, Any]:
     """Print where a step's time goes."""
-    from foreword.engine.bench import profile, watching_others
+    from foreword.bench import profile, watching_others
 
     load: dict[str, Any] = {}
     with console.status("Profiling ..."), watching_others(load):

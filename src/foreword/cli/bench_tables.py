@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from foreword.engine.bench import Phase, Result
+    from foreword.bench import Phase, Result
 
 
 def result_table(result: "Result") -> Table:

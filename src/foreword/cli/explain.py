@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foreword.cli.cache_client import HERE, CacheClient, Key, Url
+from foreword.account import Source
+from foreword.cli.options import HERE, Key, Url, cache_client
 
 
 def explain_request(
@@ -21,7 +22,7 @@ def explain_request(
 ) -> None:
     """Say why a request hit or missed: to the token, with the texts that part there."""
     console = Console()
-    with CacheClient(url, api_key) as client:
+    with cache_client(url, api_key) as client:
         found = client.get("recent", limit=20) if request_id is None else client.get(f"explain/{request_id}")
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -36,7 +37,7 @@ def requests_table(requests: list[dict[str, Any]]) -> Table:
     """The latest requests; ids and tenants are shown as they are, never as markup."""
     table = Table("request", "tenant", "ago", "prompt", "not computed", "reason", expand=True)
     for request in requests:
-        reused = request["cached"] + request["shared_in_flight"]
+        reused = sum(request[source] for source in Source if source is not Source.COMPUTED)
         share = reused / max(1, request["prompt_tokens"])
         table.add_row(
             Text(request["request_id"]), Text(request["tenant"] or ""), f"{max(0, request['age']):.0f} s",
@@ -51,9 +52,7 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     place = f", {found['place']}" if found["place"] else ""
     console.print(Text(f"The hit ended at token {found['position']} of {found['prompt_tokens']}{place}."))
     sources = ", ".join(
-        f"{found[source]} {source.replace('_', ' ')}"
-        for source in ("cached", "shared_in_flight", "computed", "unprocessed")
-        if found[source]
+        f"{found[source]} {source.replace('_', ' ')}" for source in (*Source, "unprocessed") if found[source]
     )
     console.print(
         f"Prompt tokens: {sources}." + (f" {found['recomputed']} were computed once more." if found["recomputed"] else "")

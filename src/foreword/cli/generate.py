@@ -20,6 +20,7 @@ from foreword.cli.options import (
     VerifyCache,
     load,
     report_verification,
+    sources_in_words,
 )
 
 
@@ -69,8 +70,8 @@ def generate(
         account = output.account
         console.print(output.outputs[0].text, highlight=False, markup=False)
         notes.print(
-            f"[dim]{account.prompt_tokens} prompt tokens = {account.cached} cached + {account.shared_in_flight} shared in "
-            f"flight + {account.computed} computed; hit ended: {output.miss_reason}[/dim]",
+            f"[dim]{account.prompt_tokens} prompt tokens = {sources_in_words(account)}; "
+            f"hit ended: {output.miss_reason}[/dim]",
             highlight=False,
         )
     report_verification(notes, llm)

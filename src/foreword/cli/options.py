@@ -9,6 +9,8 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from foreword import LLM
+    from foreword.account import Account
+    from foreword.server.operator.client import CacheClient
 
 Model = Annotated[
     str | None,
@@ -34,6 +36,11 @@ VerifyCache = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens to generate.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token; higher is more varied.")]
+Url = Annotated[str, typer.Option("--url", "-u", help="The server.", envvar="FOREWORD_URL")]
+Key = Annotated[
+    str, typer.Option("--api-key", help="An operator's API key, if the server has keys.", envvar="FOREWORD_API_KEY")
+]
+HERE = "http://127.0.0.1:8000"
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 
 
@@ -48,6 +55,13 @@ def load(console: Console, model: str | None, **options: Any) -> "LLM":
         return LLM(model, **options)
 
 
+def cache_client(url: str, key: str) -> "CacheClient":
+    """A client of the /v1/cache of the server at ``url``."""
+    with extra_needed("server"):
+        from foreword.server.operator.client import CacheClient
+    return CacheClient(url, key)
+
+
 @contextmanager
 def extra_needed(extra: str) -> Iterator[None]:
     """Imports inside need an extra of the package; what is missing is said, with the command that installs it."""
@@ -59,6 +73,11 @@ def extra_needed(extra: str) -> Iterator[None]:
         raise ImportError(
             f"This command needs the package {error.name!r}: install it with  pip install 'foreword[{extra}]'"
         ) from error
+
+
+def sources_in_words(account: "Account") -> str:
+    """Where a prompt's tokens came from: "12 cached + 3 shared in flight + 5 computed"."""
+    return " + ".join(f"{count} {source.replace('_', ' ')}" for source, count in account.by_source.items())
 
 
 def report_verification(console: Console, llm: "LLM") -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from foreword.cli.options import extra_needed
 
 if TYPE_CHECKING:
-    from foreword.server.probe import ProbeReport, Separation
+    from foreword.bench.isolation import ProbeReport, Separation
 
 
 def probe_isolation(
@@ -25,7 +25,7 @@ def probe_isolation(
     told, 1 when everything can.
     """
     with extra_needed("server"):
-        from foreword.server.probe import probe_isolation as probe
+        from foreword.bench.isolation import probe_isolation as probe
 
     console = Console()
     with console.status("Asking ..."):

@@ -3,13 +3,16 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from foreword.cli.cache_client import HERE, CacheClient, Key, Url
+from foreword.cli.options import HERE, Key, Url, cache_client
 from foreword.errors import InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from foreword.server.operator.client import CacheClient
 
 LOOKS = 300  # at the counts; at each one the server finds out more about why hits ended
 
@@ -27,7 +30,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a self-contained HTML file of a server's figures so far. It has texts of prompts in it."""
-    with CacheClient(url, api_key) as client:
+    with cache_client(url, api_key) as client:
         answers = collect(client, requests, price_per_hour, priced_as)
     try:
         output.write_text(page(answers), encoding="utf-8")
@@ -37,7 +40,7 @@ def report(
 
 
 def collect(
-    client: CacheClient, requests: int, price_per_hour: float | None = None, priced_as: str | None = None
+    client: "CacheClient", requests: int, price_per_hour: float | None = None, priced_as: str | None = None
 ) -> dict[str, Any]:
     """All answers the page asks for, by path."""
     for _ in range(LOOKS):
@@ -61,7 +64,7 @@ def collect(
 
 def page(answers: dict[str, Any]) -> str:
     """The dashboard with its scripts, styles and figures inside."""
-    from foreword.server.dashboard import FOLDER, SCRIPTS, STYLES
+    from foreword.server.operator.dashboard import FOLDER, SCRIPTS, STYLES
 
     text = (FOLDER / "index.html").read_text(encoding="utf-8")
     for name in STYLES:

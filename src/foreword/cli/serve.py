@@ -79,10 +79,10 @@ def serve(
     """
     options = dict(locals())
     with extra_needed("server"):
-        from foreword.server.start import make_server
+        from foreword.server.build import make_server
     from foreword.engine import Engine, EngineConfig
-    from foreword.server.config import ServerConfig
     from foreword.server.tenants import load_tenants
+    from foreword.serving.config import ServerConfig
 
     _in_the_configs_form(options, EngineConfig.max_num_batched_tokens)
     config, engine = ServerConfig(**_taken(options, ServerConfig)), EngineConfig(**_taken(options, EngineConfig))

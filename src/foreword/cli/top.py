@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -11,10 +11,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from foreword.cli.cache_client import HERE, CacheClient, Key, Url
+from foreword.account import Source
 from foreword.cli.explain import requests_table
+from foreword.cli.options import HERE, Key, Url, cache_client
 
-SOURCES = (("cached", "green"), ("shared_in_flight", "yellow"), ("computed", "red"))
+if TYPE_CHECKING:
+    from foreword.server.operator.client import CacheClient
+
+SOURCES = ((Source.CACHED, "green"), (Source.SHARED_IN_FLIGHT, "yellow"), (Source.COMPUTED, "red"))
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -26,7 +30,7 @@ def top(
 ) -> None:
     """Show hits and misses by source and reason, prominent prefixes, the curve and the latest requests. Ctrl-C ends it."""
     console = Console()
-    with CacheClient(url, api_key) as client:
+    with cache_client(url, api_key) as client:
         before, now = None, client.get("counts")
         if once:
             console.print(screen(client, before, now, console.height + 20))
@@ -38,7 +42,7 @@ def top(
                 before, now = now, client.get("counts")
 
 
-def screen(client: CacheClient, before: dict[str, Any] | None, counts: dict[str, Any], height: int) -> RenderableType:
+def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[str, Any], height: int) -> RenderableType:
     """All of it; fewer requests in a lower terminal."""
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1)

@@ -8,25 +8,26 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from foreword.cache import LedgerRecord, Mark, Namespace, PrefixCache, Usage, pack_tokens
-from foreword.cache.tokens import TOKEN_TYPE
-from foreword.engine.allocator import give_back_freed_memory, keep_freed_memory
-from foreword.engine.attention import BACKENDS
-from foreword.engine.engine_config import EngineConfig
+from foreword.account import Account
+from foreword.backends.cpu.attention import BACKENDS
+from foreword.backends.cpu.cpu_info import idle_threads, path_in_words
+from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, bytes_per_block
+from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
+from foreword.cache import Mark, Namespace, PrefixCache, Usage, pack_tokens
+from foreword.engine.config import EngineConfig
 from foreword.engine.generation import Generation, Sequence
-from foreword.engine.memory import KV_DTYPES, KVMemory, bytes_per_block
 from foreword.engine.model import LoadedModel, load_model
-from foreword.engine.observed import request_finished, step_finished
-from foreword.engine.outputs import RequestOutput
-from foreword.engine.processor import idle_threads, path_in_words
+from foreword.engine.records import request_finished, step_finished
 from foreword.engine.runner import ChunkLogits, ModelRunner
 from foreword.engine.sampler import Sampled, SamplingRow, sample, token_logprobs
-from foreword.engine.sampling_params import SamplingParams
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.verify import CacheVerifier, VerifyReport
 from foreword.errors import ParameterError, PromptError, StepFailed
 from foreword.events import EventRelay, EventSink
+from foreword.outputs import RequestOutput
+from foreword.sampling_params import SamplingParams
 from foreword.sched import PrivateTail, Request, Scheduler, StepPlan
+from foreword.tokens import TOKEN_TYPE
 
 logger = logging.getLogger("foreword")
 
@@ -170,7 +171,7 @@ class Engine:
         """What --verify-cache has found so far."""
         return self.verifier.report()
 
-    def account(self, request_id: str) -> LedgerRecord | None:
+    def account(self, request_id: str) -> Account | None:
         """Where the tokens of an unfinished request's prompt came from so far."""
         generation = self._generations.get(request_id)
         return None if generation is None else generation.sequences[0].request.account()

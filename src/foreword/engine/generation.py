@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from foreword.engine.detokenizer import TextStream
 from foreword.engine.model import LoadedModel
-from foreword.engine.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
 from foreword.engine.sampler import Sampled, TokenLogprobs
-from foreword.engine.sampling_params import SamplingParams
-from foreword.engine.text import TextStream
+from foreword.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+from foreword.sampling_params import SamplingParams
 from foreword.sched import Request
 
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from foreword.cache import LedgerRecord, pack_tokens
+from foreword.account import Account
+from foreword.cache import pack_tokens
 from foreword.config import build_config
+from foreword.engine.config import EngineConfig
+from foreword.engine.detokenizer import prompt_template
 from foreword.engine.engine import Engine
-from foreword.engine.engine_config import EngineConfig
-from foreword.engine.outputs import RequestMetrics, RequestOutput
-from foreword.engine.sampling_params import SamplingParams
-from foreword.engine.text import prompt_template
 from foreword.engine.verify import VerifyReport
 from foreword.errors import InputError, ModelError, ParameterError
 from foreword.observe import Explanation, Observer, TokenReader
+from foreword.outputs import RequestMetrics, RequestOutput
 from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_prompt
 from foreword.prompt.template import PromptTemplate
+from foreword.sampling_params import SamplingParams
 
 Message = Mapping[str, Any]
 
@@ -193,6 +194,6 @@ def _refused(prompt: PromptInput, error: InputError) -> RequestOutput:
         outputs=[],
         finished=True,
         metrics=RequestMetrics(0.0, None, None, 0),
-        account=LedgerRecord(0, 0, 0, 0, 0, 0, None),
+        account=Account(0),
         error=error,
     )

@@ -19,16 +19,16 @@ from huggingface_hub import snapshot_download
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from foreword.backends.cpu.attention import AttentionStep, LayerCall
+from foreword.backends.cpu.decoder_stack import ProbedLayer, replace_layers, watching_layers
+from foreword.backends.cpu.kernels.warm_up import compile_all
+from foreword.backends.cpu.kv_memory import KV_DTYPES, LayerShape
+from foreword.backends.cpu.packed_linear import pack_linear_layers
+from foreword.backends.cpu.process_memory import forget_mapped_pages
 from foreword.cache import ModelFingerprint
-from foreword.engine.allocator import forget_mapped_pages
-from foreword.engine.attention import AttentionStep, LayerCall
-from foreword.engine.decoder import ProbedLayer, replace_layers, watching_layers
-from foreword.engine.kernels.compile_all import compile_all
-from foreword.engine.linear import pack_linear_layers
-from foreword.engine.memory import KV_DTYPES, LayerShape
 from foreword.errors import ModelError
 
-PACKAGED_MODEL = Path(__file__).parent / "table_reader"
+PACKAGED_MODEL = Path(__file__).parents[1] / "weights" / "table_reader"
 ATTENTION_NAME = "foreword"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 NOT_HUB_FILES = ["*/*", "consolidated*"]

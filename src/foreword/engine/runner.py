@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from foreword.engine.attention import AttentionBackend, AttentionStep, Span
-from foreword.engine.memory import KVMemory
+from foreword.backends.cpu.attention import AttentionBackend, AttentionStep, Span
+from foreword.backends.cpu.kv_memory import KVMemory
 from foreword.engine.model import LoadedModel
 from foreword.sched import Request, ScheduledChunk, StepPlan
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from foreword.engine.sampling_params import SamplingParams
+from foreword.sampling_params import SamplingParams
 
 
 @dataclass(slots=True)

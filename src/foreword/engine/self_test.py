@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from foreword.engine.attention import AttentionBackend, LayerCall, Span
-from foreword.engine.linear import Int8Linear, PackedLinear
-from foreword.engine.memory import KV_DTYPES, KVMemory, LayerShape
+from foreword.backends.cpu.attention import AttentionBackend, LayerCall, Span
+from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, LayerShape
+from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
 from foreword.engine.model import LoadedModel
 
 MOST_ROWS = 512

@@ -44,7 +44,7 @@ class CacheVerifier:
     def maybe_check(self, request: Request, logits: torch.Tensor, now: float) -> None:
         """Check a request whose prompt has just been computed with a hit; ``logits`` [vocabulary] are its last ones."""
         account = request.account()
-        hit = account.cached + account.shared_in_flight
+        hit = account.reused
         if not self._share or not hit or self._random.random() >= self._share:
             return
         size = request.num_tokens

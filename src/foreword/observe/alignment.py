@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreword.cache.tokens import TOKEN_BYTES, common_with_edge
+from foreword.tokens import TOKEN_BYTES, common_with_edge
 
 WINDOW = 64  # how many tokens of either prompt may differ in one place
 RUN = 16  # how many equal tokens make a meeting

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, CacheEvent
+from foreword.tokens import TOKEN_BYTES
 
 SAMPLED_ONE_IN = 101  # a prime: among prompts of one round length it is not always the same place that is sampled
 REMEMBERED_USES = 4

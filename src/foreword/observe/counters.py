@@ -4,17 +4,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from foreword.cache.tokens import TOKEN_BYTES
+from foreword.account import Account, Source
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, CacheEvent, RequestFinished
 from foreword.observe.explain import Reason
+from foreword.tokens import TOKEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Totals since the observer was made.
 
-    prompt_tokens
-        The sum of ``cached``, ``shared_in_flight``, ``computed`` and ``unprocessed``.
+    account
+        The sum of the requests' accounts; it has no hit end.
     requests_by_reason, missed_tokens_by_reason
         Requests whose hit ended for a reason, and the prompt tokens that were computed for them.
     stored_tokens, removed_tokens, resets
@@ -22,12 +23,7 @@ class Counts:
     """
 
     requests: int
-    prompt_tokens: int
-    cached: int
-    shared_in_flight: int
-    computed: int
-    recomputed: int
-    unprocessed: int
+    account: Account
     generated: int
     requests_by_reason: Mapping[str, int]
     missed_tokens_by_reason: Mapping[str, int]
@@ -39,15 +35,15 @@ class Counts:
     @property
     def hit_rate(self) -> float:
         """The share (0 to 1) of the prompt tokens that were not computed."""
-        return (self.cached + self.shared_in_flight) / self.prompt_tokens if self.prompt_tokens else 0.0
+        return self.account.reused / self.account.prompt_tokens if self.account.prompt_tokens else 0.0
 
 
 class Counters:
     """Adds up events."""
 
     def __init__(self) -> None:
-        self._requests = self._prompt_bytes = self._generated_bytes = 0
-        self._cached = self._shared_in_flight = self._computed = self._recomputed = self._unprocessed = 0
+        self._requests = self._prompt_tokens = self._recomputed = self._generated_bytes = 0
+        self._by_source: Counter[Source] = Counter()
         self._stored_bytes = self._removed_tokens = self._resets = 0
         self._reasons: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
@@ -56,20 +52,17 @@ class Counters:
     def request(self, request: RequestFinished, reason: Reason) -> None:
         """A request has ended."""
         self._requests += 1
-        self._prompt_bytes += len(request.tokens)
+        self._prompt_tokens += request.account.prompt_tokens
+        self._by_source.update(request.account.by_source)
+        self._recomputed += request.account.recomputed
         self._generated_bytes += len(request.generated)
-        self._cached += request.cached
-        self._shared_in_flight += request.shared_in_flight
-        self._computed += request.computed
-        self._recomputed += request.recomputed
-        self._unprocessed += request.unprocessed
         self._outcomes[request.outcome] += 1
         self._reasons[reason] += 1
-        self._missed[reason] += request.computed
+        self._missed[reason] += request.account.computed
 
     def changed(self, request: RequestFinished, before: Reason, now: Reason) -> None:
         """More is known about the reason of a request that was counted."""
-        for counter, amount in ((self._reasons, 1), (self._missed, request.computed)):
+        for counter, amount in ((self._reasons, 1), (self._missed, request.account.computed)):
             counter[before] -= amount
             counter[now] += amount
 
@@ -86,12 +79,7 @@ class Counters:
         """The totals so far."""
         return Counts(
             requests=self._requests,
-            prompt_tokens=self._prompt_bytes // TOKEN_BYTES,
-            cached=self._cached,
-            shared_in_flight=self._shared_in_flight,
-            computed=self._computed,
-            recomputed=self._recomputed,
-            unprocessed=self._unprocessed,
+            account=Account(self._prompt_tokens, dict(self._by_source), self._recomputed),
             generated=self._generated_bytes // TOKEN_BYTES,
             requests_by_reason={str(reason): count for reason, count in self._reasons.items() if count},
             missed_tokens_by_reason={str(reason): count for reason, count in self._missed.items() if count},

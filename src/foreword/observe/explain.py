@@ -11,14 +11,14 @@ from enum import StrEnum
 from itertools import islice
 from typing import Protocol
 
-from foreword.cache import MissReason
-from foreword.cache.tokens import TOKEN_BYTES, unpack_tokens
+from foreword.account import Account, MissReason
 from foreword.events import RequestFinished
 from foreword.observe.alignment import Meeting, meet, shared_tokens
 from foreword.observe.recent import RecentRequests, came_before
 from foreword.observe.reordered import reordering
 from foreword.observe.shape import PromptShape, same_content
 from foreword.prompt.volatile import differing_value
+from foreword.tokens import TOKEN_BYTES, unpack_tokens
 
 IDENTITY = ("model", "adapter", "tenant", "cache_salt")  # the parts of RequestFinished.identity
 AROUND = 32  # tokens shown on either side of the place
@@ -118,12 +118,7 @@ class Explanation:
     tenant: str | None
     finished: float
     outcome: str
-    prompt_tokens: int
-    cached: int
-    shared_in_flight: int
-    computed: int
-    recomputed: int
-    unprocessed: int
+    account: Account
     reason: Reason
     position: int
     place: str
@@ -139,7 +134,7 @@ def explain(
     request: RequestFinished, recent: RecentRequests, minimum_tokens: int, reader: PromptReader | None
 ) -> Explanation:
     """Explain a finished request by the requests of late. Without a reader: no texts, and only what tokens tell."""
-    position = request.hit_end
+    position = request.account.position
     found = _nearest(request, recent)
     old = found[0] if found else None
     reason, detail = _by_ledger(request, minimum_tokens)
@@ -154,12 +149,7 @@ def explain(
         tenant=request.tenant,
         finished=request.finished,
         outcome=request.outcome,
-        prompt_tokens=len(request.tokens) // TOKEN_BYTES,
-        cached=request.cached,
-        shared_in_flight=request.shared_in_flight,
-        computed=request.computed,
-        recomputed=request.recomputed,
-        unprocessed=request.unprocessed,
+        account=request.account,
         reason=reason,
         position=position,
         place=shape.label_at(position) if shape else "",
@@ -178,13 +168,19 @@ def ledger_reason(request: RequestFinished, minimum_tokens: int) -> Reason:
 
 
 def _by_ledger(request: RequestFinished, minimum_tokens: int) -> tuple[Reason, str]:
-    if not request.hit_reason:
+    end = request.account.hit_end
+    if end is None:
         return Reason.NOT_ADMITTED, ""
-    if request.hit_reason == MissReason.DISABLED and len(request.tokens) // TOKEN_BYTES < minimum_tokens:
+    if end.reason is MissReason.DISABLED and request.account.prompt_tokens < minimum_tokens:
         return Reason.BELOW_MINIMUM, f"at least {minimum_tokens} tokens are cached"
-    if request.hit_reason == MissReason.NAMESPACE_DIFFERS:
-        return _namespace_reason(request.differs_in), request.differs_in
-    return Reason(request.hit_reason), ""
+    if end.reason is MissReason.NAMESPACE_DIFFERS:
+        return _namespace_reason(end.differs_in), end.differs_in
+    return Reason(end.reason), ""
+
+
+def _next_tokens(request: RequestFinished) -> bytes:
+    """With which packed tokens the nearest cached prefix goes on where the hit ended."""
+    return b"" if request.account.hit_end is None else request.account.hit_end.nearest
 
 
 def _namespace_reason(part: str) -> Reason:
@@ -194,7 +190,7 @@ def _namespace_reason(part: str) -> Reason:
 def _in_other_namespace(request: RequestFinished, recent: RecentRequests) -> tuple[Reason, str] | None:
     """Whether a namespace that the ledger did not look into has a longer prefix: it looks into the newest ones only."""
     found = recent.elsewhere(request)
-    if found is None or found[1] <= max(request.hit_end, AROUND):
+    if found is None or found[1] <= max(request.account.position, AROUND):
         return None
     pairs = zip(IDENTITY, request.identity, found[0].identity, strict=True)
     part = next((name for name, ours, theirs in pairs if ours != theirs), "model")
@@ -207,12 +203,14 @@ def _nearest(request: RequestFinished, recent: RecentRequests) -> tuple[RequestF
     It is the one that goes on as the ledger noted. Where no cached prefix shares a token, one is looked for that begins
     otherwise and goes on alike: a value at the very head of the prompts keeps them apart.
     """
-    at = request.hit_end * TOKEN_BYTES
-    if request.hit_reason == MissReason.DIVERGED:
-        wanted = request.tokens[:at] + request.nearest
+    end, at = request.account.hit_end, request.account.position * TOKEN_BYTES
+    if end is None:
+        return None
+    if end.reason is MissReason.DIVERGED:
+        wanted = request.tokens[:at] + end.nearest
         near = (other for other in recent.nearest(request, wanted) if _all_tokens(other).startswith(wanted))
-        return _most_alike(request, islice(near, COMPARED), request.hit_end)
-    if request.hit_reason == MissReason.FIRST_SEEN and not at:
+        return _most_alike(request, islice(near, COMPARED), request.account.position)
+    if end.reason is MissReason.FIRST_SEEN and not at:
         earlier = (other for other in recent.newest() if other.namespace == request.namespace and other is not request)
         apart = (
             other for other in earlier if came_before(other, request) and not shared_tokens(request.tokens, other.tokens)
@@ -236,21 +234,22 @@ def _described(request: RequestFinished, found: tuple[RequestFinished, Meeting |
     old, meeting = found
     return Nearest(
         request_id=old.request_id,
-        shared_tokens=request.hit_end,
-        in_answer=request.hit_end * TOKEN_BYTES >= len(old.tokens),
+        shared_tokens=request.account.position,
+        in_answer=request.account.position * TOKEN_BYTES >= len(old.tokens),
         alike_after=meeting.alike if meeting else 0,
     )
 
 
 def _eviction(request: RequestFinished, recent: RecentRequests) -> Eviction | None:
     """When the missing tokens went, and who was admitted or generating at that time."""
-    at = request.evicted_at
-    if request.hit_reason != MissReason.EVICTED or at is None:
+    end = request.account.hit_end
+    at = None if end is None else end.evicted_at
+    if end is None or end.reason is not MissReason.EVICTED or at is None:
         return None
     there = [other for other in recent.newest() if other.admitted is not None and other.admitted <= at <= other.finished]
     admitted = [other for other in there if other.admitted == at]
     pressure = tuple((other.request_id, len(other.tokens) // TOKEN_BYTES) for other in admitted or there)
-    return Eviction(at, request.lost_tokens, pressure)
+    return Eviction(at, end.lost_tokens, pressure)
 
 
 def _texts(
@@ -259,7 +258,7 @@ def _texts(
     """The end of what is shared, and what comes after it in the old prompt and in the new one."""
     start = max(0, at - AROUND)
     shared = decode(_ids(request.tokens, start, at))
-    old_text = decode(_ids(_all_tokens(old), at, at + AROUND) if old else unpack_tokens(request.nearest))
+    old_text = decode(_ids(_all_tokens(old), at, at + AROUND) if old else unpack_tokens(_next_tokens(request)))
     return shared, old_text, decode(_ids(request.tokens, at, at + AROUND))
 
 
@@ -273,7 +272,7 @@ def _compare(
     old_text = reader.decode(unpack_tokens(_all_tokens(old)))
     new_text = reader.decode(unpack_tokens(request.tokens))
     at = _first_difference(old_text, new_text)
-    if at >= len(reader.decode(_ids(request.tokens, 0, request.hit_end))) + SAME_TEXT:
+    if at >= len(reader.decode(_ids(request.tokens, 0, request.account.position))) + SAME_TEXT:
         return Reason.TEMPLATE_RERENDER, "the same text in other tokens"
     how = reordering(old_text, new_text, at)
     if how is not None:
@@ -283,7 +282,7 @@ def _compare(
         return Reason.VOLATILE_VALUE, value[1].kind
     if shape is not None:
         answer = reader.decode(unpack_tokens(old.generated))
-        if same_content(shape, reader.shape(old.request_id), request.hit_end, answer):
+        if same_content(shape, reader.shape(old.request_id), request.account.position, answer):
             return Reason.TEMPLATE_RERENDER, "the same messages, written otherwise"
     if _reasoning_left_out(old_text, new_text, at) or _reasoning_left_out(new_text, old_text, at):
         return Reason.TEMPLATE_RERENDER, "reasoning in the history came or went"

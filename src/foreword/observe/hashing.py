@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from foreword.cache.tokens import TOKEN_TYPE
+from foreword.tokens import TOKEN_TYPE
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.observe.alignment import RUN, WINDOW, find_tokens, meet, shared_tokens
 from foreword.observe.prefixes import PrefixSketch
+from foreword.tokens import TOKEN_BYTES
 
 EXAMPLES = 4  # differing values kept
 PATIENCE = 64  # searches that may find nothing, one after another

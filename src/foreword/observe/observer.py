@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from foreword.cache.tokens import TOKEN_BYTES
 from foreword.config import require
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe.counters import Counters, Counts
@@ -16,6 +15,7 @@ from foreword.observe.near_twins import LEAST_ALIKE, NearTwins, TwinGroup
 from foreword.observe.prefixes import Prefix, PrefixSketch
 from foreword.observe.recent import RecentRequests
 from foreword.observe.savings import CostFit, Savings, SavingsCount, TokenPrice
+from foreword.tokens import TOKEN_BYTES
 
 AT_ONCE = 64  # events
 TWIN_CANDIDATES = 4  # earlier prompts a new one is compared with
@@ -156,13 +156,13 @@ class Observer:
     def _learn(self, request: RequestFinished, reason: Reason) -> None:
         """Enter a request that was looked up into the statistics of prefixes."""
         tokens, namespace = request.tokens, request.namespace
-        length, reused = len(tokens) // TOKEN_BYTES, request.cached + request.shared_in_flight
+        length, reused = len(tokens) // TOKEN_BYTES, request.account.reused
         self._curve.observe(self._hasher(namespace, tokens + request.generated), length)
         self._prefixes.observe(namespace, tokens, reused, request.finished, request.tenant)
-        self._savings.observe(length, reused, request.computed)
+        self._savings.observe(length, reused, request.account.computed)
         if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
             self._unclassified.append((request.request_id, reason))
-            if request.computed >= LEAST_ALIKE:
+            if request.account.computed >= LEAST_ALIKE:
                 self._twins.observe(namespace, tokens, reused, self._candidates(request), request.finished)
 
     def _candidates(self, request: RequestFinished) -> Iterator[bytes]:

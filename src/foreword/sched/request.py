@@ -6,7 +6,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from foreword.cache import LedgerRecord, Mark, Namespace, RequestLedger, Reservation, pack_tokens
+from foreword.account import Account
+from foreword.cache import Mark, Namespace, RequestLedger, Reservation, pack_tokens
 
 
 class RequestState(StrEnum):
@@ -80,6 +81,6 @@ class Request:
             tokens[self.private.start - start] += self.private.shift
         return pack_tokens(tokens)
 
-    def account(self) -> LedgerRecord:
+    def account(self) -> Account:
         """Where the prompt's tokens came from, so far."""
-        return self.ledger.record()
+        return self.ledger.account()

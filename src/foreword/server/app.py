@@ -12,15 +12,16 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from foreword import __version__
+from foreword.engine.engine_thread import EngineThread
 from foreword.errors import ForewordError, InputError, NotFoundError
-from foreword.server import anthropic, cache_api, dashboard, openai
-from foreword.server.config import ServerConfig
-from foreword.server.engine_thread import EngineThread
+from foreword.server import anthropic, openai
 from foreword.server.gate import Gate
 from foreword.server.http import ClientGone, Dialect, error_response
-from foreword.server.protocol import BoundedProtocol
-from foreword.server.service import Service
+from foreword.server.http1 import BoundedProtocol
+from foreword.server.operator import cache_api, dashboard
 from foreword.server.tenants import Tenants
+from foreword.serving.config import ServerConfig
+from foreword.serving.service import Service
 
 
 def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> FastAPI:

@@ -10,9 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreword.errors import ForewordError, InputError, Overloaded, TimedOut, TooLargeError
 from foreword.server.http import Caller, Dialect, error_response, status_of
-from foreword.server.metrics import Metrics
-from foreword.server.service import Service
 from foreword.server.tenants import Tenants
+from foreword.serving.metrics import Metrics
+from foreword.serving.service import Service
 
 OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashboard")
 """Paths, and what is below them, that need no API key."""

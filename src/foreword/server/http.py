@@ -22,7 +22,7 @@ from foreword.errors import (
     TooLargeError,
     Unavailable,
 )
-from foreword.server.service import Service
+from foreword.serving.service import Service
 
 T = TypeVar("T")
 STATUSES: tuple[tuple[type[Exception], int], ...] = (

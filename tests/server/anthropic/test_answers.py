@@ -10,16 +10,16 @@ import pytest
 from anthropic.types import RawMessageStreamEvent
 from pydantic import TypeAdapter
 
+from foreword.account import Account, Source
 from foreword.server.anthropic.answers import Head, events, message
-from foreword.server.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
 
 HEAD = Head("msg_1", "tiny", 8)
 
 
-def usage(output: int = 3, **more: Any) -> Usage:
-    return Usage(
-        **{"prompt_tokens": 100, "cached": 0, "shared_in_flight": 0, "computed": 100, "output_tokens": output, **more}
-    )
+def usage(output: int = 3, cached: int = 0, shared: int = 0, **more: Any) -> Usage:
+    sources = {Source.CACHED: cached, Source.SHARED_IN_FLIGHT: shared, Source.COMPUTED: 100 - cached - shared}
+    return Usage(Account(100, sources), output, **more)
 
 
 def whole(
@@ -69,7 +69,7 @@ def test_no_text_is_no_content() -> None:
 
 
 def test_the_usage_adds_up_to_the_prompt() -> None:
-    used = usage(cached=40, shared_in_flight=10, computed=50, written_by_ttl={3600.0: 20, 300.0: 5})
+    used = usage(cached=40, shared=10, written_by_ttl={3600.0: 20, 300.0: 5})
     got = whole(Choice(0, "x", (), "stop"), used).usage
     assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (50, 25, 25)
     assert got.cache_creation is not None
@@ -106,7 +106,7 @@ def test_no_divergence_is_no_diagnosis() -> None:
 
 
 def test_a_stream_of_events() -> None:
-    early, late = usage(1, cached=40, computed=60), usage(3, cached=40, computed=60)
+    early, late = usage(1, cached=40), usage(3, cached=40)
     got = stream(
         Update((Choice(0, "", (5,)),), early, False, Diagnosis(Changed.SYSTEM, lost_tokens=7)),
         Update((Choice(0, "Hel", (6,)),), late, False),

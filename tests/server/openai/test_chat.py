@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
-from server.conftest import openai_client
+from server.fixtures import openai_client
 from server.live import Live
 
 SYSTEM = {"role": "system", "content": "You are a quick brown fox. " * 4}

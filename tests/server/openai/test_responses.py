@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
-from foreword.server import service
-from server.conftest import openai_client
+from foreword.serving import service
+from server.fixtures import openai_client
 from server.live import Live
 
 ASKED: dict[str, Any] = {

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from foreword.server.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
-from foreword.server.tool_calls import Call, ToolCallReader
+from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from foreword.serving.tool_calls import Call, ToolCallReader
 
 FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
 MISS_REASONS = {

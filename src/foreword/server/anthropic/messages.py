@@ -11,8 +11,8 @@ from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.http import Caller, EventStream, caller, event, message_of, service, status_of, unless_gone
-from foreword.server.neutral import CacheSettings, NeutralRequest
-from foreword.server.service import UpdateStream
+from foreword.serving.neutral import CacheSettings, NeutralRequest
+from foreword.serving.service import UpdateStream
 
 router = APIRouter(tags=["Anthropic"])
 

@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.neutral import Choice, NeutralRequest
-from foreword.server.openai.calls import ChoiceReader, offered
+from foreword.server.openai.chat_choices import ChoiceReader, offered
+from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
-from foreword.server.openai.stream import DONE, errors_as_events, sse
-from foreword.server.openai.translate import cache_settings, chat_conversation, is_prewarm, sampling_params
+from foreword.server.openai.sse import DONE, errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
-from foreword.server.service import UpdateStream
+from foreword.serving.neutral import Choice, NeutralRequest
+from foreword.serving.service import UpdateStream
 
 Json = dict[str, Any]
 router = APIRouter(tags=["OpenAI"])

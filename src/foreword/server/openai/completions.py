@@ -10,12 +10,12 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.neutral import Answer, Choice, NeutralRequest, Update, Usage
+from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
-from foreword.server.openai.stream import DONE, errors_as_events, sse
-from foreword.server.openai.translate import cache_settings, is_prewarm, sampling_params
+from foreword.server.openai.sse import DONE, errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
-from foreword.server.service import Service, UpdateStream
+from foreword.serving.neutral import Answer, Choice, NeutralRequest, Update, Usage
+from foreword.serving.service import Service, UpdateStream
 
 Json = dict[str, Any]
 DEFAULT_MAX_TOKENS = 16

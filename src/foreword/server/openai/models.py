@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from foreword.server.http import service
-from foreword.server.service import Service
+from foreword.serving.service import Service
 
 router = APIRouter(tags=["OpenAI"])
 

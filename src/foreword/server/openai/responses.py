@@ -11,7 +11,21 @@ from fastapi.responses import JSONResponse, Response
 from foreword.engine import SamplingParams
 from foreword.errors import NotFoundError
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.neutral import (
+from foreword.server.openai.requests import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
+from foreword.server.openai.response_items import Output
+from foreword.server.openai.responses_schema import (
+    FunctionCallItem,
+    FunctionCallOutput,
+    InputItem,
+    InputMessage,
+    InputText,
+    ResponseBody,
+    ResponseTool,
+)
+from foreword.server.openai.sse import errors_as_events, sse
+from foreword.server.openai.usage import cache_diagnostics, response_usage
+from foreword.serving.diagnosis import Recent
+from foreword.serving.neutral import (
     UNLIMITED,
     Answer,
     Choice,
@@ -22,21 +36,7 @@ from foreword.server.neutral import (
     ToolCall,
     Usage,
 )
-from foreword.server.openai.output import Output
-from foreword.server.openai.responses_schema import (
-    FunctionCallItem,
-    FunctionCallOutput,
-    InputItem,
-    InputMessage,
-    InputText,
-    ResponseBody,
-    ResponseTool,
-)
-from foreword.server.openai.stream import errors_as_events, sse
-from foreword.server.openai.translate import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
-from foreword.server.openai.usage import cache_diagnostics, response_usage
-from foreword.server.recent import Recent
-from foreword.server.service import Service, UpdateStream
+from foreword.serving.service import Service, UpdateStream
 
 Json = dict[str, Any]
 

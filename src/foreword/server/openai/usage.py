@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foreword.engine import Logprob
-from foreword.server.neutral import Changed, Choice, Diagnosis, Usage
+from foreword.serving.neutral import Changed, Choice, Diagnosis, Usage
 
 Json = dict[str, Any]
 NO_CHANCE = -9999.0

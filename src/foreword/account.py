@@ -1,0 +1,116 @@
+"""The account of one request: where each prompt token came from, and why the hit ended where it did. Plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from foreword.errors import IntegrityError
+
+
+class Source(StrEnum):
+    """Where the KV of a prompt token came from."""
+
+    CACHED = "cached"
+    SHARED_IN_FLIGHT = "shared_in_flight"
+    COMPUTED = "computed"
+
+
+class MissReason(StrEnum):
+    """Why a hit ended where it ended; see HitEnd."""
+
+    FIRST_SEEN = "first_seen"
+    DIVERGED = "diverged"
+    EVICTED = "evicted"
+    NAMESPACE_DIFFERS = "namespace_differs"
+    DISABLED = "disabled"
+    COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class HitEnd:
+    """The one structured reason of a request.
+
+    reason
+        ``complete``: all tokens but the last, which is always computed, were there or in flight.
+        ``diverged``: after ``position`` shared tokens a cached prefix goes on with ``nearest`` and the prompt does not.
+        ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, at ``evicted_at`` (caller's clock).
+        ``namespace_differs``: another namespace holds a prefix ``lost_tokens`` longer; ``differs_in`` names the part.
+        ``first_seen``: no cached prefix goes on from ``position`` at all, or none shares even the first token.
+        ``disabled``: the cache was off for this request.
+    position
+        Where the hit ended: leading tokens of the prompt that were cached or in flight.
+    nearest
+        Up to 16 packed tokens with which the nearest cached prefix goes on at ``position``.
+    """
+
+    reason: MissReason
+    position: int
+    nearest: bytes = b""
+    lost_tokens: int = 0
+    differs_in: str = ""
+    evicted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A request's prompt in tokens: its sources and what is still unprocessed add up to ``prompt_tokens``.
+
+    by_source
+        Prompt tokens by where their KV came from, each token once; a source that is missing brought none. IntegrityError
+        when they are more than the prompt.
+    recomputed
+        Tokens that were computed a second time, after the request had to make room; never counted as hits.
+    hit_end
+        Why and where the hit ended; None while the cache has not been asked.
+    """
+
+    prompt_tokens: int
+    by_source: Mapping[Source, int] = field(default_factory=dict)
+    recomputed: int = 0
+    hit_end: HitEnd | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.by_source.values(), default=0) < 0 or self.unprocessed < 0:
+            counts = " + ".join(f"{count} {source}" for source, count in self.by_source.items())
+            raise IntegrityError(f"Account: {counts} tokens are not the prompt's {self.prompt_tokens}.")
+
+    @property
+    def cached(self) -> int:
+        """Prompt tokens whose KV lay in the cache when the request was admitted."""
+        return self.by_source.get(Source.CACHED, 0)
+
+    @property
+    def shared_in_flight(self) -> int:
+        """Prompt tokens that another request was computing at the same time."""
+        return self.by_source.get(Source.SHARED_IN_FLIGHT, 0)
+
+    @property
+    def computed(self) -> int:
+        """Prompt tokens that were computed for this request."""
+        return self.by_source.get(Source.COMPUTED, 0)
+
+    @property
+    def processed(self) -> int:
+        """Prompt tokens that have a source."""
+        return sum(self.by_source.values())
+
+    @property
+    def reused(self) -> int:
+        """Prompt tokens that were not computed for this request, whatever brought them."""
+        return self.processed - self.computed
+
+    @property
+    def unprocessed(self) -> int:
+        """Prompt tokens that have no source yet."""
+        return self.prompt_tokens - self.processed
+
+    @property
+    def position(self) -> int:
+        """Where the hit ended; 0 while the cache has not been asked."""
+        return 0 if self.hit_end is None else self.hit_end.position
+
+    def in_tokens(self) -> dict[str, int]:
+        """All counts by name, as logs and /v1/cache tell them: the prompt, every source, what is unprocessed, recomputed."""
+        sources = {source.value: self.by_source.get(source, 0) for source in Source}
+        counts = {"unprocessed": self.unprocessed, "recomputed": self.recomputed}
+        return {"prompt_tokens": self.prompt_tokens, **sources, **counts}

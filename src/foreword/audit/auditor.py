@@ -1,0 +1,310 @@
+"""The audit itself: read the log until no new fault shows, then once more to measure what mending each of them saves.
+
+A fault may hide behind another: who has a date in the system prompt does not see that the tools change as well. So the
+rules that found something mend the requests of the next pass, and the others look at what is left.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from foreword.audit.case import Case, Sighting, part, shared_pieces
+from foreword.audit.config import AuditConfig
+from foreword.audit.conversations import Conversations, Link
+from foreword.audit.findings import BrokenLine, Finding, HeatCell, Report, Totals, bucket_of
+from foreword.audit.measure import Measured, Measuring
+from foreword.audit.provider_cache import Outcome, Replay
+from foreword.audit.provider_terms import TermsBook
+from foreword.audit.readers import LogLineError, parse_line, read_record
+from foreword.audit.recent import RecentRequests
+from foreword.audit.redact import redact, redacted_excerpt
+from foreword.audit.request import LoggedRequest
+from foreword.audit.rules import RULES, Fixer, Rule
+from foreword.audit.tokens import Tokenizing
+from foreword.errors import ConfigError
+from foreword.prompt.prices import PriceTable
+
+Lines = Callable[[str], Iterable[bytes | str]]
+"""Opens the log anew and gives its lines; the argument says what this reading is for."""
+
+BROKEN_SHOWN = 20
+PLACES_KEPT = 500
+MODELS_KEPT = 100
+OTHER_MODELS = "(other models)"
+HEAT_PLACES = 200
+
+
+def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: AuditConfig | None = None) -> Report:
+    """Audit a log. It is read once for every round of search and once for the measuring; memory does not grow with it.
+
+    ConfigError for a rule code that no rule begins with.
+    """
+    config = config or AuditConfig()
+    rules = [kind() for kind in chosen_rules(config)]
+    terms = TermsBook(prices)
+    search = Search(rules, tokenizing, terms, config)
+    found: list[list[Rule]] = []
+    for _ in range(config.rounds):
+        mended = [rule for earlier in found for rule in earlier]
+        new = [rule for rule in search.run(lines, mended) if rule not in mended]
+        if new:
+            found.append(new)
+        elif not search.withdrew:
+            break
+    places = search.places()
+    chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if rule.code in places]
+    measured = Measured()
+    passes = search.passes
+    if chain:
+        measured = Measuring(chain, places, tokenizing, terms, config).run(read_log(lines("measuring the fixes")))
+        passes += 1
+    return _report(search, measured, tokenizing, config, passes)
+
+
+def chosen_rules(config: AuditConfig) -> list[type[Rule]]:
+    """The rules that ``select`` and ``ignore`` leave."""
+    for prefix in (*config.select, *config.ignore):
+        if not prefix or not any(rule.code.startswith(prefix) for rule in RULES):
+            known = ", ".join(sorted(rule.code for rule in RULES))
+            raise ConfigError(f"There is no rule {prefix!r}. Known: {known}; a beginning such as FW3 means all of them.")
+    return [
+        rule
+        for rule in RULES
+        if (not config.select or rule.code.startswith(config.select)) and not rule.code.startswith(config.ignore or ("-",))
+    ]
+
+
+def read_log(lines: Iterable[bytes | str]) -> Iterator[LoggedRequest]:
+    """The requests of a log; lines without one are passed over."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                record, _ = parse_line(line)
+                yield read_record(record, number)
+            except LogLineError:
+                continue
+
+
+@dataclass
+class Draft:
+    """A finding in the making."""
+
+    rule: Rule
+    model: str
+    first: Sighting
+    found_in: int
+    requests: int = 0
+
+
+class Search:
+    """The passes that look for faults, and what the first of them says about the log as it is."""
+
+    def __init__(self, rules: list[Rule], tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig):
+        self.rules = rules
+        self.tokenizing = tokenizing
+        self.terms = terms
+        self.config = config
+        self.drafts: dict[tuple[str, str], Draft] = {}
+        self.heat: dict[tuple[str, int], HeatCell] = {}
+        self.totals = Totals()
+        self.models: Counter[str] = Counter()
+        self.priced: set[str] = set()
+        self.broken: list[BrokenLine] = []
+        self.withdrew = False
+        self.lines = self.broken_lines = self.foreign_lines = self.untimed = 0
+        self.ignored = self.unexplained = self.passes = self.forgotten_tokens = 0
+
+    def run(self, lines: Lines, mended: list[Rule]) -> list[Rule]:
+        """One pass over the requests as ``mended`` leaves them; returns the rules that found their first fault in it."""
+        before = {code for code, _ in self.drafts}
+        first = self.passes == 0
+        self.passes += 1
+        replay = Replay(self.config.tree_tokens, self.config.first_token_seconds)
+        recent = RecentRequests(self.config.recent_bytes)
+        turns: Conversations[int] = Conversations()
+        fixers = [rule.fixer() for rule in mended]
+        source = lines("searching" if first else f"searching behind {len(mended)} faults")
+        for number, request in enumerate(self._count_lines(source) if first else read_log(source)):
+            fixed = apply(fixers, request)
+            tokens = self.tokenizing.encode(fixed)
+            terms = self.terms.of(fixed)
+            outcome = replay.feed(fixed, tokens, terms)
+            link = _with_request(turns.follow(fixed), recent)
+            case = Case(fixed, tokens, outcome, terms, link, None)
+            old = _follows(case, recent.get(outcome.nearest))
+            if old is not None:
+                case = replace(case, parted=part(old, fixed, tokens, outcome.seen))
+            recent.keep(number, fixed, old)
+            turns.keep(fixed, number)
+            explained = self._examine(case)
+            if first:
+                self._add_up(request, outcome, terms.price is not None)
+                self._warm(case, explained)
+        self.forgotten_tokens = max(self.forgotten_tokens, replay.tree.forgotten_tokens)
+        self._withdraw()
+        new = {code for code, _ in self.drafts} - before
+        return [rule for rule in self.rules if rule.code in new]
+
+    def places(self) -> dict[str, list[str]]:
+        """Where each rule saw its fault, most often first."""
+        found: dict[str, list[str]] = {}
+        for (code, place), _ in sorted(self.drafts.items(), key=lambda item: -item[1].requests):
+            found.setdefault(code, []).append(place)
+        return found
+
+    def weight(self, rule: Rule) -> tuple[bool, int]:
+        """For the order of fixes: first what prompts say, then how they are cached; the most frequent first."""
+        times = sum(draft.requests for (code, _), draft in self.drafts.items() if code == rule.code)
+        return not rule.explains_break, -times
+
+    def _count_lines(self, source: Iterable[bytes | str]) -> Iterator[LoggedRequest]:
+        """The requests of the log; its broken lines are counted, and the first of them kept with the reason."""
+        for number, line in enumerate(source, 1):
+            self.lines = number
+            if not line.strip():
+                continue
+            try:
+                record, foreign = parse_line(line)
+                request = read_record(record, number)
+            except LogLineError as error:
+                self.broken_lines += 1
+                if len(self.broken) < BROKEN_SHOWN:
+                    reason = redact(str(error)) if self.config.redact else str(error)
+                    self.broken.append(BrokenLine(number, reason))
+                continue
+            self.foreign_lines += foreign
+            self.untimed += request.time is None
+            yield request
+
+    def _examine(self, case: Case) -> bool:
+        """Ask the rules; returns whether one of them explains why this prompt parts from the one before."""
+        explained = False
+        for rule in self.rules:
+            if rule.explains_break and (explained or case.parted is None):
+                continue
+            if rule.code.startswith(case.request.ignored):
+                self.ignored += 1
+                continue
+            seen = rule.examine(case)
+            if seen is None:
+                continue
+            explained = explained or rule.explains_break
+            self._note(rule, seen, case.request.model)
+        return explained
+
+    def _note(self, rule: Rule, seen: Sighting, model: str) -> None:
+        """Enter a sighting; places known from an earlier pass were counted there."""
+        key = rule.code, seen.place
+        if key not in self.drafts and len(self.drafts) < PLACES_KEPT:
+            self.drafts[key] = Draft(rule, model, seen, self.passes)
+        draft = self.drafts.get(key)
+        if draft is not None and draft.found_in == self.passes:
+            draft.requests += 1
+
+    def _withdraw(self) -> None:
+        """Drop the findings that a rule takes back at the end of a pass."""
+        wrong = [key for key, draft in self.drafts.items() if key[1] in draft.rule.withdrawn()]
+        self.withdrew = bool(wrong)
+        for key in wrong:
+            del self.drafts[key]
+
+    def _add_up(self, request: LoggedRequest, outcome: Outcome, priced: bool) -> None:
+        known, usage = self.totals, request.usage
+        model = request.model if request.model in self.models or len(self.models) < MODELS_KEPT else OTHER_MODELS
+        self.models[model] += 1
+        if priced:
+            self.priced.add(model)
+        self.totals = known.plus(outcome)
+        if usage is not None:
+            self.totals = replace(
+                self.totals,
+                reported=known.reported + 1,
+                reported_prompt=known.reported_prompt + usage.prompt,
+                reported_cached=known.reported_cached + usage.cached,
+                reported_written=known.reported_written + usage.written,
+                reported_estimate=known.reported_estimate + outcome.prompt,
+            )
+
+    def _warm(self, case: Case, explained: bool) -> None:
+        """Enter a parting into the heat map."""
+        if case.parted is None:
+            return
+        if not explained and case.shared_behind():
+            self.unexplained += 1
+        key = case.parted.new_piece.place, bucket_of(case.parted.position)
+        cell = self.heat.get(key)
+        if cell is None:
+            if len(self.heat) >= HEAT_PLACES:
+                return
+            cell = HeatCell(*key, 0, 0, 0)
+        self.heat[key] = HeatCell(
+            *key, cell.requests + 1, cell.faults + explained, cell.tokens + case.outcome.prompt - case.parted.position
+        )
+
+
+def _with_request(link: Link[int] | None, recent: RecentRequests) -> Link[LoggedRequest] | None:
+    """The link to a turn that is still kept, with the turn itself."""
+    turn = None if link is None else recent.get(link.value)
+    return None if link is None or turn is None else Link(turn, link.at, link.sure)
+
+
+def _follows(case: Case, nearest: LoggedRequest | None) -> LoggedRequest | None:
+    """The earlier request to compare with: the turn before, unless another request shares more."""
+    before: Link[LoggedRequest] | None = case.before
+    if before is None:
+        return nearest
+    if nearest is None or shared_pieces(before.value, case.request) >= shared_pieces(nearest, case.request):
+        return before.value
+    return nearest
+
+
+def apply(fixers: list[Fixer], request: LoggedRequest) -> LoggedRequest:
+    """A request with several faults mended, one after another."""
+    for fix in fixers:
+        request = fix(request)
+    return request
+
+
+def _report(search: Search, measured: Measured, tokenizing: Tokenizing, config: AuditConfig, passes: int) -> Report:
+    findings = []
+    for (code, place), draft in search.drafts.items():
+        saving = measured.savings.get((code, place))
+        tokens = saving.tokens if saving else 0
+        if draft.rule.needs_saving and (tokens < config.min_tokens or (saving and (saving.dollars or 0.0) < 0)):
+            continue
+        show = redacted_excerpt if config.redact else (lambda excerpt: excerpt.text)
+        findings.append(
+            Finding(
+                code=code,
+                name=draft.rule.name,
+                place=place,
+                model=draft.model,
+                requests=draft.requests,
+                label=draft.first.label,
+                line=draft.first.line,
+                position=draft.first.position,
+                old_text=None if draft.first.old is None else show(draft.first.old),
+                new_text=show(draft.first.new),
+                tokens_lost=tokens,
+                dollars_lost=saving.dollars if saving else None,
+                summary=draft.rule.summary(),
+                advice=draft.rule.advice(),
+            )
+        )
+    findings.sort(key=lambda finding: (-(finding.dollars_lost or 0.0), -finding.tokens_lost, finding.code, finding.place))
+    return Report(
+        tokens=tokenizing.description,
+        lines=search.lines,
+        broken_lines=search.broken_lines,
+        broken=tuple(search.broken),
+        foreign_lines=search.foreign_lines,
+        untimed=search.untimed,
+        models={model: (count, model in search.priced) for model, count in search.models.most_common()},
+        totals=measured.repair(search.totals),
+        findings=tuple(findings),
+        heat=tuple(search.heat.values()),
+        unexplained=search.unexplained,
+        forgotten_tokens=search.forgotten_tokens,
+        ignored=search.ignored,
+        passes=passes,
+    )

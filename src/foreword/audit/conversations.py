@@ -1,0 +1,102 @@
+"""Which request goes on from which: conversations found again in a log without ids.
+
+A later turn holds the last two blocks of the turn before it somewhere before its end. Where a client changes just those,
+the first message of the conversation is the second clue. Of two candidates the one that begins with more of the same counts.
+"""
+
+from array import array
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from foreword.audit.request import MOVED, LoggedRequest
+
+V = TypeVar("V")
+
+KEPT = 4_096
+KEPT_BYTES = 32 * 2**20
+BLOCKS_LOOKED_BACK = 64
+TELLING = 16
+"""Characters from which a text says enough to find a conversation by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link(Generic[V]):
+    """``value`` was kept for the turn before; ``at`` blocks of this request's messages stand for that turn's own.
+
+    ``sure``: found by the blocks that the earlier turn ended with.
+    """
+
+    value: V
+    at: int
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn(Generic[V]):
+    value: V
+    blocks: "array[int]"  # hashes of its message blocks
+    size: int
+
+
+class Conversations(Generic[V]):
+    """The latest turns, bounded in number and in bytes: of their blocks' hashes, and of the text that their values hold."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[int, _Turn[V]] = OrderedDict()
+        self._size = 0
+
+    def follow(self, request: LoggedRequest) -> Link[V] | None:
+        """The turn before this one, if it was kept."""
+        blocks = _blocks(request)
+        by_tail: tuple[_Turn[V], int] | None = None
+        last = len(blocks) - 2
+        for i in range(last, max(-1, last - BLOCKS_LOOKED_BACK), -1):
+            turn = self._turns.get(_tail(request, blocks, i))
+            if turn is not None:
+                by_tail = turn, i + 1
+                break
+        head = self._turns.get(_head(request, blocks)) if blocks and _tells(request) else None
+        shared = -1 if by_tail is None else _alike(by_tail[0].blocks, blocks)
+        if head is not None and len(head.blocks) < len(blocks) and _alike(head.blocks, blocks) > shared:
+            return Link(head.value, len(head.blocks), False)
+        return None if by_tail is None else Link(by_tail[0].value, by_tail[1], True)
+
+    def keep(self, request: LoggedRequest, value: V, chars: int = 0) -> None:
+        """Remember a turn by how its messages end and begin. ``chars``: text that the value alone holds in memory."""
+        blocks = _blocks(request)
+        if blocks:
+            turn = _Turn(value, blocks, chars + blocks.itemsize * len(blocks))
+            self._put(_tail(request, blocks, len(blocks) - 1), turn)
+            if _tells(request):
+                self._put(_head(request, blocks), turn)
+
+    def _put(self, key: int, turn: _Turn[V]) -> None:
+        known = self._turns.pop(key, None)
+        self._turns[key] = turn
+        self._size += turn.size - (known.size if known else 0)
+        while len(self._turns) > 2 * KEPT or (self._size > KEPT_BYTES and len(self._turns) > 2):
+            _, gone = self._turns.popitem(last=False)
+            self._size -= gone.size
+
+
+def _blocks(request: LoggedRequest) -> "array[int]":
+    return array("q", (hash(piece.text) for piece in request.pieces[request.messages_from() :] if piece.kind != MOVED))
+
+
+def _tail(request: LoggedRequest, blocks: "array[int]", i: int) -> int:
+    return hash((request.scope, request.user, blocks[i - 1] if i else None, blocks[i]))
+
+
+def _head(request: LoggedRequest, blocks: "array[int]") -> int:
+    return hash((request.scope, request.user, "first", blocks[0]))
+
+
+def _tells(request: LoggedRequest) -> bool:
+    """Whether the first message says enough to find the conversation by it."""
+    first = request.messages_from()
+    return first < len(request.pieces) and len(request.pieces[first].text) >= TELLING
+
+
+def _alike(one: "array[int]", two: "array[int]") -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

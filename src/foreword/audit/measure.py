@@ -1,0 +1,103 @@
+"""What mending saves, by replaying the log with the fixes applied, one after another."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from foreword.audit.config import AuditConfig
+from foreword.audit.findings import Totals
+from foreword.audit.provider_cache import Outcome, Replay
+from foreword.audit.provider_terms import TermsBook
+from foreword.audit.request import LoggedRequest
+from foreword.audit.rules import Rule
+from foreword.audit.tokens import Tokenizing, Tokens
+
+
+@dataclass
+class Saving:
+    """Tokens not computed again, and US dollars not paid (None: no known price), by a fix at one place."""
+
+    tokens: int = 0
+    dollars: float | None = None
+
+    def add(self, other: "Saving") -> None:
+        """Add what one request saves."""
+        self.tokens += other.tokens
+        if other.dollars is not None:
+            self.dollars = (self.dollars or 0.0) + other.dollars
+
+
+@dataclass
+class Measured:
+    """Savings by (code, place), and the sums of the log with all fixes applied (None: nothing was mended)."""
+
+    savings: dict[tuple[str, str], Saving] = field(default_factory=dict)
+    mended: Totals | None = None
+
+    def repair(self, totals: Totals) -> Totals:
+        """The totals of the log, completed by what mending makes of them."""
+        mended = self.mended or totals
+        return replace(
+            totals,
+            repaired_prompt=mended.prompt,
+            repaired_seen=mended.seen,
+            repaired=mended.cached,
+            repaired_dollars=mended.dollars,
+        )
+
+
+class Measuring:
+    """One pass with a chain of replays: the log as it is, with the first rule's fix, with the first two, and so on.
+
+    So each fix is measured on top of those before it, no token is counted twice, and the savings add up to what all of them
+    save together. ``rules`` are in the order of the chain; ``places``: where each code was seen, most often first.
+    """
+
+    def __init__(
+        self,
+        rules: list[Rule],
+        places: dict[str, list[str]],
+        tokenizing: Tokenizing,
+        terms: TermsBook,
+        config: AuditConfig,
+    ):
+        self.tokenizing = tokenizing
+        self.terms = terms
+        self._places = places
+        self._as_it_is = Replay(config.tree_tokens, config.first_token_seconds)
+        self._chain = [(rule, rule.fixer(), Replay(config.tree_tokens, config.first_token_seconds)) for rule in rules]
+
+    def run(self, requests: Iterable[LoggedRequest]) -> Measured:
+        """Play all requests."""
+        savings: dict[tuple[str, str], Saving] = {}
+        mended = Totals()
+        for request in requests:
+            tokens = self.tokenizing.encode(request)
+            outcome = self._as_it_is.feed(request, tokens, self.terms.of(request))
+            for rule, fix, replay in self._chain:
+                fixed = fix(request)
+                if fixed.pieces is not request.pieces:
+                    tokens = self.tokenizing.encode(fixed)
+                better = replay.feed(fixed, tokens, self.terms.of(fixed))
+                saving = _saving(rule, outcome, better)
+                if saving.tokens or saving.dollars:
+                    place = self._place(rule, request, fixed, tokens, better)
+                    savings.setdefault((rule.code, place), Saving()).add(saving)
+                request, outcome = fixed, better
+            mended = mended.plus(outcome)
+        return Measured(savings, mended)
+
+    def _place(self, rule: Rule, base: LoggedRequest, fixed: LoggedRequest, tokens: Tokens, outcome: Outcome) -> str:
+        """The finding that a request's saving belongs to: where the rule changed the text, or up to where it is now read."""
+        places = self._places[rule.code]
+        if rule.explains_break:
+            place = next((one.place for one, two in zip(base.pieces, fixed.pieces, strict=False) if one != two), "")
+        else:
+            place = fixed.pieces[tokens.piece_at(max(0, outcome.cached - 1))[0]].place
+        return place if place in places else places[0]
+
+
+def _saving(rule: Rule, before: Outcome, after: Outcome) -> Saving:
+    on_seen = rule.measured_on == "seen"
+    tokens = before.computed - after.computed if on_seen else before.uncached - after.uncached
+    dollars = None if before.dollars is None or after.dollars is None else before.dollars - after.dollars
+    return Saving(tokens, dollars)

@@ -1,0 +1,22 @@
+"""The report as JSON: the fields of ``Report``, and each finding's fingerprint. Also what ``--baseline`` takes."""
+
+import json
+from dataclasses import asdict
+
+from foreword.audit.findings import BUCKETS, Report
+
+FORMAT = 1
+"""Raised when a field changes its meaning or goes."""
+
+
+def json_report(report: Report, new: frozenset[str]) -> str:
+    """``new`` are the fingerprints that no baseline knows."""
+    content = {"format": FORMAT, **asdict(report), "heat_buckets": BUCKETS}
+    content["models"] = [
+        {"model": model, "requests": count, "priced": priced} for model, (count, priced) in report.models.items()
+    ]
+    content["findings"] = [
+        {"fingerprint": finding.fingerprint, "new": finding.fingerprint in new, **asdict(finding)}
+        for finding in report.findings
+    ]
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

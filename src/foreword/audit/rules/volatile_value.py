@@ -1,0 +1,82 @@
+"""FW101."""
+
+from foreword.audit.case import Case, Sighting, sight_break
+from foreword.audit.request import MEDIA, MESSAGE, LoggedRequest, Piece, at_the_end
+from foreword.audit.rules.base import Fixer, Rule
+from foreword.prompt.volatile import VolatileKind, differing_value, find_shapes
+
+WINDOW = 256
+"""Characters on each side of a difference in which a value is looked for."""
+
+
+class VolatileValue(Rule):
+    """A date, time, identifier or counter that changes from request to request stands in front of text that does not.
+
+    ## Why it costs
+
+    A cache serves the tokens before the first difference. All that follows a value that is new each time is computed again,
+    and paid in full, however often it was sent before.
+
+    ## Example
+
+        You are a helpful assistant. Now: 2026-03-01 09:41:07.
+        ... 4,000 tokens of rules that never change ...
+
+    ## Fix
+
+    Write such values at the end of the last message, or round them (the date instead of the second). Nothing that changes
+    belongs into tools or system.
+    """
+
+    code = "FW101"
+    name = "volatile-value"
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[VolatileKind]] = {}  # by place
+
+    def examine(self, case: Case) -> Sighting | None:
+        parted = case.parted
+        if parted is None or parted.new_piece.kind in MEDIA or not _fixable(case):
+            return None
+        cut = max(0, parted.chars - WINDOW)
+        window = slice(cut, parted.chars + WINDOW)
+        values = differing_value(parted.old_piece.text[window], parted.new_piece.text[window])
+        if values is None:
+            return None
+        self._kinds.setdefault(parted.new_piece.place, set()).add(values[0].kind)
+        return sight_break(case, parted)
+
+    def fixer(self) -> Fixer:
+        return self._moved_out
+
+    def _moved_out(self, request: LoggedRequest) -> LoggedRequest:
+        kept: list[Piece] = []
+        moved: list[Piece] = []
+        for piece in request.pieces:
+            kinds = self._kinds.get(piece.place)
+            rest, values = _without(piece.text, kinds) if kinds else (piece.text, "")
+            kept.append(piece._replace(text=rest) if values else piece)
+            if values:
+                moved.append(piece._replace(text=values, mark=None))
+        return request.with_pieces(at_the_end(kept, moved)) if moved else request
+
+
+def _fixable(case: Case) -> bool:
+    """Tools, system, the first message; deep in a conversation only what the client itself has written anew."""
+    parted = case.parted
+    assert parted is not None
+    piece = parted.new_piece
+    if piece.section != MESSAGE or piece.message == 0:
+        return True
+    return case.before is not None and parted.index < case.request.messages_from() + case.before.at
+
+
+def _without(text: str, kinds: set[VolatileKind]) -> tuple[str, str]:
+    """A text without its values of some kinds, and the values."""
+    rest, values, at = [], [], 0
+    for value in find_shapes(text):
+        if value.kind in kinds:
+            rest.append(text[at : value.start])
+            values.append(text[value.start : value.end])
+            at = value.end
+    return "".join([*rest, text[at:]]), " ".join(values)

@@ -1,0 +1,234 @@
+"""From pieces to tokens, in one of three ways; a report says which.
+
+- ``ByteTokens``: without a tokenizer a token is four bytes of UTF-8, the usual rule of thumb. Exact where prefixes part
+  (to four bytes), approximate in counts.
+- ``PieceTokens``: a real tokenizer, each piece by itself, without the template that hosted APIs do not publish.
+- ``TemplateTokens``: a real tokenizer and chat template; the prompt is rendered as the model gets it.
+
+Tokens are packed as native int32, as everywhere in Foreword, so that prefixes compare as bytes.
+"""
+
+import bisect
+import json
+import zlib
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from foreword.audit.request import MEDIA, MESSAGE, SYSTEM, TOOLS, LoggedRequest, Piece
+from foreword.audit.text_diff import encodable
+from foreword.errors import PromptError
+from foreword.prompt.segments import PieceKind, segment
+from foreword.prompt.template import PromptTemplate
+
+TOKEN_BYTES = 4
+MEDIA_TOKENS = 1_024
+"""Tokens counted for an image or a file: what it costs cannot be known without decoding it."""
+Place = tuple[PieceKind, int, int]
+CACHED_TEXT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A prompt's packed tokens, and where its pieces end.
+
+    ``ends`` are token positions, ascending; ``order`` says which piece of the request each of them belongs to, because a
+    chat template may write the tools behind the system text.
+    """
+
+    packed: bytes
+    ends: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.packed) // TOKEN_BYTES
+
+    def piece_at(self, position: int) -> tuple[int, int]:
+        """The piece in which a token position lies, and the tokens before it in that piece; past the end: the last."""
+        rank = min(bisect.bisect_right(self.ends, position), len(self.ends) - 1)
+        return self.order[rank], position - (self.ends[rank - 1] if rank else 0)
+
+    def start_of(self, piece: int) -> int:
+        """Token position at which a piece begins."""
+        rank = self.order.index(piece)
+        return self.ends[rank - 1] if rank else 0
+
+    def end_of(self, piece: int) -> int:
+        """Token position at which a piece ends."""
+        return self.ends[self.order.index(piece)]
+
+
+class Tokenizing(ABC):
+    """How prompts become tokens."""
+
+    description: str
+    """For the report: how tokens were counted."""
+
+    @abstractmethod
+    def encode(self, request: LoggedRequest) -> Tokens:
+        """All tokens of a request's prompt."""
+
+
+class PerPiece(Tokenizing):
+    """Each piece by itself, behind one token that says what it is."""
+
+    def __init__(self) -> None:
+        self._heads: dict[tuple[str, str, str, bool], bytes] = {}
+
+    def encode(self, request: LoggedRequest) -> Tokens:
+        parts: list[bytes] = []
+        ends: list[int] = []
+        position = 0
+        for piece in request.pieces:
+            packed = self._media(piece) if piece.kind in MEDIA else self.text(piece.text)
+            parts += (self._head(piece), packed)
+            position += 1 + len(packed) // TOKEN_BYTES
+            ends.append(position)
+        return Tokens(b"".join(parts), tuple(ends), tuple(range(len(ends))))
+
+    @abstractmethod
+    def text(self, text: str) -> bytes:
+        """The packed tokens of a text."""
+
+    def _head(self, piece: Piece) -> bytes:
+        """One token that stands for the template's words around a piece."""
+        key = piece.section, piece.role if piece.section == MESSAGE else "", piece.kind, piece.block == 0
+        head = self._heads.get(key)
+        if head is None:
+            head = self._heads[key] = zlib.crc32("\n".join(map(str, key)).encode("utf-8", "surrogatepass")).to_bytes(
+                TOKEN_BYTES, "little"
+            )
+        return head
+
+    def _media(self, piece: Piece) -> bytes:
+        return zlib.crc32(piece.text.encode()).to_bytes(TOKEN_BYTES, "little") * MEDIA_TOKENS
+
+
+class ByteTokens(PerPiece):
+    """A token is four bytes of UTF-8; a piece's last token is filled up with zeros."""
+
+    description = "about: 1 token = 4 bytes of UTF-8 (no tokenizer was given)"
+
+    def text(self, text: str) -> bytes:
+        data = text.encode("utf-8", "surrogatepass")
+        return data + bytes(-len(data) % TOKEN_BYTES)
+
+
+class PieceTokens(PerPiece):
+    """A real tokenizer, piece by piece; texts seen lately are not tokenized again."""
+
+    description = "the given tokenizer, without a chat template"
+
+    def __init__(self, encode: Callable[[str], list[int]]):
+        super().__init__()
+        self._encode = encode
+        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def text(self, text: str) -> bytes:
+        packed = self._known.get(text)
+        if packed is not None:
+            self._known.move_to_end(text)
+            return packed
+        packed = np.asarray(self._encode(encodable(text)), np.int32).tobytes()
+        self._known[text] = packed
+        self._size += len(text) + len(packed)
+        while self._size > CACHED_TEXT_BYTES:
+            old, tokens = self._known.popitem(last=False)
+            self._size -= len(old) + len(tokens)
+        return packed
+
+
+class TemplateTokens(Tokenizing):
+    """The whole prompt as the model's chat template renders it.
+
+    What the template refuses is counted piece by piece instead (``refused`` counts such requests).
+    """
+
+    description = "the given tokenizer and chat template"
+
+    def __init__(self, template: PromptTemplate):
+        self.template = template
+        self.refused = 0
+        self._pieces = PieceTokens(template.encode)
+
+    def encode(self, request: LoggedRequest) -> Tokens:
+        tools, messages, places = as_messages(request.pieces)
+        now = datetime.fromtimestamp(request.time or 0, UTC)
+        try:
+            prompt = segment(self.template, messages, tools or None, now=now)
+        except PromptError:
+            self.refused += 1
+            return self._pieces.encode(request)
+        known: dict[Place, int] = {(piece.kind, piece.index, piece.block): piece.end for piece in prompt.pieces}
+        ends: list[int] = []
+        for place in places:  # what the template left out ends where the piece before it does
+            ends.append(known.get(place, ends[-1] if ends else 0))
+        order = sorted(range(len(ends)), key=ends.__getitem__)
+        last = len(prompt.token_ids)
+        return Tokens(np.asarray(prompt.token_ids, np.int32).tobytes(), (*(ends[i] for i in order[:-1]), last), tuple(order))
+
+
+def as_messages(pieces: tuple[Piece, ...]) -> tuple[list[Any], list[dict[str, Any]], list[Place]]:
+    """Pieces as tools and messages for a chat template, and for each piece the (kind, index, block) that segments give it.
+
+    Media are written by their names; a message's blocks come as thinking, texts, calls. A tool's result that stands in a
+    user's message (Anthropic) is a message of its own, as chat templates want it.
+    """
+    tools: list[Any] = []
+    messages: list[dict[str, Any]] = []
+    places: list[Place] = []
+    names: dict[Any, Any] = {}
+    current: tuple[str, int, str] | None = None
+    for piece in pieces:
+        if piece.section == TOOLS:
+            places.append(("tool", len(tools), 0))
+            if piece.kind == "tool":
+                tools.append(_function(piece.text))
+            continue
+        role = "system" if piece.section == SYSTEM else "tool" if piece.kind == "tool_result" else piece.role
+        nested = role == "tool" != piece.role
+        if nested or (piece.section, piece.message, role) != current:
+            current = piece.section, piece.message, role
+            messages.append({"role": role, "content": []})
+        message = messages[-1]
+        if piece.kind == "tool_use":
+            call = _call(json.loads(piece.text))
+            names[str(call.get("id"))] = call["function"].get("name")
+            message.setdefault("tool_calls", []).append(call)
+        elif nested:
+            call_id, _, text = piece.text.partition("\n")
+            message |= {"tool_call_id": call_id, "name": names.get(call_id), "content": [{"type": "text", "text": text}]}
+        elif piece.kind == "thinking":
+            message["reasoning_content"] = piece.text
+        else:
+            message["content"].append({"type": "text", "text": piece.text})
+        blocks = ("reasoning_content" in message) + len(message["content"]) + len(message.get("tool_calls", ()))
+        places.append(("message", len(messages) - 1, blocks - 1))
+    for message in messages:
+        if len(message["content"]) <= 1:
+            message["content"] = message["content"][0]["text"] if message["content"] else ""
+    return tools, messages, places
+
+
+def _function(text: str) -> Any:
+    tool = json.loads(text)
+    if "function" in tool:
+        return tool
+    parameters = tool.get("input_schema", tool.get("parameters"))
+    described = {"description": tool["description"]} if tool.get("description") else {}
+    return {"type": "function", "function": {"name": tool.get("name"), **described, "parameters": parameters}}
+
+
+def _call(given: Any) -> dict[str, Any]:
+    call: dict[str, Any] = given if isinstance(given, dict) else {}
+    if isinstance(call.get("function"), dict):
+        return call
+    arguments = call.get("input", call.get("arguments"))
+    call_id = call.get("id", call.get("call_id"))
+    return {"id": call_id, "type": "function", "function": {"name": call.get("name"), "arguments": arguments}}

@@ -1,0 +1,1 @@
+"""The CPU: kernels, formats of weights, attention, KV memory."""

@@ -1,0 +1,294 @@
+"""Decoder layers of the common shape, with our kernels for all that they do, and all of them in one program.
+
+Llama, Mistral, Qwen2, Qwen3 and their like differ in little: a norm, attention with rotary positions, a norm, a gated
+activation, each half added to what came in. transformers does that in some forty small operations a layer, and Python's way
+from one to the next takes longer than the arithmetic in them. The layers of a model are replaced where their parts have the
+names of that shape *and* each gives the same as ours on random rows; otherwise they stay as transformers wrote them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from foreword.backends.cpu.attention import AttentionStep, LayerCall
+from foreword.backends.cpu.attention.tiled import TiledAttention
+from foreword.backends.cpu.kernels import elementwise as kernels
+from foreword.backends.cpu.kernels.compiler import Call, addresses
+from foreword.backends.cpu.kernels.ir_builder import LANES
+from foreword.backends.cpu.kernels.kv_layout import store
+from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kv_memory import LayerShape
+from foreword.backends.cpu.packed_linear import LinearStack
+
+LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
+HEAD_NORMS = {"q_norm", "k_norm"}
+MLP_PARTS = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+TOLERANCE = 1e-5
+"""Largest difference of two ways of computing the same in float32, relative to the largest number."""
+MANY_ROWS = 64
+"""From so many on a program is run layer by layer, for an interrupt waits until a call is done."""
+
+
+@dataclass(frozen=True)
+class ProbedLayer:
+    """What a run through the model has shown of one layer: the module, its arguments, and its call of attention."""
+
+    module: nn.Module
+    arguments: dict[str, Any]
+    call: LayerCall
+    shape: LayerShape
+
+
+class DecoderLayer(nn.Module):
+    """Takes what transformers' layer takes; the rows that come in are changed in place."""
+
+    def __init__(self, probed: ProbedLayer):
+        super().__init__()
+        layer: Any = probed.module
+        attention, mlp = layer.self_attn, layer.mlp
+        self.call = probed.call
+        self.size = probed.shape.key_size
+        self.key_heads = probed.shape.heads
+        self.heads = attention.q_proj.out_features // self.size
+        self.first_norm, self.second_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self.head_norm = _head_norm(attention, self.heads, self.key_heads)
+        self.qkv: Any = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out: Any = attention.o_proj
+        self.gate_up: Any = _joined(mlp.gate_proj, mlp.up_proj)
+        self.down: Any = mlp.down_proj
+
+    @property
+    def sizes(self) -> tuple[Any, ...]:
+        """What is the same in all layers of a stack."""
+        norms = self.first_norm[1], self.second_norm[1], self.head_norm[0] is None, self.head_norm[1]
+        return (self.heads, self.key_heads, self.size, *norms, self.qkv.bias is None, self.down.bias is None)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        foreword_step: AttentionStep,
+        **_: Any,
+    ) -> torch.Tensor:
+        """[1, rows, width] → the same. A stack does this in one program where attention's kernels can take part."""
+        rows = hidden_states[0]
+        cos, sin = (turn[0] for turn in position_embeddings)
+        normed, size = torch.empty_like(rows), self.size
+        kernels.rms_norm(rows, *self.first_norm, normed).run()
+        qkv = self.qkv(normed)
+        kernels.rotate(qkv, self.heads + self.key_heads, size, cos, sin, *self.head_norm).run()
+        query, keys, values = (
+            part.view(len(rows), -1, size).transpose(0, 1)
+            for part in qkv.split([self.heads * size, self.key_heads * size, self.key_heads * size], 1)
+        )
+        attended = foreword_step.run(self.call, query, keys, values).view(len(rows), -1)
+        kernels.add_rms_norm(rows, self.out(attended), *self.second_norm, normed).run()
+        gate_up = self.gate_up(normed)
+        gated = gate_up.new_empty(len(rows), gate_up.shape[1] // 2)
+        kernels.gate(gate_up, gated).run()
+        kernels.add(rows, self.down(gated)).run()
+        return hidden_states
+
+
+class DecoderStack(nn.Module):
+    """All layers of a model, in the place of the first; they have the same sizes."""
+
+    def __init__(self, layers: list[DecoderLayer]):
+        """Of layers whose linear layers are packed."""
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self._layer_calls = [layer.call for layer in layers]
+        self._first_norms = addresses(layer.first_norm[0] for layer in layers)
+        self._second_norms = addresses(layer.second_norm[0] for layer in layers)
+        head_norms = [layer.head_norm[0] for layer in layers if layer.head_norm[0] is not None]
+        self._head_norms = addresses(head_norms) if head_norms else None
+        self._qkv, self._out = LinearStack([layer.qkv for layer in layers]), LinearStack([layer.out for layer in layers])
+        self._gate_up = LinearStack([layer.gate_up for layer in layers])
+        self._down = LinearStack([layer.down for layer in layers])
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        foreword_step: AttentionStep,
+        **rest: Any,
+    ) -> torch.Tensor:
+        """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
+        attention = getattr(foreword_step, "backend", None)  # a stand-in for a step has none
+        if isinstance(attention, TiledAttention):
+            rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
+            cos, sin = (turn[0] for turn in position_embeddings)
+            calls = self._calls(rows, cos, sin, foreword_step, attention)
+            self.run(Program(calls, len(self.layers)), at_once=len(rows) < MANY_ROWS)
+            return hidden_states
+        for layer in self.layers:
+            layer(hidden_states, position_embeddings=position_embeddings, foreword_step=foreword_step, **rest)
+        return hidden_states
+
+    def run(self, program: Program, at_once: bool) -> None:
+        """Carry out a step's program, at once or layer by layer."""
+        if at_once:
+            program.run()
+        else:
+            for layer in range(program.layers):
+                program.run(layer * len(program.calls), (layer + 1) * len(program.calls))
+
+    def _calls(
+        self, rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep, attention: TiledAttention
+    ) -> list[Call]:
+        """DecoderLayer.forward, as the calls of kernels that it comes to."""
+        layer: Any = self.layers[0]
+        count = len(rows)
+        heads, key_heads, size = layer.heads, layer.key_heads, layer.size
+        normed, added = torch.empty_like(rows), torch.empty_like(rows)
+        qkv = rows.new_empty(count, (heads + 2 * key_heads) * size)
+        query = qkv[:, : heads * size].view(count, heads, size).transpose(0, 1)
+        attended = rows.new_empty(count, heads, size)
+        gate_up = rows.new_empty(count, layer.gate_up.out_features)
+        gated = rows.new_empty(count, layer.down.in_features)
+        return [
+            kernels.rms_norm(rows, self._first_norms, layer.first_norm[1], normed),
+            *self._qkv.calls(normed, qkv),
+            kernels.rotate(qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1]),
+            self._store(qkv, step),
+            *attention.calls(step.prepared, step.memory, self._layer_calls, query, attended),
+            *self._out.calls(attended.view(count, -1), added),
+            kernels.add_rms_norm(rows, added, self._second_norms, layer.second_norm[1], normed),
+            *self._gate_up.calls(normed, gate_up),
+            kernels.gate(gate_up, gated),
+            *self._down.calls(gated, added),
+            kernels.add(rows, added),
+        ]
+
+    def _store(self, qkv: torch.Tensor, step: AttentionStep) -> Call:
+        layer: Any = self.layers[0]
+        memory, numbers = step.memory, [call.layer for call in self._layer_calls]
+        parts = qkv[:, layer.heads * layer.size :].view(len(qkv), 2, layer.key_heads, layer.size)
+        layers = [[part[number] for number in numbers] for part in (memory.keys, memory.values)]
+        like, into = [part[0] for part in layers], [addresses(part) for part in layers]
+        keys, values = parts.permute(1, 2, 0, 3)
+        return store(keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
+
+
+def _norm(norm: Any) -> tuple[torch.Tensor, float]:
+    """A norm's numbers. Of which kind it is, the comparison of the whole layers shows."""
+    return norm.weight.detach(), float(norm.variance_epsilon)
+
+
+def _head_norm(attention: Any, heads: int, key_heads: int) -> tuple[torch.Tensor | None, float]:
+    """The norm of each query and key head [heads + key heads, size], if there is one."""
+    if not hasattr(attention, "q_norm"):
+        return None, 0.0
+    parts = [attention.q_norm.weight.expand(heads, -1), attention.k_norm.weight.expand(key_heads, -1)]
+    return torch.cat(parts).detach(), float(attention.q_norm.variance_epsilon)
+
+
+def _joined(*layers: nn.Linear) -> nn.Linear:
+    """One layer in place of several that read the same rows."""
+    out = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), bias=False, device="meta")
+    out.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
+    if layers[0].bias is not None:
+        out.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
+    return out
+
+
+@contextmanager
+def watching_layers(model: nn.Module) -> Iterator[dict[int, tuple[nn.Module, dict[str, Any]]]]:
+    """While a model runs: its layers of the common shape by their number, and the arguments that they are given."""
+    seen: dict[int, tuple[nn.Module, dict[str, Any]]] = {}
+
+    def note(module: nn.Module, _: tuple[Any, ...], arguments: dict[str, Any]) -> None:
+        seen[int(module.self_attn.layer_idx)] = module, arguments  # type: ignore[arg-type, union-attr]
+
+    layers = [module for module in model.modules() if _parts(module) == LAYER_PARTS]
+    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def replace_layers(model: nn.Module, probed: list[ProbedLayer]) -> Iterator[DecoderLayer]:
+    """Put one DecoderStack in place of all layers, if ours give the same; gives each of ours, to be packed.
+
+    ``probed`` is empty in the end: a layer is let go when ours has its weights, so that few are in memory twice.
+    """
+    modules = [layer.module for layer in probed]
+    places = [
+        (parent, name)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.ModuleList) and list(child) == modules
+    ]
+    if len(places) != 1 or not all(_fits(layer) and _agree(layer, DecoderLayer(layer)) for layer in probed):
+        return
+    if len({DecoderLayer(layer).sizes for layer in probed}) != 1:
+        return
+    parent, name = places[0]
+    setattr(parent, name, nn.ModuleList())
+    modules.clear()
+    layers = []
+    while probed:
+        layers.append(DecoderLayer(probed.pop(0)))
+        yield layers[-1]
+    setattr(parent, name, nn.ModuleList([DecoderStack(layers)]))
+
+
+def _parts(module: Any) -> set[str]:
+    return {name for name, _ in module.named_children()}
+
+
+def _fits(probed: ProbedLayer) -> bool:
+    """Whether the parts have the names and sizes that DecoderLayer and its kernels know."""
+    layer: Any = probed.module
+    attention, mlp, size = layer.self_attn, layer.mlp, probed.shape.key_size
+    norms = _parts(attention) - ATTENTION_PARTS
+    if not _parts(attention) >= ATTENTION_PARTS or norms not in (set(), HEAD_NORMS) or _parts(mlp) != MLP_PARTS:
+        return False
+    linear = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    linear += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+    if any(type(part) is not nn.Linear for part in linear):
+        return False
+    if any(tuple(getattr(attention, name).weight.shape) != (size,) for name in norms):
+        return False
+    cos, _ = probed.arguments.get("position_embeddings") or (torch.empty(0), None)
+    widths = (attention.q_proj.in_features, mlp.down_proj.in_features, size)
+    return cos.shape[-1] == size == probed.shape.value_size and all(width % LANES == 0 for width in widths)
+
+
+@dataclass
+class _Witness:
+    """Stands in for an AttentionStep: notes what it is given, and answers what it is told."""
+
+    answer: torch.Tensor
+    given: list[torch.Tensor] = field(default_factory=list)
+
+    def run(self, _: LayerCall, *tensors: torch.Tensor) -> torch.Tensor:
+        self.given = [tensor.clone() for tensor in tensors]
+        return self.answer
+
+
+@torch.inference_mode()
+def _agree(probed: ProbedLayer, ours: DecoderLayer) -> bool:
+    """Whether both give the same queries, keys, values and rows, but for the order of summation."""
+    random = torch.Generator().manual_seed(0)
+    rows = probed.arguments["position_embeddings"][0].shape[1]
+    hidden = torch.randn(1, rows, ours.qkv.in_features, generator=random)
+    answer = torch.randn(rows, ours.heads, ours.size, generator=random)
+    found = []
+    for layer in (probed.module, ours):
+        witness = _Witness(answer)
+        out = layer(hidden.clone(), **{**probed.arguments, "foreword_step": witness})
+        found.append([*witness.given, out])
+    return all(
+        one.shape == other.shape and bool((one - other).abs().max() <= TOLERANCE * one.abs().max())
+        for one, other in zip(*found, strict=True)
+    )

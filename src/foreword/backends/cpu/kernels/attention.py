@@ -1,0 +1,451 @@
+"""Attention over tiles of cached keys and values: each tile read once for all rows of a unit that share it.
+
+Two functions. ``attend`` works through units: some rows of the batch and one segment of positions, for one key head. It
+takes the unit's tiles in ascending order and keeps, for every row, the softmax so far: its largest score, the sum of
+weights, the weighted values. ``merge`` then joins the segments of a row, ascending. Where a tile, a segment or a unit ends
+depends on positions alone, a masked position weighs exactly 0, and every sum has one order (emit.py), so what a row gets
+depends on nothing but the row and its own keys and values.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from llvmlite import ir
+
+from foreword.backends.cpu.kernels.compiler import Kernels
+from foreword.backends.cpu.kernels.ir_builder import (
+    FLOAT,
+    INT32,
+    INT64,
+    LANES,
+    POINTER,
+    UNROLLED,
+    VECTOR,
+    Builder,
+    begin_block,
+    define_rows,
+    int64,
+    rows_of,
+    vector,
+)
+from foreword.backends.cpu.kernels.kv_layout import define_gather, kept_as
+
+TILE = 256
+"""Positions of a tile."""
+ROWS = 6
+"""Rows that are computed together with a panel of 16: their sums fill the registers of AVX2."""
+ROWS_TOGETHER = (ROWS, 4, 2, 1)
+"""So fewer rows are taken."""
+HELD_ROWS = 8 * ROWS
+"""Rows (of the batch, times query heads of a key head) whose scores are held at a time."""
+PAIR_ROWS = (2, 1)
+"""So rows are taken where two panels are read at a time."""
+FEW = 4
+"""Up to so many rows read two panels at a time, for two streams come from memory faster than one."""
+PANELS = TILE // LANES
+"""Of keys, and of values, in a tile."""
+NONE_YET = -1e30
+"""The largest score of a row that has seen nothing."""
+
+ATTEND = (
+    "items", "slots_taken", "scratch", "scratch_size", "query", "query_head", "query_row", "keys", "keys_head",
+    "values", "values_head", "whole_panels", "size", "padded", "group", "key_heads", "units", "entries", "rows", "slots",
+    "states", "first_segment", "batch_rows", "largest", "sums", "totals", "window", "scaling", "softcap",
+)  # fmt: skip
+"""What ``attend`` is given behind the counter, as int64; the last two are bits of float32."""
+MERGE = (
+    "items", "heads", "group", "key_heads", "value_size", "padded", "states", "batch_rows", "first_segment", "last_segment",
+    "row_segments", "largest", "sums", "totals", "all_largest", "all_sums", "all_totals", "out",
+)  # fmt: skip
+UNIT = ("first_entry", "last_entry", "first_row", "last_row", "segment")
+ENTRY = ("begin", "slots", "filled", "first_row", "rows", "oldest")
+ROW = ("row", "position")
+
+
+def scratch_size(size: int, padded: int) -> int:
+    """float32 numbers that a thread needs: for the addresses of a tile's panels, for its keys and values, and for the
+    queries, scores, values, bounds and states of the rows held."""
+    return 4 * PANELS + TILE * (size + padded) + HELD_ROWS * (size + TILE + padded + 6)
+
+
+@cache
+def attention_kernels(dtype: torch.dtype) -> Kernels:
+    """``attend`` and ``merge`` for keys and values kept in ``dtype``."""
+    module = ir.Module("attention")
+    _Attend(module, dtype).define()
+    _define_merge(module)
+    return Kernels(module)
+
+
+class _Fields:
+    """The arguments of a kernel by name."""
+
+    def __init__(self, b: Builder, data: Any, names: tuple[str, ...]):
+        self.b = b
+        self.values = {name: b.number(data, int64(index + 1), INT64) for index, name in enumerate(names)}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.values[name]
+
+    def pointer(self, name: str) -> Any:
+        return self.b.inttoptr(self.values[name], POINTER)
+
+    def float(self, name: str) -> Any:
+        return self.b.bitcast(self.b.trunc(self.values[name], INT32), FLOAT)
+
+
+def _row_of(b: Builder, table: Any, index: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """One row of a table of int64, by its columns' names."""
+    first = b.mul(index, int64(len(names)))
+    return {name: b.number(table, b.add(first, int64(column)), INT64) for column, name in enumerate(names)}
+
+
+def _panels(b: Builder, width: Any, body: Callable[[Any], None]) -> None:
+    """For the beginning of each 16 of ``width``, which is a multiple of 16."""
+    b.loop(int64(0), width, LANES, lambda at, _: body(at))
+
+
+class _Attend:
+    """Defines ``attend`` and the functions that it calls."""
+
+    def __init__(self, module: ir.Module, dtype: torch.dtype):
+        self.module = module
+        self.kept = kept_as(dtype)
+        self.gather = define_gather(module, self.kept)
+        self.scores = define_rows(module, "scores", {n: _define_scores(module, n, 1) for n in ROWS_TOGETHER})
+        self.pair_scores = define_rows(module, "pair_scores", {n: _define_scores(module, n, 2) for n in PAIR_ROWS})
+        self.weigh = define_rows(module, "weigh", {n: _define_weigh(module, n, 1) for n in ROWS_TOGETHER})
+        self.pair_weigh = define_rows(module, "pair_weigh", {n: _define_weigh(module, n, 2) for n in PAIR_ROWS})
+        self.softmax = _define_softmax(module)
+        self.rows = self._define_rows()
+
+    def _define_rows(self) -> ir.Function:
+        """Some rows that are held, over one tile: scores, softmax, weighted values, ROWS of them at a time.
+
+        Arguments: how many, size, padded, the addresses of the tile's panels of keys and of values, then of the rows the
+        queries [size], scores [TILE], values so far [padded], bounds [2] of int64 and states [2] (largest and sum of
+        weights), and the soft cap.
+        """
+        kinds = [INT64, INT64, INT64, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, FLOAT]
+        b = Builder.of(self.module, "rows", kinds)
+        count, size, padded, keys, values, queries, scores, outs, bounds, states, softcap = b.function.args
+
+        def some(first: Any, _: Any) -> None:
+            n = b.smaller_int(b.sub(count, first), int64(ROWS))
+
+            def widen(row: Any, seen: list[Any]) -> list[Any]:
+                low = b.number(bounds, b.mul(row, int64(2)), INT64)
+                high = b.number(bounds, b.add(b.mul(row, int64(2)), int64(1)), INT64)
+                return [b.smaller_int(low, seen[0]), b.larger_int(high, seen[1])]
+
+            low, high = b.loop(first, b.add(first, n), 1, widen, [int64(TILE), int64(0)])
+            low = b.and_(low, int64(-LANES))
+            end = b.and_(b.add(high, int64(LANES - 1)), int64(-LANES))
+            query, score = b.at(queries, b.mul(first, size)), b.at(scores, b.mul(first, int64(TILE)))
+            out = b.at(outs, b.mul(first, padded))
+
+            def score_panels(product: ir.Function, column: Any) -> None:
+                panels = b.at(keys, b.sdiv(column, int64(LANES)), INT64)
+                b.call(product, [n, query, size, panels, int64(0), b.at(score, column), int64(TILE), size])
+
+            def weigh_panels(product: ir.Function, column: Any) -> None:
+                panels, offset = b.at(values, b.sdiv(low, int64(LANES)), INT64), b.mul(column, int64(LANES))
+                target, depth = b.at(out, column), b.sub(high, low)
+                b.call(product, [n, b.at(score, low), int64(TILE), panels, offset, target, padded, depth])
+
+            def one(row: Any, _: Any) -> None:
+                bound, state = b.at(bounds, b.mul(row, int64(2)), INT64), b.at(states, b.mul(row, int64(2)))
+                line, values_so_far = b.at(scores, b.mul(row, int64(TILE))), b.at(outs, b.mul(row, padded))
+                b.call(self.softmax, [line, bound, low, end, state, values_so_far, padded, softcap])
+
+            def panels(begin: Any, end: Any, one: Callable[[Any], None], two: Callable[[Any], None]) -> None:
+                """Of few rows two at a time."""
+                pairs = b.and_(b.sub(end, begin), int64(-2 * LANES))
+                last = b.add(begin, b.select(b.icmp_signed("<=", n, int64(FEW)), pairs, int64(0)))
+                b.loop(begin, last, 2 * LANES, lambda at, _: two(at))
+                b.loop(last, end, LANES, lambda at, _: one(at))
+
+            with b.if_then(b.icmp_signed("<", low, high)):
+                panels(low, end, partial(score_panels, self.scores), partial(score_panels, self.pair_scores))
+                b.loop(first, b.add(first, n), 1, one)
+                panels(int64(0), padded, partial(weigh_panels, self.weigh), partial(weigh_panels, self.pair_weigh))
+
+        b.loop(int64(0), count, ROWS, some)
+        b.ret_void()
+        return b.function
+
+    def define(self) -> None:
+        b = Builder.of(self.module, "attend", [POINTER], internal=False)
+        data = b.function.args[0]
+        f = _Fields(b, data, ATTEND)
+        taken = b.atomic_rmw("add", b.at(data, int64(1 + ATTEND.index("slots_taken")), INT64), int64(1), "monotonic")
+        held = self._held(b, f, b.at(f.pointer("scratch"), b.mul(taken, f.scratch_size)))
+
+        def item(index: Any) -> None:
+            head = b.srem(index, f.key_heads)
+            unit = _row_of(b, f.pointer("units"), b.sdiv(index, f.key_heads), UNIT)
+            segment = b.mul(b.sub(unit["segment"], f.first_segment), f.batch_rows)
+            base = b.add(b.mul(head, f.states), segment)
+            self._begin(b, f, b.add(base, unit["first_row"]), b.sub(unit["last_row"], unit["first_row"]))
+            b.loop(unit["first_entry"], unit["last_entry"], 1, lambda entry, _: self._entry(b, f, held, head, base, entry))
+
+        b.work(data, f.items, item)
+        b.ret_void()
+
+    @staticmethod
+    def _held(b: Builder, f: _Fields, begin: Any) -> dict[str, Any]:
+        """Where a thread holds a tile, and what belongs to the rows at hand."""
+        sizes = {
+            "keys": int64(2 * PANELS),
+            "values": int64(2 * PANELS),
+            "key_panels": b.mul(f.size, int64(TILE)),
+            "value_panels": b.mul(f.padded, int64(TILE)),
+            "queries": b.mul(f.size, int64(HELD_ROWS)),
+            "scores": int64(HELD_ROWS * TILE),
+            "outs": b.mul(f.padded, int64(HELD_ROWS)),
+            "bounds": int64(4 * HELD_ROWS),
+            "states": int64(2 * HELD_ROWS),
+        }
+        held = {}
+        for name, size in sizes.items():
+            held[name], begin = begin, b.at(begin, size)
+        return held
+
+    @staticmethod
+    def _begin(b: Builder, f: _Fields, first: Any, rows: Any) -> None:
+        """Rows that have seen nothing."""
+        first, count = b.mul(first, f.group), b.mul(rows, f.group)
+        last = b.add(first, count)
+        b.loop(first, last, 1, lambda at, _: b.put(ir.Constant(FLOAT, NONE_YET), f.pointer("largest"), at))
+        b.loop(first, last, 1, lambda at, _: b.put(ir.Constant(FLOAT, 0.0), f.pointer("sums"), at))
+        begin, end = b.mul(first, f.padded), b.mul(last, f.padded)
+        b.loop(begin, end, LANES, lambda at, _: b.put(vector(0.0), f.pointer("totals"), at))
+
+    def _entry(self, b: Builder, f: _Fields, held: dict[str, Any], head: Any, base: Any, index: Any) -> None:
+        """One tile and the rows that read it, unless it lies behind the window of all of them."""
+        entry = _row_of(b, f.pointer("entries"), index, ENTRY)
+        begin, filled = entry["begin"], entry["filled"]
+        behind = b.sub(entry["oldest"], b.add(begin, b.sub(filled, int64(1))))
+        with b.if_then(b.icmp_signed("<", behind, f.window)):
+            self._find_panels(b, f, held, head, entry)
+            products = b.mul(entry["rows"], f.group)
+            b.loop(
+                int64(0), products, HELD_ROWS, lambda first, _: self._hold(b, f, held, head, base, entry, first, products)
+            )
+
+    def _find_panels(self, b: Builder, f: _Fields, held: dict[str, Any], head: Any, entry: dict[str, Any]) -> None:
+        """Where the panels of a tile are: in memory where that is as they are needed, else they are gathered."""
+        keys = b.at(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
+        values = b.at(f.pointer("values"), b.mul(head, f.values_head), self.kept)
+        slots = b.at(f.pointer("slots"), entry["slots"], INT32)
+
+        def address(pointer: Any, table: str, panel: Any) -> None:
+            b.put(b.ptrtoint(pointer, INT64), held[table], panel)
+
+        def gathered(first: Any, panel: Any) -> None:
+            key_panel = b.at(held["key_panels"], b.mul(first, f.size))
+            value_panel = b.at(held["value_panels"], b.mul(first, f.padded))
+            count = b.smaller_int(b.sub(entry["filled"], first), int64(LANES))
+            of_panel = b.at(slots, first, INT32)
+            sizes = [count, f.whole_panels, f.size, f.padded]
+            b.call(self.gather, [key_panel, value_panel, keys, values, of_panel, *sizes])
+            address(key_panel, "keys", panel)
+            address(value_panel, "values", panel)
+
+        def one(first: Any, _: Any) -> None:
+            panel = b.sdiv(first, int64(LANES))
+            if self.kept is not FLOAT:
+                gathered(first, panel)
+                return
+            with b.if_else(b.icmp_signed("!=", f.whole_panels, int64(0))) as (then, otherwise):
+                with then:
+                    slot = b.sext(b.number(slots, first, INT32), INT64)
+                    address(b.at(keys, b.mul(slot, f.size)), "keys", panel)
+                    address(b.at(values, b.mul(slot, f.padded)), "values", panel)
+                with otherwise:
+                    gathered(first, panel)
+
+        b.loop(int64(0), entry["filled"], LANES, one)
+
+    def _hold(
+        self,
+        b: Builder,
+        f: _Fields,
+        held: dict[str, Any],
+        head: Any,
+        base: Any,
+        entry: dict[str, Any],
+        first: Any,
+        products: Any,
+    ) -> None:
+        """Some of a tile's rows: take in their queries and states, attend, and put the states back."""
+        count = b.smaller_int(b.sub(products, first), int64(HELD_ROWS))
+        states = held["states"]
+        scaling = f.float("scaling")
+
+        def place(index: Any) -> tuple[Any, Any, dict[str, Any]]:
+            """Of a product's row: the state, the query head in the group, and the batch's row."""
+            product = b.add(first, index)
+            row = _row_of(b, f.pointer("rows"), b.add(entry["first_row"], b.sdiv(product, f.group)), ROW)
+            member = b.srem(product, f.group)
+            return b.add(b.mul(b.add(base, row["row"]), f.group), member), member, row
+
+        def take(index: Any, _: Any) -> None:
+            state, member, row = place(index)
+            at = b.add(b.mul(b.add(b.mul(head, f.group), member), f.query_head), b.mul(row["row"], f.query_row))
+            source, target = b.at(f.pointer("query"), at), b.at(held["queries"], b.mul(index, f.size))
+            b.loop(int64(0), f.size, 1, lambda k, _: b.put(b.fmul(b.number(source, k), scaling), target, k))
+            past = b.sub(row["position"], entry["begin"])
+            low = b.larger_int(b.sub(past, b.sub(f.window, int64(1))), int64(0))
+            high = b.smaller_int(b.add(past, int64(1)), entry["filled"])
+            bound, own = b.at(held["bounds"], b.mul(index, int64(2)), INT64), b.at(states, b.mul(index, int64(2)))
+            b.put(low, bound, int64(0))
+            b.put(high, bound, int64(1))
+            b.put(b.number(f.pointer("largest"), state), own, int64(0))
+            b.put(b.number(f.pointer("sums"), state), own, int64(1))
+            so_far, out = b.at(f.pointer("totals"), b.mul(state, f.padded)), b.at(held["outs"], b.mul(index, f.padded))
+            _panels(b, f.padded, lambda at: b.put(b.lanes(so_far, at), out, at))
+
+        def give_back(index: Any, _: Any) -> None:
+            state, _, _ = place(index)
+            own = b.at(states, b.mul(index, int64(2)))
+            b.put(b.number(own, int64(0)), f.pointer("largest"), state)
+            b.put(b.number(own, int64(1)), f.pointer("sums"), state)
+            so_far, out = b.at(f.pointer("totals"), b.mul(state, f.padded)), b.at(held["outs"], b.mul(index, f.padded))
+            _panels(b, f.padded, lambda at: b.put(b.lanes(out, at), so_far, at))
+
+        b.loop(int64(0), count, 1, take)
+        given = [held[name] for name in ("keys", "values", "queries", "scores", "outs", "bounds", "states")]
+        b.call(self.rows, [count, f.size, f.padded, *given, f.float("softcap")])
+        b.loop(int64(0), count, 1, give_back)
+
+
+def _define_scores(module: ir.Module, rows: int, panels: int) -> ir.Function:
+    """Queries of some rows times panels of keys, whose addresses are B."""
+    b, (a, a_stride, table, _, c, c_stride, depth) = begin_block(module, f"scores{rows}x{panels}")
+    rights = [b.inttoptr(b.number(table, int64(panel), INT64), POINTER) for panel in range(panels)]
+    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, int64(LANES), depth, [vector(0.0)] * (rows * panels))
+    for index, total in enumerate(sums):
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
+    b.ret_void()
+    return b.function
+
+
+def _define_weigh(module: ir.Module, rows: int, columns: int) -> ir.Function:
+    """Weights of some rows times some columns of values, added to C: B is the addresses of panels, and where in them."""
+    b, (a, a_stride, table, offset, c, c_stride, depth) = begin_block(module, f"weigh{rows}x{columns}")
+    lefts = rows_of(b, a, a_stride, rows)
+    outs = [b.add(b.mul(c_stride, int64(row)), int64(column * LANES)) for row in range(rows) for column in range(columns)]
+
+    def panel(first: Any, sums: list[Any], depth: Any, unrolled: int) -> list[Any]:
+        values = b.at(b.inttoptr(b.number(table, b.sdiv(first, int64(LANES)), INT64), POINTER), offset)
+        rights = [b.at(values, int64(column * LANES * LANES)) for column in range(columns)]
+        return b.multiply([b.at(left, first) for left in lefts], rights, int64(LANES), depth, sums, unrolled)
+
+    whole, sums = b.and_(depth, int64(-LANES)), [b.lanes(c, out) for out in outs]
+    sums = b.loop(int64(0), whole, LANES, lambda first, sums: panel(first, sums, int64(LANES), UNROLLED), sums)
+    sums = b.loop(whole, depth, LANES, lambda first, sums: panel(first, sums, b.sub(depth, first), 1), sums)
+    for out, total in zip(outs, sums, strict=True):
+        b.put(total, c, out)
+    b.ret_void()
+    return b.function
+
+
+def _define_softmax(module: ir.Module) -> ir.Function:
+    """Scores of one row in a tile → weights, 0 outside its bounds; its state and the values so far are scaled to match.
+
+    Arguments: scores, bounds [2], the columns to go through (multiples of 16), state [2], values so far and their width,
+    and the soft cap (0: none).
+    """
+    kinds = [POINTER, POINTER, INT64, INT64, POINTER, POINTER, INT64, FLOAT]
+    b = Builder.of(module, "softmax", kinds)
+    scores, bounds, begin, end, state, values, width, softcap = b.function.args
+    low, high = b.number(bounds, int64(0), INT64), b.number(bounds, int64(1), INT64)
+    columns = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
+
+    def seen(column: Any) -> Any:
+        place = b.add(columns, b.splat(column))
+        return b.and_(b.icmp_signed(">=", place, b.splat(low)), b.icmp_signed("<", place, b.splat(high)))
+
+    with b.if_then(b.fcmp_ordered(">", softcap, ir.Constant(FLOAT, 0.0))):
+        cap = b.splat(softcap)
+        b.loop(begin, end, LANES, lambda at, _: b.put(b.fmul(_tanh(b, b.fdiv(b.lanes(scores, at), cap)), cap), scores, at))
+
+    def largest(at: Any, so_far: list[Any]) -> list[Any]:
+        return [b.larger(b.select(seen(at), b.lanes(scores, at), vector(NONE_YET)), so_far[0])]
+
+    most = b.fold(b.loop(begin, end, LANES, largest, [vector(NONE_YET)])[0], b.larger)
+    before = b.number(state, int64(0))
+    now = b.larger(most, before)
+    shift = b.splat(now)
+
+    def weights(at: Any, so_far: list[Any]) -> list[Any]:
+        weight = b.select(seen(at), b.exp(b.fsub(b.lanes(scores, at), shift)), vector(0.0))
+        b.put(weight, scores, at)
+        return [b.fadd(so_far[0], weight)]
+
+    added = b.fold(b.loop(begin, end, LANES, weights, [vector(0.0)])[0], b.fadd)
+    fade = b.exp_of(b.fsub(before, now))
+    b.put(now, state, int64(0))
+    b.put(b.fadd(b.fmul(b.number(state, int64(1)), fade), added), state, int64(1))
+    _panels(b, width, lambda at: b.put(b.fmul(b.lanes(values, at), b.splat(fade)), values, at))
+    b.ret_void()
+    return b.function
+
+
+def _tanh(b: Builder, x: Any) -> Any:
+    """By e to the -2|x|."""
+    size = b.call(b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR]), [x])
+    small = b.exp(b.fmul(size, vector(-2.0)))
+    result = b.fdiv(b.fsub(vector(1.0), small), b.fadd(vector(1.0), small))
+    return b.call(b.intrinsic("llvm.copysign.v16f32", VECTOR, [VECTOR, VECTOR]), [result, x])
+
+
+def _define_merge(module: ir.Module) -> None:
+    """Join each row's segments to what ``all_...`` hold [rows, heads], ascending, and write the rows out."""
+    b = Builder.of(module, "merge", [POINTER], internal=False)
+    data = b.function.args[0]
+    f = _Fields(b, data, MERGE)
+
+    def row(index: Any) -> None:
+        last = b.smaller_int(b.number(f.pointer("row_segments"), index, INT64), f.last_segment)
+
+        def head(number: Any, _: Any) -> None:
+            place = b.add(b.mul(index, f.heads), number)
+            total = b.at(f.pointer("all_totals"), b.mul(place, f.padded))
+            key_head, member = b.sdiv(number, f.group), b.srem(number, f.group)
+
+            def segment(at: Any, so_far: list[Any]) -> list[Any]:
+                state = b.add(b.mul(key_head, f.states), b.add(b.mul(b.sub(at, f.first_segment), f.batch_rows), index))
+                state = b.add(b.mul(state, f.group), member)
+                values = b.at(f.pointer("totals"), b.mul(state, f.padded))
+                other, other_sum = b.number(f.pointer("largest"), state), b.number(f.pointer("sums"), state)
+                now = b.larger(so_far[0], other)
+                fade, gain = b.exp_of(b.fsub(so_far[0], now)), b.exp_of(b.fsub(other, now))
+
+                def add(k: Any) -> None:
+                    old, new = b.fmul(b.lanes(total, k), b.splat(fade)), b.fmul(b.lanes(values, k), b.splat(gain))
+                    b.put(b.fadd(old, new), total, k)
+
+                _panels(b, f.padded, add)
+                return [now, b.fadd(b.fmul(so_far[1], fade), b.fmul(other_sum, gain))]
+
+            with b.if_then(b.icmp_signed("==", f.first_segment, int64(0))):
+                b.put(ir.Constant(FLOAT, NONE_YET), f.pointer("all_largest"), place)
+                b.put(ir.Constant(FLOAT, 0.0), f.pointer("all_sums"), place)
+                _panels(b, f.padded, lambda k: b.put(vector(0.0), total, k))
+            begin = [b.number(f.pointer("all_largest"), place), b.number(f.pointer("all_sums"), place)]
+            largest, weights = b.loop(f.first_segment, last, 1, segment, begin)
+            b.put(largest, f.pointer("all_largest"), place)
+            b.put(weights, f.pointer("all_sums"), place)
+            out = b.at(f.pointer("out"), b.mul(place, f.value_size))
+            divisor = b.larger(weights, ir.Constant(FLOAT, 1e-30))
+            b.loop(int64(0), f.value_size, 1, lambda k, _: b.put(b.fdiv(b.number(total, k), divisor), out, k))
+
+        b.loop(int64(0), f.heads, 1, head)
+
+    b.work(data, f.items, row)
+    b.ret_void()

@@ -1,0 +1,183 @@
+"""A linear layer's product in int8: rows and weights are whole numbers up to 127, a scale for each row and each output.
+
+Sums of whole numbers are exact, so their order does not matter. Two neighbours of a row and of the weights are multiplied
+and added at a time, as processors do it best.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from llvmlite import binding, ir
+from torch.nn import functional
+
+from foreword.backends.cpu.kernels.compiler import Call, Kernels, Value
+from foreword.backends.cpu.kernels.ir_builder import (
+    FLOAT,
+    INT32,
+    INT64,
+    LANES,
+    POINTER,
+    UNROLLED,
+    VECTOR,
+    Builder,
+    begin_block,
+    int64,
+    rows_of,
+    vector,
+)
+from foreword.backends.cpu.kernels.linear import PANEL, define_products, items_of, multiply_panels
+
+LARGEST = 127
+INT16 = ir.IntType(16)
+EIGHT = ir.VectorType(INT32, PANEL)
+EIGHT_FLOATS = ir.VectorType(FLOAT, PANEL)
+SIXTEEN_SHORT = ir.VectorType(INT16, 2 * PANEL)
+SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), 2 * PANEL)
+
+
+def pack_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 [out, in] → int8 [out / 8, in / 2, 8, 2], filled up with zeros, and the outputs' scales [8 · panels]."""
+    panels, pairs = -(-weight.shape[0] // PANEL), -(-weight.shape[1] // 2)
+    padded = functional.pad(weight.float(), (0, 2 * pairs - weight.shape[1], 0, panels * PANEL - weight.shape[0]))
+    scales = padded.abs().amax(1).clamp_min_(1e-30).div_(LARGEST)
+    whole = (padded / scales[:, None]).round_().to(torch.int8)
+    return whole.view(panels, PANEL, pairs, 2).transpose(1, 2).contiguous(), scales
+
+
+def multiply_int8(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """float32 [rows, in], contiguous, with packed weights and their scales → float32 [rows, 8 · panels]."""
+    out = rows.new_empty(len(rows), len(packed) * PANEL)
+    for call in product_int8(rows, packed, packed.shape[:2], scales, out):
+        call.run()
+    return out
+
+
+def product_int8(
+    rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], scales: Value, out: torch.Tensor
+) -> tuple[Call, Call]:
+    """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
+    (count, size), (panels, pairs) = rows.shape, sizes
+    whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
+    kernels = int8_kernels()
+    values = (panels, whole, count, pairs, packed, out, panels * PANEL, row_scales, scales)
+    quantize = kernels.call("quantize", count, rows, size, pairs, whole, row_scales)
+    return quantize, kernels.call("linear", items_of(panels), *values)
+
+
+@cache
+def int8_kernels() -> Kernels:
+    module = ir.Module("int8")
+    _define_quantize(module)
+    _define_linear(module)
+    return Kernels(module)
+
+
+def _define_quantize(module: ir.Module) -> None:
+    """A row → whole numbers of 16 bits and the scale: the largest is 127. The scale of a row that is not finite is none."""
+    b = Builder.of(module, "quantize", [POINTER], internal=False)
+    data = b.function.args[0]
+    count, rows_at, size, pairs, whole_at, scales_at = (b.number(data, int64(field), INT64) for field in range(1, 7))
+    rows, whole, scales = (b.inttoptr(address, POINTER) for address in (rows_at, whole_at, scales_at))
+    even = b.and_(size, int64(-LANES))
+    absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
+
+    def row(item: Any) -> None:
+        source, target = b.at(rows, b.mul(item, size)), b.at(whole, b.mul(item, b.mul(pairs, int64(2))), INT16)
+
+        def widen(numbers: Any, so_far: list[Any]) -> list[Any]:
+            broken = b.fma(numbers, vector(0.0), so_far[1])
+            return [b.larger(b.call(absolute, [numbers]), so_far[0]), broken]
+
+        seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.lanes(source, at), s), [vector(0.0), vector(0.0)])
+        seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.number(source, at)), s), seen)
+        largest, broken = b.fold(seen[0], b.larger), b.fold(seen[1], b.fadd)
+        least = ir.Constant(FLOAT, 1e-30)
+        scale = b.fdiv(b.larger(largest, least), ir.Constant(FLOAT, float(LARGEST)))
+        b.put(b.fadd(scale, broken), scales, item)
+
+        def rounded(numbers: Any) -> Any:
+            steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
+            return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
+
+        def one(at: Any, _: Any) -> None:
+            b.put(b.extract_element(rounded(b.splat(b.number(source, at))), ir.Constant(INT32, 0)), target, at)
+
+        b.put(ir.Constant(INT16, 0), target, b.sub(b.mul(pairs, int64(2)), int64(1)))
+        b.loop(int64(0), even, LANES, lambda at, _: b.put(rounded(b.lanes(source, at)), target, at))
+        b.loop(even, size, 1, one)
+
+    b.work(data, count, row)
+    b.ret_void()
+
+
+def _define_linear(module: ir.Module) -> None:
+    """The whole sums are put where the results go, then scaled."""
+    products = define_products(module, _define_block)
+    b = Builder.of(module, "linear", [POINTER], internal=False)
+    data = b.function.args[0]
+    items, panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
+        b.number(data, int64(field), INT64) for field in range(1, 11)
+    )
+    whole, packed, out, row_scales, scales = (
+        b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
+    )
+
+    def given(panel: Any) -> list[Any]:
+        column = b.mul(panel, int64(PANEL))
+        weights = b.at(packed, b.mul(b.mul(column, pairs), int64(2)), ir.IntType(8))
+        return [rows, whole, pairs, weights, int64(2 * PANEL), b.at(out, column), width, pairs]
+
+    def finish(panel: Any, _: Any) -> None:
+        first = b.mul(panel, int64(PANEL))
+        scale, column = b.lanes(scales, first, EIGHT_FLOATS), b.at(out, first)
+
+        def one_row(row: Any, _: Any) -> None:
+            at = b.mul(row, width)
+            total = b.sitofp(b.lanes(column, at, EIGHT), EIGHT_FLOATS)
+            b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row), PANEL)), column, at)
+
+        b.loop(int64(0), rows, 1, one_row)
+
+    def some(item: Any) -> None:
+        first, end = multiply_panels(b, products, item, panels, given)
+        b.loop(first, end, 1, finish)
+
+    b.work(data, items, some)
+    b.ret_void()
+
+
+def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
+    """Whole sums of a fixed number of rows and panels; two neighbours at a time, so depth and strides count pairs."""
+    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
+    lefts = rows_of(b, a, a_stride, rows)
+    begins = [b.mul(b.mul(depth, right_stride), int64(panel)) for panel in range(panels)]
+
+    def step(k: Any, sums: list[Any]) -> list[Any]:
+        at = b.mul(k, right_stride)
+        weights = [b.sext(b.lanes(right, b.add(at, begin), SIXTEEN_BYTES), SIXTEEN_SHORT) for begin in begins]
+        factors = [b.bitcast(b.splat(b.number(left, k, INT32), PANEL), SIXTEEN_SHORT) for left in lefts]
+        products = [_pair_products(b, factor, panel) for factor in factors for panel in weights]
+        return [b.add(total, product) for total, product in zip(sums, products, strict=True)]
+
+    def steps(k: Any, sums: list[Any]) -> list[Any]:
+        for index in range(UNROLLED):
+            sums = step(b.add(k, int64(index)), sums)
+        return sums
+
+    whole = b.and_(depth, int64(-UNROLLED))
+    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * PANEL)] * (rows * panels))
+    sums = b.loop(whole, depth, 1, step, sums)
+    for index, total in enumerate(sums):
+        row, panel = divmod(index, panels)
+        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(PANEL * panel)))
+    b.ret_void()
+    return b.function
+
+
+def _pair_products(b: Builder, one: Any, other: Any) -> Any:
+    """Sixteen products of int16, neighbours added: eight of int32. One instruction where the processor has AVX2."""
+    if binding.get_host_cpu_features().get("avx2"):
+        return b.call(b.intrinsic("llvm.x86.avx2.pmadd.wd", EIGHT, [SIXTEEN_SHORT] * 2), [one, other])
+    products = b.mul(*(b.sext(numbers, ir.VectorType(INT32, LANES)) for numbers in (one, other)))
+    return b.add(*(b.pick(products, products, list(range(first, LANES, 2))) for first in (0, 1)))

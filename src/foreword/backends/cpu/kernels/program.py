@@ -1,0 +1,73 @@
+"""Many calls in one: a program is carried out by all threads together, without Python between two calls.
+
+Between two calls from Python a processor waits for the interpreter: for a lone request longer than it takes to compute what
+is small. A program is written once a step for all layers; what differs from layer to layer is given as an array.
+
+A thread goes on to the next call when all items of this one are done, whoever did them. A thread that has lost its
+processor is not waited for, unless it is in the midst of an item; when it comes back it finds nothing left, and catches up.
+"""
+
+import ctypes
+from functools import cache
+
+import numpy as np
+import torch
+from llvmlite import ir
+
+from foreword.backends.cpu.kernels.compiler import BETWEEN, COUNTERS, Call, Kernels, number, run_in_threads
+from foreword.backends.cpu.kernels.ir_builder import INT32, INT64, POINTER, Builder, int64
+
+LOOKS = 4000
+"""At the counter of items done, before a thread that waits gives its processor away."""
+
+
+class Program:
+    """Calls, made one after the other for the first layer, then for the second, and so on."""
+
+    def __init__(self, calls: list[Call], layers: int):
+        self.calls = calls
+        self.layers = layers
+        self._given = [_given(call, layers) for call in calls]
+        self._table = np.empty((layers, len(calls), 2), np.int64)
+        for index, (call, given) in enumerate(zip(calls, self._given, strict=True)):
+            self._table[:, index, 0] = call.address
+            self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data + BETWEEN
+
+    def run(self, first: int = 0, last: int | None = None) -> None:
+        """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
+        last = self.layers * len(self.calls) if last is None else last
+        table = self._table.ctypes.data + first * 2 * self._table.itemsize
+        given = (ctypes.c_int64 * 2)(last - first, table)
+        run_in_threads(interpreter().call("interpret").function, ctypes.addressof(given), torch.get_num_threads())
+
+
+def _given(call: Call, layers: int) -> np.ndarray:
+    """What a call is given in each layer, behind its counters: int64 [layers, counters + values]."""
+    several = [(index, value) for index, value in enumerate(call.values, COUNTERS) if isinstance(value, np.ndarray)]
+    common = [0 if isinstance(value, np.ndarray) else number(value) for value in call.values]
+    given = np.zeros((layers, COUNTERS + len(common)), np.int64)
+    given[:, COUNTERS:] = common
+    for index, values in several:
+        given[:, index] = values
+    return given
+
+
+@cache
+def interpreter() -> Kernels:
+    """Given how many calls, and the table [calls, 2] of functions and what they get."""
+    module = ir.Module("program")
+    yielded = ir.Function(module, ir.FunctionType(INT32, []), "sched_yield")
+    kernel = ir.FunctionType(ir.VoidType(), [POINTER]).as_pointer()
+    b = Builder.of(module, "interpret", [POINTER], internal=False)
+    data = b.function.args[0]
+    calls, table = b.number(data, int64(0), INT64), b.inttoptr(b.number(data, int64(1), INT64), POINTER)
+
+    def one(index: ir.Value, _: object) -> None:
+        at = b.mul(index, int64(2))
+        given = b.inttoptr(b.number(table, b.add(at, int64(1)), INT64), POINTER)
+        b.call(b.inttoptr(b.number(table, at, INT64), kernel), [given])
+        b.wait(b.at(given, int64(-1), INT64), b.number(given, int64(1), INT64), yielded, LOOKS)
+
+    b.loop(int64(0), calls, 1, one)
+    b.ret_void()
+    return Kernels(module)

@@ -1,0 +1,22 @@
+"""Compiling ahead what an engine will call, in a thread of its own, while the model's weights are being read."""
+
+import torch
+
+from foreword.backends.cpu.kernels.attention import attention_kernels
+from foreword.backends.cpu.kernels.elementwise import decoder_kernels
+from foreword.backends.cpu.kernels.int8 import int8_kernels
+from foreword.backends.cpu.kernels.kv_layout import store_kernels
+from foreword.backends.cpu.kernels.linear import linear_kernels
+from foreword.backends.cpu.kernels.program import interpreter
+
+
+def compile_all(quantization: str, dtype: torch.dtype) -> None:
+    """All kernels for such an engine, its KV kept in ``dtype``. Each is compiled once in a process."""
+    attention_kernels(dtype)
+    store_kernels(dtype)
+    if quantization == "int8":
+        int8_kernels()
+    else:
+        linear_kernels()
+    decoder_kernels()
+    interpreter()

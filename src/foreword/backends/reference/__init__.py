@@ -1,0 +1,1 @@
+"""Plain and slow: what the other backends are tested against."""

@@ -1,0 +1,38 @@
+"""Attention written down plainly: one softmax a request, everything gathered. Slow; the others are tested against it."""
+
+import torch
+
+from foreword.backends.base import LayerCall, Span
+from foreword.backends.cpu.kv_memory import KVMemory
+
+
+class ReferenceAttention:
+    """See AttentionBackend."""
+
+    name = "reference"
+    bit_identical = False
+
+    def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> list[Span]:  # noqa: ARG002
+        return spans
+
+    def attend(self, prepared: list[Span], memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        shape = memory.layers[call.layer]
+        heads, rows, _ = query.shape
+        group = heads // shape.heads
+        out = query.new_zeros(rows, heads, shape.value_size)
+        for span in prepared:
+            count = span.end - span.start
+            at = torch.arange(span.end)
+            slots = torch.from_numpy(span.table).long()[at // memory.block_size] * memory.block_size
+            slots += at % memory.block_size
+            k, v = (part.float().repeat_interleave(group, 0) for part in memory.read(call.layer, slots))
+            scores = query[:, span.row : span.row + count] @ k.transpose(1, 2) * call.scaling
+            if call.softcap is not None:
+                scores = torch.tanh(scores / call.softcap) * call.softcap
+            row = torch.arange(span.start, span.end)[:, None]
+            hidden = at[None, :] > row
+            if call.window is not None:
+                hidden |= row - at[None, :] >= call.window
+            weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
+            out[span.row : span.row + count] = (weights @ v).transpose(0, 1)
+        return out

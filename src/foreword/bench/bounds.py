@@ -1,0 +1,139 @@
+"""The least time that a load can take on a machine: from the model's arithmetic and bytes and the machine's rates.
+
+A step of the ideal engine takes as long as its arithmetic or its reading, whichever is longer. It computes a token once,
+whoever shares it, prompts in one step; it reads the weights once a step and the KV of a shared token once for all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from foreword.backends.cpu.attention import LayerCall
+from foreword.backends.cpu.kv_memory import KV_DTYPES
+from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
+from foreword.bench.machine import Limits
+from foreword.bench.workloads import Answer, Round
+from foreword.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """A layer's attention: arithmetic operations for one query and one key, KV bytes of a token, and its window."""
+
+    flops: int
+    kv_bytes: int
+    window: int | None
+
+
+@dataclass(frozen=True)
+class ModelWork:
+    """What a model computes and reads.
+
+    body, head
+        Weights that every token passes, and those for tokens whose logits are wanted. The experts of a mixture are not
+        counted, which makes the bound a looser one.
+    weight_bytes
+        Of both; a token's row of the embedding is not counted.
+    """
+
+    body: int
+    head: int
+    weight_bytes: int
+    layers: tuple[LayerWork, ...]
+
+    @classmethod
+    def of(cls, engine: Engine) -> "ModelWork":
+        """Asks the loaded model: its linear layers, and what they pass to attention."""
+        module = engine.model.module
+        output, body, head, size = module.get_output_embeddings(), 0, 0, 0
+        for name, child in module.named_modules():
+            if isinstance(child, torch.nn.Linear | PackedLinear | Int8Linear) and ".experts." not in name:
+                weights = child.in_features * child.out_features
+                size += weights * (1 if isinstance(child, Int8Linear) else 4)
+                body, head = (body, head + weights) if child is output else (body + weights, head)
+        recorder = _Recorder(KV_DTYPES[engine.config.kv_dtype].itemsize)
+        with torch.inference_mode():
+            module(
+                input_ids=torch.zeros(1, 2, dtype=torch.long),
+                position_ids=torch.arange(2)[None],
+                use_cache=False,
+                logits_to_keep=1,
+                foreword_step=recorder,
+            )
+        return cls(body, head, size, tuple(recorder.layers))
+
+    def step_seconds(self, limits: Limits, new: Sequence[tuple[int, int]], context: int) -> float:
+        """Least seconds of a step.
+
+        ``new``: for each request, how many tokens it computes and how many stand before them; ``context``: tokens whose KV
+        was there before the step and is read, each counted once.
+        """
+        tokens = sum(count for count, _ in new)
+        linear = 2 * (self.body * tokens + self.head * len(new))
+        attention = sum(layer.flops * sum(_pairs(count, old, layer.window) for count, old in new) for layer in self.layers)
+        read = self.weight_bytes
+        for layer in self.layers:
+            read += layer.kv_bytes * (context if layer.window is None else min(context, layer.window))
+        seconds = linear / limits.linear_gflops + attention / limits.gflops
+        return max(seconds, read / limits.read_gb_s) / 1e9
+
+
+def _pairs(count: int, old: int, window: int | None) -> int:
+    """Query and key pairs of ``count`` tokens behind ``old`` ones."""
+    pairs = count * old + count * (count + 1) // 2
+    if window is None or old + count <= window:
+        return pairs
+    cut = max(old, window)  # from here on a token sees ``window`` keys
+    return _pairs(cut - old, old, None) + (old + count - cut) * window
+
+
+class _Recorder:
+    """Stands in for an AttentionStep and notes the work of each layer."""
+
+    def __init__(self, bytes_a_number: int) -> None:
+        self.layers: list[LayerWork] = []
+        self._bytes = bytes_a_number
+
+    def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        size = keys.shape[-1] + values.shape[-1]
+        self.layers.append(LayerWork(2 * query.shape[0] * size, keys.shape[0] * size * self._bytes, call.window))
+        return query.new_zeros(query.shape[1], query.shape[0], values.shape[-1])
+
+
+def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], sharing: bool = True) -> list[Round]:
+    """The same rounds with the times of an ideal engine. Without ``sharing`` each request computes and reads for itself."""
+    known: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    out = []
+    for each in rounds:
+        prompts = [np.array(ask.prompt) for ask in each.asks]
+        new, tree = [], 0
+        for index, prompt in enumerate(prompts):
+            earlier = prompts[:index] if sharing else []
+            beside = max((_common(prompt, other) for other in earlier), default=0)
+            before = max((_common(prompt, other) for other in known), default=0) if sharing else 0
+            old = min(max(beside, before), len(prompt) - 1)
+            tree += len(prompt) - beside
+            new.append((len(prompt) - old, old))
+        first = work.step_seconds(limits, new, tree - sum(count for count, _ in new))
+        ends = [first]
+        for step in range(1, max(ask.n_out for ask in each.asks)):
+            going = [len(ask.prompt) for ask in each.asks if ask.n_out > step]
+            rows = [(1, length + step - 1) for length in going]
+            ends.append(ends[-1] + work.step_seconds(limits, rows, tree + len(going) * (step - 1)))
+        answers = [
+            Answer(answer.tokens, old, first, ends[ask.n_out - 1])
+            for ask, answer, (_, old) in zip(each.asks, each.answers, new, strict=True)
+        ]
+        out.append(Round(each.asks, answers))
+        known += [np.array(ask.prompt + answer.tokens[:-1]) for ask, answer in zip(each.asks, each.answers, strict=True)]
+    return out
+
+
+def _common(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> int:
+    """How many leading tokens are the same."""
+    length = min(len(one), len(two))
+    differ = np.flatnonzero(one[:length] != two[:length])
+    return int(differ[0]) if len(differ) else length

@@ -1,0 +1,37 @@
+"""What the engine tells its observer."""
+
+from foreword.engine.generation import Sequence
+from foreword.events import RequestFinished, StepFinished
+from foreword.sched import StepPlan
+
+
+def request_finished(sequence: Sequence, outcome: str, now: float) -> RequestFinished:
+    """The event of a sequence that has just ended."""
+    request, space = sequence.request, sequence.request.namespace
+    tokens, prompt = request.packed(), 4 * request.num_prompt_tokens
+    return RequestFinished(
+        request_id=sequence.request_id,
+        namespace=space.key,
+        identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt),
+        tenant=space.tenant,
+        tokens=tokens[:prompt],
+        generated=tokens[prompt:],
+        arrival=request.arrival,
+        admitted=request.admitted,
+        first_token=sequence.first_token_time,
+        finished=now,
+        outcome=outcome,
+        account=request.account(),
+    )
+
+
+def step_finished(plan: StepPlan, seconds: float) -> StepFinished:
+    """The event of a step that ran."""
+    prompts, generating = [], 0
+    for chunk in plan.chunks:
+        end = min(chunk.end, chunk.request.num_prompt_tokens)
+        if chunk.start < end:
+            prompts.append((chunk.start, end))
+        else:
+            generating += 1
+    return StepFinished(seconds, tuple(prompts), generating)

@@ -1,0 +1,80 @@
+"""What a generation gives back; the names are those that vLLM users know, the last fields are Foreword's."""
+
+from dataclasses import dataclass
+
+from foreword.account import Account, MissReason
+
+
+@dataclass(frozen=True, slots=True)
+class Logprob:
+    """Natural logarithm of a token's probability, its rank (1 is the likeliest), and its text."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMetrics:
+    """Seconds of the engine's clock."""
+
+    arrival_time: float
+    first_token_time: float | None
+    finished_time: float | None
+    preemptions: int
+
+    @property
+    def time_to_first_token(self) -> float | None:
+        """TTFT, from the request's arrival."""
+        return None if self.first_token_time is None else self.first_token_time - self.arrival_time
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionOutput:
+    """One continuation of the prompt.
+
+    finish_reason
+        ``stop`` (end token, stop token, stop text), ``length``, ``abort``, ``error``; None while it runs.
+    stop_reason
+        The stop text or stop token id that ended it; None for the model's own end token.
+    """
+
+    index: int
+    text: str
+    token_ids: list[int]
+    cumulative_logprob: float | None
+    logprobs: list[dict[int, Logprob]] | None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """A prompt, its continuations so far, and the account of its tokens.
+
+    num_cached_tokens
+        Prompt tokens whose KV was not computed for this request: cached, or shared in flight with another one. For n > 1
+        the account is that of the first continuation; the others share its prompt.
+    miss_reason
+        Why the hit ended where it ended; ``account.hit_end`` has the details.
+    error
+        Why the request was not answered; None when it was.
+    """
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    prompt_logprobs: list[dict[int, Logprob] | None] | None
+    outputs: list[CompletionOutput]
+    finished: bool
+    metrics: RequestMetrics
+    account: Account
+    error: Exception | None = None
+
+    @property
+    def num_cached_tokens(self) -> int:
+        return self.account.reused
+
+    @property
+    def miss_reason(self) -> MissReason | None:
+        return None if self.account.hit_end is None else self.account.hit_end.reason

@@ -1,9 +1,0 @@
-"""From one line of a log to one request: the wrapper is peeled off first (envelope.py), then the body is read by its form.
-
-Known bodies: OpenAI chat completions and responses, Anthropic messages. Known wrappers: none, batch files of both
-vendors, LiteLLM's logging payload, and Foreword's own log.
-"""
-
-from foreword.prompt.audit.readers.envelope import LogLineError, parse_line, read_record
-
-__all__ = ["LogLineError", "parse_line", "read_record"]

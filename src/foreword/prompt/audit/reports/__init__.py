@@ -1,7 +1,0 @@
-"""Reports as text for machines and browsers: JSON, SARIF 2.1.0, HTML. The terminal's is with the command."""
-
-from foreword.prompt.audit.reports.as_html import html_report
-from foreword.prompt.audit.reports.as_json import json_report
-from foreword.prompt.audit.reports.as_sarif import sarif_report
-
-__all__ = ["html_report", "json_report", "sarif_report"]

@@ -1,0 +1,137 @@
+"""OpenAI's request fields as neutral ones."""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from foreword.engine import SamplingParams
+from foreword.errors import PromptError
+from foreword.server.openai.schema import (
+    Breakpoint,
+    CacheFields,
+    ChatBody,
+    ChatMessage,
+    SamplingFields,
+    TextPart,
+    ToolCallParam,
+    ToolParam,
+)
+from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings, Conversation, MarkAt, Message, ToolCall
+
+TTL_SECONDS = {"30m": 1800.0, "12h": 43200.0}
+DEFAULT_TTL = "30m"
+DAY = 86400.0
+MAX_MARKS = 4
+"""A request writes so many marks; of more, the latest count."""
+
+
+def sampling_params(body: SamplingFields, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+    """Sampling parameters; ParameterError for a value out of range. What the body does not say has the vendor's default."""
+    given = {name: value for name in SamplingFields.model_fields if (value := getattr(body, name)) is not None}
+    return SamplingParams(**given, max_tokens=UNLIMITED if max_tokens is None else max_tokens, logprobs=logprobs)
+
+
+def cache_settings(body: CacheFields) -> CacheSettings:
+    """What the body says about the cache.
+
+    A lifetime that is asked for (``ttl``, or retention ``24h``) is honoured with a mark at the end of the prompt, which is
+    the breakpoint that implicit mode makes; without one the prompt is cached without a mark, like everything here.
+    """
+    options = body.prompt_cache_options
+    mode = CacheMode.IMPLICIT if options is None else CacheMode(options.mode)
+    keep: float | None = None
+    if mode is CacheMode.IMPLICIT:
+        if options is not None and options.ttl is not None:
+            keep = TTL_SECONDS[options.ttl]
+        elif body.prompt_cache_retention == "24h":
+            keep = DAY
+    return CacheSettings(
+        salt=body.cache_salt,
+        mode=mode,
+        compare_with=None if options is None else options.comparison_response_id,
+        keep_seconds=keep,
+    )
+
+
+def is_prewarm(body: CacheFields) -> bool:
+    """Whether only the cache is to be filled."""
+    return body.prompt_cache_options is not None and body.prompt_cache_options.prewarm
+
+
+def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int]]) -> tuple[MarkAt, ...]:
+    """Marks for the breakpoints of a conversation, given as (message, block): the latest ones, as many as are written."""
+    options = body.prompt_cache_options
+    ttl = TTL_SECONDS[(options.ttl if options is not None else None) or DEFAULT_TTL]
+    most = MAX_MARKS if options is not None and options.mode == "explicit" else MAX_MARKS - 1
+    return tuple(MarkAt(message, block, ttl) for message, block in list(breakpoints)[-most:])
+
+
+def chat_conversation(body: ChatBody) -> Conversation:
+    """The conversation of a chat completion. PromptError for what is malformed."""
+    return Conversation(
+        messages=tuple(chat_message(index, message) for index, message in enumerate(body.messages)),
+        tools=tuple(map(tool, body.tools or ())),
+        marks=marks(body, _breakpoints(body.messages)),
+        add_generation_prompt=body.add_generation_prompt,
+        template_options=body.chat_template_kwargs or {},
+    )
+
+
+def chat_message(index: int, message: ChatMessage) -> Message:
+    """One message."""
+    if message.content is None and not message.tool_calls:
+        raise PromptError(f"messages.{index}: it has neither content nor tool_calls.")
+    if message.role == "tool" and message.tool_call_id is None:
+        raise PromptError(
+            f"messages.{index}: a message of role 'tool' needs tool_call_id, the id of the call that it answers."
+        )
+    if message.tool_calls and message.role != "assistant":
+        raise PromptError(f"messages.{index}: only the assistant has tool_calls, not {message.role!r}.")
+    return Message(
+        role=message.role,
+        blocks=blocks(message.content),
+        tool_calls=tuple(map(tool_call, message.tool_calls or ())),
+        tool_call_id=message.tool_call_id,
+        name=message.name,
+    )
+
+
+def blocks(content: str | list[TextPart] | None) -> tuple[str, ...]:
+    """The texts of a message."""
+    if content is None:
+        return ()
+    return (content,) if isinstance(content, str) else tuple(part.text for part in content)
+
+
+def tool(given: ToolParam) -> dict[str, Any]:
+    """A tool as chat templates know it: without what was not given."""
+    return given.model_dump(exclude_none=True)
+
+
+def tool_call(given: ToolCallParam) -> ToolCall:
+    """A call in the history."""
+    return ToolCall(given.id, given.function.name, parsed(given.function.arguments))
+
+
+def parsed(arguments: str) -> Any:
+    """A call's arguments: an object where they are one, else the text."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _breakpoints(messages: list[ChatMessage]) -> Iterator[tuple[int, int]]:
+    for index, message in enumerate(messages):
+        if isinstance(message.content, list):
+            yield from (
+                (index, block) for block, part in enumerate(message.content) if marked(part.prompt_cache_breakpoint, part)
+            )
+
+
+def marked(breakpoint_: Breakpoint | None, part: Any) -> bool:
+    """Whether a part ends a prefix worth keeping. PromptError for a mark on an empty text."""
+    if breakpoint_ is not None and not part.text:
+        raise PromptError("prompt_cache_breakpoint stands on an empty text; put it on one that is not.")
+    return breakpoint_ is not None

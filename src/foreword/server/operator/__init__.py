@@ -1,0 +1,1 @@
+"""What an operator sees: /v1/cache, the dashboard, and a client of both."""

@@ -1,0 +1,233 @@
+"""GET /v1/cache/...: why requests hit or missed, which prefixes matter, what more memory would bring, what was saved.
+
+A key sees the requests of its own tenant. Figures of all tenants, and texts that may be another tenant's, are for
+operators: the tenants named so in the configuration, or everyone where there are no API keys.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+
+from foreword.errors import ForbiddenError, NotFoundError, ParameterError
+from foreword.events import RequestFinished
+from foreword.observe import Counts, Explanation, Observer, Prefix, TokenPrice, TwinGroup, own_price
+from foreword.prompt.prices import PriceTable
+from foreword.prompt.volatile import differing_value
+from foreword.server.http import caller, service
+from foreword.serving.config import Share
+from foreword.serving.observation import Observation
+from foreword.tokens import TOKEN_BYTES, unpack_tokens
+
+ID_DIGITS = 32  # of a request, whatever a dialect puts before them
+SHOWN_TOKENS = 160  # of a prefix's text
+BEFORE_TOKENS = 32  # of a near-twin's text before the place
+CLASSIFIED = 8  # requests whose finer reasons are found at each look
+
+
+class Viewer:
+    """Who looks, and what it may see."""
+
+    def __init__(self, request: Request):
+        found = service(request)
+        self.observation: Observation = found.observation
+        self.tenant = caller(request).tenant
+        self.operator = request.app.state.keyless or self.tenant in found.config.operators
+        self._shares = found.config.share
+
+    def require_operator(self) -> None:
+        """ForbiddenError for all but operators."""
+        if not self.operator:
+            raise ForbiddenError(
+                f"The tenant {self.tenant!r} may see its own requests only. Figures of all tenants are for operators: "
+                f"start the server with --operator {self.tenant}."
+            )
+
+    def may_see(self, request: RequestFinished | Explanation) -> bool:
+        return self.operator or request.tenant == self.tenant
+
+    def shown(self, found: Explanation) -> Explanation:
+        """An explanation without the text that may be another tenant's."""
+        if self.operator or self._shares == Share.TENANT:
+            return found
+        return replace(found, old_text="", nearest=None, eviction=None)
+
+
+Seen = Annotated[Viewer, Depends()]
+
+
+def make_router() -> APIRouter:
+    """The endpoints."""
+    router = APIRouter(prefix="/v1/cache", tags=["Cache"])
+
+    @router.get("/explain/{request_id}")
+    async def explain(viewer: Seen, request_id: str) -> JSONResponse:
+        """Why a finished request hit or missed, to the token; 404 when it is unknown or forgotten."""
+        found = viewer.shown(await _explanation(viewer, request_id))
+        return _json({**found.account.in_tokens(), **_without_account(found)})
+
+    @router.get("/recent")
+    async def recent(viewer: Seen, limit: int = 50) -> JSONResponse:
+        """The last requests, newest first, each with its sources and its reason."""
+        _require(1 <= limit <= 500, "limit", limit, "from 1 to 500")
+        found = await viewer.observation.read(lambda observer: _recent(observer, viewer, limit))
+        return _json({"requests": found, "kept": viewer.observation.kept()})
+
+    @router.get("/counts")
+    async def counts(viewer: Seen) -> JSONResponse:
+        """Hits and misses in tokens and requests, by source and reason, since the start."""
+        viewer.require_operator()
+
+        def read(observer: Observer) -> dict[str, Any]:
+            unclassified = observer.classify(viewer.observation, CLASSIFIED)
+            found = observer.counts()
+            counts = {**found.account.in_tokens(), **_without_account(found)}
+            return {**counts, "hit_rate": found.hit_rate, "unclassified": unclassified}
+
+        return _json({**await viewer.observation.read(read), "now": viewer.observation.now()})
+
+    @router.get("/prefixes")
+    async def prefixes(viewer: Seen, limit: int = 150) -> JSONResponse:
+        """The prominent prefixes as edges of a tree, parents first, and groups of near-twins."""
+        viewer.require_operator()
+        _require(1 <= limit <= 2000, "limit", limit, "from 1 to 2000")
+        return _json(await viewer.observation.read(lambda observer: _prefixes(observer, viewer.observation, limit)))
+
+    @router.get("/curve")
+    async def curve(viewer: Seen) -> JSONResponse:
+        """The hit rate that caches from a sixteenth to sixteen times today's size would have had."""
+        viewer.require_operator()
+        seen = viewer.observation
+        found = asdict(await seen.read(lambda observer: observer.curve(seen.curve_sizes)))
+        return _json({**found, "today_tokens": seen.cache_tokens, "bytes_per_token": seen.bytes_per_token})
+
+    @router.get("/savings")
+    async def savings(viewer: Seen, price_per_hour: float | None = None, model: str | None = None) -> JSONResponse:
+        """What was saved; in money at ``price_per_hour`` of this machine, or at a hosted ``model``'s prices."""
+        viewer.require_operator()
+        if price_per_hour is not None:
+            _require(0 < price_per_hour < 1e6, "price_per_hour", price_per_hour, "above 0 and below a million")
+        price = None if model is None else _hosted_price(model)
+
+        def read(observer: Observer) -> dict[str, Any]:
+            found = observer.savings()
+            at = own_price(found, price_per_hour) if price_per_hour is not None else price
+            return asdict(found if at is None else observer.savings(at))
+
+        return _json(await viewer.observation.read(read))
+
+    return router
+
+
+async def _explanation(viewer: Viewer, request_id: str) -> Explanation:
+    """The explanation of a request that the viewer may see; ids are also known without what a dialect puts before them."""
+
+    def read(observer: Observer) -> Explanation:
+        whole = next(
+            (known for known in observer.recent.ids() if len(request_id) >= ID_DIGITS and known.endswith(request_id)),
+            request_id,
+        )
+        if not viewer.may_see(observer.recent.get(whole)):
+            raise NotFoundError(f"Request {request_id!r} is not one of the tenant {viewer.tenant!r}.")
+        return observer.explain(whole, viewer.observation)
+
+    return await viewer.observation.read(read)
+
+
+def _recent(observer: Observer, viewer: Viewer, limit: int) -> list[dict[str, Any]]:
+    observer.classify(viewer.observation, CLASSIFIED)
+    now, found = viewer.observation.now(), []
+    for request in observer.recent.newest():
+        if viewer.may_see(request):
+            found.append(_summary(observer, request, now))
+        if len(found) == limit:
+            break
+    return found
+
+
+def _summary(observer: Observer, request: RequestFinished, now: float) -> dict[str, Any]:
+    return {
+        "request_id": request.request_id,
+        "tenant": request.tenant,
+        "age": now - request.finished,
+        "outcome": request.outcome,
+        **request.account.in_tokens(),
+        "reason": observer.reason(request.request_id),
+        "position": request.account.position,
+        "first_token_seconds": None if request.first_token is None else request.first_token - request.arrival,
+    }
+
+
+def _prefixes(observer: Observer, seen: Observation, limit: int) -> dict[str, Any]:
+    costs = observer.savings().cost_model
+    shown = observer.prefixes(limit)
+    labels = seen.labels(observer, shown)
+
+    def edge(prefix: Prefix) -> dict[str, Any]:
+        return {
+            "number": prefix.number,
+            "parent": prefix.parent,
+            "start": prefix.start,
+            "end": prefix.end,
+            "requests": prefix.requests,
+            "error": prefix.error,
+            "hits": prefix.hits,
+            "saved_tokens": prefix.saved_tokens,
+            "saved_seconds": costs.prefill_seconds(prefix.saved_tokens, prefix.saved_work),
+            "memory_bytes": round((prefix.end - prefix.start) * seen.bytes_per_token),
+            "tenants": prefix.tenants,
+            "age": seen.now() - prefix.last_use,
+            "label": labels.get(prefix.number, ""),
+            "text": _text(seen, prefix.tokens),
+        }
+
+    twins = [_twins(seen, group, observer.edge_of(group)) for group in observer.near_twins() if group.saved_tokens]
+    computed = observer.counts().account.computed
+    for group in twins:
+        group["share_of_prefill"] = group["saved_tokens"] / computed if computed else 0.0
+    return {"prefixes": [edge(prefix) for prefix in shown], "near_twins": twins}
+
+
+def _twins(seen: Observation, group: TwinGroup, prefix: int | None) -> dict[str, Any]:
+    before = group.head[-TOKEN_BYTES * BEFORE_TOKENS :]
+    texts = [_text(seen, before + value + group.anchor) for value in group.values[:2]]
+    differing = differing_value(texts[0], texts[1]) if len(texts) == 2 else None
+    return {
+        "prefix": prefix,
+        "position": group.position,
+        "kind": differing[0].kind if differing else "",
+        "requests": group.requests,
+        "computed_tokens": group.computed_tokens,
+        "saved_tokens": group.saved_tokens,
+        "saving": group.saving,
+        "before": _text(seen, before),
+        "values": [_text(seen, value) for value in group.values],
+        "after": _text(seen, group.anchor),
+    }
+
+
+def _text(seen: Observation, tokens: bytes) -> str:
+    return seen.decode(unpack_tokens(tokens[: TOKEN_BYTES * SHOWN_TOKENS]))
+
+
+def _hosted_price(model: str) -> TokenPrice:
+    row = PriceTable.built_in().find(model)
+    if row is None:
+        raise NotFoundError(f"There is no price for the model {model!r}; 'foreword prices' shows those that are known.")
+    return TokenPrice(row.input, "USD", row.read, row.write, f"{row.name}, {row.date}: {row.source}")
+
+
+def _without_account(record: Explanation | Counts) -> dict[str, Any]:
+    """A record's other fields; its account is told flat."""
+    return {name: value for name, value in asdict(record).items() if name != "account"}
+
+
+def _require(condition: bool, name: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise ParameterError(f"{name} is {value}; it must be {allowed}.")
+
+
+def _json(body: Mapping[str, Any]) -> JSONResponse:
+    return JSONResponse(dict(body), headers={"cache-control": "no-store"})

@@ -1,0 +1,180 @@
+"""Counters for Prometheus: Foreword's own names, and the ``vllm:`` names that existing dashboards read.
+
+Everything is counted in tokens, each once, when its request ends; rates are for the reader to make.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from foreword.account import Account, Source
+from foreword.engine.engine_thread import EngineState
+from foreword.observe import BlockLife
+from foreword.observe.block_lives import SAMPLED_ONE_IN
+
+FIRST_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+TOKEN_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5)
+BLOCK_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
+REQUEST_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 60, 120, 240, 480, 960)
+
+
+class Metrics:
+    """One registry for one server."""
+
+    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
+        self._model = model_name
+        self.token_gaps = TokenGaps()
+        self._registry = CollectorRegistry()
+        self._registry.register(_EngineCollector(model_name, state, alive, self.token_gaps))
+        counter, histogram = self._counter, self._histogram
+        self._sources = counter(
+            "foreword_prompt_tokens",
+            f"Prompt tokens by tenant and source: {', '.join(Source)}.",
+            "tenant",
+            "source",
+        )
+        self._recomputed = counter("foreword_recomputed_tokens", "Tokens computed again after a preemption; never hits.")
+        self._generated = counter("foreword_output_tokens", "Generated tokens by tenant.", "tenant")
+        self._requests = counter("foreword_requests", "Requests that ended, by tenant and outcome.", "tenant", "outcome")
+        self._hit_ends = counter("foreword_hit_ends", "Requests by the reason why their hit ended where it did.", "reason")
+        self._refused = counter(
+            "foreword_refused_requests", "Requests that were answered with an error, by HTTP status.", "status"
+        )
+        self._queries = counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
+        self._hits = counter("vllm:prefix_cache_hits", "Prompt tokens that were not computed for their request.")
+        self._prompt = counter("vllm:prompt_tokens", "Prompt tokens processed.")
+        self._cached = counter("vllm:prompt_tokens_cached", "Prompt tokens found in the cache or shared in flight.")
+        self._generation = counter("vllm:generation_tokens", "Generated tokens.")
+        self._success = counter("vllm:request_success", "Requests answered, by finish reason.", "finished_reason")
+        self._first_token = histogram(
+            "vllm:time_to_first_token_seconds", "From a request's arrival to its first token.", FIRST_TOKEN_BUCKETS
+        )
+        self._duration = histogram(
+            "vllm:e2e_request_latency_seconds", "From a request's arrival to its end.", REQUEST_BUCKETS
+        )
+        sample = f"of one in {SAMPLED_ONE_IN} KV blocks, told when it leaves the cache."
+        self._block_lifetime = histogram(
+            "vllm:kv_block_lifetime_seconds", f"From when it was stored to its eviction, {sample}", BLOCK_BUCKETS
+        )
+        self._block_idle = histogram(
+            "vllm:kv_block_idle_before_evict_seconds", f"From its last use to its eviction, {sample}", BLOCK_BUCKETS
+        )
+        self._block_reuse_gap = histogram(
+            "vllm:kv_block_reuse_gap_seconds", f"Between its last uses, {sample}", BLOCK_BUCKETS
+        )
+
+    def prompt(self, tenant: str, account: Account, looked_up: bool) -> None:
+        """A request's prompt, at its end; ``looked_up``: whether it used the cache."""
+        for source in Source:
+            self._sources.labels(self._model, tenant, source.value).inc(account.by_source.get(source, 0))
+        self._prompt.labels(self._model).inc(account.processed)
+        self._recomputed.labels(self._model).inc(account.recomputed)
+        self._cached.labels(self._model).inc(account.reused)
+        if looked_up:
+            self._queries.labels(self._model).inc(account.processed)
+            self._hits.labels(self._model).inc(account.reused)
+        if account.hit_end is not None:
+            self._hit_ends.labels(self._model, account.hit_end.reason.value).inc()
+
+    def ended(self, tenant: str, outcome: str, answered: bool, output_tokens: int, duration: float) -> None:
+        """A request's end. ``outcome``: a finish reason, ``abort`` or ``error``; ``duration`` in seconds."""
+        self._requests.labels(self._model, tenant, outcome).inc()
+        self._generated.labels(self._model, tenant).inc(output_tokens)
+        self._generation.labels(self._model).inc(output_tokens)
+        self._duration.labels(self._model).observe(duration)
+        if answered:
+            self._success.labels(self._model, outcome).inc()
+
+    def first_token(self, seconds: float) -> None:
+        """A request's time to first token."""
+        self._first_token.labels(self._model).observe(seconds)
+
+    def block(self, life: BlockLife) -> None:
+        """A sampled block that has left the cache."""
+        self._block_lifetime.labels(self._model).observe(life.lifetime)
+        self._block_idle.labels(self._model).observe(life.idle)
+        for gap in life.reuse_gaps:
+            self._block_reuse_gap.labels(self._model).observe(gap)
+
+    def refused(self, status: int) -> None:
+        """A request that got an error instead of an answer."""
+        self._refused.labels(self._model, str(status)).inc()
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, ("model_name", *labels), registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        made = Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
+        made.labels(self._model)  # so that it is exported before the first observation, too
+        return made
+
+
+class TokenGaps:
+    """The times between tokens of one answer, in buckets. The engine's thread fills it, a step at a time."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(TOKEN_GAP_BUCKETS) + 1)  # of gaps up to each bound, and of those beyond the last
+        self._sum = 0.0
+        self._last = 0.0
+
+    def step(self, tokens: int, now: float) -> None:
+        """A step has ended that brought ``tokens`` answers the next token, as the step before did; seconds of any clock."""
+        if tokens:
+            gap = now - self._last
+            self._counts[bisect_left(TOKEN_GAP_BUCKETS, gap)] += tokens
+            self._sum += gap * tokens
+        self._last = now
+
+    def family(self, model_name: str) -> Metric:
+        """As a histogram."""
+        family = HistogramMetricFamily(
+            "vllm:inter_token_latency_seconds",
+            "Time between two tokens of an answer, each gap once.",
+            labels=["model_name"],
+        )
+        bounds = [*(str(float(bound)) for bound in TOKEN_GAP_BUCKETS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        family.add_metric([model_name], buckets, self._sum)
+        return family
+
+
+class _EngineCollector(Collector):
+    """What the engine counts itself, read when somebody asks."""
+
+    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool], token_gaps: TokenGaps):
+        self._model, self._state, self._alive, self._token_gaps = model_name, state, alive, token_gaps
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._state()
+        usage = state.usage
+        total = max(1, usage.total_blocks)
+        yield self._gauge("foreword_engine_up", "1 while the engine takes requests.", float(self._alive()))
+        blocks = GaugeMetricFamily("foreword_kv_blocks", "KV blocks by state.", labels=["model_name", "state"])
+        for name, count in (("free", usage.free_blocks), ("evictable", usage.evictable_blocks), ("held", usage.held_blocks)):
+            blocks.add_metric([self._model, name], count)
+        yield blocks
+        yield self._counter("foreword_evicted_tokens", "Cached tokens that had to make room.", usage.evicted_tokens)
+        yield self._gauge("vllm:num_requests_running", "Sequences that run.", state.running)
+        yield self._gauge("vllm:num_requests_waiting", "Sequences that wait.", state.waiting)
+        yield self._counter("vllm:num_preemptions", "Sequences that had to make room and start again.", state.preemptions)
+        used = usage.held_blocks / total
+        yield self._gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks that running requests hold, 0 to 1.", used)
+        yield self._token_gaps.family(self._model)
+
+    def _gauge(self, name: str, text: str, value: float) -> Metric:
+        family = GaugeMetricFamily(name, text, labels=["model_name"])
+        family.add_metric([self._model], value)
+        return family
+
+    def _counter(self, name: str, text: str, value: float) -> Metric:
+        family = CounterMetricFamily(name, text, labels=["model_name"])
+        family.add_metric([self._model], value)
+        return family

@@ -1,0 +1,232 @@
+"""What both dialects translate to and from. It knows neither of them, no HTTP, and no engine but its sampling parameters.
+
+body of a dialect  →  NeutralRequest  →  Service  →  Answer, or a stream of Update  →  body of the dialect
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from foreword.account import Account
+from foreword.engine import Logprob, SamplingParams
+
+UNLIMITED = 2**31 - 1
+"""As ``max_tokens``: no limit but the model's context and the cache's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that an earlier answer made. ``arguments``: a dict where the client sent a JSON object, else its text."""
+
+    call_id: str
+    name: str
+    arguments: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; ``role`` is system, developer, user, assistant or tool, ``blocks`` are its texts.
+
+    ``tool_calls`` belongs to an assistant, ``tool_call_id`` to a tool's result; ``name`` is the speaker's, where given.
+    """
+
+    role: str
+    blocks: tuple[str, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkAt:
+    """A mark at the end of a piece of the prompt: the prefix up to there is worth keeping for ``ttl_seconds``.
+
+    message
+        Index in ``Conversation.messages``; None: in the tools.
+    block
+        Index in that message's blocks, tool calls counting as blocks after the texts; or the index of the tool.
+    looks_back_to
+        Message and block of the first piece whose earlier mark this one refreshes; None: any before it.
+    """
+
+    message: int | None
+    block: int
+    ttl_seconds: float
+    looks_back_to: tuple[int | None, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as messages. The system prompt is the leading message (or messages) of role system or developer.
+
+    tools
+        Function tools in OpenAI's form, ``{"type": "function", "function": {"name", "description", "parameters"}}``: it is
+        what chat templates know.
+    template_options
+        Further variables for the chat template, for instance ``enable_thinking``.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    marks: tuple[MarkAt, ...] = ()
+    add_generation_prompt: bool = True
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PromptForm = Conversation | str | tuple[int, ...]
+"""A conversation for the chat template, a text as it is, or token ids."""
+
+
+class CacheMode(StrEnum):
+    """``implicit``: any shared prefix is used and kept. ``explicit``: so only with a mark; without one the cache is off."""
+
+    IMPLICIT = "implicit"
+    EXPLICIT = "explicit"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """What a client may say about the cache.
+
+    salt
+        Narrows sharing to requests with the same salt; never widens it beyond the tenant's scope.
+    compare_with
+        Id of an earlier answer of the same tenant: say why its prefix was not reused. None: not asked.
+    keep_seconds
+        A mark with this TTL at the end of the prompt, beside those of the conversation. None: no such mark.
+    """
+
+    salt: str | None = None
+    mode: CacheMode = CacheMode.IMPLICIT
+    compare_with: str | None = None
+    keep_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NeutralRequest:
+    """One request, whatever dialect it came in.
+
+    request_id
+        Names the answer towards the client and in logs and explanations; unique.
+    tenant
+        Who asks, from the API key; the server decides the scope from it.
+    sampling
+        ``max_tokens=UNLIMITED``: as many as context and cache allow. 0 computes the prompt and generates nothing.
+    settings
+        Named things besides prompt and model that a hosted cache would depend on (``reasoning_effort`` and the like), as the
+        dialect wishes to compare them.
+    """
+
+    request_id: str
+    tenant: str
+    model: str
+    prompt: PromptForm
+    sampling: SamplingParams
+    stream: bool = False
+    cache: CacheSettings = CacheSettings()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A request's tokens.
+
+    account
+        The prompt's, by source.
+
+    written
+        Tokens of the prompt that were computed and entered into the cache; 0 where the cache is off.
+    written_by_ttl
+        Tokens computed now that lie under a mark, by that mark's TTL in seconds: each counts once, for the first mark at or
+        behind it.
+    """
+
+    account: Account
+    output_tokens: int
+    written: int = 0
+    written_by_ttl: Mapping[float, int] = field(default_factory=dict)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt."""
+        return self.account.prompt_tokens
+
+    @property
+    def reused(self) -> int:
+        """Prompt tokens that were not computed for this request."""
+        return self.account.reused
+
+
+class Changed(StrEnum):
+    """The first thing in which a request differs from the one it is compared with, in the order of the prefix."""
+
+    MODEL = "model"
+    TOOLS = "tools"
+    SYSTEM = "system"
+    SETTINGS = "settings"
+    MESSAGES = "messages"
+    NOTHING = "nothing"
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a prompt could not reuse that of an earlier answer.
+
+    changed
+        ``nothing``: the earlier prompt is a prefix of this one, and was found in the cache as far as it was computed there.
+        ``not_found``: no such answer of this tenant is remembered. ``unknown``: the same prefix, but no longer cached.
+    setting
+        For ``settings``: its name.
+    missed_tokens
+        Tokens of this prompt after the point where it parts from the earlier one.
+    lost_tokens
+        Of those, as many as would have been reused if the whole of the earlier prompt had been there, and the same.
+    reusable_tokens
+        Leading tokens that both prompts share.
+    """
+
+    changed: Changed
+    setting: str = ""
+    missed_tokens: int = 0
+    lost_tokens: int = 0
+    reusable_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One continuation. In an Update its text, tokens and logprobs are what is new since the last one, in an Answer all.
+
+    finish_reason
+        ``stop``, ``length``; None while it runs. stop_reason: the stop text or token id, None for the model's end token.
+    logprobs
+        For each token the chosen one and the likeliest, by token id; None when not asked for.
+    """
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    logprobs: tuple[Mapping[int, Logprob], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is new in a stream. The first one comes with the first token, or at the end of the prompt if none is to come."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    finished: bool
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; its usage is final."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    diagnosis: Diagnosis | None = None

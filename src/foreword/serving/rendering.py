@@ -1,0 +1,132 @@
+"""From a neutral prompt to token ids, and where in them marks and the public part end. It takes time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+from foreword.cache import Mark
+from foreword.engine.detokenizer import prompt_template
+from foreword.errors import ModelError, PromptError
+from foreword.observe import PromptShape, shape_of
+from foreword.prompt.segments import SegmentedPrompt, segment
+from foreword.serving.neutral import Conversation, MarkAt, Message, PromptForm
+
+SYSTEM_ROLES = ("system", "developer")
+SHORT = 2000
+"""Characters of a prompt that are rendered and tokenized within some 2 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A prompt as the engine takes it.
+
+    text
+        None where the client sent token ids.
+    marks
+        At token positions, in the order of the request.
+    public_tokens
+        Leading tokens that are tools and system prompt.
+    """
+
+    token_ids: list[int]
+    text: str | None
+    marks: tuple[Mark, ...] = ()
+    public_tokens: int = 0
+
+
+class PromptRenderer:
+    """One model's tokenizer and chat template. ``tokenizer`` is transformers'."""
+
+    def __init__(self, tokenizer: Any, model_name: str):
+        self._tokenizer = tokenizer
+        self._model_name = model_name
+        self._template = prompt_template(tokenizer)
+
+    def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
+        """Render and tokenize. PromptError for a prompt that the template or the tokenizer does not take."""
+        try:
+            if isinstance(prompt, Conversation):
+                return self._render_conversation(prompt, find_public_part)
+            if isinstance(prompt, str):
+                if not prompt:
+                    raise PromptError("The prompt is empty; it needs at least one token.")
+                return RenderedPrompt(self._tokenizer.backend_tokenizer.encode(prompt).ids, prompt)
+        except UnicodeEncodeError as error:
+            raise PromptError(f"The prompt is not valid Unicode: {error.reason} at character {error.start}.") from None
+        return RenderedPrompt(list(prompt), None)
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids."""
+        text: str = self._tokenizer.decode(token_ids)
+        return text
+
+    def shape(self, prompt: PromptForm) -> PromptShape | None:
+        """What a prompt is made of; None if it is no conversation."""
+        if not isinstance(prompt, Conversation) or self._template is None:
+            return None
+        messages, tools = [_for_template(message) for message in prompt.messages], list(prompt.tools) or None
+        options = {"now": datetime.now(), **prompt.template_options}
+        found = segment(self._template, messages, tools, prompt.add_generation_prompt, **options)
+        return shape_of(found, messages, tools)
+
+    def _render_conversation(self, conversation: Conversation, find_public_part: bool) -> RenderedPrompt:
+        if self._template is None:
+            raise ModelError(
+                f"The model {self._model_name!r} has no chat template; use completions with a prompt written out, or "
+                f"add chat_template.jinja to the model's directory."
+            )
+        messages = [_for_template(message) for message in conversation.messages]
+        tools = list(conversation.tools) or None
+        options = {"now": datetime.now(), **conversation.template_options}
+        if not conversation.marks and not find_public_part:
+            text = self._template.render(messages, tools, conversation.add_generation_prompt, **options)
+            return RenderedPrompt(self._template.encode(text), text)
+        found = segment(self._template, messages, tools, conversation.add_generation_prompt, **options)
+        marks = tuple(mark for at in conversation.marks if (mark := _mark(found, at)).position > 0)
+        return RenderedPrompt(found.token_ids, found.text, marks, _public_tokens(found) if find_public_part else 0)
+
+
+def is_short(prompt: PromptForm) -> bool:
+    """Whether another thread is not worth the way. Tools and marks take longer; a message counts as 100 characters more."""
+    if not isinstance(prompt, Conversation):
+        return not isinstance(prompt, str) or len(prompt) <= SHORT
+    if prompt.marks or prompt.tools or any(message.tool_calls for message in prompt.messages):
+        return False
+    return sum(100 + sum(map(len, message.blocks)) for message in prompt.messages) <= SHORT
+
+
+def _for_template(message: Message) -> dict[str, Any]:
+    """A message as chat templates know it."""
+    rendered: dict[str, Any] = {"role": message.role}
+    if len(message.blocks) == 1:
+        rendered["content"] = message.blocks[0]
+    elif message.blocks:
+        rendered["content"] = [{"type": "text", "text": block} for block in message.blocks]
+    else:
+        rendered["content"] = ""
+    if message.tool_calls:
+        rendered["tool_calls"] = [
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        rendered["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        rendered["name"] = message.name
+    return rendered
+
+
+def _mark(found: SegmentedPrompt, mark: MarkAt) -> Mark:
+    since = 0 if mark.looks_back_to is None else _position(found, *mark.looks_back_to)
+    return Mark(_position(found, mark.message, mark.block), mark.ttl_seconds, since)
+
+
+def _position(found: SegmentedPrompt, message: int | None, block: int) -> int:
+    return found.end_of_tool(block) if message is None else found.end_of_message(message, block)
+
+
+def _public_tokens(found: SegmentedPrompt) -> int:
+    """Tokens up to the end of the last tool or system block before anything else."""
+    public = takewhile(lambda piece: piece.kind == "tool" or piece.name in SYSTEM_ROLES, found.pieces)
+    return max((piece.end for piece in public), default=0)

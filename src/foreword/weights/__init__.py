@@ -1,0 +1,1 @@
+"""Model files: their configuration, tokenizer and tensors."""

@@ -1,0 +1,125 @@
+"""The kernels' promises: one chain of fused multiply-adds for each number, exact ends of the exponential, any threads."""
+
+import ctypes
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from llvmlite import ir
+
+from foreword.backends.cpu.kernels import compiler
+from foreword.backends.cpu.kernels.compiler import Kernels
+from foreword.backends.cpu.kernels.int8 import multiply_int8, pack_int8
+from foreword.backends.cpu.kernels.ir_builder import LANES, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.linear import multiply, pack
+
+
+def some(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def chain(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Each sum from zero upwards, rounded once for a multiplication with its addition. A product of two float32 is exact in
+    long doubles, which have 11 bits more than that takes beside a sum of like size."""
+    x, w = rows.numpy().astype(np.longdouble), weight.numpy().astype(np.longdouble)
+    total = np.zeros((len(x), len(w)), np.float32)
+    for k in range(x.shape[1]):
+        total = (x[:, k, None] * w[None, :, k] + total).astype(np.float32)
+    return torch.from_numpy(total)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long doubles are doubles")
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 8, 13, 20])
+@pytest.mark.parametrize(("inside", "outside"), [(1, 1), (3, 17), (40, 16), (131, 50)])
+def test_every_number_is_one_chain(inside: int, outside: int, count: int) -> None:
+    rows, weight = some(count, inside), some(outside, inside, seed=1)
+    out = multiply(rows, pack(weight))
+    assert torch.equal(out[:, :outside], chain(rows, weight))
+    assert not out[:, outside:].any()
+
+
+@pytest.mark.parametrize("count", [1, 6, 8, 11])
+@pytest.mark.parametrize(("inside", "outside"), [(1, 1), (3, 17), (40, 16), (131, 50), (4096, 32)])
+def test_int8_sums_are_exact(inside: int, outside: int, count: int) -> None:
+    """Rows and weights of whole numbers whose largest is 127 have scales of 1, so nothing is rounded at all."""
+    numbers = torch.Generator().manual_seed(inside)
+    rows = torch.randint(-127, 128, (count, inside), generator=numbers).float()
+    weight = torch.randint(-127, 128, (outside, inside), generator=numbers).float()
+    rows[:, 0], weight[:, 0] = 127, -127
+    out = multiply_int8(rows, *pack_int8(weight))[:, :outside]
+    assert torch.equal(out, (rows.double() @ weight.double().T).float())
+
+
+@pytest.fixture
+def exponential() -> Any:
+    """e to the x of an array of float32 in place, its length a multiple of 16."""
+    module = ir.Module("exponential")
+    b = Builder.of(module, "run", [POINTER], internal=False)
+    data = b.function.args[0]
+    count, address = (b.number(data, int64(field), ir.IntType(64)) for field in (1, 2))
+    numbers = b.inttoptr(address, POINTER)
+
+    def sixteen(item: Any) -> None:
+        at = b.mul(item, int64(LANES))
+        b.put(b.exp(b.lanes(numbers, at)), numbers, at)
+
+    b.work(data, count, sixteen)
+    b.ret_void()
+    kernels = Kernels(module)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        out = np.ascontiguousarray(x, np.float32).copy()
+        kernels.call("run", len(out) // LANES, out.ctypes.data).run()
+        return out
+
+    return run
+
+
+def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Any) -> None:
+    x = np.linspace(-86.9, 0, 2**16, dtype=np.float32)
+    exact = np.exp(x.astype(np.float64))
+    assert (np.abs(exponential(x) - exact) / exact).max() < 2e-7
+    ends = np.array([0.0, -0.0, -87.1, -1e4, -1e30, float("-inf"), float("nan")] + 9 * [0.0], np.float32)
+    out = exponential(ends)
+    assert out[:6].tolist() == [1, 1, 0, 0, 0, 0], "a row that saw nothing is kept as it is, a masked score weighs nothing"
+    assert np.isnan(out[6])
+
+
+@pytest.fixture
+def pythons_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """As if torch's OpenMP library had no entry point of GNU's kind; the names of the threads that are then made."""
+    names: list[str] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, thread_name_prefix: str) -> None:
+            names.append(thread_name_prefix)
+            super().__init__(thread_name_prefix=thread_name_prefix)
+
+    def no_library(_: str) -> None:
+        raise OSError
+
+    compiler._team.cache_clear()
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    monkeypatch.setattr(compiler, "ThreadPoolExecutor", Pool)
+    yield names
+    compiler._team.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
+    rows, packed = some(9, 64), pack(some(300, 64, seed=1))
+    torch.set_num_threads(1)
+    whole = multiply(rows, packed)
+    torch.set_num_threads(threads)
+    assert torch.equal(multiply(rows, packed), whole)
+
+
+def test_pythons_threads_where_there_is_no_openmp(pythons_threads: list[str]) -> None:
+    rows, weight = some(9, 64), some(300, 64, seed=1)
+    torch.set_num_threads(3)
+    out = multiply(rows, pack(weight))
+    assert pythons_threads == ["foreword-kernel"]
+    torch.testing.assert_close(out[:, :300], rows @ weight.T)

@@ -1,0 +1,96 @@
+"""Decoder layers in our kernels: where they take the place of transformers', and that they give the same bits as a whole."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.llama import modeling_llama
+
+from engine.models import FAMILIES, write_model
+from foreword.backends.cpu.attention import AttentionStep, Span
+from foreword.backends.cpu.attention.tiled import TiledAttention
+from foreword.backends.cpu.decoder_stack import DecoderStack
+from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory
+from foreword.engine.model import LoadedModel, load_model
+
+COMMON_SHAPE = {"llama", "mistral", "qwen2", "qwen3"}
+BLOCK = 16
+
+
+def stacks(loaded: LoadedModel) -> list[DecoderStack]:
+    return [module for module in loaded.module.modules() if isinstance(module, DecoderStack)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_of_the_common_shape_are_replaced_and_no_others(tmp_path: Path, family: str) -> None:
+    loaded = load_model(str(write_model(tmp_path, family)), BLOCK)
+    assert len(stacks(loaded)) == (family in COMMON_SHAPE)
+    assert len(loaded.layers) == 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"hidden_act": "gelu"},
+        {"hidden_size": 72},
+        {"intermediate_size": 100},
+        {"head_dim": 24},
+    ],
+    ids=str,
+)
+def test_another_activation_or_odd_sizes_stay_with_transformers(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert not stacks(load_model(str(write_model(tmp_path, "llama", **options)), BLOCK))
+
+
+def test_a_layer_that_computes_something_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names are the same; the result is not."""
+    path = str(write_model(tmp_path, "llama"))
+    forward = modeling_llama.LlamaMLP.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(modeling_llama.LlamaMLP, "forward", lambda self, x: 1.001 * forward(self, x))
+        assert not stacks(load_model(path, BLOCK))
+    assert stacks(load_model(path, BLOCK))
+
+
+class Batch:
+    """Two sequences in a packed batch: one that goes on behind 300 tokens, and one that begins."""
+
+    def __init__(self, loaded: LoadedModel, kv_dtype: str):
+        self.rows, width = 38, loaded.module.config.hidden_size
+        random = torch.Generator().manual_seed(3)
+        self.hidden = torch.randn(1, self.rows, width, generator=random)
+        self.memory = KVMemory(loaded.layers, 64, BLOCK, KV_DTYPES[kv_dtype])
+        for memory in (*self.memory.keys, *self.memory.values):
+            memory[:, : 300 // BLOCK + 1] = torch.randn(memory[:, : 300 // BLOCK + 1].shape, generator=random).to(
+                memory.dtype
+            )
+        table = np.arange(64, dtype=np.int32)
+        spans = [Span(0, 300, 307, table[:20]), Span(7, 0, 30, table[40:42])]
+        at = [*range(300, 307), *range(40 * BLOCK, 40 * BLOCK + 30)]
+        backend = TiledAttention()
+        prepared = backend.prepare(spans, self.rows, self.memory)
+        self.step = AttentionStep(backend, self.memory, torch.tensor(at), prepared)
+        positions = torch.tensor([[*range(300, 307), *range(30), 0]])
+        self.turns = loaded.module.model.rotary_emb(self.hidden, positions)
+
+    def run(self, layers: Any) -> list[torch.Tensor]:
+        hidden = self.hidden.clone()
+        for layer in layers:
+            hidden = layer(hidden, position_embeddings=self.turns, foreword_step=self.step)
+        return [hidden[:, : len(self.step.slots)], *(memory.clone() for memory in (*self.memory.keys, *self.memory.values))]
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize("family", sorted(COMMON_SHAPE))
+@torch.inference_mode()
+def test_the_program_gives_the_bits_of_the_layers_one_by_one(
+    tmp_path: Path, family: str, quantization: str, kv_dtype: str
+) -> None:
+    loaded = load_model(str(write_model(tmp_path, family)), BLOCK, quantization, kv_dtype)
+    stack = stacks(loaded)[0]
+    found, expected = Batch(loaded, kv_dtype).run([stack]), Batch(loaded, kv_dtype).run(stack.layers)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not torch.equal(found[0], Batch(loaded, kv_dtype).hidden[:, :37])

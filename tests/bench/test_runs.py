@@ -1,0 +1,77 @@
+"""Workloads on a tiny model: figures, accounts, and the machine's limits."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from engine.checks import assert_settled
+from foreword.bench import Limits, choose_workloads, measure_limits, repeat_workloads, runs
+from foreword.bench.machine import watching_others
+from foreword.engine import LLM
+
+
+@pytest.fixture(autouse=True)
+def known_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine gets better from one measurement to the next."""
+    found = iter([Limits(1e6, 1e6, 1e6), Limits(2e6, 3e6, 1e6)])
+    monkeypatch.setattr(runs, "measure_limits", lambda _quantization: next(found))
+
+
+def test_figures_stand_beside_bounds_and_tokens_add_up(make_llm: Callable[..., LLM]) -> None:
+    engine = make_llm(kv_cache_memory_bytes=2**23, max_num_seqs=32).engine
+    chosen = choose_workloads([], 1 / 32, engine.max_model_len)
+    answered = Counter[str]()
+    results, limits = repeat_workloads(engine, chosen, 2, lambda name: answered.update([name]))
+    assert limits == Limits(2e6, 3e6, 1e6)
+    assert answered == {each.name: 2 * each.requests for each in chosen}
+    for result in results:
+        assert result.prompt_tokens == result.cached_tokens + result.computed_tokens
+        assert result.repetitions == 2
+        for figure in result.figures:
+            assert 0 < figure.least <= figure.median <= figure.most
+            if figure.share_of_bound is not None:
+                assert 0 < figure.share_of_bound < 1
+    table, crowd, chat, long = results
+    prefix = table.workload.sizes.prefix
+    assert 15 * prefix <= table.cached_tokens < 15 * (prefix + 3)
+    assert crowd.cached_tokens >= 63 * crowd.workload.sizes.prefix
+    assert chat.cached_tokens > 0
+    assert long.cached_tokens >= 8 * long.workload.sizes.prefix
+    assert [figure.bound is None for figure in long.figures] == [False, False, False, True]
+    assert json.loads(json.dumps([result.as_json() for result in results]))[0]["workload"] == "table"
+    assert_settled(engine)
+
+
+def test_without_the_cache_everything_is_computed(make_llm: Callable[..., LLM]) -> None:
+    engine = make_llm(enable_prefix_caching=False, kv_cache_memory_bytes=2**23).engine
+    (result,), _ = repeat_workloads(engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+    assert result.cached_tokens == 0
+    assert result.figures[0].bound == pytest.approx(result.figures[1].bound, rel=0.1)
+
+
+def test_a_request_that_fails_ends_the_run(make_llm: Callable[..., LLM], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_llm().engine
+
+    def broken(*_: object) -> None:
+        raise MemoryError("made by the test")
+
+    monkeypatch.setattr(engine.runner, "run", broken)
+    with pytest.raises(RuntimeError, match="made by the test"):
+        repeat_workloads(engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_limits_are_rates_of_this_machine(quantization: str) -> None:
+    limits = measure_limits(quantization, seconds=0.0, read_bytes=2**24)
+    assert limits.gflops > 0.01
+    assert limits.read_gb_s > 0.01
+    assert (limits.linear_gflops == limits.gflops) == (quantization == "none")
+
+
+def test_the_load_of_others_is_noted() -> None:
+    noted: dict[str, float] = {}
+    with watching_others(noted):
+        pass
+    assert noted["other_cores"] >= 0
