@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from foreword import LLM
 from foreword.errors import PromptError
-from foreword.serving.neutral import Conversation, Message, ToolCall
+from foreword.serving.conversation import Conversation, Message, ToolCall
 from foreword.serving.rendering import PromptRenderer
 from prompt.families import FAMILIES, files
 from prompt.test_template import CONVERSATIONS

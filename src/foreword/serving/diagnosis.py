@@ -4,7 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from foreword.serving.neutral import Changed, Conversation, Diagnosis, Message, NeutralRequest, Usage
+from foreword.serving.conversation import Conversation, Message
+from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, Usage
 from foreword.serving.rendering import SYSTEM_ROLES
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 

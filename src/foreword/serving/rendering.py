@@ -10,7 +10,7 @@ from foreword.engine.detokenizer import prompt_template
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.segments import SegmentedPrompt, segment
-from foreword.serving.neutral import Conversation, MarkAt, Message, PromptForm
+from foreword.serving.conversation import Conversation, MarkAt, Message, PromptForm
 
 SYSTEM_ROLES = ("system", "developer")
 SHORT = 2000

@@ -15,19 +15,11 @@ from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptErr
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe import BlockLives
 from foreword.serving.config import ServerConfig, Share
+from foreword.serving.conversation import PromptForm
 from foreword.serving.diagnosis import Recent, RecentRequest, diagnose
 from foreword.serving.log import Log
 from foreword.serving.metrics import Metrics
-from foreword.serving.neutral import (
-    Answer,
-    CacheMode,
-    Choice,
-    Diagnosis,
-    NeutralRequest,
-    PromptForm,
-    Update,
-    Usage,
-)
+from foreword.serving.neutral import Answer, CacheMode, Choice, Diagnosis, NeutralRequest, Update, Usage
 from foreword.serving.observation import Observation
 from foreword.serving.rendering import PromptRenderer, RenderedPrompt, is_short
 

@@ -7,7 +7,7 @@ import pytest
 from foreword.errors import PromptError
 from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.schema import CountTokensBody
-from foreword.serving.neutral import Conversation, MarkAt, Message, ToolCall
+from foreword.serving.conversation import Conversation, MarkAt, Message, ToolCall
 
 FIVE = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}

@@ -7,7 +7,7 @@ import pytest
 from openai.types.responses import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from foreword.engine import Logprob
+from foreword.outputs import Logprob
 from foreword.server.openai.response_items import Event, Output
 from foreword.serving.neutral import Choice
 

@@ -18,7 +18,7 @@ from foreword.server.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from foreword.serving.neutral import Conversation, Message, ToolCall
+from foreword.serving.conversation import Conversation, Message, ToolCall
 
 
 def conversation(body: CountTokensBody) -> Conversation:

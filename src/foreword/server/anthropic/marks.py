@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from foreword.errors import PromptError
 from foreword.server.anthropic.schema import CacheControl
-from foreword.serving.neutral import MarkAt
+from foreword.serving.conversation import MarkAt
 
 MAX_MARKS = 4
 LOOK_BACK = 20

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.engine import SamplingParams
+from foreword.sampling_params import SamplingParams
 from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from foreword.engine import SamplingParams
 from foreword.errors import PromptError
+from foreword.sampling_params import SamplingParams
 from foreword.server.openai.schema import (
     Breakpoint,
     CacheFields,
@@ -16,7 +16,8 @@ from foreword.server.openai.schema import (
     ToolCallParam,
     ToolParam,
 )
-from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings, Conversation, MarkAt, Message, ToolCall
+from foreword.serving.conversation import Conversation, MarkAt, Message, ToolCall
+from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
 TTL_SECONDS = {"30m": 1800.0, "12h": 43200.0}
 DEFAULT_TTL = "30m"

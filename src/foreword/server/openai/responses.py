@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.engine import SamplingParams
 from foreword.errors import NotFoundError
+from foreword.sampling_params import SamplingParams
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
 from foreword.server.openai.requests import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
 from foreword.server.openai.response_items import Output
@@ -24,18 +24,9 @@ from foreword.server.openai.responses_schema import (
 )
 from foreword.server.openai.sse import errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, response_usage
+from foreword.serving.conversation import Conversation, Message, ToolCall
 from foreword.serving.diagnosis import Recent
-from foreword.serving.neutral import (
-    UNLIMITED,
-    Answer,
-    Choice,
-    Conversation,
-    Diagnosis,
-    Message,
-    NeutralRequest,
-    ToolCall,
-    Usage,
-)
+from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, Usage
 from foreword.serving.service import Service, UpdateStream
 
 Json = dict[str, Any]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from foreword.engine import Logprob
+from foreword.outputs import Logprob
 from foreword.serving.neutral import Changed, Choice, Diagnosis, Usage
 
 Json = dict[str, Any]
