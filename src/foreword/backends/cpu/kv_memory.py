@@ -30,7 +30,7 @@ class LayerShape:
 
 
 class KVMemory:
-    """Keys and values of every layer, in panels of 16 slots (kernels/panels.py), head by head.
+    """Keys and values of every layer, in panels of 16 slots (kernels/kv_layout.py), head by head.
 
     Slot ``block * block_size + i`` is token i of a block. A layer's keys are [heads, panels, key_size, 16], its values
     [heads, panels, columns / 16, 16, 16], columns being value_size or up to 15 more, that stay zero.

@@ -1,8 +1,5 @@
 """The kernels' promises: one chain of fused multiply-adds for each number, exact ends of the exponential, any threads."""
 
-import ctypes
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,11 +7,11 @@ import pytest
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels import compiler
 from foreword.backends.cpu.kernels.compiler import Kernels
 from foreword.backends.cpu.kernels.int8 import multiply_int8, pack_int8
 from foreword.backends.cpu.kernels.ir_builder import LANES, POINTER, Builder, int64
-from foreword.backends.cpu.kernels.linear import multiply, pack
+from foreword.backends.cpu.kernels.linear import multiply, pack, product
+from foreword.backends.cpu.kernels.threads import PythonThreads
 
 
 def some(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -59,14 +56,14 @@ def exponential() -> Any:
     module = ir.Module("exponential")
     b = Builder.of(module, "run", [POINTER], internal=False)
     data = b.function.args[0]
-    count, address = (b.number(data, int64(field), ir.IntType(64)) for field in (1, 2))
+    count, address = (b.load(data, int64(field), ir.IntType(64)) for field in (1, 2))
     numbers = b.inttoptr(address, POINTER)
 
     def sixteen(item: Any) -> None:
         at = b.mul(item, int64(LANES))
-        b.put(b.exp(b.lanes(numbers, at)), numbers, at)
+        b.store(b.exp(b.load_vector(numbers, at)), numbers, at)
 
-    b.work(data, count, sixteen)
+    b.parallel_for(data, count, sixteen)
     b.ret_void()
     kernels = Kernels(module)
 
@@ -88,26 +85,6 @@ def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Any) ->
     assert np.isnan(out[6])
 
 
-@pytest.fixture
-def pythons_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """As if torch's OpenMP library had no entry point of GNU's kind; the names of the threads that are then made."""
-    names: list[str] = []
-
-    class Pool(ThreadPoolExecutor):
-        def __init__(self, thread_name_prefix: str) -> None:
-            names.append(thread_name_prefix)
-            super().__init__(thread_name_prefix=thread_name_prefix)
-
-    def no_library(_: str) -> None:
-        raise OSError
-
-    compiler._team.cache_clear()
-    monkeypatch.setattr(ctypes, "CDLL", no_library)
-    monkeypatch.setattr(compiler, "ThreadPoolExecutor", Pool)
-    yield names
-    compiler._team.cache_clear()
-
-
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
     rows, packed = some(9, 64), pack(some(300, 64, seed=1))
@@ -117,9 +94,8 @@ def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
     assert torch.equal(multiply(rows, packed), whole)
 
 
-def test_pythons_threads_where_there_is_no_openmp(pythons_threads: list[str]) -> None:
-    rows, weight = some(9, 64), some(300, 64, seed=1)
-    torch.set_num_threads(3)
-    out = multiply(rows, pack(weight))
-    assert pythons_threads == ["foreword-kernel"]
-    torch.testing.assert_close(out[:, :300], rows @ weight.T)
+def test_pythons_threads_share_out_the_items_too() -> None:
+    rows, packed = some(9, 64), pack(some(300, 64, seed=1))
+    out = rows.new_empty(9, 304)
+    product(rows, packed, packed.shape[:2], out).run(3, PythonThreads())
+    assert torch.equal(out, multiply(rows, packed))

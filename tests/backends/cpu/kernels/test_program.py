@@ -1,19 +1,17 @@
 """A program makes its calls in order, for each layer with that layer's numbers, whatever threads there are."""
 
-import ctypes
 import os
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from foreword.backends.cpu.kernels import compiler
 from foreword.backends.cpu.kernels import elementwise as kernels
 from foreword.backends.cpu.kernels.linear import multiply, pack, product
 from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kernels.threads import PythonThreads
 
 LAYERS, WIDTH = 40, 64
 
@@ -84,21 +82,11 @@ def test_a_thread_that_comes_late_finds_nothing_left_to_do() -> None:
     assert torch.equal(rows, expected)
 
 
-def test_pythons_threads_do_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_library(_: str) -> Any:
-        raise OSError
-
+def test_pythons_threads_do_too() -> None:
     layers, rows = Layers(), some(3, WIDTH, seed=9)
     expected = layers.one_by_one(rows)
-    compiler._team.cache_clear()
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(ctypes, "CDLL", no_library)
-            compiler._team()
-        torch.set_num_threads(3)
-        layers.program(rows).run()
-    finally:
-        compiler._team.cache_clear()
+    torch.set_num_threads(3)
+    layers.program(rows).run(threads=PythonThreads())
     assert torch.equal(rows, expected)
 
 

@@ -13,7 +13,7 @@ import torch
 from foreword.backends.base import LayerCall, Span
 from foreword.backends.cpu.attention.tiles import Plan, make_plan
 from foreword.backends.cpu.kernels.attention import attention_kernels, scratch_size
-from foreword.backends.cpu.kernels.compiler import Call, Value
+from foreword.backends.cpu.kernels.compiler import Argument, Call
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kv_memory import KVMemory
 
@@ -81,7 +81,7 @@ def _attend(
     parts: _Softmaxes,
     first: int,
     last: int,
-) -> tuple[Value, ...]:
+) -> tuple[Argument, ...]:
     """What ``attend`` is given: the softmaxes of all rows over each of the segments [first, last)."""
     first_layer = layers[0].layer
     keys, values, shape = memory.keys[first_layer], memory.values[first_layer], memory.layers[first_layer]
@@ -102,7 +102,7 @@ def _attend(
     )
 
 
-def _each(values: Iterable[int]) -> Value:
+def _each(values: Iterable[int]) -> Argument:
     """A number for each layer, or the only one."""
     numbers = list(values)
     return numbers[0] if len(numbers) == 1 else np.array(numbers, np.int64)

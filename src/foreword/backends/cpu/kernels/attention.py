@@ -3,13 +3,12 @@
 Two functions. ``attend`` works through units: some rows of the batch and one segment of positions, for one key head. It
 takes the unit's tiles in ascending order and keeps, for every row, the softmax so far: its largest score, the sum of
 weights, the weighted values. ``merge`` then joins the segments of a row, ascending. Where a tile, a segment or a unit ends
-depends on positions alone, a masked position weighs exactly 0, and every sum has one order (emit.py), so what a row gets
+depends on positions alone, a masked position weighs exactly 0, and every sum has one order (ir_builder.py), so what a row gets
 depends on nothing but the row and its own keys and values.
 """
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
 import torch
 from llvmlite import ir
@@ -82,27 +81,27 @@ def attention_kernels(dtype: torch.dtype) -> Kernels:
 class _Fields:
     """The arguments of a kernel by name."""
 
-    def __init__(self, b: Builder, data: Any, names: tuple[str, ...]):
+    def __init__(self, b: Builder, data: ir.Value, names: tuple[str, ...]):
         self.b = b
-        self.values = {name: b.number(data, int64(index + 1), INT64) for index, name in enumerate(names)}
+        self.values = {name: b.load(data, int64(index + 1), INT64) for index, name in enumerate(names)}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> ir.Value:
         return self.values[name]
 
-    def pointer(self, name: str) -> Any:
+    def pointer(self, name: str) -> ir.Value:
         return self.b.inttoptr(self.values[name], POINTER)
 
-    def float(self, name: str) -> Any:
+    def float(self, name: str) -> ir.Value:
         return self.b.bitcast(self.b.trunc(self.values[name], INT32), FLOAT)
 
 
-def _row_of(b: Builder, table: Any, index: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _row_of(b: Builder, table: ir.Value, index: ir.Value, names: tuple[str, ...]) -> dict[str, ir.Value]:
     """One row of a table of int64, by its columns' names."""
     first = b.mul(index, int64(len(names)))
-    return {name: b.number(table, b.add(first, int64(column)), INT64) for column, name in enumerate(names)}
+    return {name: b.load(table, b.add(first, int64(column)), INT64) for column, name in enumerate(names)}
 
 
-def _panels(b: Builder, width: Any, body: Callable[[Any], None]) -> None:
+def _panels(b: Builder, width: ir.Value, body: Callable[[ir.Value], None]) -> None:
     """For the beginning of each 16 of ``width``, which is a multiple of 16."""
     b.loop(int64(0), width, LANES, lambda at, _: body(at))
 
@@ -132,35 +131,37 @@ class _Attend:
         b = Builder.of(self.module, "rows", kinds)
         count, size, padded, keys, values, queries, scores, outs, bounds, states, softcap = b.function.args
 
-        def some(first: Any, _: Any) -> None:
-            n = b.smaller_int(b.sub(count, first), int64(ROWS))
+        def some(first: ir.Value, _: object) -> None:
+            n = b.minimum_int(b.sub(count, first), int64(ROWS))
 
-            def widen(row: Any, seen: list[Any]) -> list[Any]:
-                low = b.number(bounds, b.mul(row, int64(2)), INT64)
-                high = b.number(bounds, b.add(b.mul(row, int64(2)), int64(1)), INT64)
-                return [b.smaller_int(low, seen[0]), b.larger_int(high, seen[1])]
+            def widen(row: ir.Value, seen: list[ir.Value]) -> list[ir.Value]:
+                low = b.load(bounds, b.mul(row, int64(2)), INT64)
+                high = b.load(bounds, b.add(b.mul(row, int64(2)), int64(1)), INT64)
+                return [b.minimum_int(low, seen[0]), b.maximum_int(high, seen[1])]
 
             low, high = b.loop(first, b.add(first, n), 1, widen, [int64(TILE), int64(0)])
             low = b.and_(low, int64(-LANES))
             end = b.and_(b.add(high, int64(LANES - 1)), int64(-LANES))
-            query, score = b.at(queries, b.mul(first, size)), b.at(scores, b.mul(first, int64(TILE)))
-            out = b.at(outs, b.mul(first, padded))
+            query, score = b.offset(queries, b.mul(first, size)), b.offset(scores, b.mul(first, int64(TILE)))
+            out = b.offset(outs, b.mul(first, padded))
 
-            def score_panels(product: ir.Function, column: Any) -> None:
-                panels = b.at(keys, b.sdiv(column, int64(LANES)), INT64)
-                b.call(product, [n, query, size, panels, int64(0), b.at(score, column), int64(TILE), size])
+            def score_panels(product: ir.Function, column: ir.Value) -> None:
+                panels = b.offset(keys, b.sdiv(column, int64(LANES)), INT64)
+                b.call(product, [n, query, size, panels, int64(0), b.offset(score, column), int64(TILE), size])
 
-            def weigh_panels(product: ir.Function, column: Any) -> None:
-                panels, offset = b.at(values, b.sdiv(low, int64(LANES)), INT64), b.mul(column, int64(LANES))
-                target, depth = b.at(out, column), b.sub(high, low)
-                b.call(product, [n, b.at(score, low), int64(TILE), panels, offset, target, padded, depth])
+            def weigh_panels(product: ir.Function, column: ir.Value) -> None:
+                panels, offset = b.offset(values, b.sdiv(low, int64(LANES)), INT64), b.mul(column, int64(LANES))
+                target, depth = b.offset(out, column), b.sub(high, low)
+                b.call(product, [n, b.offset(score, low), int64(TILE), panels, offset, target, padded, depth])
 
-            def one(row: Any, _: Any) -> None:
-                bound, state = b.at(bounds, b.mul(row, int64(2)), INT64), b.at(states, b.mul(row, int64(2)))
-                line, values_so_far = b.at(scores, b.mul(row, int64(TILE))), b.at(outs, b.mul(row, padded))
+            def one(row: ir.Value, _: object) -> None:
+                bound, state = b.offset(bounds, b.mul(row, int64(2)), INT64), b.offset(states, b.mul(row, int64(2)))
+                line, values_so_far = b.offset(scores, b.mul(row, int64(TILE))), b.offset(outs, b.mul(row, padded))
                 b.call(self.softmax, [line, bound, low, end, state, values_so_far, padded, softcap])
 
-            def panels(begin: Any, end: Any, one: Callable[[Any], None], two: Callable[[Any], None]) -> None:
+            def panels(
+                begin: ir.Value, end: ir.Value, one: Callable[[ir.Value], None], two: Callable[[ir.Value], None]
+            ) -> None:
                 """Of few rows two at a time."""
                 pairs = b.and_(b.sub(end, begin), int64(-2 * LANES))
                 last = b.add(begin, b.select(b.icmp_signed("<=", n, int64(FEW)), pairs, int64(0)))
@@ -180,10 +181,10 @@ class _Attend:
         b = Builder.of(self.module, "attend", [POINTER], internal=False)
         data = b.function.args[0]
         f = _Fields(b, data, ATTEND)
-        taken = b.atomic_rmw("add", b.at(data, int64(1 + ATTEND.index("slots_taken")), INT64), int64(1), "monotonic")
-        held = self._held(b, f, b.at(f.pointer("scratch"), b.mul(taken, f.scratch_size)))
+        taken = b.atomic_rmw("add", b.offset(data, int64(1 + ATTEND.index("slots_taken")), INT64), int64(1), "monotonic")
+        held = self._held(b, f, b.offset(f.pointer("scratch"), b.mul(taken, f.scratch_size)))
 
-        def item(index: Any) -> None:
+        def item(index: ir.Value) -> None:
             head = b.srem(index, f.key_heads)
             unit = _row_of(b, f.pointer("units"), b.sdiv(index, f.key_heads), UNIT)
             segment = b.mul(b.sub(unit["segment"], f.first_segment), f.batch_rows)
@@ -191,11 +192,11 @@ class _Attend:
             self._begin(b, f, b.add(base, unit["first_row"]), b.sub(unit["last_row"], unit["first_row"]))
             b.loop(unit["first_entry"], unit["last_entry"], 1, lambda entry, _: self._entry(b, f, held, head, base, entry))
 
-        b.work(data, f.items, item)
+        b.parallel_for(data, f.items, item)
         b.ret_void()
 
     @staticmethod
-    def _held(b: Builder, f: _Fields, begin: Any) -> dict[str, Any]:
+    def _held(b: Builder, f: _Fields, begin: ir.Value) -> dict[str, ir.Value]:
         """Where a thread holds a tile, and what belongs to the rows at hand."""
         sizes = {
             "keys": int64(2 * PANELS),
@@ -210,20 +211,22 @@ class _Attend:
         }
         held = {}
         for name, size in sizes.items():
-            held[name], begin = begin, b.at(begin, size)
+            held[name], begin = begin, b.offset(begin, size)
         return held
 
     @staticmethod
-    def _begin(b: Builder, f: _Fields, first: Any, rows: Any) -> None:
+    def _begin(b: Builder, f: _Fields, first: ir.Value, rows: ir.Value) -> None:
         """Rows that have seen nothing."""
         first, count = b.mul(first, f.group), b.mul(rows, f.group)
         last = b.add(first, count)
-        b.loop(first, last, 1, lambda at, _: b.put(ir.Constant(FLOAT, NONE_YET), f.pointer("largest"), at))
-        b.loop(first, last, 1, lambda at, _: b.put(ir.Constant(FLOAT, 0.0), f.pointer("sums"), at))
+        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, NONE_YET), f.pointer("largest"), at))
+        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, 0.0), f.pointer("sums"), at))
         begin, end = b.mul(first, f.padded), b.mul(last, f.padded)
-        b.loop(begin, end, LANES, lambda at, _: b.put(vector(0.0), f.pointer("totals"), at))
+        b.loop(begin, end, LANES, lambda at, _: b.store(vector(0.0), f.pointer("totals"), at))
 
-    def _entry(self, b: Builder, f: _Fields, held: dict[str, Any], head: Any, base: Any, index: Any) -> None:
+    def _entry(
+        self, b: Builder, f: _Fields, held: dict[str, ir.Value], head: ir.Value, base: ir.Value, index: ir.Value
+    ) -> None:
         """One tile and the rows that read it, unless it lies behind the window of all of them."""
         entry = _row_of(b, f.pointer("entries"), index, ENTRY)
         begin, filled = entry["begin"], entry["filled"]
@@ -235,35 +238,37 @@ class _Attend:
                 int64(0), products, HELD_ROWS, lambda first, _: self._hold(b, f, held, head, base, entry, first, products)
             )
 
-    def _find_panels(self, b: Builder, f: _Fields, held: dict[str, Any], head: Any, entry: dict[str, Any]) -> None:
+    def _find_panels(
+        self, b: Builder, f: _Fields, held: dict[str, ir.Value], head: ir.Value, entry: dict[str, ir.Value]
+    ) -> None:
         """Where the panels of a tile are: in memory where that is as they are needed, else they are gathered."""
-        keys = b.at(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
-        values = b.at(f.pointer("values"), b.mul(head, f.values_head), self.kept)
-        slots = b.at(f.pointer("slots"), entry["slots"], INT32)
+        keys = b.offset(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
+        values = b.offset(f.pointer("values"), b.mul(head, f.values_head), self.kept)
+        slots = b.offset(f.pointer("slots"), entry["slots"], INT32)
 
-        def address(pointer: Any, table: str, panel: Any) -> None:
-            b.put(b.ptrtoint(pointer, INT64), held[table], panel)
+        def address(pointer: ir.Value, table: str, panel: ir.Value) -> None:
+            b.store(b.ptrtoint(pointer, INT64), held[table], panel)
 
-        def gathered(first: Any, panel: Any) -> None:
-            key_panel = b.at(held["key_panels"], b.mul(first, f.size))
-            value_panel = b.at(held["value_panels"], b.mul(first, f.padded))
-            count = b.smaller_int(b.sub(entry["filled"], first), int64(LANES))
-            of_panel = b.at(slots, first, INT32)
+        def gathered(first: ir.Value, panel: ir.Value) -> None:
+            key_panel = b.offset(held["key_panels"], b.mul(first, f.size))
+            value_panel = b.offset(held["value_panels"], b.mul(first, f.padded))
+            count = b.minimum_int(b.sub(entry["filled"], first), int64(LANES))
+            of_panel = b.offset(slots, first, INT32)
             sizes = [count, f.whole_panels, f.size, f.padded]
             b.call(self.gather, [key_panel, value_panel, keys, values, of_panel, *sizes])
             address(key_panel, "keys", panel)
             address(value_panel, "values", panel)
 
-        def one(first: Any, _: Any) -> None:
+        def one(first: ir.Value, _: object) -> None:
             panel = b.sdiv(first, int64(LANES))
             if self.kept is not FLOAT:
                 gathered(first, panel)
                 return
             with b.if_else(b.icmp_signed("!=", f.whole_panels, int64(0))) as (then, otherwise):
                 with then:
-                    slot = b.sext(b.number(slots, first, INT32), INT64)
-                    address(b.at(keys, b.mul(slot, f.size)), "keys", panel)
-                    address(b.at(values, b.mul(slot, f.padded)), "values", panel)
+                    slot = b.sext(b.load(slots, first, INT32), INT64)
+                    address(b.offset(keys, b.mul(slot, f.size)), "keys", panel)
+                    address(b.offset(values, b.mul(slot, f.padded)), "values", panel)
                 with otherwise:
                     gathered(first, panel)
 
@@ -273,48 +278,54 @@ class _Attend:
         self,
         b: Builder,
         f: _Fields,
-        held: dict[str, Any],
-        head: Any,
-        base: Any,
-        entry: dict[str, Any],
-        first: Any,
-        products: Any,
+        held: dict[str, ir.Value],
+        head: ir.Value,
+        base: ir.Value,
+        entry: dict[str, ir.Value],
+        first: ir.Value,
+        products: ir.Value,
     ) -> None:
         """Some of a tile's rows: take in their queries and states, attend, and put the states back."""
-        count = b.smaller_int(b.sub(products, first), int64(HELD_ROWS))
+        count = b.minimum_int(b.sub(products, first), int64(HELD_ROWS))
         states = held["states"]
         scaling = f.float("scaling")
 
-        def place(index: Any) -> tuple[Any, Any, dict[str, Any]]:
+        def place(index: ir.Value) -> tuple[ir.Value, ir.Value, dict[str, ir.Value]]:
             """Of a product's row: the state, the query head in the group, and the batch's row."""
             product = b.add(first, index)
             row = _row_of(b, f.pointer("rows"), b.add(entry["first_row"], b.sdiv(product, f.group)), ROW)
             member = b.srem(product, f.group)
             return b.add(b.mul(b.add(base, row["row"]), f.group), member), member, row
 
-        def take(index: Any, _: Any) -> None:
+        def take(index: ir.Value, _: object) -> None:
             state, member, row = place(index)
             at = b.add(b.mul(b.add(b.mul(head, f.group), member), f.query_head), b.mul(row["row"], f.query_row))
-            source, target = b.at(f.pointer("query"), at), b.at(held["queries"], b.mul(index, f.size))
-            b.loop(int64(0), f.size, 1, lambda k, _: b.put(b.fmul(b.number(source, k), scaling), target, k))
+            source, target = b.offset(f.pointer("query"), at), b.offset(held["queries"], b.mul(index, f.size))
+            b.loop(int64(0), f.size, 1, lambda k, _: b.store(b.fmul(b.load(source, k), scaling), target, k))
             past = b.sub(row["position"], entry["begin"])
-            low = b.larger_int(b.sub(past, b.sub(f.window, int64(1))), int64(0))
-            high = b.smaller_int(b.add(past, int64(1)), entry["filled"])
-            bound, own = b.at(held["bounds"], b.mul(index, int64(2)), INT64), b.at(states, b.mul(index, int64(2)))
-            b.put(low, bound, int64(0))
-            b.put(high, bound, int64(1))
-            b.put(b.number(f.pointer("largest"), state), own, int64(0))
-            b.put(b.number(f.pointer("sums"), state), own, int64(1))
-            so_far, out = b.at(f.pointer("totals"), b.mul(state, f.padded)), b.at(held["outs"], b.mul(index, f.padded))
-            _panels(b, f.padded, lambda at: b.put(b.lanes(so_far, at), out, at))
+            low = b.maximum_int(b.sub(past, b.sub(f.window, int64(1))), int64(0))
+            high = b.minimum_int(b.add(past, int64(1)), entry["filled"])
+            bound, own = b.offset(held["bounds"], b.mul(index, int64(2)), INT64), b.offset(states, b.mul(index, int64(2)))
+            b.store(low, bound, int64(0))
+            b.store(high, bound, int64(1))
+            b.store(b.load(f.pointer("largest"), state), own, int64(0))
+            b.store(b.load(f.pointer("sums"), state), own, int64(1))
+            so_far, out = (
+                b.offset(f.pointer("totals"), b.mul(state, f.padded)),
+                b.offset(held["outs"], b.mul(index, f.padded)),
+            )
+            _panels(b, f.padded, lambda at: b.store(b.load_vector(so_far, at), out, at))
 
-        def give_back(index: Any, _: Any) -> None:
+        def give_back(index: ir.Value, _: object) -> None:
             state, _, _ = place(index)
-            own = b.at(states, b.mul(index, int64(2)))
-            b.put(b.number(own, int64(0)), f.pointer("largest"), state)
-            b.put(b.number(own, int64(1)), f.pointer("sums"), state)
-            so_far, out = b.at(f.pointer("totals"), b.mul(state, f.padded)), b.at(held["outs"], b.mul(index, f.padded))
-            _panels(b, f.padded, lambda at: b.put(b.lanes(out, at), so_far, at))
+            own = b.offset(states, b.mul(index, int64(2)))
+            b.store(b.load(own, int64(0)), f.pointer("largest"), state)
+            b.store(b.load(own, int64(1)), f.pointer("sums"), state)
+            so_far, out = (
+                b.offset(f.pointer("totals"), b.mul(state, f.padded)),
+                b.offset(held["outs"], b.mul(index, f.padded)),
+            )
+            _panels(b, f.padded, lambda at: b.store(b.load_vector(out, at), so_far, at))
 
         b.loop(int64(0), count, 1, take)
         given = [held[name] for name in ("keys", "values", "queries", "scores", "outs", "bounds", "states")]
@@ -325,11 +336,11 @@ class _Attend:
 def _define_scores(module: ir.Module, rows: int, panels: int) -> ir.Function:
     """Queries of some rows times panels of keys, whose addresses are B."""
     b, (a, a_stride, table, _, c, c_stride, depth) = begin_block(module, f"scores{rows}x{panels}")
-    rights = [b.inttoptr(b.number(table, int64(panel), INT64), POINTER) for panel in range(panels)]
-    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, int64(LANES), depth, [vector(0.0)] * (rows * panels))
+    rights = [b.inttoptr(b.load(table, int64(panel), INT64), POINTER) for panel in range(panels)]
+    sums = b.multiply_accumulate(rows_of(b, a, a_stride, rows), rights, int64(LANES), depth, [vector(0.0)] * (rows * panels))
     for index, total in enumerate(sums):
         row, panel = divmod(index, panels)
-        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
+        b.store(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * LANES)))
     b.ret_void()
     return b.function
 
@@ -340,16 +351,16 @@ def _define_weigh(module: ir.Module, rows: int, columns: int) -> ir.Function:
     lefts = rows_of(b, a, a_stride, rows)
     outs = [b.add(b.mul(c_stride, int64(row)), int64(column * LANES)) for row in range(rows) for column in range(columns)]
 
-    def panel(first: Any, sums: list[Any], depth: Any, unrolled: int) -> list[Any]:
-        values = b.at(b.inttoptr(b.number(table, b.sdiv(first, int64(LANES)), INT64), POINTER), offset)
-        rights = [b.at(values, int64(column * LANES * LANES)) for column in range(columns)]
-        return b.multiply([b.at(left, first) for left in lefts], rights, int64(LANES), depth, sums, unrolled)
+    def panel(first: ir.Value, sums: list[ir.Value], depth: ir.Value, unrolled: int) -> list[ir.Value]:
+        values = b.offset(b.inttoptr(b.load(table, b.sdiv(first, int64(LANES)), INT64), POINTER), offset)
+        rights = [b.offset(values, int64(column * LANES * LANES)) for column in range(columns)]
+        return b.multiply_accumulate([b.offset(left, first) for left in lefts], rights, int64(LANES), depth, sums, unrolled)
 
-    whole, sums = b.and_(depth, int64(-LANES)), [b.lanes(c, out) for out in outs]
+    whole, sums = b.and_(depth, int64(-LANES)), [b.load_vector(c, out) for out in outs]
     sums = b.loop(int64(0), whole, LANES, lambda first, sums: panel(first, sums, int64(LANES), UNROLLED), sums)
     sums = b.loop(whole, depth, LANES, lambda first, sums: panel(first, sums, b.sub(depth, first), 1), sums)
     for out, total in zip(outs, sums, strict=True):
-        b.put(total, c, out)
+        b.store(total, c, out)
     b.ret_void()
     return b.function
 
@@ -363,40 +374,45 @@ def _define_softmax(module: ir.Module) -> ir.Function:
     kinds = [POINTER, POINTER, INT64, INT64, POINTER, POINTER, INT64, FLOAT]
     b = Builder.of(module, "softmax", kinds)
     scores, bounds, begin, end, state, values, width, softcap = b.function.args
-    low, high = b.number(bounds, int64(0), INT64), b.number(bounds, int64(1), INT64)
+    low, high = b.load(bounds, int64(0), INT64), b.load(bounds, int64(1), INT64)
     columns = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
 
-    def seen(column: Any) -> Any:
+    def seen(column: ir.Value) -> ir.Value:
         place = b.add(columns, b.splat(column))
         return b.and_(b.icmp_signed(">=", place, b.splat(low)), b.icmp_signed("<", place, b.splat(high)))
 
     with b.if_then(b.fcmp_ordered(">", softcap, ir.Constant(FLOAT, 0.0))):
         cap = b.splat(softcap)
-        b.loop(begin, end, LANES, lambda at, _: b.put(b.fmul(_tanh(b, b.fdiv(b.lanes(scores, at), cap)), cap), scores, at))
+        b.loop(
+            begin,
+            end,
+            LANES,
+            lambda at, _: b.store(b.fmul(_tanh(b, b.fdiv(b.load_vector(scores, at), cap)), cap), scores, at),
+        )
 
-    def largest(at: Any, so_far: list[Any]) -> list[Any]:
-        return [b.larger(b.select(seen(at), b.lanes(scores, at), vector(NONE_YET)), so_far[0])]
+    def largest(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+        return [b.maximum(b.select(seen(at), b.load_vector(scores, at), vector(NONE_YET)), so_far[0])]
 
-    most = b.fold(b.loop(begin, end, LANES, largest, [vector(NONE_YET)])[0], b.larger)
-    before = b.number(state, int64(0))
-    now = b.larger(most, before)
+    most = b.reduce(b.loop(begin, end, LANES, largest, [vector(NONE_YET)])[0], b.maximum)
+    before = b.load(state, int64(0))
+    now = b.maximum(most, before)
     shift = b.splat(now)
 
-    def weights(at: Any, so_far: list[Any]) -> list[Any]:
-        weight = b.select(seen(at), b.exp(b.fsub(b.lanes(scores, at), shift)), vector(0.0))
-        b.put(weight, scores, at)
+    def weights(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+        weight = b.select(seen(at), b.exp(b.fsub(b.load_vector(scores, at), shift)), vector(0.0))
+        b.store(weight, scores, at)
         return [b.fadd(so_far[0], weight)]
 
-    added = b.fold(b.loop(begin, end, LANES, weights, [vector(0.0)])[0], b.fadd)
-    fade = b.exp_of(b.fsub(before, now))
-    b.put(now, state, int64(0))
-    b.put(b.fadd(b.fmul(b.number(state, int64(1)), fade), added), state, int64(1))
-    _panels(b, width, lambda at: b.put(b.fmul(b.lanes(values, at), b.splat(fade)), values, at))
+    added = b.reduce(b.loop(begin, end, LANES, weights, [vector(0.0)])[0], b.fadd)
+    fade = b.exp_scalar(b.fsub(before, now))
+    b.store(now, state, int64(0))
+    b.store(b.fadd(b.fmul(b.load(state, int64(1)), fade), added), state, int64(1))
+    _panels(b, width, lambda at: b.store(b.fmul(b.load_vector(values, at), b.splat(fade)), values, at))
     b.ret_void()
     return b.function
 
 
-def _tanh(b: Builder, x: Any) -> Any:
+def _tanh(b: Builder, x: ir.Value) -> ir.Value:
     """By e to the -2|x|."""
     size = b.call(b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR]), [x])
     small = b.exp(b.fmul(size, vector(-2.0)))
@@ -410,42 +426,45 @@ def _define_merge(module: ir.Module) -> None:
     data = b.function.args[0]
     f = _Fields(b, data, MERGE)
 
-    def row(index: Any) -> None:
-        last = b.smaller_int(b.number(f.pointer("row_segments"), index, INT64), f.last_segment)
+    def row(index: ir.Value) -> None:
+        last = b.minimum_int(b.load(f.pointer("row_segments"), index, INT64), f.last_segment)
 
-        def head(number: Any, _: Any) -> None:
+        def head(number: ir.Value, _: object) -> None:
             place = b.add(b.mul(index, f.heads), number)
-            total = b.at(f.pointer("all_totals"), b.mul(place, f.padded))
+            total = b.offset(f.pointer("all_totals"), b.mul(place, f.padded))
             key_head, member = b.sdiv(number, f.group), b.srem(number, f.group)
 
-            def segment(at: Any, so_far: list[Any]) -> list[Any]:
+            def segment(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
                 state = b.add(b.mul(key_head, f.states), b.add(b.mul(b.sub(at, f.first_segment), f.batch_rows), index))
                 state = b.add(b.mul(state, f.group), member)
-                values = b.at(f.pointer("totals"), b.mul(state, f.padded))
-                other, other_sum = b.number(f.pointer("largest"), state), b.number(f.pointer("sums"), state)
-                now = b.larger(so_far[0], other)
-                fade, gain = b.exp_of(b.fsub(so_far[0], now)), b.exp_of(b.fsub(other, now))
+                values = b.offset(f.pointer("totals"), b.mul(state, f.padded))
+                other, other_sum = b.load(f.pointer("largest"), state), b.load(f.pointer("sums"), state)
+                now = b.maximum(so_far[0], other)
+                fade, gain = b.exp_scalar(b.fsub(so_far[0], now)), b.exp_scalar(b.fsub(other, now))
 
-                def add(k: Any) -> None:
-                    old, new = b.fmul(b.lanes(total, k), b.splat(fade)), b.fmul(b.lanes(values, k), b.splat(gain))
-                    b.put(b.fadd(old, new), total, k)
+                def add(k: ir.Value) -> None:
+                    old, new = (
+                        b.fmul(b.load_vector(total, k), b.splat(fade)),
+                        b.fmul(b.load_vector(values, k), b.splat(gain)),
+                    )
+                    b.store(b.fadd(old, new), total, k)
 
                 _panels(b, f.padded, add)
                 return [now, b.fadd(b.fmul(so_far[1], fade), b.fmul(other_sum, gain))]
 
             with b.if_then(b.icmp_signed("==", f.first_segment, int64(0))):
-                b.put(ir.Constant(FLOAT, NONE_YET), f.pointer("all_largest"), place)
-                b.put(ir.Constant(FLOAT, 0.0), f.pointer("all_sums"), place)
-                _panels(b, f.padded, lambda k: b.put(vector(0.0), total, k))
-            begin = [b.number(f.pointer("all_largest"), place), b.number(f.pointer("all_sums"), place)]
+                b.store(ir.Constant(FLOAT, NONE_YET), f.pointer("all_largest"), place)
+                b.store(ir.Constant(FLOAT, 0.0), f.pointer("all_sums"), place)
+                _panels(b, f.padded, lambda k: b.store(vector(0.0), total, k))
+            begin = [b.load(f.pointer("all_largest"), place), b.load(f.pointer("all_sums"), place)]
             largest, weights = b.loop(f.first_segment, last, 1, segment, begin)
-            b.put(largest, f.pointer("all_largest"), place)
-            b.put(weights, f.pointer("all_sums"), place)
-            out = b.at(f.pointer("out"), b.mul(place, f.value_size))
-            divisor = b.larger(weights, ir.Constant(FLOAT, 1e-30))
-            b.loop(int64(0), f.value_size, 1, lambda k, _: b.put(b.fdiv(b.number(total, k), divisor), out, k))
+            b.store(largest, f.pointer("all_largest"), place)
+            b.store(weights, f.pointer("all_sums"), place)
+            out = b.offset(f.pointer("out"), b.mul(place, f.value_size))
+            divisor = b.maximum(weights, ir.Constant(FLOAT, 1e-30))
+            b.loop(int64(0), f.value_size, 1, lambda k, _: b.store(b.fdiv(b.load(total, k), divisor), out, k))
 
         b.loop(int64(0), f.heads, 1, head)
 
-    b.work(data, f.items, row)
+    b.parallel_for(data, f.items, row)
     b.ret_void()

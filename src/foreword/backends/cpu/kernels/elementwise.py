@@ -5,30 +5,30 @@ Each function gives a call that is yet to be made; weights may be those of sever
 """
 
 import struct
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Call, Kernels, Value
+from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, VECTOR, Builder, int64, vector
 
 EIGHT = ir.VectorType(FLOAT, 8)
 
 
-def rms_norm(rows: torch.Tensor, weight: Value, eps: float, out: torch.Tensor) -> Call:
+def rms_norm(rows: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
     """Each row of float32 [rows, width] by its root mean square, times ``weight`` [width]. Width is a multiple of 16."""
     return _call("norm", rows, eps, rows, weight, out)
 
 
-def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: Value, eps: float, out: torch.Tensor) -> Call:
+def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
     """``rows += added``, then as ``rms_norm``."""
     return _call("add_norm", rows, eps, rows, weight, out, added)
 
 
 def rotate(
-    rows: torch.Tensor, heads: int, size: int, cos: torch.Tensor, sin: torch.Tensor, norm: Value | None, eps: float
+    rows: torch.Tensor, heads: int, size: int, cos: torch.Tensor, sin: torch.Tensor, norm: Argument | None, eps: float
 ) -> Call:
     """Turn the first heads of each row by its position, in place; normed before where there is a ``norm``.
 
@@ -50,12 +50,12 @@ def add(rows: torch.Tensor, added: torch.Tensor) -> Call:
     return _call("add", rows, 0.0, rows, added)
 
 
-def add_bias(rows: torch.Tensor, bias: Value) -> Call:
+def add_bias(rows: torch.Tensor, bias: Argument) -> Call:
     """Add ``bias`` [width] to each row. Width is a multiple of 16."""
     return _call("add_bias", rows, 0.0, rows, bias)
 
 
-def _call(name: str, rows: torch.Tensor, eps: float, *values: Value) -> Call:
+def _call(name: str, rows: torch.Tensor, eps: float, *values: Argument) -> Call:
     bits = struct.unpack("<i", struct.pack("<f", eps))[0]
     return decoder_kernels().call(name, len(rows), rows.shape[1], bits, *values)
 
@@ -83,22 +83,22 @@ class _Function:
         self.count, self.width = self.size(), self.size()
         self.eps = self.b.bitcast(self.b.trunc(self.size(), INT32), FLOAT)
 
-    def size(self) -> Any:
+    def size(self) -> ir.Value:
         self.fields += 1
-        return self.b.number(self.data, int64(self.fields), INT64)
+        return self.b.load(self.data, int64(self.fields), INT64)
 
-    def pointer(self) -> Any:
+    def pointer(self) -> ir.Value:
         return self.b.inttoptr(self.size(), POINTER)
 
-    def over_rows(self, body: Any) -> None:
-        self.b.work(self.data, self.count, body)
+    def over_rows(self, body: Callable[[ir.Value], object]) -> None:
+        self.b.parallel_for(self.data, self.count, body)
         self.b.ret_void()
 
 
-def _inverse_rms(f: _Function, squares: Any, width: Any) -> Any:
+def _inverse_rms(f: _Function, squares: ir.Value, width: ir.Value) -> ir.Value:
     """1 / √(mean of squares + eps), from 16 sums of squares."""
     b = f.b
-    mean = b.fdiv(b.fold(squares, b.fadd), b.sitofp(width, FLOAT))
+    mean = b.fdiv(b.reduce(squares, b.fadd), b.sitofp(width, FLOAT))
     root = b.call(b.intrinsic("llvm.sqrt.f32", FLOAT, [FLOAT]), [b.fadd(mean, f.eps)])
     return b.fdiv(ir.Constant(FLOAT, 1.0), root)
 
@@ -108,22 +108,22 @@ def _define_norm(module: ir.Module, name: str, adds: bool) -> None:
     b, rows, weight, out = f.b, f.pointer(), f.pointer(), f.pointer()
     added = f.pointer() if adds else None
 
-    def row(item: Any) -> None:
+    def row(item: ir.Value) -> None:
         begin = b.mul(item, f.width)
-        source, target = b.at(rows, begin), b.at(out, begin)
+        source, target = b.offset(rows, begin), b.offset(out, begin)
 
-        def square(at: Any, so_far: list[Any]) -> list[Any]:
-            numbers = b.lanes(source, at)
+        def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+            numbers = b.load_vector(source, at)
             if added is not None:
-                numbers = b.fadd(numbers, b.lanes(added, b.add(begin, at)))
-                b.put(numbers, source, at)
+                numbers = b.fadd(numbers, b.load_vector(added, b.add(begin, at)))
+                b.store(numbers, source, at)
             return [b.fma(numbers, numbers, so_far[0])]
 
         squares = b.loop(int64(0), f.width, LANES, square, [vector(0.0)])[0]
         factor = b.splat(_inverse_rms(f, squares, f.width))
 
-        def scale(at: Any, _: Any) -> None:
-            b.put(b.fmul(b.fmul(b.lanes(source, at), factor), b.lanes(weight, at)), target, at)
+        def scale(at: ir.Value, _: object) -> None:
+            b.store(b.fmul(b.fmul(b.load_vector(source, at), factor), b.load_vector(weight, at)), target, at)
 
         b.loop(int64(0), f.width, LANES, scale)
 
@@ -136,36 +136,36 @@ def _define_rotate(module: ir.Module, name: str, normed: bool) -> None:
     norm = f.pointer() if normed else None
     half = b.sdiv(size, int64(2))
 
-    def row(item: Any) -> None:
+    def row(item: ir.Value) -> None:
         turn, begin = b.mul(item, size), b.mul(item, f.width)
-        cosines, sines = b.at(cos, turn), b.at(sin, turn)
+        cosines, sines = b.offset(cos, turn), b.offset(sin, turn)
 
-        def head(number: Any, _: Any) -> None:
+        def head(number: ir.Value, _: object) -> None:
             first = b.mul(number, size)
-            numbers, factor = b.at(rows, b.add(begin, first)), None
+            numbers, factor = b.offset(rows, b.add(begin, first)), None
             if norm is not None:
 
-                def square(at: Any, so_far: list[Any]) -> list[Any]:
-                    return [b.fma(b.lanes(numbers, at), b.lanes(numbers, at), so_far[0])]
+                def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+                    return [b.fma(b.load_vector(numbers, at), b.load_vector(numbers, at), so_far[0])]
 
                 squares = b.loop(int64(0), size, LANES, square, [vector(0.0)])[0]
                 factor = b.splat(_inverse_rms(f, squares, size), EIGHT.count)
 
-            def eight(at: Any) -> Any:
-                found = b.lanes(numbers, at, EIGHT)
+            def eight(at: ir.Value) -> ir.Value:
+                found = b.load_vector(numbers, at, EIGHT)
                 if factor is None:
                     return found
-                return b.fmul(b.fmul(found, factor), b.lanes(b.at(norm, first), at, EIGHT))
+                return b.fmul(b.fmul(found, factor), b.load_vector(b.offset(norm, first), at, EIGHT))
 
-            def turned(low: Any, _: Any) -> None:
+            def turned(low: ir.Value, _: object) -> None:
                 high = b.add(low, half)
                 one, other = eight(low), eight(high)
 
-                def times(found: Any, table: Any, at: Any) -> Any:
-                    return b.fmul(found, b.lanes(table, at, EIGHT))
+                def times(found: ir.Value, table: ir.Value, at: ir.Value) -> ir.Value:
+                    return b.fmul(found, b.load_vector(table, at, EIGHT))
 
-                b.put(b.fsub(times(one, cosines, low), times(other, sines, low)), numbers, low)
-                b.put(b.fadd(times(other, cosines, high), times(one, sines, high)), numbers, high)
+                b.store(b.fsub(times(one, cosines, low), times(other, sines, low)), numbers, low)
+                b.store(b.fadd(times(other, cosines, high), times(one, sines, high)), numbers, high)
 
             b.loop(int64(0), half, EIGHT.count, turned)
 
@@ -179,17 +179,17 @@ def _define_gate(module: ir.Module) -> None:
     b, rows, out = f.b, f.pointer(), f.pointer()
     absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
 
-    def row(item: Any) -> None:
-        target = b.at(out, b.mul(item, f.width))
-        source = b.at(rows, b.mul(item, b.mul(f.width, int64(2))))
-        other = b.at(source, f.width)
+    def row(item: ir.Value) -> None:
+        target = b.offset(out, b.mul(item, f.width))
+        source = b.offset(rows, b.mul(item, b.mul(f.width, int64(2))))
+        other = b.offset(source, f.width)
 
-        def sixteen(at: Any, _: Any) -> None:
-            x = b.lanes(source, at)
+        def sixteen(at: ir.Value, _: object) -> None:
+            x = b.load_vector(source, at)
             small = b.exp(b.fneg(b.call(absolute, [x])))
             above = b.select(b.fcmp_ordered("<", x, vector(0.0)), small, vector(1.0))
             sigmoid = b.fdiv(above, b.fadd(small, vector(1.0)))
-            b.put(b.fmul(b.fmul(x, sigmoid), b.lanes(other, at)), target, at)
+            b.store(b.fmul(b.fmul(x, sigmoid), b.load_vector(other, at)), target, at)
 
         b.loop(int64(0), f.width, LANES, sixteen)
 
@@ -200,12 +200,12 @@ def _define_sum(module: ir.Module, name: str, bias: bool) -> None:
     f = _Function(module, name)
     b, rows, added = f.b, f.pointer(), f.pointer()
 
-    def row(item: Any) -> None:
+    def row(item: ir.Value) -> None:
         begin = b.mul(item, f.width)
-        target, other = b.at(rows, begin), added if bias else b.at(added, begin)
+        target, other = b.offset(rows, begin), added if bias else b.offset(added, begin)
 
-        def sixteen(at: Any, _: Any) -> None:
-            b.put(b.fadd(b.lanes(target, at), b.lanes(other, at)), target, at)
+        def sixteen(at: ir.Value, _: object) -> None:
+            b.store(b.fadd(b.load_vector(target, at), b.load_vector(other, at)), target, at)
 
         b.loop(int64(0), f.width, LANES, sixteen)
 

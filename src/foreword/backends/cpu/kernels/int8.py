@@ -5,13 +5,12 @@ and added at a time, as processors do it best.
 """
 
 from functools import cache
-from typing import Any
 
 import torch
 from llvmlite import binding, ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Call, Kernels, Value
+from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
@@ -54,7 +53,7 @@ def multiply_int8(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor
 
 
 def product_int8(
-    rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], scales: Value, out: torch.Tensor
+    rows: torch.Tensor, packed: Argument, sizes: tuple[int, ...], scales: Argument, out: torch.Tensor
 ) -> tuple[Call, Call]:
     """The same into ``out``; ``sizes`` are panels and pairs of the packed weights, which may be those of several layers."""
     (count, size), (panels, pairs) = rows.shape, sizes
@@ -77,37 +76,37 @@ def _define_quantize(module: ir.Module) -> None:
     """A row → whole numbers of 16 bits and the scale: the largest is 127. The scale of a row that is not finite is none."""
     b = Builder.of(module, "quantize", [POINTER], internal=False)
     data = b.function.args[0]
-    count, rows_at, size, pairs, whole_at, scales_at = (b.number(data, int64(field), INT64) for field in range(1, 7))
+    count, rows_at, size, pairs, whole_at, scales_at = (b.load(data, int64(field), INT64) for field in range(1, 7))
     rows, whole, scales = (b.inttoptr(address, POINTER) for address in (rows_at, whole_at, scales_at))
     even = b.and_(size, int64(-LANES))
     absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
 
-    def row(item: Any) -> None:
-        source, target = b.at(rows, b.mul(item, size)), b.at(whole, b.mul(item, b.mul(pairs, int64(2))), INT16)
+    def row(item: ir.Value) -> None:
+        source, target = b.offset(rows, b.mul(item, size)), b.offset(whole, b.mul(item, b.mul(pairs, int64(2))), INT16)
 
-        def widen(numbers: Any, so_far: list[Any]) -> list[Any]:
+        def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
             broken = b.fma(numbers, vector(0.0), so_far[1])
-            return [b.larger(b.call(absolute, [numbers]), so_far[0]), broken]
+            return [b.maximum(b.call(absolute, [numbers]), so_far[0]), broken]
 
-        seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.lanes(source, at), s), [vector(0.0), vector(0.0)])
-        seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.number(source, at)), s), seen)
-        largest, broken = b.fold(seen[0], b.larger), b.fold(seen[1], b.fadd)
+        seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), [vector(0.0), vector(0.0)])
+        seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
+        largest, broken = b.reduce(seen[0], b.maximum), b.reduce(seen[1], b.fadd)
         least = ir.Constant(FLOAT, 1e-30)
-        scale = b.fdiv(b.larger(largest, least), ir.Constant(FLOAT, float(LARGEST)))
-        b.put(b.fadd(scale, broken), scales, item)
+        scale = b.fdiv(b.maximum(largest, least), ir.Constant(FLOAT, float(LARGEST)))
+        b.store(b.fadd(scale, broken), scales, item)
 
-        def rounded(numbers: Any) -> Any:
+        def rounded(numbers: ir.Value) -> ir.Value:
             steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
             return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
 
-        def one(at: Any, _: Any) -> None:
-            b.put(b.extract_element(rounded(b.splat(b.number(source, at))), ir.Constant(INT32, 0)), target, at)
+        def one(at: ir.Value, _: object) -> None:
+            b.store(b.extract_element(rounded(b.splat(b.load(source, at))), ir.Constant(INT32, 0)), target, at)
 
-        b.put(ir.Constant(INT16, 0), target, b.sub(b.mul(pairs, int64(2)), int64(1)))
-        b.loop(int64(0), even, LANES, lambda at, _: b.put(rounded(b.lanes(source, at)), target, at))
+        b.store(ir.Constant(INT16, 0), target, b.sub(b.mul(pairs, int64(2)), int64(1)))
+        b.loop(int64(0), even, LANES, lambda at, _: b.store(rounded(b.load_vector(source, at)), target, at))
         b.loop(even, size, 1, one)
 
-    b.work(data, count, row)
+    b.parallel_for(data, count, row)
     b.ret_void()
 
 
@@ -117,33 +116,33 @@ def _define_linear(module: ir.Module) -> None:
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
     items, panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
-        b.number(data, int64(field), INT64) for field in range(1, 11)
+        b.load(data, int64(field), INT64) for field in range(1, 11)
     )
     whole, packed, out, row_scales, scales = (
         b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
     )
 
-    def given(panel: Any) -> list[Any]:
+    def given(panel: ir.Value) -> list[ir.Value]:
         column = b.mul(panel, int64(PANEL))
-        weights = b.at(packed, b.mul(b.mul(column, pairs), int64(2)), ir.IntType(8))
-        return [rows, whole, pairs, weights, int64(2 * PANEL), b.at(out, column), width, pairs]
+        weights = b.offset(packed, b.mul(b.mul(column, pairs), int64(2)), ir.IntType(8))
+        return [rows, whole, pairs, weights, int64(2 * PANEL), b.offset(out, column), width, pairs]
 
-    def finish(panel: Any, _: Any) -> None:
+    def finish(panel: ir.Value, _: object) -> None:
         first = b.mul(panel, int64(PANEL))
-        scale, column = b.lanes(scales, first, EIGHT_FLOATS), b.at(out, first)
+        scale, column = b.load_vector(scales, first, EIGHT_FLOATS), b.offset(out, first)
 
-        def one_row(row: Any, _: Any) -> None:
+        def one_row(row: ir.Value, _: object) -> None:
             at = b.mul(row, width)
-            total = b.sitofp(b.lanes(column, at, EIGHT), EIGHT_FLOATS)
-            b.put(b.fmul(b.fmul(total, scale), b.splat(b.number(row_scales, row), PANEL)), column, at)
+            total = b.sitofp(b.load_vector(column, at, EIGHT), EIGHT_FLOATS)
+            b.store(b.fmul(b.fmul(total, scale), b.splat(b.load(row_scales, row), PANEL)), column, at)
 
         b.loop(int64(0), rows, 1, one_row)
 
-    def some(item: Any) -> None:
+    def some(item: ir.Value) -> None:
         first, end = multiply_panels(b, products, item, panels, given)
         b.loop(first, end, 1, finish)
 
-    b.work(data, items, some)
+    b.parallel_for(data, items, some)
     b.ret_void()
 
 
@@ -153,14 +152,14 @@ def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Fu
     lefts = rows_of(b, a, a_stride, rows)
     begins = [b.mul(b.mul(depth, right_stride), int64(panel)) for panel in range(panels)]
 
-    def step(k: Any, sums: list[Any]) -> list[Any]:
+    def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         at = b.mul(k, right_stride)
-        weights = [b.sext(b.lanes(right, b.add(at, begin), SIXTEEN_BYTES), SIXTEEN_SHORT) for begin in begins]
-        factors = [b.bitcast(b.splat(b.number(left, k, INT32), PANEL), SIXTEEN_SHORT) for left in lefts]
+        weights = [b.sext(b.load_vector(right, b.add(at, begin), SIXTEEN_BYTES), SIXTEEN_SHORT) for begin in begins]
+        factors = [b.bitcast(b.splat(b.load(left, k, INT32), PANEL), SIXTEEN_SHORT) for left in lefts]
         products = [_pair_products(b, factor, panel) for factor in factors for panel in weights]
         return [b.add(total, product) for total, product in zip(sums, products, strict=True)]
 
-    def steps(k: Any, sums: list[Any]) -> list[Any]:
+    def steps(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         for index in range(UNROLLED):
             sums = step(b.add(k, int64(index)), sums)
         return sums
@@ -170,14 +169,14 @@ def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Fu
     sums = b.loop(whole, depth, 1, step, sums)
     for index, total in enumerate(sums):
         row, panel = divmod(index, panels)
-        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(PANEL * panel)))
+        b.store(total, c, b.add(b.mul(c_stride, int64(row)), int64(PANEL * panel)))
     b.ret_void()
     return b.function
 
 
-def _pair_products(b: Builder, one: Any, other: Any) -> Any:
+def _pair_products(b: Builder, one: ir.Value, other: ir.Value) -> ir.Value:
     """Sixteen products of int16, neighbours added: eight of int32. One instruction where the processor has AVX2."""
     if binding.get_host_cpu_features().get("avx2"):
         return b.call(b.intrinsic("llvm.x86.avx2.pmadd.wd", EIGHT, [SIXTEEN_SHORT] * 2), [one, other])
     products = b.mul(*(b.sext(numbers, ir.VectorType(INT32, LANES)) for numbers in (one, other)))
-    return b.add(*(b.pick(products, products, list(range(first, LANES, 2))) for first in (0, 1)))
+    return b.add(*(b.shuffle(products, products, list(range(first, LANES, 2))) for first in (0, 1)))

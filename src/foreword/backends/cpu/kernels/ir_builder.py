@@ -6,7 +6,6 @@ what is summed, begun at zero or at what was there, so its bits depend on neithe
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from llvmlite import ir
 
@@ -36,39 +35,39 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         function.linkage = "internal" if internal else ""
         return cls(function.append_basic_block())
 
-    def at(self, pointer: Any, index: Any, kind: ir.Type = FLOAT) -> Any:
+    def offset(self, pointer: ir.Value, index: ir.Value, kind: ir.Type = FLOAT) -> ir.Value:
         return self.gep(pointer, [index], source_etype=kind)
 
-    def number(self, pointer: Any, index: Any, kind: ir.Type = FLOAT) -> Any:
-        return self.load(self.at(pointer, index, kind), typ=kind, align=_alignment(kind))
+    def load(self, pointer: ir.Value, index: ir.Value, kind: ir.Type = FLOAT) -> ir.Value:
+        return super().load(self.offset(pointer, index, kind), typ=kind, align=_alignment(kind))
 
-    def put(self, value: Any, pointer: Any, index: Any) -> None:
+    def store(self, value: ir.Value, pointer: ir.Value, index: ir.Value) -> None:
         kind = value.type.element if isinstance(value.type, ir.VectorType) else value.type
-        self.store(value, self.at(pointer, index, kind), align=_alignment(kind))
+        super().store(value, self.offset(pointer, index, kind), align=_alignment(kind))
 
-    def lanes(self, pointer: Any, index: Any, kind: ir.VectorType = VECTOR) -> Any:
+    def load_vector(self, pointer: ir.Value, index: ir.Value, kind: ir.VectorType = VECTOR) -> ir.Value:
         """A vector of numbers that stand one after the other."""
-        return self.load(self.at(pointer, index, kind.element), typ=kind, align=_alignment(kind.element))
+        return super().load(self.offset(pointer, index, kind.element), typ=kind, align=_alignment(kind.element))
 
-    def splat(self, value: Any, lanes: int = LANES) -> Any:
+    def splat(self, value: ir.Value, lanes: int = LANES) -> ir.Value:
         kind = ir.VectorType(value.type, lanes)
         first = self.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(INT32, 0))
-        return self.pick(first, first, [0] * lanes)
+        return self.shuffle(first, first, [0] * lanes)
 
-    def pick(self, one: Any, other: Any, lanes: list[int]) -> Any:
+    def shuffle(self, one: ir.Value, other: ir.Value, lanes: list[int]) -> ir.Value:
         return self.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
-    def larger(self, one: Any, other: Any) -> Any:
+    def maximum(self, one: ir.Value, other: ir.Value) -> ir.Value:
         """The larger; not a number if ``one`` is none."""
         return self.select(self.fcmp_unordered(">", one, other), one, other)
 
-    def smaller_int(self, one: Any, other: Any) -> Any:
+    def minimum_int(self, one: ir.Value, other: ir.Value) -> ir.Value:
         return self.select(self.icmp_signed("<", one, other), one, other)
 
-    def larger_int(self, one: Any, other: Any) -> Any:
+    def maximum_int(self, one: ir.Value, other: ir.Value) -> ir.Value:
         return self.select(self.icmp_signed(">", one, other), one, other)
 
-    def fma(self, one: Any, other: Any, plus: Any) -> Any:
+    def fma(self, one: ir.Value, other: ir.Value, plus: ir.Value) -> ir.Value:
         width = one.type.count
         return self.call(self.intrinsic(f"llvm.fma.v{width}f32", one.type, [one.type] * 3), [one, other, plus])
 
@@ -76,18 +75,23 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         known = self.module.globals.get(name)
         return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
-    def fold(self, values: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    def reduce(self, values: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
         """One number from the lanes of a vector, in a fixed order."""
         lanes = values.type.count
         while lanes > 1:
             lanes //= 2
-            lower, upper = (self.pick(values, values, list(range(at, at + lanes))) for at in (0, lanes))
+            lower, upper = (self.shuffle(values, values, list(range(at, at + lanes))) for at in (0, lanes))
             values = combine(lower, upper)
         return self.extract_element(values, ir.Constant(INT32, 0))
 
     def loop(
-        self, begin: Any, end: Any, step: int, body: Callable[[Any, list[Any]], Any], carried: Sequence[Any] = ()
-    ) -> list[Any]:
+        self,
+        begin: ir.Value,
+        end: ir.Value,
+        step: int,
+        body: Callable[[ir.Value, list[ir.Value]], Sequence[ir.Value] | None],
+        carried: Sequence[ir.Value] = (),
+    ) -> list[ir.Value]:
         """``for i in range(begin, end, step): carried = body(i, carried)``; returns what is carried out of it."""
         before = self.block
         head, inside, after = (self.append_basic_block() for _ in range(3))
@@ -102,13 +106,13 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.position_at_end(inside)
         results = body(index, values)
         index.add_incoming(self.add(index, int64(step)), self.block)
-        for phi, value in zip(values, results if carried else (), strict=True):
+        for phi, value in zip(values, (results or ()) if carried else (), strict=True):
             phi.add_incoming(value, self.block)
         self.branch(head)
         self.position_at_end(after)
         return values
 
-    def work(self, counter: Any, items: Any, body: Callable[[Any], Any]) -> None:
+    def parallel_for(self, counter: ir.Value, items: ir.Value, body: Callable[[ir.Value], object]) -> None:
         """Take the next item from a counter that all threads share, until there are none. In front of that counter is
         another, of items that are done."""
         before = self.block
@@ -124,25 +128,31 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         own.add_incoming(self.add(own, int64(1)), self.block)
         self.branch(take)
         self.position_at_end(after)
-        self.atomic_rmw("add", self.at(counter, int64(-1), INT64), own, "release")
+        self.atomic_rmw("add", self.offset(counter, int64(-1), INT64), own, "release")
 
-    def multiply(
-        self, lefts: list[Any], rights: list[Any], stride: Any, depth: Any, sums: list[Any], unrolled: int = UNROLLED
-    ) -> list[Any]:
+    def multiply_accumulate(
+        self,
+        lefts: list[ir.Value],
+        rights: list[ir.Value],
+        stride: ir.Value,
+        depth: ir.Value,
+        sums: list[ir.Value],
+        unrolled: int = UNROLLED,
+    ) -> list[ir.Value]:
         """Add products to sums, a vector for each left and each right in turn.
 
         A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart.
         """
         kind = sums[0].type
 
-        def step(k: Any, sums: list[Any]) -> list[Any]:
+        def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             at = self.mul(k, stride)
-            numbers = [self.lanes(right, at, kind) for right in rights]
-            factors = [self.splat(self.number(left, k), kind.count) for left in lefts]
+            numbers = [self.load_vector(right, at, kind) for right in rights]
+            factors = [self.splat(self.load(left, k), kind.count) for left in lefts]
             products = [(factor, vector) for factor in factors for vector in numbers]
             return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
-        def steps(k: Any, sums: list[Any]) -> list[Any]:
+        def steps(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             for index in range(unrolled):
                 sums = step(self.add(k, int64(index)), sums)
             return sums
@@ -152,7 +162,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         known = isinstance(depth, ir.Constant) and depth.constant % unrolled == 0
         return sums if known or unrolled == 1 else self.loop(whole, depth, 1, step, sums)
 
-    def wait(self, counter: Any, least: Any, yielded: Any, looks: int) -> None:
+    def spin_wait(self, counter: ir.Value, least: ir.Value, yielded: ir.Value, looks: int) -> None:
         """Until a counter has come to ``least``; after some looks at it others may have the processor."""
         before = self.block
         look, again, give, after = (self.append_basic_block() for _ in range(4))
@@ -172,12 +182,12 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.branch(look)
         self.position_at_end(after)
 
-    def exp(self, x: Any) -> Any:
+    def exp(self, x: ir.Value) -> ir.Value:
         """e to the x for a vector, to about 1e-7 of the result; 0 below -87, exactly 1 at 0.
 
         By Cephes' method: x = n·ln 2 + r with |r| at most half of ln 2, a polynomial in r, and n put into the exponent.
         """
-        bounded = self.larger(x, vector(-88.0))
+        bounded = self.maximum(x, vector(-88.0))
         shifted = self.fma(bounded, vector(1.44269504), vector(12582912.0))
         whole = self.fsub(shifted, vector(12582912.0))
         rest = self.fma(whole, vector(-0.693359375), bounded)
@@ -190,7 +200,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         result = self.fmul(result, self.bitcast(exponent, VECTOR))
         return self.select(self.fcmp_ordered("<", x, vector(-87.0)), vector(0.0), result)
 
-    def exp_of(self, x: Any) -> Any:
+    def exp_scalar(self, x: ir.Value) -> ir.Value:
         """The same for one number."""
         return self.extract_element(self.exp(self.splat(x)), ir.Constant(INT32, 0))
 
@@ -210,8 +220,8 @@ def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) ->
     done = int64(0)
     for count, block in blocks.items():
 
-        def some(row: Any, _: Any, block: ir.Function = block) -> None:
-            left, out = b.at(a, b.mul(row, a_stride)), b.at(c, b.mul(row, c_stride))
+        def some(row: ir.Value, _: object, block: ir.Function = block) -> None:
+            left, out = b.offset(a, b.mul(row, a_stride)), b.offset(c, b.mul(row, c_stride))
             b.call(block, [left, a_stride, right, right_stride, out, c_stride, depth])
 
         end = b.sub(rows, b.srem(b.sub(rows, done), int64(count)))
@@ -221,12 +231,12 @@ def define_rows(module: ir.Module, name: str, blocks: dict[int, ir.Function]) ->
     return b.function
 
 
-def begin_block(module: ir.Module, name: str) -> tuple[Builder, tuple[Any, ...]]:
+def begin_block(module: ir.Module, name: str) -> tuple[Builder, tuple[ir.Value, ...]]:
     """A product of a fixed number of rows, and its arguments: A, B and C, each a pointer and its row's stride, and depth."""
     b = Builder.of(module, name, [POINTER, INT64, POINTER, INT64, POINTER, INT64, INT64])
     return b, tuple(b.function.args)
 
 
-def rows_of(b: Builder, pointer: Any, stride: Any, rows: int) -> list[Any]:
+def rows_of(b: Builder, pointer: ir.Value, stride: ir.Value, rows: int) -> list[ir.Value]:
     """Pointers to the first rows."""
-    return [b.at(pointer, b.mul(stride, int64(row))) for row in range(rows)]
+    return [b.offset(pointer, b.mul(stride, int64(row))) for row in range(rows)]

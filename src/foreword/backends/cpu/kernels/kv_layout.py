@@ -5,12 +5,11 @@ every 16 columns, token by token.
 """
 
 from functools import cache
-from typing import Any
 
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Call, Kernels, Value
+from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, Builder, int64
 
 INT16 = ir.IntType(16)
@@ -23,7 +22,7 @@ def store(
     values: torch.Tensor,
     slots: torch.Tensor,
     like: tuple[torch.Tensor, torch.Tensor],
-    into: tuple[Value, Value],
+    into: tuple[Argument, Argument],
 ) -> Call:
     """Put float32 keys [heads, tokens, size] and values [heads, tokens, value size] where ``slots`` [tokens], int64, say.
 
@@ -31,7 +30,7 @@ def store(
     or bfloat16; ``into`` are the layer's own, or those of several layers.
     """
     heads, count = len(keys), len(slots)
-    given: list[Value] = [count, slots, heads]
+    given: list[Argument] = [count, slots, heads]
     for part, memory, place in zip((keys, values), like, into, strict=True):
         given += [part, part.stride(0), part.stride(1), part.shape[2], place, memory.stride(0), memory.stride(1)]
     return store_kernels(like[0].dtype).call("store", heads * -(-count // TOKENS), *given)
@@ -48,61 +47,61 @@ def store_kernels(dtype: torch.dtype) -> Kernels:
     module = ir.Module("store")
     b = Builder.of(module, "store", [POINTER], internal=False)
     data, kept = b.function.args[0], kept_as(dtype)
-    fields = [b.number(data, int64(field), INT64) for field in range(1, 19)]
+    fields = [b.load(data, int64(field), INT64) for field in range(1, 19)]
     items, count, slots_at, heads = fields[:4]
     slots = b.inttoptr(slots_at, POINTER)
 
-    def tokens(item: Any) -> None:
+    def tokens(item: ir.Value) -> None:
         head, first = b.srem(item, heads), b.mul(b.sdiv(item, heads), int64(TOKENS))
-        last = b.smaller_int(b.add(first, int64(TOKENS)), count)
+        last = b.minimum_int(b.add(first, int64(TOKENS)), count)
 
-        def token(index: Any, _: Any) -> None:
-            slot = b.number(slots, index, INT64)
+        def token(index: ir.Value, _: object) -> None:
+            slot = b.load(slots, index, INT64)
             panel, lane = b.sdiv(slot, int64(LANES)), b.and_(slot, int64(LANES - 1))
             for part, put in ((fields[4:11], _put_keys), (fields[11:18], _put_values)):
                 source_at, source_head, source_row, size, memory, memory_head, memory_panel = part
-                source = b.at(b.inttoptr(source_at, POINTER), b.add(b.mul(head, source_head), b.mul(index, source_row)))
+                source = b.offset(b.inttoptr(source_at, POINTER), b.add(b.mul(head, source_head), b.mul(index, source_row)))
                 place = b.add(b.mul(head, memory_head), b.mul(panel, memory_panel))
-                put(b, source, size, b.at(b.inttoptr(memory, POINTER), place, kept), lane, kept)
+                put(b, source, size, b.offset(b.inttoptr(memory, POINTER), place, kept), lane, kept)
 
         b.loop(first, last, 1, token)
 
-    b.work(data, items, tokens)
+    b.parallel_for(data, items, tokens)
     b.ret_void()
     return Kernels(module)
 
 
-def _put_keys(b: Builder, source: Any, size: Any, panel: Any, lane: Any, kept: ir.Type) -> None:
-    column = b.at(panel, lane, kept)
+def _put_keys(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
+    column = b.offset(panel, lane, kept)
 
-    def sixteen(at: Any, _: Any) -> None:
-        numbers = _kept(b, b.lanes(source, at), kept)
+    def sixteen(at: ir.Value, _: object) -> None:
+        numbers = _kept(b, b.load_vector(source, at), kept)
         for index in range(LANES):
             number = b.extract_element(numbers, ir.Constant(INT32, index))
-            b.put(number, column, b.mul(b.add(at, int64(index)), int64(LANES)))
+            b.store(number, column, b.mul(b.add(at, int64(index)), int64(LANES)))
 
     whole = b.and_(size, int64(-LANES))
     b.loop(int64(0), whole, LANES, sixteen)
-    b.loop(whole, size, 1, lambda at, _: b.put(_kept_number(b, source, at, kept), column, b.mul(at, int64(LANES))))
+    b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, kept), column, b.mul(at, int64(LANES))))
 
 
-def _put_values(b: Builder, source: Any, size: Any, panel: Any, lane: Any, kept: ir.Type) -> None:
-    row = b.at(panel, b.mul(lane, int64(LANES)), kept)
+def _put_values(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
+    row = b.offset(panel, b.mul(lane, int64(LANES)), kept)
 
-    def sixteen(at: Any, _: Any) -> None:
-        b.put(_kept(b, b.lanes(source, at), kept), row, b.mul(at, int64(LANES)))
+    def sixteen(at: ir.Value, _: object) -> None:
+        b.store(_kept(b, b.load_vector(source, at), kept), row, b.mul(at, int64(LANES)))
 
     whole = b.and_(size, int64(-LANES))
     b.loop(int64(0), whole, LANES, sixteen)
-    last = b.at(row, b.mul(whole, int64(LANES)), kept)
-    b.loop(whole, size, 1, lambda at, _: b.put(_kept_number(b, source, at, kept), last, b.sub(at, whole)))
+    last = b.offset(row, b.mul(whole, int64(LANES)), kept)
+    b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, kept), last, b.sub(at, whole)))
 
 
-def _kept_number(b: Builder, source: Any, at: Any, kept: ir.Type) -> Any:
-    return b.extract_element(_kept(b, b.splat(b.number(source, at)), kept), ir.Constant(INT32, 0))
+def _kept_number(b: Builder, source: ir.Value, at: ir.Value, kept: ir.Type) -> ir.Value:
+    return b.extract_element(_kept(b, b.splat(b.load(source, at)), kept), ir.Constant(INT32, 0))
 
 
-def _kept(b: Builder, numbers: Any, kept: ir.Type) -> Any:
+def _kept(b: Builder, numbers: ir.Value, kept: ir.Type) -> ir.Value:
     """A vector as it is kept. bfloat16 is the upper half of a float32, rounded to the nearest, to the even one of two."""
     if kept is FLOAT:
         return numbers
@@ -126,28 +125,28 @@ def define_gather(module: ir.Module, kept: ir.Type) -> ir.Function:
     key_panel, value_panel, keys, values, slots, count, whole, size, padded = b.function.args
     lanes = ir.VectorType(kept, LANES)
 
-    def place(index: Any) -> tuple[Any, Any]:
+    def place(index: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Of a slot: the panel's first slot, and the lane in it."""
-        slot = b.sext(b.number(slots, index, INT32), INT64)
+        slot = b.sext(b.load(slots, index, INT32), INT64)
         return b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
 
-    def widen(target: Any, memory: Any, width: Any) -> None:
-        source = b.at(memory, b.mul(place(int64(0))[0], width), kept)
+    def widen(target: ir.Value, memory: ir.Value, width: ir.Value) -> None:
+        source = b.offset(memory, b.mul(place(int64(0))[0], width), kept)
         numbers = b.mul(width, int64(LANES))
-        b.loop(int64(0), numbers, LANES, lambda at, _: b.put(_widened(b, b.lanes(source, at, lanes)), target, at))
+        b.loop(int64(0), numbers, LANES, lambda at, _: b.store(_widened(b, b.load_vector(source, at, lanes)), target, at))
 
-    def one_token(index: Any, _: Any) -> None:
+    def one_token(index: ir.Value, _: object) -> None:
         first, lane = place(index)
-        source, vectors = (b.at(keys, b.mul(first, size), kept), b.at(values, b.mul(first, padded), kept))
+        source, vectors = (b.offset(keys, b.mul(first, size), kept), b.offset(values, b.mul(first, padded), kept))
 
-        def one_key(k: Any, _: Any) -> None:
+        def one_key(k: ir.Value, _: object) -> None:
             at = b.mul(k, int64(LANES))
-            b.put(_widened(b, b.number(source, b.add(at, lane), kept)), key_panel, b.add(at, index))
+            b.store(_widened(b, b.load(source, b.add(at, lane), kept)), key_panel, b.add(at, index))
 
-        def one_vector(column: Any, _: Any) -> None:
+        def one_vector(column: ir.Value, _: object) -> None:
             at = b.mul(column, int64(LANES))
-            numbers = b.lanes(vectors, b.add(at, b.mul(lane, int64(LANES))), lanes)
-            b.put(_widened(b, numbers), value_panel, b.add(at, b.mul(index, int64(LANES))))
+            numbers = b.load_vector(vectors, b.add(at, b.mul(lane, int64(LANES))), lanes)
+            b.store(_widened(b, numbers), value_panel, b.add(at, b.mul(index, int64(LANES))))
 
         b.loop(int64(0), size, 1, one_key)
         b.loop(int64(0), padded, LANES, one_vector)
@@ -165,7 +164,7 @@ def define_gather(module: ir.Module, kept: ir.Type) -> ir.Function:
     return b.function
 
 
-def _widened(b: Builder, value: Any) -> Any:
+def _widened(b: Builder, value: ir.Value) -> ir.Value:
     """What is kept, as float32: a number or a vector. bfloat16 is the upper half of a float32."""
     kind = getattr(value.type, "element", value.type)
     if kind is FLOAT:

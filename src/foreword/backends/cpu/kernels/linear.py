@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from llvmlite import ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Call, Kernels, Value
+from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
 from foreword.backends.cpu.kernels.ir_builder import (
     INT64,
     POINTER,
@@ -45,7 +44,7 @@ def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def product(rows: torch.Tensor, packed: Value, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
+def product(rows: torch.Tensor, packed: Argument, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
     """The same into ``out``; ``sizes`` are panels and depth of the packed weights, which may be those of several layers."""
     panels, depth = sizes
     return linear_kernels().call("linear", items_of(panels), panels, rows, len(rows), depth, packed, out, panels * PANEL)
@@ -66,11 +65,15 @@ def define_products(module: ir.Module, define: Callable[[ir.Module, str, int, in
 
 
 def multiply_panels(
-    b: Builder, products: dict[int, ir.Function], item: Any, panels: Any, given: Callable[[Any], list[Any]]
-) -> tuple[Any, Any]:
+    b: Builder,
+    products: dict[int, ir.Function],
+    item: ir.Value,
+    panels: ir.Value,
+    given: Callable[[ir.Value], list[ir.Value]],
+) -> tuple[ir.Value, ir.Value]:
     """Call the products for an item's panels, with what they are given from a panel on; returns the first and the end."""
     first = b.mul(item, int64(TOGETHER))
-    end = b.smaller_int(b.add(first, int64(TOGETHER)), panels)
+    end = b.minimum_int(b.add(first, int64(TOGETHER)), panels)
     with b.if_else(b.icmp_signed("==", b.sub(end, first), int64(TOGETHER))) as (then, otherwise):
         with then:
             b.call(products[TOGETHER], given(first))
@@ -86,15 +89,15 @@ def linear_kernels() -> Kernels:
     b = Builder.of(module, "linear", [POINTER], internal=False)
     data = b.function.args[0]
     items, panels, rows_at, rows, depth, packed_at, out_at, width = (
-        b.number(data, int64(field), INT64) for field in range(1, 9)
+        b.load(data, int64(field), INT64) for field in range(1, 9)
     )
     x, packed, out = (b.inttoptr(address, POINTER) for address in (rows_at, packed_at, out_at))
 
-    def given(panel: Any) -> list[Any]:
+    def given(panel: ir.Value) -> list[ir.Value]:
         column = b.mul(panel, int64(PANEL))
-        return [rows, x, depth, b.at(packed, b.mul(column, depth)), int64(PANEL), b.at(out, column), width, depth]
+        return [rows, x, depth, b.offset(packed, b.mul(column, depth)), int64(PANEL), b.offset(out, column), width, depth]
 
-    b.work(data, items, lambda item: multiply_panels(b, products, item, panels, given))
+    b.parallel_for(data, items, lambda item: multiply_panels(b, products, item, panels, given))
     b.ret_void()
     return Kernels(module)
 
@@ -104,9 +107,9 @@ def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Fu
     b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
     rights = rows_of(b, right, b.mul(depth, right_stride), panels)
     zeros = [vector(0.0, PANEL)] * (rows * panels)
-    sums = b.multiply(rows_of(b, a, a_stride, rows), rights, right_stride, depth, zeros)
+    sums = b.multiply_accumulate(rows_of(b, a, a_stride, rows), rights, right_stride, depth, zeros)
     for index, total in enumerate(sums):
         row, panel = divmod(index, panels)
-        b.put(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * PANEL)))
+        b.store(total, c, b.add(b.mul(c_stride, int64(row)), int64(panel * PANEL)))
     b.ret_void()
     return b.function

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import BETWEEN, COUNTERS, Call, Kernels, number, run_in_threads
+from foreword.backends.cpu.kernels.compiler import BETWEEN, COUNTERS, Call, Kernels, as_int64
 from foreword.backends.cpu.kernels.ir_builder import INT32, INT64, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.threads import Threads, process_threads
 
 LOOKS = 4000
 """At the counter of items done, before a thread that waits gives its processor away."""
@@ -33,22 +34,23 @@ class Program:
             self._table[:, index, 0] = call.address
             self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data + BETWEEN
 
-    def run(self, first: int = 0, last: int | None = None) -> None:
+    def run(self, first: int = 0, last: int | None = None, threads: Threads | None = None) -> None:
         """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
         last = self.layers * len(self.calls) if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
         given = (ctypes.c_int64 * 2)(last - first, table)
-        run_in_threads(interpreter().call("interpret").function, ctypes.addressof(given), torch.get_num_threads())
+        function = interpreter().call("interpret").function
+        (threads or process_threads()).run(function, ctypes.addressof(given), torch.get_num_threads())
 
 
 def _given(call: Call, layers: int) -> np.ndarray:
-    """What a call is given in each layer, behind its counters: int64 [layers, counters + values]."""
-    several = [(index, value) for index, value in enumerate(call.values, COUNTERS) if isinstance(value, np.ndarray)]
-    common = [0 if isinstance(value, np.ndarray) else number(value) for value in call.values]
+    """What a call is given in each layer, behind its counters: int64 [layers, counters + arguments]."""
+    several = [(index, each) for index, each in enumerate(call.arguments, COUNTERS) if isinstance(each, np.ndarray)]
+    common = [0 if isinstance(argument, np.ndarray) else as_int64(argument) for argument in call.arguments]
     given = np.zeros((layers, COUNTERS + len(common)), np.int64)
     given[:, COUNTERS:] = common
-    for index, values in several:
-        given[:, index] = values
+    for index, each in several:
+        given[:, index] = each
     return given
 
 
@@ -60,13 +62,13 @@ def interpreter() -> Kernels:
     kernel = ir.FunctionType(ir.VoidType(), [POINTER]).as_pointer()
     b = Builder.of(module, "interpret", [POINTER], internal=False)
     data = b.function.args[0]
-    calls, table = b.number(data, int64(0), INT64), b.inttoptr(b.number(data, int64(1), INT64), POINTER)
+    calls, table = b.load(data, int64(0), INT64), b.inttoptr(b.load(data, int64(1), INT64), POINTER)
 
     def one(index: ir.Value, _: object) -> None:
         at = b.mul(index, int64(2))
-        given = b.inttoptr(b.number(table, b.add(at, int64(1)), INT64), POINTER)
-        b.call(b.inttoptr(b.number(table, at, INT64), kernel), [given])
-        b.wait(b.at(given, int64(-1), INT64), b.number(given, int64(1), INT64), yielded, LOOKS)
+        given = b.inttoptr(b.load(table, b.add(at, int64(1)), INT64), POINTER)
+        b.call(b.inttoptr(b.load(table, at, INT64), kernel), [given])
+        b.spin_wait(b.offset(given, int64(-1), INT64), b.load(given, int64(1), INT64), yielded, LOOKS)
 
     b.loop(int64(0), calls, 1, one)
     b.ret_void()
