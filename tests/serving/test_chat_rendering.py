@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from foreword import LLM
 from foreword.errors import PromptError
-from foreword.serving.conversation import Conversation, Message, ToolCall
+from foreword.prompt.chat import ChatPrompt, Message, ToolCall, text_blocks
 from foreword.serving.rendering import PromptRenderer
 from prompt.families import FAMILIES, files
 from prompt.test_template import CONVERSATIONS
@@ -23,7 +23,7 @@ def neutral(message: dict[str, Any]) -> Message:
     calls = tuple(
         ToolCall("call_1", call["function"]["name"], call["function"]["arguments"]) for call in message.get("tool_calls", ())
     )
-    blocks = () if message["content"] is None else (message["content"],)
+    blocks = () if message["content"] is None else text_blocks(message["content"])
     return Message(message["role"], blocks, calls, name=message.get("name"))
 
 
@@ -41,7 +41,7 @@ def test_the_library_and_the_server_render_alike(family: str, tmp_path: Path) ->
     for name in NAMES:
         # To the server no content is an empty one; a template may refuse it, so the library leaves it to the caller.
         filled = [{**message, "content": message["content"] or ""} for message in CONVERSATIONS[name]]
-        conversation = Conversation(tuple(map(neutral, CONVERSATIONS[name])))
+        conversation = ChatPrompt(tuple(map(neutral, CONVERSATIONS[name])))
         try:
             prompt = llm.render_chat(filled)
         except PromptError:

@@ -4,9 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from foreword.serving.conversation import Conversation, Message
+from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, Message
 from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, Usage
-from foreword.serving.rendering import SYSTEM_ROLES
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 
 MAX_BYTES = 256 * 2**20
@@ -73,8 +72,8 @@ def diagnose(request: NeutralRequest, tokens: bytes, usage: Usage, earlier: Rece
 def _first_change(before: NeutralRequest, now: NeutralRequest, tokens_continue: bool) -> tuple[Changed, str]:
     """The first difference in the order of the prefix, and the setting's name if it is one."""
     old, new = before.prompt, now.prompt
-    conversations = isinstance(old, Conversation) and isinstance(new, Conversation)
-    if isinstance(old, Conversation) and isinstance(new, Conversation):
+    conversations = isinstance(old, ChatPrompt) and isinstance(new, ChatPrompt)
+    if isinstance(old, ChatPrompt) and isinstance(new, ChatPrompt):
         if old.tools != new.tools:
             return Changed.TOOLS, ""
         if _system(old) != _system(new):
@@ -85,15 +84,15 @@ def _first_change(before: NeutralRequest, now: NeutralRequest, tokens_continue: 
     if before.cache.salt != now.cache.salt:
         return Changed.SETTINGS, "cache_salt"
     if conversations:
-        assert isinstance(old, Conversation)
-        assert isinstance(new, Conversation)
+        assert isinstance(old, ChatPrompt)
+        assert isinstance(new, ChatPrompt)
         goes_on = new.messages[: len(old.messages)] == old.messages
     else:
         goes_on = tokens_continue
     return (Changed.NOTHING if goes_on else Changed.MESSAGES), ""
 
 
-def _system(conversation: Conversation) -> list[Message]:
+def _system(conversation: ChatPrompt) -> list[Message]:
     system = []
     for message in conversation.messages:
         if message.role not in SYSTEM_ROLES:

@@ -10,8 +10,8 @@ from typing import Any
 
 from foreword.account import Account
 from foreword.outputs import Logprob
+from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
-from foreword.serving.conversation import PromptForm
 
 UNLIMITED = 2**31 - 1
 """As ``max_tokens``: no limit but the model's context and the cache's size."""

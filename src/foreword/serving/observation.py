@@ -11,7 +11,7 @@ from typing import TypeVar
 from foreword.engine import Engine
 from foreword.events import Event, RequestFinished
 from foreword.observe import Observer, ObserverConfig, Prefix, PromptShape
-from foreword.serving.conversation import PromptForm
+from foreword.prompt.chat import PromptForm
 from foreword.serving.rendering import PromptRenderer
 
 T = TypeVar("T")

@@ -9,10 +9,9 @@ from foreword.cache import Mark
 from foreword.engine.detokenizer import prompt_template
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
+from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, Message, PromptForm
 from foreword.prompt.segments import SegmentedPrompt, segment
-from foreword.serving.conversation import Conversation, MarkAt, Message, PromptForm
 
-SYSTEM_ROLES = ("system", "developer")
 SHORT = 2000
 """Characters of a prompt that are rendered and tokenized within some 2 ms."""
 
@@ -46,7 +45,7 @@ class PromptRenderer:
     def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize. PromptError for a prompt that the template or the tokenizer does not take."""
         try:
-            if isinstance(prompt, Conversation):
+            if isinstance(prompt, ChatPrompt):
                 return self._render_conversation(prompt, find_public_part)
             if isinstance(prompt, str):
                 if not prompt:
@@ -63,14 +62,14 @@ class PromptRenderer:
 
     def shape(self, prompt: PromptForm) -> PromptShape | None:
         """What a prompt is made of; None if it is no conversation."""
-        if not isinstance(prompt, Conversation) or self._template is None:
+        if not isinstance(prompt, ChatPrompt) or self._template is None:
             return None
         messages, tools = [_for_template(message) for message in prompt.messages], list(prompt.tools) or None
         options = {"now": datetime.now(), **prompt.template_options}
         found = segment(self._template, messages, tools, prompt.add_generation_prompt, **options)
         return shape_of(found, messages, tools)
 
-    def _render_conversation(self, conversation: Conversation, find_public_part: bool) -> RenderedPrompt:
+    def _render_conversation(self, conversation: ChatPrompt, find_public_part: bool) -> RenderedPrompt:
         if self._template is None:
             raise ModelError(
                 f"The model {self._model_name!r} has no chat template; use completions with a prompt written out, or "
@@ -89,20 +88,20 @@ class PromptRenderer:
 
 def is_short(prompt: PromptForm) -> bool:
     """Whether another thread is not worth the way. Tools and marks take longer; a message counts as 100 characters more."""
-    if not isinstance(prompt, Conversation):
+    if not isinstance(prompt, ChatPrompt):
         return not isinstance(prompt, str) or len(prompt) <= SHORT
     if prompt.marks or prompt.tools or any(message.tool_calls for message in prompt.messages):
         return False
-    return sum(100 + sum(map(len, message.blocks)) for message in prompt.messages) <= SHORT
+    return sum(100 + sum(map(len, message.texts)) for message in prompt.messages) <= SHORT
 
 
 def _for_template(message: Message) -> dict[str, Any]:
     """A message as chat templates know it."""
     rendered: dict[str, Any] = {"role": message.role}
     if len(message.blocks) == 1:
-        rendered["content"] = message.blocks[0]
+        rendered["content"] = message.blocks[0].text
     elif message.blocks:
-        rendered["content"] = [{"type": "text", "text": block} for block in message.blocks]
+        rendered["content"] = [{"type": "text", "text": text} for text in message.texts]
     else:
         rendered["content"] = ""
     if message.tool_calls:

@@ -14,8 +14,8 @@ from foreword.engine.engine_thread import EngineRequest, EngineThread, OutputStr
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, TimedOut, Unavailable
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe import BlockLives
+from foreword.prompt.chat import PromptForm
 from foreword.serving.config import ServerConfig, Share
-from foreword.serving.conversation import PromptForm
 from foreword.serving.diagnosis import Recent, RecentRequest, diagnose
 from foreword.serving.log import Log
 from foreword.serving.metrics import Metrics

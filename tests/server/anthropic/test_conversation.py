@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import ChatPrompt, MarkAt, Message, ToolCall, text_blocks
 from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.schema import CountTokensBody
-from foreword.serving.conversation import Conversation, MarkAt, Message, ToolCall
 
 FIVE = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
@@ -37,7 +37,7 @@ def tool(name: str, mark: dict[str, str] | None = None) -> dict[str, Any]:
     return {"name": name, "input_schema": {"type": "object"}, **({"cache_control": mark} if mark else {})}
 
 
-def translate(*messages: dict[str, Any], **more: Any) -> Conversation:
+def translate(*messages: dict[str, Any], **more: Any) -> ChatPrompt:
     return conversation(CountTokensBody.model_validate({"model": "m", "messages": list(messages), **more}))
 
 
@@ -47,16 +47,19 @@ def marks(*messages: dict[str, Any], **more: Any) -> list[tuple[int | None, int,
 
 def test_a_string_is_one_text_block() -> None:
     assert translate(user("hi"), system="be kind") == translate(user(text("hi")), system=[text("be kind")])
-    assert translate(user("hi"), system="be kind").messages == (Message("system", ("be kind",)), Message("user", ("hi",)))
+    assert translate(user("hi"), system="be kind").messages == (
+        Message("system", text_blocks("be kind")),
+        Message("user", text_blocks("hi")),
+    )
 
 
 def test_an_empty_system_prompt_is_none() -> None:
-    assert translate(user("hi"), system="").messages == (Message("user", ("hi",)),)
+    assert translate(user("hi"), system="").messages == (Message("user", text_blocks("hi")),)
 
 
 def test_turns_of_one_role_are_joined() -> None:
     got = translate(user("a"), user("b"), assistant("c"), assistant("d"), user(text("e"), text("f"))).messages
-    assert [(message.role, message.blocks) for message in got] == [
+    assert [(message.role, message.texts) for message in got] == [
         ("user", ("a", "b")),
         ("assistant", ("c", "d")),
         ("user", ("e", "f")),
@@ -75,16 +78,18 @@ def test_tools_their_uses_and_results() -> None:
         {"type": "function", "function": {"name": "map", "parameters": {"type": "object"}}},
     )
     assert got.messages[1:] == (
-        Message("assistant", ("I look",), (ToolCall("u1", "web", {"q": "web"}), ToolCall("u2", "map", {"q": "map"}))),
-        Message("tool", ("here",), tool_call_id="u2", name="map"),
-        Message("tool", ("x", "y"), tool_call_id="u1", name="web"),
-        Message("user", ("well?",)),
+        Message(
+            "assistant", text_blocks("I look"), (ToolCall("u1", "web", {"q": "web"}), ToolCall("u2", "map", {"q": "map"}))
+        ),
+        Message("tool", text_blocks("here"), tool_call_id="u2", name="map"),
+        Message("tool", text_blocks("x", "y"), tool_call_id="u1", name="web"),
+        Message("user", text_blocks("well?")),
     )
 
 
 def test_text_behind_a_tool_use_keeps_its_place() -> None:
     got = translate(user("a"), assistant(use("web", "u1"), text("waiting")), user(result("u1", "b")))
-    assert [(message.role, message.blocks, len(message.tool_calls)) for message in got.messages[1:3]] == [
+    assert [(message.role, message.texts, len(message.tool_calls)) for message in got.messages[1:3]] == [
         ("assistant", (), 1),
         ("assistant", ("waiting",), 0),
     ]
@@ -93,7 +98,7 @@ def test_text_behind_a_tool_use_keeps_its_place() -> None:
 @pytest.mark.parametrize(("content", "told"), [("no net", ("Error: no net",)), ([], ("Error: ",)), ("", ("Error: ",))])
 def test_the_model_is_told_of_a_tools_error(content: Any, told: tuple[str, ...]) -> None:
     got = translate(user("a"), assistant(use("web", "u1")), user(result("u1", content, is_error=True)))
-    assert got.messages[-1].blocks == told
+    assert got.messages[-1].texts == told
 
 
 def test_an_empty_result_can_be_marked() -> None:
@@ -104,7 +109,7 @@ def test_an_empty_result_can_be_marked() -> None:
 
 def test_empty_texts_are_left_out_and_do_not_count_as_blocks() -> None:
     messages = user(text(""), text("a")), assistant(text(""), use("web", "u1", cache_control=FIVE)), user("")
-    assert [message.blocks for message in translate(*messages).messages] == [("a",), (), ()]
+    assert [message.texts for message in translate(*messages).messages] == [("a",), (), ()]
     assert marks(*messages) == [(1, 0, 300.0)]
 
 

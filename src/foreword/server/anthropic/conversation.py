@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import ChatPrompt, Message, ToolCall, text_blocks
 from foreword.server.anthropic.marks import Piece, resolve_marks
 from foreword.server.anthropic.schema import (
     ContentBlock,
@@ -18,10 +19,9 @@ from foreword.server.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
-from foreword.serving.conversation import Conversation, Message, ToolCall
 
 
-def conversation(body: CountTokensBody) -> Conversation:
+def conversation(body: CountTokensBody) -> ChatPrompt:
     """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
     if body.messages[-1].role == "assistant":
         raise PromptError(
@@ -36,7 +36,7 @@ def conversation(body: CountTokensBody) -> Conversation:
             builder.add("system", f"system.{number}", block)
     for index, message in enumerate(body.messages):
         _add_turn(builder, index, message)
-    return Conversation(
+    return ChatPrompt(
         messages=tuple(draft.message() for draft in builder.drafts),
         tools=tuple(_function(tool) for tool in body.tools),
         marks=resolve_marks(builder.pieces, body.cache_control),
@@ -54,7 +54,7 @@ class _Draft:
     name: str | None = None
 
     def message(self) -> Message:
-        return Message(self.role, tuple(self.texts), tuple(self.calls), self.call_id, self.name)
+        return Message(self.role, text_blocks(*self.texts), tuple(self.calls), self.call_id, self.name)
 
 
 class _Builder:

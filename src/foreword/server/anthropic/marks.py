@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import MarkAt
 from foreword.server.anthropic.schema import CacheControl
-from foreword.serving.conversation import MarkAt
 
 MAX_MARKS = 4
 LOOK_BACK = 20

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import Block, ChatPrompt, MarkAt, Message, ToolCall, text_blocks
 from foreword.sampling_params import SamplingParams
 from foreword.server.openai.schema import (
     Breakpoint,
@@ -16,7 +17,6 @@ from foreword.server.openai.schema import (
     ToolCallParam,
     ToolParam,
 )
-from foreword.serving.conversation import Conversation, MarkAt, Message, ToolCall
 from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
 TTL_SECONDS = {"30m": 1800.0, "12h": 43200.0}
@@ -67,9 +67,9 @@ def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int]]) -> tuple[Ma
     return tuple(MarkAt(message, block, ttl) for message, block in list(breakpoints)[-most:])
 
 
-def chat_conversation(body: ChatBody) -> Conversation:
+def chat_conversation(body: ChatBody) -> ChatPrompt:
     """The conversation of a chat completion. PromptError for what is malformed."""
-    return Conversation(
+    return ChatPrompt(
         messages=tuple(chat_message(index, message) for index, message in enumerate(body.messages)),
         tools=tuple(map(tool, body.tools or ())),
         marks=marks(body, _breakpoints(body.messages)),
@@ -97,11 +97,11 @@ def chat_message(index: int, message: ChatMessage) -> Message:
     )
 
 
-def blocks(content: str | list[TextPart] | None) -> tuple[str, ...]:
+def blocks(content: str | list[TextPart] | None) -> tuple[Block, ...]:
     """The texts of a message."""
     if content is None:
         return ()
-    return (content,) if isinstance(content, str) else tuple(part.text for part in content)
+    return text_blocks(content) if isinstance(content, str) else text_blocks(*(part.text for part in content))
 
 
 def tool(given: ToolParam) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import NotFoundError
+from foreword.prompt.chat import Block, ChatPrompt, Message, ToolCall, text_blocks
 from foreword.sampling_params import SamplingParams
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
 from foreword.server.openai.requests import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
@@ -24,7 +25,6 @@ from foreword.server.openai.responses_schema import (
 )
 from foreword.server.openai.sse import errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, response_usage
-from foreword.serving.conversation import Conversation, Message, ToolCall
 from foreword.serving.diagnosis import Recent
 from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, Usage
 from foreword.serving.service import Service, UpdateStream
@@ -80,13 +80,13 @@ class _Turn:
         self._body, self._who, self._served, self._stored = body, who, served, stored
         self._created = int(time.time())
         self._messages = (*history, *_messages(body.input))
-        system = (Message("system", (body.instructions,)),) if body.instructions is not None else ()
+        system = (Message("system", text_blocks(body.instructions)),) if body.instructions is not None else ()
         self._shift = len(system) + len(history)
         self.asked = NeutralRequest(
             request_id=f"resp_{who.request_id}",
             tenant=who.tenant,
             model=body.model,
-            prompt=Conversation(
+            prompt=ChatPrompt(
                 messages=(*system, *self._messages),
                 tools=tuple(map(_tool, body.tools or ())),
                 marks=marks(body, self._breakpoints()),
@@ -135,7 +135,7 @@ class _Turn:
         content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
             messages = (*self._messages, *map(_said, output))
-            size = 8 * sum(len(block) for message in messages for block in message.blocks) + 4000
+            size = 8 * sum(len(text) for message in messages for text in message.texts) + 4000
             entry = StoredResponse(content, messages)
             self._stored.add(self._who.tenant, self.asked.request_id, entry, size)
         return content
@@ -222,7 +222,7 @@ def _sampling(body: ResponseBody) -> SamplingParams:
 def _messages(given: str | list[InputItem]) -> Iterator[Message]:
     """The input as messages; one for each item."""
     if isinstance(given, str):
-        yield Message("user", (given,))
+        yield Message("user", text_blocks(given))
         return
     for item in given:
         if isinstance(item, InputMessage):
@@ -237,11 +237,11 @@ def _said(item: Json) -> Message:
     """An item that was put out, as a message: what it is when the client sends it back."""
     if item["type"] == "function_call":
         return Message("assistant", (), (ToolCall(item["call_id"], item["name"], parsed(item["arguments"])),))
-    return Message("assistant", (item["content"][0]["text"],))
+    return Message("assistant", text_blocks(item["content"][0]["text"]))
 
 
-def _blocks(content: str | list[InputText]) -> tuple[str, ...]:
-    return (content,) if isinstance(content, str) else tuple(part.text for part in content)
+def _blocks(content: str | list[InputText]) -> tuple[Block, ...]:
+    return text_blocks(content) if isinstance(content, str) else text_blocks(*(part.text for part in content))
 
 
 def _tool(given: ResponseTool) -> Json:
