@@ -78,3 +78,29 @@ class RequestOutput:
     @property
     def miss_reason(self) -> MissReason | None:
         return None if self.account.hit_end is None else self.account.hit_end.reason
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceDelta:
+    """What is new of one continuation, and how it ended if it has; see CompletionOutput."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[dict[int, Logprob], ...] | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What is new of a request since its reader looked last; the account and the times are those of now.
+
+    ``choices`` has the continuations with news only, each of whose ends is told once. ``finished`` is told once, at the end.
+    """
+
+    request_id: str
+    choices: tuple[ChoiceDelta, ...]
+    account: Account
+    metrics: RequestMetrics
+    finished: bool

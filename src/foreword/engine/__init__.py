@@ -1,20 +1,55 @@
-"""The engine: model, attention, runner, sampler, and the loop that turns requests into tokens. Needs torch."""
+"""The engine: the loop that turns requests into tokens, and its two fronts, LLM and AsyncLLM.
 
-from foreword.engine.config import EngineConfig
-from foreword.engine.engine import Engine
-from foreword.engine.llm import LLM
-from foreword.engine.verify import VerifyReport
-from foreword.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
-from foreword.sampling_params import SamplingParams
+The names below are loaded when first used: the loop, its records and its protocols need no torch, a model does.
+"""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foreword.engine.config import EngineConfig
+    from foreword.engine.engine import Engine
+    from foreword.engine.info import EngineInfo, EngineState
+    from foreword.engine.llm import LLM
+    from foreword.engine.request import EngineRequest
+    from foreword.engine.runner import Runner
+    from foreword.engine.verify import VerifyReport
+    from foreword.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from foreword.sampling_params import SamplingParams
+
+_HOMES = {
+    "LLM": "engine.llm",
+    "CompletionOutput": "outputs",
+    "Engine": "engine.engine",
+    "EngineConfig": "engine.config",
+    "EngineInfo": "engine.info",
+    "EngineRequest": "engine.request",
+    "EngineState": "engine.info",
+    "Logprob": "outputs",
+    "RequestMetrics": "outputs",
+    "RequestOutput": "outputs",
+    "Runner": "engine.runner",
+    "SamplingParams": "sampling_params",
+    "VerifyReport": "engine.verify",
+}
 __all__ = [
     "LLM",
     "CompletionOutput",
     "Engine",
     "EngineConfig",
+    "EngineInfo",
+    "EngineRequest",
+    "EngineState",
     "Logprob",
     "RequestMetrics",
     "RequestOutput",
+    "Runner",
     "SamplingParams",
     "VerifyReport",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foreword.engine' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"foreword.{_HOMES[name]}"), name)

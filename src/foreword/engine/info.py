@@ -1,0 +1,48 @@
+"""What never changes while an engine runs: plain values that can be kept, compared and sent. Imports no torch."""
+
+from dataclasses import dataclass
+
+from foreword.cache import ModelFingerprint, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """An engine in figures.
+
+    max_model_len
+        Longest prompt and answer together, in tokens.
+    bytes_per_token
+        Of KV memory, in all layers together.
+    prefix_caching
+        Whether prefixes are shared between requests at all.
+    end_token_ids
+        With which the model ends an answer.
+    fingerprint
+        All that the bits of a block depend on besides its tokens.
+    """
+
+    model_name: str
+    max_model_len: int
+    vocab_size: int
+    num_blocks: int
+    block_size: int
+    bytes_per_token: float
+    max_num_seqs: int
+    prefix_caching: bool
+    end_token_ids: frozenset[int]
+    fingerprint: ModelFingerprint
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens whose KV can be kept at a time."""
+        return self.num_blocks * self.block_size
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """An engine between two steps: requests running and waiting, preemptions so far, and the cache's blocks."""
+
+    running: int
+    waiting: int
+    preemptions: int
+    usage: Usage
