@@ -3,8 +3,8 @@
 Two functions. ``attend`` works through units: some rows of the batch and one segment of positions, for one key head. It
 takes the unit's tiles in ascending order and keeps, for every row, the softmax so far: its largest score, the sum of
 weights, the weighted values. ``merge`` then joins the segments of a row, ascending. Where a tile, a segment or a unit ends
-depends on positions alone, a masked position weighs exactly 0, and every sum has one order (ir_builder.py), so what a row gets
-depends on nothing but the row and its own keys and values.
+depends on positions alone, a masked position weighs exactly 0, and every sum has one order (ir_builder.py), so what a row
+gets depends on nothing but the row and its own keys and values.
 """
 
 from collections.abc import Callable
