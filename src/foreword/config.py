@@ -1,13 +1,45 @@
-"""How options are checked: one place for the checks that every config dataclass shares."""
+"""Options: how a config's fields stand on the command line, and the checks that all config dataclasses share."""
 
 import dataclasses
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from foreword.errors import ConfigError
 
 C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A field's form on the command line, where it is another than the field's name; see ``option``.
+
+    name
+        The flag, without dashes; None: the field's name with dashes.
+    short
+        A letter for the short form.
+    unit
+        What one of the flag's units is in the field's: 2**20 for a flag in MiB of a field in bytes.
+    secret
+        Whether the value is kept out of messages.
+    """
+
+    name: str | None = None
+    short: str | None = None
+    unit: int = 1
+    secret: bool = False
+
+    @classmethod
+    def of(cls, field: "dataclasses.Field[Any]") -> "Flag":
+        """The form of a field; the plain one where none was declared."""
+        flag: Flag = field.metadata.get("flag", cls())
+        return flag
+
+
+def option(default: Any, *, flag: str | None = None, short: str | None = None, unit: int = 1, secret: bool = False) -> Any:
+    """A dataclass field with a form of its own on the command line: ``port: int = option(8000, short="p")``."""
+    return dataclasses.field(default=default, metadata={"flag": Flag(flag, short, unit, secret)})
 
 
 def require(condition: bool, message: str) -> None:
@@ -24,9 +56,14 @@ def unknown_option(name: str, known: list[str], what: str) -> str:
 
 
 def build_config(kind: type[C], options: Mapping[str, Any], what: str = "option") -> C:
-    """Make a config dataclass from options; a name it does not have is a ConfigError."""
+    """A config dataclass made from options; a name it does not have is a ConfigError."""
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for name in options:
         if name not in known:
             raise ConfigError(unknown_option(name, known, what))
     return kind(**options)
+
+
+def values_for(kind: type[Any], config: Any) -> dict[str, Any]:
+    """The values that ``config`` has for the fields of ``kind``, one of its bases."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(kind)}

@@ -13,10 +13,11 @@ A step of the engine reads so:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 from foreword.account import HitEnd, MissReason, Source
+from foreword.cache.config import CacheConfig
 from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
 from foreword.cache.ledger import RequestLedger
@@ -27,42 +28,12 @@ from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
 from foreword.cache.residency import Residency
 from foreword.cache.tree import Node, RadixTree, Root, first_unplanned, lacking_nodes, path_blocks
-from foreword.config import require
 from foreword.errors import IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, BlockReused, EventSink
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 
 COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
 SWEEP_NAMESPACES = 64  # how many new ones may come before the empty ones are swept out
-
-
-@dataclass(frozen=True)
-class CacheConfig:
-    """Options of a PrefixCache."""
-
-    num_blocks: int = 1024
-    """Blocks of KV memory to manage."""
-    block_size: int = 16
-    """Tokens a block."""
-    enable_prefix_caching: bool = True
-    """Off: every request computes its whole prompt, with the same bookkeeping."""
-    eviction_policy: str = "lru"
-    """``lru``, or ``protected-lru`` for working sets larger than the cache."""
-    ghost_ratio: float = 4.0
-    """Evicted tokens to remember, as a multiple of the tokens that fit."""
-    mark_budget: float = 0.5
-    """Share of the blocks that marked prefixes may keep from eviction; beyond it the marks used longest ago lapse."""
-
-    def __post_init__(self) -> None:
-        require(self.num_blocks > 0, f"num_blocks is {self.num_blocks}; a cache needs at least 1 block.")
-        require(self.block_size > 0, f"block_size is {self.block_size}; it must be at least 1 token.")
-        require(0 <= self.ghost_ratio < 1e6, f"ghost_ratio is {self.ghost_ratio}; it must be between 0 and 1e6.")
-        require(0 <= self.mark_budget <= 1, f"mark_budget is {self.mark_budget}; it is a share, between 0 and 1.")
-        known = ", ".join(POLICIES)
-        require(
-            self.eviction_policy in POLICIES,
-            f"eviction_policy is {self.eviction_policy!r}; known policies: {known}.",
-        )
 
 
 class PrefixCache:

@@ -3,8 +3,9 @@
 The names below are loaded when first used: the loop, its records and its protocols need no torch, a model does.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from foreword.engine.config import EngineConfig
@@ -48,8 +49,4 @@ __all__ = [
     "VerifyReport",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'foreword.engine' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"foreword.{_HOMES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOMES)

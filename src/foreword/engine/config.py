@@ -1,27 +1,28 @@
-"""Options of an engine."""
+"""Options of an engine: where each is checked that needs no model and no backend."""
 
 import os
 from dataclasses import dataclass
 
-from foreword.backends.cpu.attention import BACKENDS
-from foreword.backends.cpu.kernels.attention import TILE
-from foreword.backends.cpu.kv_memory import KV_DTYPES
-from foreword.backends.cpu.packed_linear import QUANTIZATIONS
-from foreword.cache import CacheConfig
-from foreword.config import require
-from foreword.sched import SchedulerConfig
+from foreword.cache.config import CacheConfig, CacheOptions
+from foreword.config import option, require, values_for
+from foreword.sched.config import SchedulerConfig
 
 
 @dataclass(frozen=True)
-class EngineConfig:
-    """Options of LLM and Engine. An unknown name, a value out of range or an impossible pair is a ConfigError."""
+class EngineConfig(CacheOptions, SchedulerConfig):
+    """Options of LLM and Engine, those of its cache and its scheduler among them.
 
-    model: str | None = None
+    An unknown name, a value out of range or an impossible pair is a ConfigError; names that only a backend knows
+    (``attention``, ``quantization``, ``kv_dtype``) are checked by the backend, before anything is loaded.
+    """
+
+    model: str | None = option(None, short="m")
     """Directory or hub name in Hugging Face layout; None: the table reader in the package."""
     dtype: str = "float32"
     """What is computed in; on CPU only float32 (``auto`` means that)."""
     quantization: str = "none"
-    """``int8``: linear layers in int8, one scale a token and one an output channel."""
+    """What linear layers are computed in: ``none`` (float32), or ``int8``, one scale a token and one an output channel (a
+    quarter of the memory, faster, less exact)."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
     max_model_len: int | None = None
@@ -30,41 +31,19 @@ class EngineConfig:
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     attention: str = "tiled"
     """Attention backend: ``tiled`` (bit-identical) or ``reference`` (plain, slow)."""
-    enable_prefix_caching: bool = CacheConfig.enable_prefix_caching
-    """Off: every prompt is computed whole."""
-    block_size: int = CacheConfig.block_size
-    """Tokens a block: 1, 2, 4, ... 256."""
-    eviction_policy: str = CacheConfig.eviction_policy
-    """``lru`` or ``protected-lru``."""
-    mark_budget: float = CacheConfig.mark_budget
-    """Share of the KV blocks that marked prefixes may keep from eviction."""
-    kv_cache_memory_bytes: int | None = None
+    kv_cache_memory_bytes: int | None = option(None, flag="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
-    max_num_seqs: int = SchedulerConfig.max_num_seqs
-    """Requests that run at a time."""
-    max_num_batched_tokens: int = SchedulerConfig.max_num_batched_tokens
-    """Tokens computed in one step; longer prompts are computed in chunks."""
-    max_wait_seconds: float = SchedulerConfig.max_wait_seconds
-    """How long a request may be overtaken by others with a longer cached prefix."""
     verify_cache: float = 0.0
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""
     self_test: bool = True
-    """Check at start that a token's bits do not depend on its batch, on this machine."""
+    """Whether it is checked at start that a token's bits do not depend on its batch, on this machine."""
 
     def __post_init__(self) -> None:
         require(
             self.dtype in ("float32", "auto"),
             f"dtype is {self.dtype!r}; on CPU only 'float32' is computed with (weights of any dtype are converted).",
         )
-        known = ", ".join(QUANTIZATIONS)
-        require(self.quantization in QUANTIZATIONS, f"quantization is {self.quantization!r}; known: {known}.")
-        require(self.kv_dtype in KV_DTYPES, f"kv_dtype is {self.kv_dtype!r}; known: {', '.join(KV_DTYPES)}.")
         require(self.max_model_len is None or self.max_model_len >= 2, f"max_model_len is {self.max_model_len}; minimum 2.")
-        require(self.attention in BACKENDS, f"attention is {self.attention!r}; known backends: {', '.join(BACKENDS)}.")
-        require(
-            self.block_size >= 1 and TILE % self.block_size == 0,
-            f"block_size is {self.block_size}; it must divide {TILE}: 1, 2, 4, ... {TILE}.",
-        )
         require(0 <= self.verify_cache <= 1, f"verify_cache is {self.verify_cache}; it is a share, from 0 to 1.")
         require(
             not self.verify_cache or self.enable_prefix_caching,
@@ -74,24 +53,16 @@ class EngineConfig:
             self.kv_cache_memory_bytes is None or self.kv_cache_memory_bytes > 0,
             f"kv_cache_memory_bytes is {self.kv_cache_memory_bytes}; it must be positive.",
         )
-        self.scheduler_config()
-        self.cache_config(num_blocks=1)
+        CacheOptions.__post_init__(self)
+        SchedulerConfig.__post_init__(self)
 
     def cache_config(self, num_blocks: int) -> CacheConfig:
-        return CacheConfig(
-            num_blocks=num_blocks,
-            block_size=self.block_size,
-            enable_prefix_caching=self.enable_prefix_caching,
-            eviction_policy=self.eviction_policy,
-            mark_budget=self.mark_budget,
-        )
+        """The options of its cache, which gets this many blocks."""
+        return CacheConfig(num_blocks=num_blocks, **values_for(CacheOptions, self))
 
     def scheduler_config(self) -> SchedulerConfig:
-        return SchedulerConfig(
-            max_num_seqs=self.max_num_seqs,
-            max_num_batched_tokens=self.max_num_batched_tokens,
-            max_wait_seconds=self.max_wait_seconds,
-        )
+        """The options of its scheduler."""
+        return SchedulerConfig(**values_for(SchedulerConfig, self))
 
     def num_blocks(self, block_bytes: int, context: int) -> int:
         """Blocks that fit into the memory allowed. ConfigError when not even one does."""

@@ -10,6 +10,7 @@ import torch
 
 from foreword.account import Account
 from foreword.backends.cpu.attention import BACKENDS
+from foreword.backends.cpu.choices import check_choices
 from foreword.backends.cpu.cpu_info import idle_threads, path_in_words
 from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, bytes_per_block
 from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
@@ -41,6 +42,7 @@ class Engine:
         events: EventSink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
+        check_choices(config.attention, config.quantization, config.kv_dtype, config.block_size)
         self.config = config
         self.clock = clock
         self.model: LoadedModel = load_model(config.model, config.block_size, config.quantization, config.kv_dtype)
