@@ -8,7 +8,8 @@ from typing import Any
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package: each name of ``homes`` is imported from its module when it is first asked for.
 
-    Modules are named from ``foreword`` on: ``engine.llm``. ImportError names the missing package and the command that installs it; AttributeError is for a name nobody knows.
+    Modules are named from ``foreword`` on: ``engine.llm``. ImportError names the missing package and the command that
+    installs it; AttributeError is for a name nobody knows.
     """
 
     def __getattr__(name: str) -> Any:
