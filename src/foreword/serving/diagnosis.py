@@ -1,59 +1,21 @@
-"""What is remembered of late, tenant by tenant: so that a request can be compared with an earlier one, or go on from it."""
+"""Why a prompt could not reuse that of an earlier answer."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, Message
 from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, Usage
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 
-MAX_BYTES = 256 * 2**20
-"""Memory for each Recent, by the size its entries are said to have; the oldest go first."""
-
-V = TypeVar("V")
-
-
-class Recent(Generic[V]):
-    """Entries by tenant and id, bounded by number and by memory; each tenant sees its own."""
-
-    def __init__(self, limit: int):
-        self._limit = limit
-        self._entries: OrderedDict[tuple[str, str], tuple[V, int]] = OrderedDict()
-        self._bytes = 0
-
-    def add(self, tenant: str, name: str, entry: V, size: int) -> None:
-        """Remember an entry of about ``size`` bytes; the oldest go where there are too many."""
-        self.remove(tenant, name)
-        self._entries[tenant, name] = (entry, size)
-        self._bytes += size
-        while len(self._entries) > self._limit or self._bytes > MAX_BYTES:
-            _, (_, oldest) = self._entries.popitem(last=False)
-            self._bytes -= oldest
-
-    def get(self, tenant: str, name: str) -> V | None:
-        """An entry of this tenant; None if there is none, or it is forgotten."""
-        found = self._entries.get((tenant, name))
-        return None if found is None else found[0]
-
-    def remove(self, tenant: str, name: str) -> bool:
-        """Forget an entry; whether there was one."""
-        found = self._entries.pop((tenant, name), None)
-        if found is None:
-            return False
-        self._bytes -= found[1]
-        return True
-
 
 @dataclass(frozen=True, slots=True)
-class RecentRequest:
+class AnsweredRequest:
     """A request that was answered, and its prompt's packed tokens."""
 
     request: NeutralRequest
     tokens: bytes
 
 
-def diagnose(request: NeutralRequest, tokens: bytes, usage: Usage, earlier: RecentRequest | None) -> Diagnosis:
+def diagnose(request: NeutralRequest, tokens: bytes, usage: Usage, earlier: AnsweredRequest | None) -> Diagnosis:
     """Why a request did, or did not, reuse an earlier one's prompt. ``tokens`` is its prompt, packed."""
     if earlier is None:
         return Diagnosis(Changed.NOT_FOUND)

@@ -12,6 +12,7 @@ from foreword.account import Account
 from foreword.outputs import Logprob
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
+from foreword.serving.tool_forms.base import AnswerPart, ToolUse
 
 UNLIMITED = 2**31 - 1
 """As ``max_tokens``: no limit but the model's context and the cache's size."""
@@ -43,6 +44,20 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UsableTools:
+    """Which tools an answer may call.
+
+    names
+        Of the tools that are offered. A call of another one is text.
+    parallel
+        Whether it may make more than one call; else the first one counts.
+    """
+
+    names: frozenset[str] = frozenset()
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class NeutralRequest:
     """One request, whatever dialect it came in.
 
@@ -64,6 +79,7 @@ class NeutralRequest:
     sampling: SamplingParams
     stream: bool = False
     cache: CacheSettings = CacheSettings()
+    tools: UsableTools = UsableTools()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -136,20 +152,36 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One continuation. In an Update its text, tokens and logprobs are what is new since the last one, in an Answer all.
+    """One continuation. In an Update its parts, tokens and logprobs are what is new since the last one, in an Answer all.
 
+    parts
+        Texts and calls of tools, in the order in which the model wrote them. Text that may yet turn out to be a call comes
+        with a later update.
     finish_reason
         ``stop``, ``length``; None while it runs. stop_reason: the stop text or token id, None for the model's end token.
     logprobs
         For each token the chosen one and the likeliest, by token id; None when not asked for.
+    calls
+        Calls of tools so far, those in earlier updates too.
     """
 
     index: int
-    text: str
+    parts: tuple[AnswerPart, ...]
     token_ids: tuple[int, ...]
     finish_reason: str | None = None
     stop_reason: str | int | None = None
     logprobs: tuple[Mapping[int, Logprob], ...] | None = None
+    calls: int = 0
+
+    @property
+    def text(self) -> str:
+        """Its texts, joined."""
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def tool_uses(self) -> list[ToolUse]:
+        """Its calls of tools."""
+        return [part for part in self.parts if isinstance(part, ToolUse)]
 
 
 @dataclass(frozen=True, slots=True)

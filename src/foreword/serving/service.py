@@ -2,100 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from foreword.account import Account
 from foreword.cache import Mark, pack_tokens
-from foreword.engine import CompletionOutput, Engine, RequestOutput
-from foreword.engine.engine_thread import EngineRequest, EngineThread, OutputStream
+from foreword.engine import Engine, RequestOutput
+from foreword.engine.engine_thread import EngineRequest, EngineThread
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, TimedOut, Unavailable
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe import BlockLives
 from foreword.prompt.chat import PromptForm
 from foreword.serving.config import ServerConfig, Share
-from foreword.serving.diagnosis import Recent, RecentRequest, diagnose
+from foreword.serving.diagnosis import AnsweredRequest, diagnose
 from foreword.serving.log import Log
 from foreword.serving.metrics import Metrics
-from foreword.serving.neutral import Answer, CacheMode, Choice, Diagnosis, NeutralRequest, Update, Usage
+from foreword.serving.neutral import Answer, CacheMode, Diagnosis, NeutralRequest, Usage
 from foreword.serving.observation import Observation
+from foreword.serving.remembered import Remembered
 from foreword.serving.rendering import PromptRenderer, RenderedPrompt, is_short
+from foreword.serving.stream import OpenRequest, UpdateStream
 
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class _Open:
-    """A request on its way: what is known of it, for its end."""
-
-    request: NeutralRequest
-    prompt: RenderedPrompt
-    arrival: float
-    uses_cache: bool
-
-
-class UpdateStream:
-    """The updates of one request. ``close`` must be called at the end; closing early aborts the request."""
-
-    def __init__(self, opened: _Open, outputs: OutputStream, deadline: float, explain: Callable[[Usage], Diagnosis | None]):
-        self._opened = opened
-        self._outputs = outputs
-        self._deadline = deadline
-        self._explain = explain
-        self._shown: dict[int, tuple[int, int]] = {}  # characters and tokens of each choice that were shown
-        self._ended: set[int] = set()  # choices whose end was shown
-        self._finished = False
-
-    def __aiter__(self) -> AsyncIterator[Update]:
-        return self
-
-    async def __anext__(self) -> Update:
-        """What is new. Raises the request's error, and TimedOut when it takes too long."""
-        if self._finished:
-            raise StopAsyncIteration
-        output = await self._newest()
-        self._finished = output.finished
-        usage = _usage(self._opened, output)
-        diagnosis = None if self._shown else self._explain(usage)
-        choices = tuple(choice for answer in output.outputs if (choice := self._news(answer)) is not None)
-        return Update(choices, usage, output.finished, diagnosis)
-
-    async def last(self) -> Answer:
-        """The whole answer, once it is there."""
-        output = await self._newest()
-        while not output.finished:
-            output = await self._newest()
-        usage = _usage(self._opened, output)
-        choices = tuple(_choice(answer, 0, 0) for answer in output.outputs)
-        return Answer(choices, usage, self._explain(usage))
-
-    def close(self) -> None:
-        """No more updates are wanted."""
-        self._outputs.close()
-
-    async def _newest(self) -> RequestOutput:
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._outputs.next()
-        except TimeoutError:
-            self.close()
-            raise TimedOut(
-                "The request took longer than this server allows. Ask for fewer tokens, or try again later."
-            ) from None
-
-    def _news(self, answer: CompletionOutput) -> Choice | None:
-        """What a continuation has to tell since the last update; None if nothing."""
-        if answer.index in self._ended:
-            return None
-        if answer.finish_reason is not None:
-            self._ended.add(answer.index)
-        characters, tokens = self._shown.get(answer.index, (0, 0))
-        self._shown[answer.index] = (len(answer.text), len(answer.token_ids))
-        if len(answer.token_ids) == tokens and answer.finish_reason is None:
-            return None
-        return _choice(answer, characters, tokens)
 
 
 class Service:
@@ -116,9 +46,9 @@ class Service:
         self._block_lives = BlockLives(engine.cache.config.num_blocks, engine.config.block_size)
         engine.subscribe(self._take_event)
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
-        self._open: set[_Open] = set()
+        self._open: set[OpenRequest] = set()
         self._sequences = 0  # of requests taken, those whose prompts are still being rendered too
-        self._recent: Recent[RecentRequest] = Recent(config.remembered_answers)
+        self._recent: Remembered[AnsweredRequest] = Remembered(config.remembered_answers)
         self._max_sequences = engine.config.max_num_seqs + config.max_queue
         self._caches = engine.config.enable_prefix_caching
         self._room = min(engine.max_model_len, engine.cache.config.num_blocks * engine.config.block_size + 1)
@@ -173,7 +103,7 @@ class Service:
         if request.cache.keep_seconds is not None:
             end = Mark(len(prompt.token_ids), request.cache.keep_seconds)
             prompt = replace(prompt, marks=(*prompt.marks, end))
-        opened = _Open(request, prompt, arrival, self._uses_cache(request, prompt))
+        opened = OpenRequest(request, prompt, arrival, deadline, self._uses_cache(request, prompt))
         self._open.add(opened)
         self.observation.asked(request.request_id, request.tenant, request.prompt)
         try:
@@ -186,7 +116,7 @@ class Service:
             if isinstance(error, TimeoutError):
                 raise TimedOut("The engine did not take the request in time. Try again later.") from None
             raise
-        return UpdateStream(opened, outputs, deadline, lambda usage: self._diagnose(opened, usage))
+        return UpdateStream(opened, outputs, self._diagnose)
 
     async def count_tokens(self, prompt: PromptForm) -> int:
         """How many tokens a prompt has, as ``open`` would render it."""
@@ -244,7 +174,7 @@ class Service:
             return False
         return self._caches and len(prompt.token_ids) >= self.config.min_cached_tokens
 
-    def _engine_request(self, opened: _Open) -> EngineRequest:
+    def _engine_request(self, opened: OpenRequest) -> EngineRequest:
         request, prompt = opened.request, opened.prompt
         room = self._room - len(prompt.token_ids)
         sampling = request.sampling
@@ -263,7 +193,7 @@ class Service:
             stream=request.stream,
         )
 
-    def _diagnose(self, opened: _Open, usage: Usage) -> Diagnosis | None:
+    def _diagnose(self, opened: OpenRequest, usage: Usage) -> Diagnosis | None:
         request = opened.request
         if request.cache.compare_with is None:
             return None
@@ -279,7 +209,7 @@ class Service:
                 self.metrics.block(life)
         self.observation.sink(event)
 
-    def _end(self, opened: _Open, output: RequestOutput | None, error: Exception | None) -> None:
+    def _end(self, opened: OpenRequest, output: RequestOutput | None, error: Exception | None) -> None:
         """A request that the engine had taken has ended: count it, log it, and remember it if it was answered."""
         request, now = opened.request, time.monotonic()
         outcome = "error" if output is None else output.outputs[0].finish_reason or "error"
@@ -292,7 +222,7 @@ class Service:
         if error is None:
             packed = pack_tokens(opened.prompt.token_ids)
             size = 4 * len(packed) + 1000
-            self._recent.add(request.tenant, request.request_id, RecentRequest(request, packed), size)
+            self._recent.add(request.tenant, request.request_id, AnsweredRequest(request, packed), size)
         self.metrics.ended(request.tenant, outcome, error is None, tokens, now - opened.arrival)
         fields = {
             "request_id": request.request_id,
@@ -312,36 +242,6 @@ class Service:
             self._open.remove(opened)
             self._sequences -= request.sampling.n
         self.observation.digest()
-
-
-def _choice(answer: CompletionOutput, characters: int, tokens: int) -> Choice:
-    """A continuation, without what was shown before."""
-    logprobs = None if answer.logprobs is None else tuple(answer.logprobs[tokens:])
-    return Choice(
-        index=answer.index,
-        text=answer.text[characters:],
-        token_ids=tuple(answer.token_ids[tokens:]),
-        finish_reason=answer.finish_reason,
-        stop_reason=answer.stop_reason,
-        logprobs=logprobs,
-    )
-
-
-def _usage(opened: _Open, output: RequestOutput) -> Usage:
-    account = output.account
-    written: dict[float, int] = {}
-    start = account.reused
-    marks = opened.prompt.marks if opened.uses_cache else ()
-    for mark in sorted(marks, key=lambda mark: mark.position):
-        if mark.position > start:
-            written[mark.ttl_seconds] = written.get(mark.ttl_seconds, 0) + mark.position - start
-            start = mark.position
-    return Usage(
-        account=account,
-        output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
-        written=account.computed if opened.uses_cache else 0,
-        written_by_ttl=written,
-    )
 
 
 def _logged_account(account: Account) -> dict[str, object]:

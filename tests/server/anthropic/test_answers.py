@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from foreword.account import Account, Source
 from foreword.server.anthropic.answers import Head, events, message
 from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from serving.choices import choices
 
 HEAD = Head("msg_1", "tiny", 8)
 
@@ -22,20 +23,18 @@ def usage(output: int = 3, cached: int = 0, shared: int = 0, **more: Any) -> Usa
     return Usage(Account(100, sources), output, **more)
 
 
-def whole(
-    choice: Choice, used: Usage | None = None, diagnosis: Diagnosis | None = None, head: Head = HEAD
-) -> anthropic.types.Message:
-    body = message(head, Answer((choice,), used or usage(), diagnosis))
+def whole(choice: Choice, used: Usage | None = None, diagnosis: Diagnosis | None = None) -> anthropic.types.Message:
+    body = message(HEAD, Answer((choice,), used or usage(), diagnosis))
     return TypeAdapter(anthropic.types.Message).validate_python(body, strict=False)
 
 
-def stream(*updates: Update, head: Head = HEAD) -> list[dict[str, Any]]:
+def stream(*updates: Update) -> list[dict[str, Any]]:
     async def feed() -> AsyncIterator[Update]:
         for update in updates:
             yield update
 
     async def collect() -> list[dict[str, Any]]:
-        return [event async for event in events(head, feed())]
+        return [event async for event in events(HEAD, feed())]
 
     got = asyncio.run(collect())
     for event in got:
@@ -44,7 +43,7 @@ def stream(*updates: Update, head: Head = HEAD) -> list[dict[str, Any]]:
 
 
 def test_a_whole_message() -> None:
-    got = whole(Choice(0, "Hello", (1, 2), "stop"))
+    got = whole(Choice(0, ("Hello",), (1, 2), "stop"))
     assert (got.id, got.model, got.role, got.content[0].text) == ("msg_1", "tiny", "assistant", "Hello")
     assert (got.stop_reason, got.stop_sequence, got.diagnostics) == ("end_turn", None, None)
 
@@ -60,17 +59,17 @@ def test_a_whole_message() -> None:
     ],
 )
 def test_why_it_ended(finish: str, stop: Any, output: int, ending: tuple[str, str | None]) -> None:
-    got = whole(Choice(0, "x", (), finish, stop), usage(output))
+    got = whole(Choice(0, ("x",), (), finish, stop), usage(output))
     assert (got.stop_reason, got.stop_sequence) == ending
 
 
 def test_no_text_is_no_content() -> None:
-    assert whole(Choice(0, "", (), "stop"), usage(1)).content == []
+    assert whole(Choice(0, (), (), "stop"), usage(1)).content == []
 
 
 def test_the_usage_adds_up_to_the_prompt() -> None:
     used = usage(cached=40, shared=10, written_by_ttl={3600.0: 20, 300.0: 5})
-    got = whole(Choice(0, "x", (), "stop"), used).usage
+    got = whole(Choice(0, ("x",), (), "stop"), used).usage
     assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (50, 25, 25)
     assert got.cache_creation is not None
     assert (got.cache_creation.ephemeral_1h_input_tokens, got.cache_creation.ephemeral_5m_input_tokens) == (20, 5)
@@ -78,7 +77,7 @@ def test_the_usage_adds_up_to_the_prompt() -> None:
 
 
 def test_a_miss_without_marks_says_zero_not_nothing() -> None:
-    got = whole(Choice(0, "x", (), "stop")).usage
+    got = whole(Choice(0, ("x",), (), "stop")).usage
     assert (got.cache_read_input_tokens, got.cache_creation_input_tokens, got.input_tokens) == (0, 0, 100)
 
 
@@ -95,22 +94,22 @@ def test_a_miss_without_marks_says_zero_not_nothing() -> None:
     ],
 )
 def test_diagnostics(changed: Changed, kind: str, counts: bool) -> None:
-    got = whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(changed, missed_tokens=20, lost_tokens=12)).diagnostics
+    got = whole(Choice(0, ("x",), (), "stop"), diagnosis=Diagnosis(changed, missed_tokens=20, lost_tokens=12)).diagnostics
     assert got is not None and got.cache_miss_reason is not None
     assert got.cache_miss_reason.type == kind
     assert getattr(got.cache_miss_reason, "cache_missed_input_tokens", None) == (12 if counts else None)
 
 
 def test_no_divergence_is_no_diagnosis() -> None:
-    assert whole(Choice(0, "x", (), "stop"), diagnosis=Diagnosis(Changed.NOTHING)).diagnostics is None
+    assert whole(Choice(0, ("x",), (), "stop"), diagnosis=Diagnosis(Changed.NOTHING)).diagnostics is None
 
 
 def test_a_stream_of_events() -> None:
     early, late = usage(1, cached=40), usage(3, cached=40)
     got = stream(
-        Update((Choice(0, "", (5,)),), early, False, Diagnosis(Changed.SYSTEM, lost_tokens=7)),
-        Update((Choice(0, "Hel", (6,)),), late, False),
-        Update((Choice(0, "lo", (7,), "stop", "END"),), late, True),
+        Update((Choice(0, (), (5,)),), early, False, Diagnosis(Changed.SYSTEM, lost_tokens=7)),
+        Update((Choice(0, ("Hel",), (6,)),), late, False),
+        Update((Choice(0, ("lo",), (7,), "stop", "END"),), late, True),
     )
     assert [event["type"] for event in got] == [
         "message_start",
@@ -134,14 +133,14 @@ def test_a_stream_of_events() -> None:
     }
 
 
-TOOLS = Head("msg_1", "tiny", 8, frozenset({"jump"}))
 CALLS = (
     'Now.\n<tool_call>{"name": "jump", "arguments": {"over": "dog"}}</tool_call>\n<tool_call>{"name": "jump"}</tool_call>'
 )
 
 
 def test_the_uses_of_tools_are_blocks() -> None:
-    got = whole(Choice(0, CALLS, (), "stop"), head=TOOLS)
+    (choice,) = choices([CALLS], ["jump"])
+    got = whole(choice)
     assert [(block.type, getattr(block, "input", None)) for block in got.content] == [
         ("text", None),
         ("tool_use", {"over": "dog"}),
@@ -149,18 +148,20 @@ def test_the_uses_of_tools_are_blocks() -> None:
     ]
     assert got.stop_reason == "tool_use"
     assert len({block.id for block in got.content if block.type == "tool_use"}) == 2
-    assert whole(Choice(0, CALLS, (), "length"), usage(8), head=TOOLS).stop_reason == "max_tokens"
+    (cut,) = choices([CALLS], ["jump"], "length")
+    assert whole(cut, usage(8)).stop_reason == "max_tokens"
 
 
 def test_without_tools_a_call_is_text() -> None:
-    got = whole(Choice(0, CALLS, (), "stop"))
+    (choice,) = choices([CALLS])
+    got = whole(choice)
     assert (got.content[0].text, got.stop_reason) == (CALLS, "end_turn")
 
 
 @pytest.mark.parametrize("pieces", [[CALLS], list(CALLS)])
 def test_the_uses_of_tools_in_a_stream(pieces: list[str]) -> None:
-    texts = [Update((Choice(0, text, (5,)),), usage(), False) for text in pieces]
-    got = stream(*texts, Update((Choice(0, "", (6,), "stop"),), usage(), True), head=TOOLS)
+    made = choices([*pieces, ""], ["jump"])
+    got = stream(*(Update((choice,), usage(), choice.finish_reason is not None) for choice in made))
     blocks = [(event["index"], event["content_block"]["type"]) for event in got if event["type"] == "content_block_start"]
     assert blocks == [(0, "text"), (1, "tool_use"), (2, "tool_use")]
     assert [event["index"] for event in got if event["type"] == "content_block_stop"] == [0, 1, 2]
@@ -170,5 +171,5 @@ def test_the_uses_of_tools_in_a_stream(pieces: list[str]) -> None:
 
 
 def test_a_stream_without_text_has_no_block() -> None:
-    got = stream(Update((Choice(0, "", (), "length"),), usage(0), True))
+    got = stream(Update((Choice(0, (), (), "length"),), usage(0), True))
     assert [event["type"] for event in got] == ["message_start", "message_delta", "message_stop"]

@@ -5,21 +5,20 @@ from typing import Any
 
 import pytest
 
-from foreword.server.openai.chat_choices import ChoiceReader, offered
+from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.schema import ChatBody
-from foreword.serving.neutral import Choice
+from foreword.serving.neutral import UsableTools
+from serving.choices import choices
 
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "look"}}
 TEXT = 'Wait. <tool_call>{"name": "look", "arguments": {"at": "dög"}}</tool_call>'
 
 
 def read(pieces: list[str], names: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
-    reader, text, calls = ChoiceReader("chatcmpl-1", names), "", []
-    for number, piece in enumerate(pieces, start=1):
-        choice = Choice(0, piece, (), "stop" if number == len(pieces) else None)
-        more, called = reader.feed(choice)
-        text, calls = text + more, calls + called
-    return text, calls, reader.finish_reason(choice)
+    text, calls = "", []
+    for choice in choices(pieces, names):
+        text, calls = text + choice.text, calls + tool_calls("chatcmpl-1", choice)
+    return text, calls, finish_reason(choice)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -43,5 +42,6 @@ def test_calls_have_ids_of_their_own() -> None:
 
 def test_tool_choice_none_offers_no_tool() -> None:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "tools": [TOOL]}
-    assert offered(ChatBody.model_validate(body)) == {"look"}
-    assert offered(ChatBody.model_validate({**body, "tool_choice": "none"})) == frozenset()
+    assert usable_tools(ChatBody.model_validate(body)) == UsableTools(frozenset({"look"}))
+    assert usable_tools(ChatBody.model_validate({**body, "tool_choice": "none"})) == UsableTools()
+    assert not usable_tools(ChatBody.model_validate({**body, "parallel_tool_calls": False})).parallel

@@ -10,15 +10,16 @@ from pydantic import TypeAdapter
 from foreword.outputs import Logprob
 from foreword.server.openai.response_items import Event, Output
 from foreword.serving.neutral import Choice
+from serving.choices import choices
 
 CALL = '<tool_call>{"name": "look", "arguments": {"at": "dög"}}</tool_call>'
 TEXT = f"Wait. {CALL}{CALL}So."
 
 
 def made(pieces: list[str], names: tuple[str, ...] = ("look",), status: str = "completed") -> tuple[Output, list[Event]]:
-    output, events = Output("1", names, 0), []
-    for number, piece in enumerate(pieces, start=1):
-        events += output.feed(Choice(0, piece, (), "stop" if number == len(pieces) else None))
+    output, events = Output("1", 0), []
+    for choice in choices(pieces, names):
+        events += output.feed(choice)
     return output, events + output.finish(status)
 
 
@@ -77,14 +78,14 @@ def test_a_call_alone_makes_no_message() -> None:
 
 def test_logprobs_of_tokens_without_text_go_with_the_next_text() -> None:
     """A character may be made of several tokens; the model's end is none."""
-    output = Output("1", (), 0)
+    output = Output("1", 0)
 
     def told(token: int) -> tuple[dict[int, Logprob], ...]:
         return ({token: Logprob(-1.0, 1, str(token))},)
 
-    events = output.feed(Choice(0, "", (1,), None, None, told(1)))
-    events += output.feed(Choice(0, "é", (2,), None, None, told(2)))
-    events += output.feed(Choice(0, "", (3,), "stop", None, told(3)))
+    events = output.feed(Choice(0, (), (1,), None, None, told(1)))
+    events += output.feed(Choice(0, ("é",), (2,), None, None, told(2)))
+    events += output.feed(Choice(0, (), (3,), "stop", None, told(3)))
     events += output.finish("completed")
     (delta,) = [fields for kind, fields in events if kind == "response.output_text.delta"]
     assert [entry["token"] for entry in delta["logprobs"]] == ["1", "2"]

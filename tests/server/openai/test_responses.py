@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
-from foreword.serving import service
+from foreword.serving.stream import ChoiceReader
 from server.fixtures import openai_client
 from server.live import Live
 
@@ -107,13 +107,13 @@ def test_a_call_is_an_item_and_can_be_gone_on_from(
 ) -> None:
     """The tiny model writes none, so its answer is exchanged for one."""
     call = '<tool_call>{"name": "look", "arguments": {"at": "dog"}}</tool_call>'
-    choice = service._choice
+    read = ChoiceReader.read
 
-    def calls(answer: Any, *shown: int) -> Any:
+    def calls(self: ChoiceReader, answer: Any) -> Any:
         ended = answer.finish_reason is not None
-        return replace(choice(answer, *shown), text=call if ended else "", finish_reason="stop" if ended else None)
+        return read(self, replace(answer, text=call if ended else "", finish_reason="stop" if ended else None))
 
-    monkeypatch.setattr(service, "_choice", calls)
+    monkeypatch.setattr(ChoiceReader, "read", calls)
     asked: Any = {**ASKED, "tools": [{"type": "function", "name": "look", "parameters": {}}]}
     if stream:
         *_, last = client.responses.create(**asked, stream=True)

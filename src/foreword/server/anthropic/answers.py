@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
-from foreword.serving.tool_calls import Call, ToolCallReader
+from foreword.serving.tool_forms.base import ToolUse
 
 FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
 MISS_REASONS = {
@@ -35,30 +35,25 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of an answer before it begins: its id, the model as it was asked for, how many tokens it may have.
-
-    ``tools`` are the names of the tools that it may use; ``parallel_tools``: more than one of them.
-    """
+    """What is known of an answer before it begins: its id, the model as it was asked for, how many tokens it may have."""
 
     message_id: str
     model: str
     max_tokens: int
-    tools: frozenset[str] = frozenset()
-    parallel_tools: bool = True
 
 
 def message(head: Head, answer: Answer) -> Json:
     """A whole message."""
-    choice, reader = answer.choices[0], ToolCallReader(head.tools, head.parallel_tools)
+    choice = answer.choices[0]
     content: list[Json] = []
-    for piece in (*reader.feed(choice.text), *reader.finish()):
-        if isinstance(piece, Call):
-            content.append({**_tool_use(head, len(content), piece), "input": piece.arguments})
+    for part in choice.parts:
+        if isinstance(part, ToolUse):
+            content.append({**_tool_use(head, len(content), part), "input": part.arguments})
         elif content and content[-1]["type"] == "text":
-            content[-1]["text"] += piece
+            content[-1]["text"] += part
         else:
-            content.append({"type": "text", "text": piece, "citations": None})
-    ending = _ending(head, choice, answer.usage, reader.called)
+            content.append({"type": "text", "text": part, "citations": None})
+    ending = _ending(head, choice, answer.usage)
     return _message(head, content, ending, answer.usage, answer.diagnosis)
 
 
@@ -73,7 +68,7 @@ async def events(head: Head, updates: AsyncIterator[Update]) -> AsyncIterator[Js
             for event in blocks.feed(choice):
                 yield event
             if choice.finish_reason is not None:
-                ending = _ending(head, choice, update.usage, blocks.called)
+                ending = _ending(head, choice, update.usage)
                 yield {"type": "message_delta", "delta": ending, "usage": _cumulative(update.usage)}
                 yield {"type": "message_stop"}
 
@@ -83,29 +78,21 @@ class _Blocks:
 
     def __init__(self, head: Head):
         self._head = head
-        self._reader = ToolCallReader(head.tools, head.parallel_tools)
         self._index = 0  # of the block that is open, or of the next one
         self._open = False
 
-    @property
-    def called(self) -> bool:
-        return self._reader.called
-
     def feed(self, choice: Choice) -> Iterator[Json]:
-        """The events that a choice's new text brings."""
-        pieces = self._reader.feed(choice.text)
-        if choice.finish_reason is not None:
-            pieces += self._reader.finish()
-        for piece in pieces:
-            if isinstance(piece, Call):
+        """The events that a choice's new parts bring."""
+        for part in choice.parts:
+            if isinstance(part, ToolUse):
                 yield from self._close()
-                yield self._start(_tool_use(self._head, self._index, piece))
-                yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(piece.arguments)})
+                yield self._start(_tool_use(self._head, self._index, part))
+                yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(part.arguments)})
                 yield from self._close()
             else:
                 if not self._open:
                     yield self._start({"type": "text", "text": "", "citations": None})
-                yield self._delta({"type": "text_delta", "text": piece})
+                yield self._delta({"type": "text_delta", "text": part})
         if choice.finish_reason is not None:
             yield from self._close()
 
@@ -123,10 +110,10 @@ class _Blocks:
             self._index += 1
 
 
-def _tool_use(head: Head, index: int, call: Call) -> Json:
+def _tool_use(head: Head, index: int, use: ToolUse) -> Json:
     """A use of a tool, without its input."""
     call_id = f"toolu_{head.message_id.removeprefix('msg_')}_{index}"
-    return {"type": "tool_use", "id": call_id, "name": call.name, "input": {}}
+    return {"type": "tool_use", "id": call_id, "name": use.name, "input": {}}
 
 
 def _message(head: Head, content: list[Json], ending: Json, usage: Usage, diagnosis: Diagnosis | None) -> Json:
@@ -168,14 +155,14 @@ def _cumulative(usage: Usage) -> Json:
 _NO_ENDING: Json = {"stop_reason": None, "stop_sequence": None}
 
 
-def _ending(head: Head, choice: Choice, usage: Usage, called: bool) -> Json:
-    """Why the answer ended, in the vendor's words; ``called``: it uses tools."""
+def _ending(head: Head, choice: Choice, usage: Usage) -> Json:
+    """Why the answer ended, in the vendor's words."""
     if choice.finish_reason == "length":
         full = usage.output_tokens >= head.max_tokens
         return {"stop_reason": "max_tokens" if full else "model_context_window_exceeded", "stop_sequence": None}
     if isinstance(choice.stop_reason, str):
         return {"stop_reason": "stop_sequence", "stop_sequence": choice.stop_reason}
-    return {"stop_reason": "tool_use" if called else "end_turn", "stop_sequence": None}
+    return {"stop_reason": "tool_use" if choice.calls else "end_turn", "stop_sequence": None}
 
 
 def _diagnostics(diagnosis: Diagnosis | None) -> Json | None:

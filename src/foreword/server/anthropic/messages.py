@@ -11,8 +11,8 @@ from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.http import Caller, EventStream, caller, event, message_of, service, status_of, unless_gone
-from foreword.serving.neutral import CacheSettings, NeutralRequest
-from foreword.serving.service import UpdateStream
+from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
+from foreword.serving.stream import UpdateStream
 
 router = APIRouter(tags=["Anthropic"])
 
@@ -22,8 +22,7 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
     who, served = caller(request), service(request)
     asked = neutral_request(body, who)
-    parallel = body.tool_choice is None or not body.tool_choice.disable_parallel_tool_use
-    head = Head(asked.request_id, asked.model, body.max_tokens, _usable_tools(body), parallel)
+    head = Head(asked.request_id, asked.model, body.max_tokens)
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
         return EventStream(_sse(head, updates, who.request_id), updates.close, served.config.send_timeout)
@@ -55,14 +54,16 @@ def neutral_request(body: MessagesBody, who: Caller) -> NeutralRequest:
         ),
         stream=body.stream,
         cache=CacheSettings(compare_with=body.diagnostics.previous_message_id if body.diagnostics else None),
+        tools=_usable_tools(body),
     )
 
 
-def _usable_tools(body: MessagesBody) -> frozenset[str]:
-    """Names of the tools that the answer may use. With ``none`` they stay in the prompt, so that it still hits."""
-    if body.tool_choice is not None and body.tool_choice.type == "none":
-        return frozenset()
-    return frozenset(tool.name for tool in body.tools)
+def _usable_tools(body: MessagesBody) -> UsableTools:
+    """The tools that the answer may use. With ``none`` they stay in the prompt, so that it still hits."""
+    names, choice = frozenset(tool.name for tool in body.tools), body.tool_choice
+    if choice is None:
+        return UsableTools(names)
+    return UsableTools(frozenset() if choice.type == "none" else names, not choice.disable_parallel_tool_use)
 
 
 async def _sse(head: Head, updates: UpdateStream, request_id: str) -> AsyncIterator[bytes]:

@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.openai.chat_choices import ChoiceReader, offered
+from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
 from foreword.server.openai.sse import DONE, errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
 from foreword.serving.neutral import Choice, NeutralRequest
-from foreword.serving.service import UpdateStream
+from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
 router = APIRouter(tags=["OpenAI"])
@@ -56,13 +56,13 @@ def neutral_request(body: ChatBody, who: Caller) -> NeutralRequest:
         sampling=sampling_params(body, 0 if is_prewarm(body) else most, (body.top_logprobs or 0) if body.logprobs else None),
         stream=bool(body.stream),
         cache=cache_settings(body),
+        tools=usable_tools(body),
     )
 
 
 def _whole(body: ChatBody, asked: NeutralRequest, choice: Choice) -> Json:
     """A choice of a whole answer."""
-    reader = _reader(body, asked)
-    text, calls = reader.feed(choice)
+    text, calls = choice.text, tool_calls(asked.request_id, choice)
     message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
     if calls:
         message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in calls]
@@ -70,7 +70,7 @@ def _whole(body: ChatBody, asked: NeutralRequest, choice: Choice) -> Json:
         "index": choice.index,
         "message": message,
         "logprobs": _logprobs(body, choice),
-        "finish_reason": reader.finish_reason(choice),
+        "finish_reason": finish_reason(choice),
     }
 
 
@@ -80,14 +80,14 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     if with_usage:
         head["usage"] = None
-    readers: dict[int, ChoiceReader] = {}
+    begun: set[int] = set()
     usage = None
     async for update in updates:
         usage = update.usage
         for choice in update.choices:
-            begins = choice.index not in readers
-            reader = readers.setdefault(choice.index, _reader(body, asked))
-            text, calls = reader.feed(choice)
+            begins = choice.index not in begun
+            begun.add(choice.index)
+            text, calls = choice.text, tool_calls(asked.request_id, choice)
             delta: Json = {"role": "assistant", "content": text} if begins else {"content": text} if text else {}
             if calls:
                 delta["tool_calls"] = calls
@@ -97,7 +97,7 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
                 "index": choice.index,
                 "delta": delta,
                 "logprobs": _logprobs(body, choice),
-                "finish_reason": reader.finish_reason(choice),
+                "finish_reason": finish_reason(choice),
             }
             chunk = {**head, "choices": [piece]}
             if update.diagnosis is not None:
@@ -106,10 +106,6 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
     if with_usage and usage is not None:
         yield sse({**head, "choices": [], "usage": completion_usage([usage])})
     yield DONE
-
-
-def _reader(body: ChatBody, asked: NeutralRequest) -> ChoiceReader:
-    return ChoiceReader(asked.request_id, offered(body), body.parallel_tool_calls is not False)
 
 
 def _head(asked: NeutralRequest, kind: str) -> Json:

@@ -15,7 +15,8 @@ from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
 from foreword.serving.neutral import Answer, Choice, NeutralRequest, Update, Usage
-from foreword.serving.service import Service, UpdateStream
+from foreword.serving.service import Service
+from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
 DEFAULT_MAX_TOKENS = 16

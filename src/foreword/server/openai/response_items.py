@@ -1,12 +1,12 @@
 """What a response puts out: messages and calls of tools, as items, and as the events of a stream."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from foreword.server.openai.usage import token_logprobs
 from foreword.serving.neutral import Choice
-from foreword.serving.tool_calls import Call, ToolCallReader
+from foreword.serving.tool_forms.base import ToolUse
 
 Json = dict[str, Any]
 Event = tuple[str, Json]
@@ -16,24 +16,23 @@ Event = tuple[str, Json]
 class Output:
     """The items of one response in the making: ``items`` are those that are done.
 
-    Calls of tools that were offered become items of their own. Log-probabilities stand at the text that was told next; those
+    Calls of tools become items of their own. Log-probabilities stand at the text that was told next; those
     that only a call follows are left out.
     """
 
-    def __init__(self, request_id: str, names: Collection[str], top_logprobs: int, parallel: bool = True):
+    def __init__(self, request_id: str, top_logprobs: int):
         self.items: list[Json] = []
         self._request_id, self._top_logprobs = request_id, top_logprobs
-        self._reader = ToolCallReader(names, parallel)
         self._message: Json | None = None  # the one that is open
         self._untold: list[Json] = []  # log-probabilities of tokens that have not become text
 
     def feed(self, choice: Choice) -> list[Event]:
-        """The events that a choice's new text brings."""
-        pieces = self._reader.feed(choice.text)
-        if choice.finish_reason is not None:
-            pieces += self._reader.finish()
+        """The events that a choice's new parts bring."""
         self._untold += token_logprobs(choice, self._top_logprobs)
-        return [event for piece in pieces for event in (self._call(piece) if isinstance(piece, Call) else self._text(piece))]
+        events: list[Event] = []
+        for part in choice.parts:
+            events += self._text(part) if isinstance(part, str) else self._call(part)
+        return events
 
     def finish(self, status: str) -> list[Event]:
         """The last events; ``status`` is that of the last message. An answer without anything is an empty message."""
@@ -49,18 +48,18 @@ class Output:
         part["logprobs"] += told
         yield "response.output_text.delta", {**self._place(), "delta": text, "logprobs": told}
 
-    def _call(self, call: Call) -> Iterator[Event]:
+    def _call(self, use: ToolUse) -> Iterator[Event]:
         self._told()
         yield from self._close("completed")
         index, name = len(self.items), f"{self._request_id}_{len(self.items)}"
-        arguments = json.dumps(call.arguments, ensure_ascii=False)
-        begun = {"id": f"fc_{name}", "type": "function_call", "call_id": f"call_{name}", "name": call.name}
+        arguments = json.dumps(use.arguments, ensure_ascii=False)
+        begun = {"id": f"fc_{name}", "type": "function_call", "call_id": f"call_{name}", "name": use.name}
         item = {**begun, "arguments": arguments, "status": "completed"}
         place = {"item_id": item["id"], "output_index": index}
         added = {**begun, "arguments": "", "status": "in_progress"}
         yield "response.output_item.added", {"output_index": index, "item": added}
         yield "response.function_call_arguments.delta", {**place, "delta": arguments}
-        yield "response.function_call_arguments.done", {**place, "name": call.name, "arguments": arguments}
+        yield "response.function_call_arguments.done", {**place, "name": use.name, "arguments": arguments}
         yield "response.output_item.done", {"output_index": index, "item": item}
         self.items.append(item)
 

@@ -25,9 +25,9 @@ from foreword.server.openai.responses_schema import (
 )
 from foreword.server.openai.sse import errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, response_usage
-from foreword.serving.diagnosis import Recent
-from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, Usage
-from foreword.serving.service import Service, UpdateStream
+from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, UsableTools, Usage
+from foreword.serving.remembered import Remembered
+from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
 
@@ -42,13 +42,13 @@ class StoredResponse:
 
 def make_router(remembered: int) -> APIRouter:
     """The endpoint, with a memory for so many responses."""
-    router, stored = APIRouter(tags=["OpenAI"]), Recent[StoredResponse](remembered)
+    router, stored = APIRouter(tags=["OpenAI"]), Remembered[StoredResponse](remembered)
 
     @router.post("/v1/responses", response_model=None)
     async def create_response(body: ResponseBody, request: Request) -> Response:
         """Answer an input; with ``stream``, event by event."""
         who, served = caller(request), service(request)
-        turn = _Turn(body, who, served, _history(stored, who, body), stored)
+        turn = _Turn(body, who, _history(stored, who, body), stored)
         if body.stream:
             updates = await unless_gone(request, served.open(turn.asked))
             events = errors_as_events(turn.events(updates), who.request_id)
@@ -75,9 +75,13 @@ class _Turn:
     """One request and its response."""
 
     def __init__(
-        self, body: ResponseBody, who: Caller, served: Service, history: tuple[Message, ...], stored: Recent[StoredResponse]
+        self,
+        body: ResponseBody,
+        who: Caller,
+        history: tuple[Message, ...],
+        stored: Remembered[StoredResponse],
     ):
-        self._body, self._who, self._served, self._stored = body, who, served, stored
+        self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
         self._messages = (*history, *_messages(body.input))
         system = (Message("system", text_blocks(body.instructions)),) if body.instructions is not None else ()
@@ -94,6 +98,7 @@ class _Turn:
             sampling=_sampling(body),
             stream=bool(body.stream),
             cache=cache_settings(body),
+            tools=_usable_tools(body),
         )
 
     async def events(self, updates: UpdateStream) -> AsyncIterator[bytes]:
@@ -141,9 +146,7 @@ class _Turn:
         return content
 
     def _output(self) -> Output:
-        body = self._body
-        names = frozenset() if body.tool_choice == "none" else frozenset(tool.name for tool in body.tools or ())
-        return Output(self._who.request_id, names, body.top_logprobs or 0, body.parallel_tool_calls is not False)
+        return Output(self._who.request_id, self._body.top_logprobs or 0)
 
     def _status(self, choice: Choice) -> str:
         cut = choice.finish_reason == "length" and not is_prewarm(self._body)
@@ -198,14 +201,14 @@ class _Turn:
         return content
 
 
-def _find(stored: Recent[StoredResponse], who: Caller, response_id: str) -> StoredResponse:
+def _find(stored: Remembered[StoredResponse], who: Caller, response_id: str) -> StoredResponse:
     found = stored.get(who.tenant, response_id)
     if found is None:
         raise NotFoundError(f"Response {response_id!r} is not here: it never was, was not to be stored, or is forgotten.")
     return found
 
 
-def _history(stored: Recent[StoredResponse], who: Caller, body: ResponseBody) -> tuple[Message, ...]:
+def _history(stored: Remembered[StoredResponse], who: Caller, body: ResponseBody) -> tuple[Message, ...]:
     """The conversation that this request goes on from."""
     return () if body.previous_response_id is None else _find(stored, who, body.previous_response_id).messages
 
@@ -242,6 +245,11 @@ def _said(item: Json) -> Message:
 
 def _blocks(content: str | list[InputText]) -> tuple[Block, ...]:
     return text_blocks(content) if isinstance(content, str) else text_blocks(*(part.text for part in content))
+
+
+def _usable_tools(body: ResponseBody) -> UsableTools:
+    names = () if body.tool_choice == "none" else (tool.name for tool in body.tools or ())
+    return UsableTools(frozenset(names), body.parallel_tool_calls is not False)
 
 
 def _tool(given: ResponseTool) -> Json:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from foreword.serving import service
-from foreword.serving.tool_calls import Call, ToolCallReader
+from foreword.serving.stream import ChoiceReader
+from foreword.serving.tool_forms.base import ToolUse
+from foreword.serving.tool_forms.reader import ToolCallReader
 from server.live import Live
 
-WEB, MAP = Call("web", {"q": "fox"}), Call("map", {})
+WEB, MAP = ToolUse("web", {"q": "fox"}), ToolUse("map", {})
 TAGGED = '<tool_call>\n{"name": "web", "arguments": {"q": "fox"}}\n</tool_call>'
 WEB_CALL = '<tool_call>{"name": "web", "arguments": {}}</tool_call>'
 CASES = [
@@ -39,21 +40,21 @@ CASES = [
 ]
 
 
-def read(pieces: list[str]) -> list[str | Call]:
+def read(pieces: list[str]) -> list[str | ToolUse]:
     reader = ToolCallReader({"web", "map"})
     out = [piece for text in pieces for piece in reader.feed(text)] + reader.finish()
-    joined: list[str | Call] = []
+    joined: list[str | ToolUse] = []
     for piece in out:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):
             joined[-1] += piece
         else:
             joined.append(piece)
-    assert reader.called == any(isinstance(piece, Call) for piece in out)
+    assert reader.calls == sum(isinstance(piece, ToolUse) for piece in out)
     return joined
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES, ids=range(len(CASES)))
-def test_in_whatever_pieces_it_comes(text: str, expected: list[str | Call]) -> None:
+def test_in_whatever_pieces_it_comes(text: str, expected: list[str | ToolUse]) -> None:
     assert read([text]) == expected
     assert read(list(text)) == expected
     for first, second in itertools.combinations(range(0, len(text), 3), 2):
@@ -79,7 +80,7 @@ def test_without_parallel_calls_the_first_one_counts(text: str) -> None:
     for pieces in ([text], list(text)):
         reader = ToolCallReader({"web", "map"}, parallel=False)
         out = [piece for part in pieces for piece in reader.feed(part)] + reader.finish()
-        assert [piece for piece in out if isinstance(piece, Call)] == [Call("web", {})]
+        assert [piece for piece in out if isinstance(piece, ToolUse)] == [ToolUse("web", {})]
         assert "tool_call" not in "".join(piece for piece in out if isinstance(piece, str))
 
 
@@ -114,8 +115,10 @@ def test_every_endpoint_tells_the_calls_and_only_one_where_so_asked(
     live: Live, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], one: dict[str, Any], kind: str
 ) -> None:
     """The tiny model writes none, so its answer is exchanged for two."""
-    choice = service._choice
-    monkeypatch.setattr(service, "_choice", lambda *given: replace(choice(*given), text=2 * WEB_CALL, finish_reason="stop"))
+    read = ChoiceReader.read
+    monkeypatch.setattr(
+        ChoiceReader, "read", lambda self, answer: read(self, replace(answer, text=2 * WEB_CALL, finish_reason="stop"))
+    )
     with live.client() as client:
         two, single = (client.post(path, json={"model": "tiny", **body, **more}) for more in ({}, one))
     answers = [answer.text.partition('"tools"')[0] for answer in (two, single)]  # the request's own tools may be repeated
