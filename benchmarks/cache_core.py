@@ -119,8 +119,7 @@ def time_ours(prompts: list[Prompt], capacity: int) -> tuple[list[float], list[i
         size = len(tokens) // TOKEN_BYTES
         start = time.thread_time()
         ledger = RequestLedger(size)
-        cache.match(SPACE, tokens)
-        reservation = cache.reserve(SPACE, tokens, ledger, now)
+        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, now)
         if reservation is None:
             raise SystemExit(f"A prompt of {size} tokens does not fit into {capacity} tokens of cache.")
         cache.plan(reservation, size, size)

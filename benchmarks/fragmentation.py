@@ -161,7 +161,7 @@ class Replay:
             if new is None and not self.resting:
                 break
             session, (prompt, answer) = self.resting.popleft() if new is None else (new, next(new))
-            request = Request(next(names), prompt, SPACE, len(prompt) + answer, self.now)
+            request = Request(next(names), prompt.tobytes(), SPACE, len(prompt) + answer, self.now)
             self.scheduler.add(request)
             self.live[request] = session
         return bool(self.live)

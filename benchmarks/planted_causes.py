@@ -109,7 +109,8 @@ class World:
         name, ids = f"request-{self._names}", self.tokens(conversation)
         self._asked[name] = conversation
         ledger, packed = RequestLedger(len(ids)), pack_tokens(ids)
-        reservation = self.cache.reserve(conversation.namespace, packed, ledger, self.now, conversation.use_cache)
+        match = self.cache.match(conversation.namespace, packed, conversation.use_cache)
+        reservation = self.cache.reserve(match, ledger, self.now)
         assert reservation is not None
         self.cache.plan(reservation, len(ids), len(ids))
         self.cache.commit(reservation)
@@ -176,7 +177,7 @@ def push_out(world: World, blocks: int) -> None:
     world.floods += 1
     size = blocks * world.cache.config.block_size
     ledger, flood = RequestLedger(size), Namespace(ModelFingerprint(f"flood-{world.floods}"))
-    reservation = world.cache.reserve(flood, pack_tokens(range(size)), ledger, world.now)
+    reservation = world.cache.reserve(world.cache.match(flood, pack_tokens(range(size))), ledger, world.now)
     assert reservation is not None
     world.cache.plan(reservation, size, size)
     world.cache.commit(reservation)

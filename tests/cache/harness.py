@@ -15,7 +15,6 @@ from foreword.cache import (
     CacheConfig,
     HitEnd,
     Mark,
-    Match,
     ModelFingerprint,
     Namespace,
     PrefixCache,
@@ -23,7 +22,6 @@ from foreword.cache import (
     Reservation,
     pack_tokens,
 )
-from foreword.cache.lookup import locate
 from foreword.cache.residency import nodes_below
 from foreword.cache.tree import Node
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, CacheEvent
@@ -101,7 +99,8 @@ class Machine:
     ) -> Running | None:
         self.now += 1
         ledger = RequestLedger(len(ids))
-        reservation = self.cache.reserve(namespace, pack_tokens(ids), ledger, self.now, use_cache, marks)
+        match = self.cache.match(namespace, pack_tokens(ids), use_cache)
+        reservation = self.cache.reserve(match, ledger, self.now, marks)
         if reservation is None:
             return None
         request = Running(namespace, list(ids), len(ids), ledger, reservation, prefix_hashes(namespace, ids))
@@ -130,10 +129,8 @@ class Machine:
                 budget -= chunk.end - chunk.start
                 done += chunk.end - chunk.start
                 planned.append((request, chunk))
-        for _, chunk in planned:
-            if chunk.copy:
-                copied = self.memory[chunk.copy.source, : chunk.copy.tokens]
-                self.memory[chunk.copy.target, : chunk.copy.tokens] = copied
+        for action in self.cache.actions.take():
+            self.memory[action.target, : action.tokens] = self.memory[action.source, : action.tokens]
         for request, chunk in planned:
             for at in range(chunk.start, chunk.end):
                 self.memory[request.reservation.table[at // size], at % size] = -1 if fail else request.hashes[at]
@@ -189,11 +186,8 @@ class Machine:
         return [node for root in self.cache._tree.roots.values() for node in nodes_below(root)]
 
     def check(self) -> None:
-        """Every invariant, and: the observer believes what is in the tree, and a remembered look-up still holds."""
+        """Every invariant, and: the observer believes what is in the tree."""
         self.cache.check_integrity()
-        if self.cache._found is not None:
-            root, tokens, place = self.cache._found
-            assert place == locate(self.cache._tree, root, tokens)
         size, stored = self.config.block_size, {}
         for node in self.nodes():
             for number, start in enumerate(range(node.start, node.ready, size)):
@@ -208,8 +202,10 @@ def machine(blocks: int = 64, size: int = 4, ghosts: float = 4.0) -> Machine:
     return Machine(CacheConfig(num_blocks=blocks, block_size=size, ghost_ratio=ghosts))
 
 
-def match(m: Machine, ids: list[int], namespace: Namespace = SPACE) -> Match:
-    return m.cache.match(namespace, pack_tokens(ids))
+def match(m: Machine, ids: list[int], namespace: Namespace = SPACE) -> tuple[int, int, int]:
+    """What a look-up finds: cached, in flight and evicted tokens."""
+    found = m.cache.match(namespace, pack_tokens(ids))
+    return found.cached, found.in_flight, found.evicted
 
 
 def reason(request: Running) -> HitEnd:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from cache.harness import SPACE, Machine
-from foreword.cache import CacheConfig, Match, pack_tokens
+from cache.harness import SPACE, Machine, match
+from foreword.cache import CacheConfig, pack_tokens
 from foreword.cache.eviction import LRU, EvictionQueue, ProtectedLRU
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.events import BlockRemoved
@@ -130,7 +130,7 @@ def test_stubs_leave_no_ghosts() -> None:
     m = machine(4)
     m.run([1, 2])
     m.run(ids(100, 16))
-    assert m.cache.match(SPACE, pack_tokens([1, 2, 3])) == Match(0, 0, 0)
+    assert match(m, [1, 2, 3]) == (0, 0, 0)
     assert m.cache.usage().evicted_tokens == 2
     assert m.cache.usage().ghost_tokens == 0
 

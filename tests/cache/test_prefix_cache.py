@@ -11,7 +11,6 @@ from foreword.cache import (
     CacheConfig,
     CopyBlock,
     HitEnd,
-    Match,
     MissReason,
     ModelFingerprint,
     Namespace,
@@ -19,7 +18,6 @@ from foreword.cache import (
     RequestLedger,
     pack_tokens,
 )
-from foreword.cache.tree import RadixTree
 from foreword.errors import ConfigError, PromptError
 from foreword.events import AllBlocksCleared, BlockStored
 
@@ -49,7 +47,7 @@ def test_a_hit_is_token_exact_and_the_partial_block_is_copied() -> None:
     chunk = m.cache.plan(request.reservation, 8, 100)
     assert chunk is not None
     assert (chunk.start, chunk.end) == (6, 8)
-    assert chunk.copy == CopyBlock(source=1, target=int(request.reservation.table[1]), tokens=2)
+    assert m.cache.actions.take() == (CopyBlock(source=1, target=int(request.reservation.table[1]), tokens=2),)
     assert request.reservation.table[0] == 0
     m.cache.abandon(request.reservation)
     m.drain()
@@ -78,7 +76,7 @@ def test_generated_tokens_are_cached_like_prompt_tokens() -> None:
         m.complete()
     assert m.generate(request, 7)  # sampled, but its KV was never computed
     m.finish(request)
-    assert match(m, [1, 2, 3, 4, 5, 6, 7, 8]) == Match(6, 0, 0)
+    assert match(m, [1, 2, 3, 4, 5, 6, 7, 8]) == (6, 0, 0)
     m.drain()
 
 
@@ -89,7 +87,7 @@ def test_a_conversation_that_goes_on_writes_on_in_the_block_of_the_last_turn() -
     assert request.reservation.table.tolist() == [0, 1, 2]
     chunk = m.cache.plan(request.reservation, 9, 100)
     assert chunk is not None
-    assert (chunk.start, chunk.copy) == (6, None)
+    assert (chunk.start, m.cache.actions.take()) == (6, ())
     m.cache.abandon(request.reservation)
     m.drain()
     assert m.cache.usage().free_blocks == 61
@@ -115,9 +113,7 @@ def test_an_empty_prompt_is_refused_everywhere() -> None:
     cache = machine().cache
     for use_cache in (True, False):
         with pytest.raises(PromptError, match="at least one token"):
-            cache.reserve(SPACE, b"", RequestLedger(0), 0, use_cache)
-    with pytest.raises(PromptError):
-        cache.match(SPACE, b"")
+            cache.match(SPACE, b"", use_cache)
 
 
 # ---- accounts and reasons
@@ -129,7 +125,7 @@ def test_preempted_and_recomputed_tokens_are_no_hits() -> None:
     m.complete()
     m.finish(request)  # preempted: the blocks stay
     m.run(run_ids(100, 24))  # and half of them are evicted
-    reservation = m.cache.reserve(SPACE, pack_tokens(run_ids(0, 16)), request.ledger, m.now)
+    reservation = m.cache.reserve(m.cache.match(SPACE, pack_tokens(run_ids(0, 16))), request.ledger, m.now)
     assert reservation is not None
     again = Running(SPACE, run_ids(0, 16), 16, request.ledger, reservation, request.hashes)
     m.running.append(again)
@@ -144,7 +140,7 @@ def test_ghosts_tell_evicted_from_never_seen() -> None:
     m = machine(blocks=8)
     m.run(run_ids(0, 16))
     m.run(run_ids(100, 32))
-    assert match(m, run_ids(0, 16)) == Match(0, 0, 15)
+    assert match(m, run_ids(0, 16)) == (0, 0, 15)
     evicted, unseen = m.run(run_ids(0, 12)).hit_end, m.run(run_ids(500, 12)).hit_end
     assert evicted == HitEnd(MissReason.EVICTED, 0, lost_tokens=11, evicted_at=3.0)
     assert unseen == HitEnd(MissReason.FIRST_SEEN, 0)
@@ -166,7 +162,7 @@ def test_the_ghost_of_a_block_does_not_hide_another_block_that_begins_like_it() 
     m.now += 1
     m.run(run_ids(200, 36))  # the first one's own blocks have to go, the second one's stay
     prompt = [*run_ids(0, 6), 70, 71, 72, 73, 74]
-    assert match(m, prompt) == Match(6, 0, 2)
+    assert match(m, prompt) == (6, 0, 2)
     first, second = m.must_start(prompt), m.must_start(prompt)
     assert m.complete() == 5 + 1
     assert first.ledger.account().cached == 6
@@ -178,10 +174,10 @@ def test_an_open_end_goes_with_its_block() -> None:
     m = machine(blocks=8)
     m.run(run_ids(0, 10))
     m.run(run_ids(100, 24))  # takes the last of the three blocks
-    assert match(m, run_ids(0, 12)) == Match(8, 0, 0)
+    assert match(m, run_ids(0, 12)) == (8, 0, 0)
     assert m.cache.usage().ghost_tokens == 0
     m.run(run_ids(200, 28))
-    assert match(m, run_ids(0, 12)) == Match(0, 0, 8)
+    assert match(m, run_ids(0, 12)) == (0, 0, 8)
 
 
 def test_without_ghosts_evicted_prefixes_are_forgotten() -> None:
@@ -197,8 +193,8 @@ def test_ghosts_stay_within_their_budget() -> None:
     for number in range(12):
         m.run(run_ids(100 * number, 32))
         assert m.cache.usage().ghost_tokens <= 64
-    assert match(m, run_ids(100 * 10, 32)).evicted > 0
-    assert match(m, run_ids(0, 32)).evicted == 0
+    assert match(m, run_ids(100 * 10, 32))[2] > 0
+    assert match(m, run_ids(0, 32))[2] == 0
 
 
 def test_the_cache_can_be_off_for_one_request_or_for_all() -> None:
@@ -214,7 +210,7 @@ def test_the_cache_can_be_off_for_one_request_or_for_all() -> None:
     record = off.run([1, 2, 3, 4, 5])
     assert (record.cached, record.computed) == (0, 5)
     assert off.cache.usage().free_blocks == 8
-    assert match(off, [1, 2, 3]) == Match(0, 0, 0)
+    assert match(off, [1, 2, 3]) == (0, 0, 0)
 
 
 # ---- namespaces
@@ -270,19 +266,20 @@ def test_a_look_up_changes_nothing() -> None:
     assert len(m.cache._tree.roots) == 1
 
 
-def test_a_reservation_after_a_look_up_does_not_look_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_match_that_nothing_has_changed_is_believed_and_an_old_one_is_looked_up_again() -> None:
     m = machine()
     m.run(run_ids(0, 10))
-    looked = []
-    walk = RadixTree.walk
-    monkeypatch.setattr(RadixTree, "walk", lambda *args: looked.append(args) or walk(*args))
-    match(m, run_ids(0, 12))
+    before = m.cache.match(SPACE, pack_tokens(run_ids(0, 12)))
+    assert m.cache.match(SPACE, pack_tokens(run_ids(50, 4))).version == before.version
     request = m.must_start(run_ids(0, 12))
-    assert len(looked) == 1
-    assert match(m, run_ids(0, 12)) == Match(8, 3, 0)  # the tree has changed
-    assert len(looked) == 2
+    assert match(m, run_ids(0, 12)) == (8, 3, 0)  # the tree has changed
+    assert m.cache.match(SPACE, pack_tokens(run_ids(0, 12))).version != before.version
     m.complete()
-    assert match(m, run_ids(0, 12)) == Match(11, 0, 0)
+    ledger = RequestLedger(12)
+    reservation = m.cache.reserve(before, ledger, m.now)
+    assert reservation is not None
+    assert ledger.account().cached == 11
+    m.cache.release(reservation, m.now)
     m.finish(request)
     m.check()
 
@@ -304,7 +301,7 @@ def test_reset_forgets_everything_and_running_requests_go_on() -> None:
     assert m.events[-1] == AllBlocksCleared()
     told = len(m.events)
     m.check()
-    assert match(m, run_ids(0, 10)) == Match(0, 0, 0)
+    assert match(m, run_ids(0, 10)) == (0, 0, 0)
     m.complete()
     m.finish(running)
     m.check()
@@ -347,6 +344,6 @@ def test_options_that_cannot_be_are_refused(options: dict[str, object]) -> None:
 def test_two_caches_do_not_meet() -> None:
     one, two = machine(), machine()
     one.run(run_ids(0, 9))
-    assert match(two, run_ids(0, 9)) == Match(0, 0, 0)
+    assert match(two, run_ids(0, 9)) == (0, 0, 0)
     assert isinstance(one.cache, PrefixCache)
     assert np.array_equal(two.cache._pool.free_blocks(), machine().cache._pool.free_blocks())

@@ -3,7 +3,7 @@
 import pytest
 
 from cache.harness import SPACE, machine, match, reason, run_ids
-from foreword.cache import HitEnd, Match, MissReason, RequestLedger, pack_tokens
+from foreword.cache import HitEnd, MissReason, RequestLedger, pack_tokens
 from foreword.errors import IntegrityError
 
 # ---- in flight
@@ -30,7 +30,7 @@ def test_identical_prompts_of_an_evicted_prefix_compute_once(length: int) -> Non
     m = machine(blocks=16)
     m.run(run_ids(0, length))
     m.run(run_ids(100, 64))
-    assert match(m, run_ids(0, length)).cached == 0
+    assert match(m, run_ids(0, length))[0] == 0
     requests = [m.must_start(run_ids(0, length)) for _ in range(3)]
     assert reason(requests[0]).reason is MissReason.EVICTED
     assert m.complete() == length + 2
@@ -41,7 +41,7 @@ def test_prompts_with_a_common_prefix_in_flight_share_it() -> None:
     m = machine()
     first = m.must_start([*run_ids(0, 10), 50, 51])
     second = m.must_start([*run_ids(0, 10), 60, 61])
-    assert match(m, [*run_ids(0, 10), 70]) == Match(0, 10, 0)
+    assert match(m, [*run_ids(0, 10), 70]) == (0, 10, 0)
     assert m.complete() == 12 + 2
     record = second.ledger.account()
     assert (record.cached, record.shared_in_flight, record.computed) == (0, 10, 2)
@@ -58,7 +58,7 @@ def test_what_is_in_flight_is_not_read_before_its_step() -> None:
     chunk = m.cache.plan(first.reservation, 8, 5)
     assert chunk is not None
     m.cache.commit(first.reservation)
-    assert match(m, run_ids(0, 9)) == Match(5, 3, 0)
+    assert match(m, run_ids(0, 9)) == (5, 3, 0)
 
 
 def test_if_who_computes_goes_the_next_one_computes() -> None:
@@ -78,7 +78,7 @@ def test_a_copy_source_begun_anew_by_another_request_is_not_copied_from_its_old_
     m.run(run_ids(100, 48))  # evicts them: two nodes' worth of ghosts
     m.run([*run_ids(0, 8), 90, 91, 92, 93, 94])  # cuts the ghost edge, so that it has children
     m.run(run_ids(200, 48))
-    assert match(m, run_ids(0, 13)).cached == 0
+    assert match(m, run_ids(0, 13))[0] == 0
     b = m.must_start(run_ids(0, 8))
     a = m.must_start([0, 1, 70])
     assert a.reservation.copy is not None
@@ -100,11 +100,11 @@ def test_of_a_failed_step_nothing_stays() -> None:
     request = m.must_start(run_ids(0, 10))
     assert m.step(fail=True) == 10
     m.check()
-    assert match(m, run_ids(0, 10)) == Match(0, 9, 0)
+    assert match(m, run_ids(0, 10)) == (0, 9, 0)
     m.finish(request)
     m.check()
     assert m.cache.usage().free_blocks == 64
-    assert match(m, run_ids(0, 10)) == Match(0, 0, 0)
+    assert match(m, run_ids(0, 10)) == (0, 0, 0)
 
 
 def test_a_failed_step_can_be_run_again() -> None:
@@ -125,7 +125,7 @@ def test_an_abort_keeps_what_was_computed_and_loses_no_block(computed: int, kept
         m.step(computed)
     m.finish(request)
     m.check()
-    assert match(m, run_ids(0, 20)) == Match(kept, 0, 0)
+    assert match(m, run_ids(0, 20)) == (kept, 0, 0)
     usage, blocks = m.cache.usage(), -(-kept // 4)
     assert (usage.free_blocks, usage.evictable_blocks, usage.held_blocks) == (64 - blocks, blocks, 0)
 
@@ -138,13 +138,13 @@ def test_without_room_nothing_changes_and_the_look_up_counts_once() -> None:
     tokens = pack_tokens([*run_ids(0, 6), *run_ids(50, 14)])
     before = m.cache.usage()
     for _ in range(5):
-        assert m.cache.reserve(SPACE, tokens, ledger, 5) is None
+        assert m.cache.reserve(m.cache.match(SPACE, tokens), ledger, 5) is None
         m.check()
         assert m.cache.usage() == before
     assert ledger.account().cached == 0
     assert ledger.hit_end is None
     m.finish(holder)
-    reservation = m.cache.reserve(SPACE, tokens, ledger, 6)
+    reservation = m.cache.reserve(m.cache.match(SPACE, tokens), ledger, 6)
     assert reservation is not None
     assert ledger.account().cached == 6
     assert ledger.hit_end == HitEnd(MissReason.DIVERGED, 6, pack_tokens(run_ids(6, 16)))

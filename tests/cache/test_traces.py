@@ -41,7 +41,7 @@ def hit_rate(requests: list[tuple[float, bytes]], capacity: float, policy: str) 
     for now, tokens in requests:
         length = len(tokens) // 4
         ledger = RequestLedger(length)
-        reservation = cache.reserve(SPACE, tokens, ledger, now)
+        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, now)
         assert reservation is not None
         cache.plan(reservation, length, length)
         cache.commit(reservation)

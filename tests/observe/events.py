@@ -37,7 +37,7 @@ class Requests:
         tokens = pack_tokens(ids(prompt) if isinstance(prompt, str) else list(prompt))
         length, number = len(tokens) // 4, next(self._numbers)
         ledger, now = RequestLedger(length), float(number)
-        reservation = self.cache.reserve(space, tokens, ledger, now)
+        reservation = self.cache.reserve(self.cache.match(space, tokens), ledger, now)
         assert reservation is not None
         self.cache.plan(reservation, length, length)
         self.cache.commit(reservation)

@@ -94,7 +94,7 @@ def test_a_real_caches_events_are_enough() -> None:
     for start, first in ((1, 0), (5, 0), (7, 0), (20, 1000)):
         tokens = pack_tokens(range(first, first + 405))
         now = float(start)
-        reservation = cache.reserve(space, tokens, RequestLedger(405), now)
+        reservation = cache.reserve(cache.match(space, tokens), RequestLedger(405), now)
         assert reservation is not None
         assert cache.plan(reservation, 405, 405)
         now += 0.5

@@ -21,7 +21,7 @@ def replayed(prompts: list[bytes], capacity: int) -> float:
         if length > capacity:
             continue
         ledger = RequestLedger(length)
-        reservation = cache.reserve(SPACE, tokens, ledger, float(now))
+        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, float(now))
         assert reservation is not None
         cache.plan(reservation, length, length)
         cache.commit(reservation)

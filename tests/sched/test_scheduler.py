@@ -5,7 +5,7 @@ from itertools import count
 import numpy as np
 import pytest
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
 from foreword.errors import ConfigError, PromptError
 from foreword.sched import Request, RequestState, Scheduler, SchedulerConfig, StepPlan
 
@@ -25,7 +25,7 @@ class Bench:
     def add(self, tokens: list[int], max_tokens: int = 4, use_cache: bool = True) -> Request:
         request = Request(
             f"r{next(self._ids)}",
-            np.array(tokens, np.int32),
+            pack_tokens(tokens),
             SPACE,
             len(tokens) + max_tokens,
             self.now,

@@ -12,7 +12,7 @@ NEAREST_TOKENS = 16
 
 
 @dataclass(slots=True)
-class Place:
+class Lookup:
     """Where a prompt meets the tree; all numbers are tokens.
 
     The first ``aligned`` tokens of the prompt, whole blocks, end on the edge of ``node``; those from ``backed`` on, also
@@ -33,7 +33,7 @@ class Place:
     seen: int
 
 
-def locate(tree: RadixTree, root: Root, tokens: bytes) -> Place:
+def locate(tree: RadixTree, root: Root, tokens: bytes) -> Lookup:
     """Where a prompt of at least one token meets the tree."""
     size, last = tree.block_size, len(tokens) // TOKEN_BYTES - 1
     node, end = tree.walk(root, tokens)
@@ -62,10 +62,10 @@ def locate(tree: RadixTree, root: Root, tokens: bytes) -> Place:
     cached = ready if ready < backed else backed
     if partial and cached == backed and source is not None and source.ready >= reach:
         cached = reach
-    return Place(node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
+    return Lookup(node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
 
 
-def explain(tree: RadixTree, place: Place, tokens: bytes, namespace: Namespace, others: Iterable[Namespace]) -> HitEnd:
+def explain(tree: RadixTree, place: Lookup, tokens: bytes, namespace: Namespace, others: Iterable[Namespace]) -> HitEnd:
     """Why the hit of a new request ended where it did; ``others`` are the namespaces to look into."""
     end = place.reach
     if end == len(tokens) // TOKEN_BYTES - 1:

@@ -1,12 +1,14 @@
 """The prefix cache: match → reserve → plan → commit → release.
 
 It keeps ids, counts and trees. KV memory, threads, clocks and files are somebody else's: methods take ``now`` in seconds
-of the caller's clock, and actions (copy this block) are returned to be carried out.
+of the caller's clock, and ``actions`` are handed over to be carried out.
 
 A step of the engine reads so:
 
-    reservation = cache.reserve(namespace, tokens, ledger, now)     once per request; None while there is no room
-    chunk = cache.plan(reservation, until, budget)                  what to compute in this step, and a copy to run first
+    match = cache.match(namespace, tokens)                          how much is there already
+    reservation = cache.reserve(match, ledger, now)                 once per request; None while there is no room
+    chunk = cache.plan(reservation, until, budget)                  what to compute in this step
+    actions = cache.actions.take()                                  what to carry out before (copy this block)
     ... the model runs ...
     cache.commit(reservation)                                       or cache.abandon(reservation) if the step failed
     cache.release(reservation, now, generated)                      at the end, at preemption, at abort
@@ -17,16 +19,18 @@ from dataclasses import replace
 from itertools import islice
 
 from foreword.account import HitEnd, MissReason, Source
+from foreword.cache.actions import Actions, CopyBlock
 from foreword.cache.config import CacheConfig
 from foreword.cache.eviction import POLICIES, EvictionPolicy
 from foreword.cache.integrity import check_cache
 from foreword.cache.ledger import RequestLedger
-from foreword.cache.lookup import Place, explain, locate
+from foreword.cache.lookup import Lookup, explain, locate
 from foreword.cache.marks import Mark
 from foreword.cache.namespace import Namespace
 from foreword.cache.pool import BlockPool, Blocks
-from foreword.cache.reservation import Chunk, CopyBlock, Match, Reservation, Usage
+from foreword.cache.reservation import Reservation
 from foreword.cache.residency import Residency
+from foreword.cache.results import Chunk, Match, Query, Usage
 from foreword.cache.tree import Node, RadixTree, Root, first_unplanned, lacking_nodes, path_blocks
 from foreword.errors import IntegrityError, PromptError
 from foreword.events import AllBlocksCleared, BlockReused, EventSink
@@ -41,6 +45,7 @@ class PrefixCache:
 
     def __init__(self, config: CacheConfig, policy: EvictionPolicy | None = None, events: EventSink | None = None) -> None:
         self.config = config
+        self.actions = Actions()
         self._size = config.block_size
         self._tree = RadixTree(config.block_size)
         self._pool = BlockPool(config.num_blocks)
@@ -53,40 +58,41 @@ class PrefixCache:
         self._sweep_at = SWEEP_NAMESPACES
         self._retired: list[Root] = []
         self._live: set[Reservation] = set()
-        self._found: tuple[Root, bytes, Place] | None = None  # the last look-up, if nothing has changed since
+        self._version = 0  # another one after every change that a look-up could see
 
-    def match(self, namespace: Namespace, tokens: bytes) -> Match:
-        """How much of a prompt (packed tokens) a reservation made now would find. Changes nothing."""
-        self._require_tokens(tokens)
+    def match(self, namespace: Namespace, tokens: bytes, use_cache: bool = True) -> Match:
+        """Look a prompt (packed tokens) up: how much of it a reservation made now would find. Changes nothing.
+
+        Without ``use_cache`` nothing is found, and what is reserved neither reads nor feeds the cache. PromptError for an
+        empty prompt.
+        """
+        if len(tokens) < TOKEN_BYTES:
+            raise PromptError("The prompt is empty; it needs at least one token.")
+        query = Query(namespace, tokens, use_cache and self.config.enable_prefix_caching)
         root = self._tree.roots.get(namespace.key)
-        if root is None or not self.config.enable_prefix_caching:
-            return Match(0, 0, 0)
-        place = self._locate(root, tokens)
+        if root is None or not query.use_cache:
+            return Match(0, 0, 0, query)
+        place = locate(self._tree, root, tokens)
         evicted = place.seen - place.reach
-        return Match(place.cached, place.reach - place.cached, evicted if evicted > 0 else 0)
+        return Match(place.cached, place.reach - place.cached, evicted if evicted > 0 else 0, query, place, self._version)
 
-    def reserve(
-        self,
-        namespace: Namespace,
-        tokens: bytes,
-        ledger: RequestLedger,
-        now: float,
-        use_cache: bool = True,
-        marks: Sequence[Mark] = (),
-    ) -> Reservation | None:
+    def reserve(self, match: Match, ledger: RequestLedger, now: float, marks: Sequence[Mark] = ()) -> Reservation | None:
         """Hold the cached prefix of a prompt and blocks for the rest of it; None, and no change, without room.
 
+        The prompt is looked up again only if the cache has changed since it was matched.
         The rest is entered into the tree at once, in flight, so that who comes next with the same tokens shares it.
         At least the last token is always left to compute. The ledger is told what was cached, and why no more.
         A prompt of more blocks than the cache has gets None for ever: it is for the caller to refuse it.
         The prefixes that ``marks`` name are kept from eviction from the release on, as far as they were computed.
         """
-        self._require_tokens(tokens)
+        namespace, tokens = match.query.namespace, match.query.tokens
         reservation = Reservation(tokens, len(tokens) // TOKEN_BYTES, ledger, marks)
-        if not (use_cache and self.config.enable_prefix_caching):
+        if not match.query.use_cache:
             return self._reserve_alone(reservation, now)
         root = self._root(namespace)
-        place = self._locate(root, tokens)
+        place = match.lookup
+        if place is None or match.version != self._version:
+            place = locate(self._tree, root, tokens)
         hit_end = ledger.hit_end
         if hit_end is None:
             hit_end = explain(self._tree, place, tokens, namespace, self._others(namespace))
@@ -126,8 +132,11 @@ class PrefixCache:
         end, copy = start + budget, reservation.copy
         if end > until:
             end = until
-        if copy is not None and start < reservation.copy_at:
-            end, copy = min(end, reservation.copy_at), None
+        if copy is not None:
+            if start < reservation.copy_at:
+                end = min(end, reservation.copy_at)
+            else:
+                self.actions.add(copy)
         reservation.span = (start, end)
         node = reservation.node
         while node is not None:
@@ -137,14 +146,15 @@ class PrefixCache:
                     break
                 node.planned = planned
             node = node.parent
-        return Chunk(start, end, copy)
+        return Chunk(start, end)
 
     def commit(self, reservation: Reservation) -> None:
         """The step ran: what was planned is readable, and counted."""
         if reservation.span is None:
             return
         start, end = reservation.span
-        reservation.span = self._found = None
+        reservation.span = None
+        self._version += 1
         if reservation.copy is not None and start >= reservation.copy_at:
             self._forget_copy(reservation)
         fresh: list[Node] = []
@@ -164,6 +174,8 @@ class PrefixCache:
 
     def abandon(self, reservation: Reservation) -> None:
         """The step failed: nothing of what was planned is believed. The reservation can be planned again or released."""
+        if reservation.span is not None and reservation.copy is not None:
+            self.actions.withdraw(reservation.copy)
         reservation.span = None
         node = reservation.node
         while node is not None and node.ready < node.end:
@@ -180,7 +192,7 @@ class PrefixCache:
         if reservation not in self._live:
             raise IntegrityError("A reservation was released that is not held: released twice, or another cache's.")
         self._live.remove(reservation)
-        self._found = None
+        self._version += 1
         if reservation.span is not None:
             self.abandon(reservation)
         if reservation.copy is not None:
@@ -216,7 +228,7 @@ class PrefixCache:
                 self._retired.append(root)
         self._tree.roots.clear()
         self._namespaces.clear()
-        self._found = None
+        self._version += 1
         if self._events:
             self._events(AllBlocksCleared())
 
@@ -248,12 +260,6 @@ class PrefixCache:
             self._namespaces[namespace.key] = namespace
         return self._tree.root(namespace.key)
 
-    def _locate(self, root: Root, tokens: bytes) -> Place:
-        """Where a prompt meets the tree; a reservation right after a match does not look again."""
-        if self._found is None or self._found[0] is not root or self._found[1] != tokens:
-            self._found = root, tokens, locate(self._tree, root, tokens)
-        return self._found[2]
-
     def _evicted_at(self, root: Root, tokens: bytes) -> float | None:
         """When the first tokens of a prompt that have no blocks any more lost them."""
         node, _ = self._tree.walk(root, tokens)
@@ -268,16 +274,12 @@ class PrefixCache:
         newest = islice(reversed(self._namespaces.values()), COMPARED_NAMESPACES + 1)
         return (other for other in newest if other.key != namespace.key)
 
-    def _require_tokens(self, tokens: bytes) -> None:
-        if len(tokens) < TOKEN_BYTES:
-            raise PromptError("The prompt is empty; it needs at least one token.")
-
     def _allocate(self, count: int, now: float) -> Blocks | None:
         """Blocks, after eviction if need be; None without room."""
-        self._found = None
+        self._version += 1
         return self._pool.allocate(count) if self._residency.make_room(count, now) else None
 
-    def _take(self, reservation: Reservation, place: Place, now: float) -> bool:
+    def _take(self, reservation: Reservation, place: Lookup, now: float) -> bool:
         """Hold the shared path, make room, and enter the rest of the prompt in flight. False: no room, no change."""
         residency, size, aligned = self._residency, self._size, place.aligned
         node, source = place.node, place.source if place.partial else None
@@ -315,7 +317,7 @@ class PrefixCache:
             self._await_copy(reservation, place, source, copied)
         return True
 
-    def _can_adopt(self, source: Node, place: Place) -> bool:
+    def _can_adopt(self, source: Node, place: Lookup) -> bool:
         """Whether the prompt may go on writing in the block of a stub instead of copying it: nobody else uses it."""
         return (
             not place.whole
@@ -334,7 +336,7 @@ class PrefixCache:
         reservation.node, reservation.shared_end = leaf, leaf.end
         reservation.open_end = leaf.end % self._size > 0
 
-    def _await_copy(self, reservation: Reservation, place: Place, source: Node, block: int) -> None:
+    def _await_copy(self, reservation: Reservation, place: Lookup, source: Node, block: int) -> None:
         """The first tokens of the block behind the backed ones are to be copied as soon as their source is readable."""
         target = reservation.blocks[place.backed // self._size]
         reservation.copy = CopyBlock(block, target, place.partial)

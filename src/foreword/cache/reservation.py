@@ -1,56 +1,16 @@
-"""What the cache hands out: frozen answers, and the handle of a request."""
+"""The handle of a request: what it holds of the cache while it runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from foreword.cache.actions import CopyBlock
 from foreword.cache.ledger import RequestLedger
 from foreword.cache.marks import Mark
 from foreword.cache.pool import Blocks
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.tokens import TOKEN_BYTES
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What a look-up found, in leading tokens of the prompt: cached, then in flight, then evicted."""
-
-    cached: int
-    in_flight: int
-    evicted: int
-
-
-@dataclass(frozen=True, slots=True)
-class CopyBlock:
-    """An action for whoever owns the KV memory: copy the first ``tokens`` tokens of one block to another."""
-
-    source: int
-    target: int
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens [start, end) of a request to compute in this step, and a copy to carry out before."""
-
-    start: int
-    end: int
-    copy: CopyBlock | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Blocks and tokens of a cache at one moment; marked blocks are also held or evictable."""
-
-    total_blocks: int
-    free_blocks: int
-    evictable_blocks: int
-    held_blocks: int
-    ghost_tokens: int
-    evicted_tokens: int
-    marked_blocks: int = 0
 
 
 class Reservation:

@@ -105,7 +105,7 @@ class Engine:
         for index in range(params.n):
             request = Request(
                 request_id=request_id if params.n == 1 else f"{request_id}/{index}",
-                prompt=ids,
+                prompt=ids.tobytes(),
                 namespace=namespace,
                 limit=limit,
                 arrival=arrival,

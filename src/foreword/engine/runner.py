@@ -38,7 +38,7 @@ class ModelRunner:
 
         For the requests in ``every_row`` the logits of all the chunk's tokens are returned, also before they sample.
         """
-        self.memory.copy(plan.copies)
+        self.memory.copy(plan.actions)
         spans, ids, positions, slots, keep, kept = [], [], [], [], [], []
         row, size = 0, self.memory.block_size
         for chunk in plan.chunks:

@@ -48,8 +48,9 @@ class CacheVerifier:
         if not self._share or not hit or self._random.random() >= self._share:
             return
         size = request.num_tokens
-        again = Request("verify", request.tokens[:size], request.namespace, size, now, use_cache=False)
-        again.reservation = self._cache.reserve(request.namespace, again.packed(), again.ledger, now, use_cache=False)
+        again = Request("verify", request.packed(), request.namespace, size, now, use_cache=False)
+        match = self._cache.match(again.namespace, again.packed(), use_cache=False)
+        again.reservation = self._cache.reserve(match, again.ledger, now)
         if again.reservation is None:
             self._report = replace(self._report, skipped=self._report.skipped + 1)
             return
@@ -67,7 +68,7 @@ class CacheVerifier:
         logits = torch.empty(0)
         while (chunk := self._cache.plan(again.reservation, again.num_tokens, self._budget)) is not None:
             scheduled = ScheduledChunk(again, chunk.start, chunk.end, chunk.end == again.num_tokens)
-            out = self._runner.run(StepPlan((scheduled,), ()))
+            out = self._runner.run(StepPlan((scheduled,)))
             self._cache.commit(again.reservation)
             if out:
                 logits = out[0].logits[-1]

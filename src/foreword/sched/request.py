@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from foreword.account import Account
-from foreword.cache import Mark, Namespace, RequestLedger, Reservation, pack_tokens
+from foreword.cache import Mark, Namespace, RequestLedger, Reservation
+from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
 
 class RequestState(StrEnum):
@@ -34,6 +34,8 @@ class PrivateTail:
 class Request:
     """One sequence: a prompt and what has been generated after it. Only the scheduler changes its state.
 
+    prompt
+        Packed tokens.
     tokens
         int32 buffer of ``limit`` entries; the first ``num_tokens`` are known.
     limit
@@ -43,7 +45,7 @@ class Request:
     def __init__(
         self,
         request_id: str,
-        prompt: npt.NDArray[np.int32],
+        prompt: bytes,
         namespace: Namespace,
         limit: int,
         arrival: float,
@@ -53,16 +55,16 @@ class Request:
     ):
         self.request_id = request_id
         self.namespace = namespace
-        self.num_prompt_tokens = len(prompt)
-        self.num_tokens = len(prompt)
+        self.num_prompt_tokens = self.num_tokens = len(prompt) // TOKEN_BYTES
         self.limit = limit
         self.tokens = np.empty(limit, np.int32)
-        self.tokens[: len(prompt)] = prompt
+        self.tokens[: self.num_tokens] = np.frombuffer(prompt, TOKEN_TYPE)
+        self._packed = b""  # of the tokens that were known when somebody asked last
         self.arrival = arrival
         self.use_cache = use_cache
         self.private = private
         self.marks = marks
-        self.ledger = RequestLedger(len(prompt))
+        self.ledger = RequestLedger(self.num_prompt_tokens)
         self.state = RequestState.WAITING
         self.admitted: float | None = None  # when it was first admitted
         self.reservation: Reservation | None = None
@@ -73,13 +75,16 @@ class Request:
         self.tokens[self.num_tokens] = token
         self.num_tokens += 1
 
-    def packed(self, start: int = 0) -> bytes:
-        """The known tokens from ``start`` on, packed, as the cache is to see them."""
-        tokens = self.tokens[start : self.num_tokens]
-        if self.private is not None and start <= self.private.start < self.num_tokens:
-            tokens = tokens.copy()
-            tokens[self.private.start - start] += self.private.shift
-        return pack_tokens(tokens)
+    def packed(self) -> bytes:
+        """The known tokens, packed, as the cache is to see them: made once, and once more after tokens were added."""
+        known = len(self._packed) // TOKEN_BYTES
+        if known < self.num_tokens:
+            tokens = self.tokens[known : self.num_tokens]
+            if self.private is not None and known <= self.private.start < self.num_tokens:
+                tokens = tokens.copy()
+                tokens[self.private.start - known] += self.private.shift
+            self._packed += tokens.astype(TOKEN_TYPE, copy=False).tobytes()
+        return self._packed
 
     def account(self) -> Account:
         """Where the prompt's tokens came from, so far."""

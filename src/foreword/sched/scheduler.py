@@ -12,10 +12,11 @@ very long prompt, and it takes at most twice as long.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from foreword.cache import Chunk, CopyBlock, PrefixCache
+from foreword.cache import CacheAction, Match, PrefixCache
 from foreword.errors import PromptError
 from foreword.sched.config import SchedulerConfig
 from foreword.sched.request import Request, RequestState
+from foreword.tokens import TOKEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class ScheduledChunk:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one step computes: copies first, then the chunks as one packed batch, in this order."""
+    """What one step does: first the actions, one after the other, then the chunks as one packed batch, in this order."""
 
     chunks: tuple[ScheduledChunk, ...]
-    copies: tuple[CopyBlock, ...]
+    actions: tuple[CacheAction, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -69,11 +70,10 @@ class Scheduler:
         self._make_room_to_generate(now)
         budget = self.config.max_num_batched_tokens
         chunks: list[ScheduledChunk] = []
-        copies: list[CopyBlock] = []
         generating = [request for request in self.running if _remaining(request) == 1]
         starting = [request for request in self.running if _remaining(request) != 1]
         for request in generating:
-            budget -= self._plan(request, budget, chunks, copies)
+            budget -= self._plan(request, budget, chunks)
         long: list[Request] = []  # the first that does not fit, and those that are no shorter
         kept = 0
         for request in starting:
@@ -83,18 +83,18 @@ class Scheduler:
             elif long and _remaining(request) >= _remaining(long[0]):
                 long.append(request)
             else:
-                budget -= self._plan(request, budget, chunks, copies)
-        for request in self._candidates(budget, now, _remaining(long[0]) if long else None):
+                budget -= self._plan(request, budget, chunks)
+        for request, match in self._candidates(budget, now, _remaining(long[0]) if long else None):
             if budget <= 0 or len(self.running) >= self.config.max_num_seqs:
                 break
-            if not self._admit(request, now) and not self._admit_alone(request, now):
+            if not self._admit(request, match, now) and not self._admit_alone(request, match, now):
                 self._no_room = True
                 break
-            budget -= self._plan(request, budget, chunks, copies)
+            budget -= self._plan(request, budget, chunks)
         budget += kept
         for request in long:
-            budget -= self._plan(request, budget, chunks, copies)
-        return StepPlan(tuple(chunks), tuple(copies))
+            budget -= self._plan(request, budget, chunks)
+        return StepPlan(tuple(chunks), self.cache.actions.take())
 
     def commit(self, plan: StepPlan) -> None:
         """The step ran."""
@@ -125,43 +125,41 @@ class Scheduler:
             self._release(request, now)
         request.state = RequestState.FINISHED
 
-    def _plan(self, request: Request, budget: int, chunks: list[ScheduledChunk], copies: list[CopyBlock]) -> int:
+    def _plan(self, request: Request, budget: int, chunks: list[ScheduledChunk]) -> int:
         """Add a request's next chunk to the step; returns how many tokens it has."""
         assert request.reservation is not None
-        chunk: Chunk | None = self.cache.plan(request.reservation, request.num_tokens, budget)
+        chunk = self.cache.plan(request.reservation, request.num_tokens, budget)
         if chunk is None:
             return 0
-        if chunk.copy is not None:
-            copies.append(chunk.copy)
         chunks.append(ScheduledChunk(request, chunk.start, chunk.end, chunk.end == request.num_tokens))
         return chunk.end - chunk.start
 
-    def _candidates(self, budget: int, now: float, below: int | None) -> Iterable[Request]:
-        """Waiting requests in the order in which they should be admitted, with fewer than ``below`` tokens to compute."""
+    def _candidates(self, budget: int, now: float, below: int | None) -> Iterable[tuple[Request, Match]]:
+        """Waiting requests in the order in which they should be admitted, with fewer than ``below`` tokens to compute.
+
+        With each comes what the cache has of it.
+        """
         if budget <= 0 or self._no_room or not self.waiting or len(self.running) >= self.config.max_num_seqs:
             return ()
         bound = now - self.config.max_wait_seconds
         old = [request for request in self.waiting if request.arrival <= bound or request.preemptions]
         if old:
-            return old if below is None else (r for r in old if r.num_tokens - self._found(r, r.packed()) < below)
+            matched = ((request, self._match(request)) for request in old)
+            return ((r, match) for r, match in matched if below is None or r.num_tokens - match.found < below)
         ranked = []
         for request in self.waiting[: self.config.lookahead]:
-            tokens = request.packed()
-            found = self._found(request, tokens)
-            if below is None or request.num_tokens - found < below:
-                ranked.append((-found, request.namespace.key, tokens, request.arrival, request))
-        ranked.sort(key=lambda entry: entry[:4])
-        return [entry[4] for entry in ranked]
+            match = self._match(request)
+            if below is None or request.num_tokens - match.found < below:
+                key = (-match.found, request.namespace.key, request.packed(), request.arrival)
+                ranked.append((key, request, match))
+        ranked.sort(key=lambda entry: entry[0])
+        return [(request, match) for _, request, match in ranked]
 
-    def _found(self, request: Request, tokens: bytes) -> int:
-        """Tokens of a waiting request that others have computed, or are computing."""
-        match = self.cache.match(request.namespace, tokens)
-        return match.cached + match.in_flight
+    def _match(self, request: Request) -> Match:
+        return self.cache.match(request.namespace, request.packed(), request.use_cache)
 
-    def _admit(self, request: Request, now: float) -> bool:
-        reservation = self.cache.reserve(
-            request.namespace, request.packed(), request.ledger, now, use_cache=request.use_cache, marks=request.marks
-        )
+    def _admit(self, request: Request, match: Match, now: float) -> bool:
+        reservation = self.cache.reserve(match, request.ledger, now, request.marks)
         if reservation is None:
             return False
         request.reservation = reservation
@@ -172,9 +170,9 @@ class Scheduler:
         self.running.append(request)
         return True
 
-    def _admit_alone(self, request: Request, now: float) -> bool:
+    def _admit_alone(self, request: Request, match: Match, now: float) -> bool:
         """Once more, when nobody runs: a first attempt may fail for the one block it wanted to copy from, and evicts it."""
-        return not self.running and self._admit(request, now)
+        return not self.running and self._admit(request, match, now)
 
     def _make_room_to_generate(self, now: float) -> None:
         """Give every generating request a block for its next token; the last admitted make way if need be."""
@@ -196,7 +194,7 @@ class Scheduler:
 
     def _release(self, request: Request, now: float) -> None:
         assert request.reservation is not None
-        generated = request.packed(start=request.reservation.length)
+        generated = request.packed()[request.reservation.length * TOKEN_BYTES :]
         self.cache.release(request.reservation, now, generated)
         request.reservation = None
         self._no_room = False
