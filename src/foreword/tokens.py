@@ -65,3 +65,15 @@ def common_with_edge(query: bytes, at: int, edge: memoryview) -> int:
     differ = ours != np.frombuffer(edge, TOKEN_TYPE, count, low)
     first = int(differ.argmax()) if count else 0
     return low // TOKEN_BYTES + (first if count and differ[first] else count)
+
+
+def shared_tokens(a: bytes, b: bytes) -> int:
+    """How many leading tokens two packed prompts share."""
+    return shared_from(a, 0, b)
+
+
+def shared_from(a: bytes, at: int, b: bytes) -> int:
+    """How many leading tokens of packed tokens ``b`` stand in ``a`` from byte ``at`` on: about one memcmp of them."""
+    if a[at : at + TOKEN_BYTES] != b[:TOKEN_BYTES]:
+        return 0
+    return common_with_edge(a, at, memoryview(b))

@@ -13,7 +13,8 @@ from foreword.audit.changing_values import Slots
 from foreword.audit.conversations import KEPT, Conversations
 from foreword.audit.recent import RecentRequests
 from foreword.audit.request import MESSAGE, MOVED, LoggedRequest, Piece
-from foreword.audit.text_diff import FirstForm, common_prefix, common_suffix, parts, without_order, without_spacing
+from foreword.audit.text_diff import FirstForm, parts, without_order, without_spacing
+from foreword.prompt.texts import common_prefix, common_suffix
 
 words = st.text("ab ", max_size=12)
 

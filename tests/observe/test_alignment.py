@@ -2,7 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreword.cache import pack_tokens
-from foreword.observe.alignment import Meeting, find_tokens, meet, shared_from, shared_tokens
+from foreword.observe.alignment import Meeting, find_tokens, meet
+from foreword.tokens import shared_from, shared_tokens
 
 TOKENS = st.lists(st.sampled_from([0, 1, 256, 2**31 - 1]), max_size=200)
 

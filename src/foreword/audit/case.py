@@ -6,8 +6,9 @@ from foreword.audit.conversations import Link
 from foreword.audit.provider_cache import Outcome
 from foreword.audit.provider_terms import Terms
 from foreword.audit.request import MEDIA, MESSAGE, MOVED, LoggedRequest, Piece
-from foreword.audit.text_diff import common_prefix, encodable
+from foreword.audit.text_diff import encodable
 from foreword.audit.tokens import Tokens
+from foreword.prompt.texts import common_prefix
 
 WORTH_CHARS = 64
 """Characters of shared text from which a break is worth a word."""

@@ -4,36 +4,14 @@ import json
 from collections import OrderedDict
 from typing import Any
 
+from foreword.prompt.texts import common_prefix, common_suffix
+
 FORMS_KEPT_CHARS = 16 * 2**20
 
 
 def encodable(text: str) -> str:
     """A text that can be written as UTF-8: halves of surrogate pairs, which JSON can hold, become question marks."""
     return text.encode("utf-8", "replace").decode()
-
-
-def common_prefix(one: str, two: str) -> int:
-    """Characters that two texts begin with in common."""
-    low, high = 0, min(len(one), len(two))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == two[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def common_suffix(one: str, two: str, prefix: int) -> int:
-    """Characters that two texts end with in common, behind their first ``prefix`` characters."""
-    low, high = 0, min(len(one), len(two)) - prefix
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[len(one) - middle : len(one) - low] == two[len(two) - middle : len(two) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def parts(one: str, two: str) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreword.tokens import TOKEN_BYTES, common_with_edge
+from foreword.tokens import TOKEN_BYTES, shared_from
 
 WINDOW = 64  # how many tokens of either prompt may differ in one place
 RUN = 16  # how many equal tokens make a meeting
@@ -15,18 +15,6 @@ class Meeting:
     old_skip: int
     new_skip: int
     alike: int
-
-
-def shared_tokens(a: bytes, b: bytes) -> int:
-    """How many leading tokens two packed prompts share."""
-    return shared_from(a, 0, b)
-
-
-def shared_from(a: bytes, at: int, b: bytes) -> int:
-    """How many leading tokens of packed tokens ``b`` stand in ``a`` from byte ``at`` on: about one memcmp of them."""
-    if a[at : at + TOKEN_BYTES] != b[:TOKEN_BYTES]:
-        return 0
-    return common_with_edge(a, at, memoryview(b))
 
 
 def meet(old: bytes, new: bytes, at: int, window: int = WINDOW, run: int = RUN) -> Meeting | None:

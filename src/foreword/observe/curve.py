@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foreword.observe.alignment import shared_from
 from foreword.observe.hashing import HASHES, Hashes
-from foreword.tokens import TOKEN_BYTES
+from foreword.tokens import TOKEN_BYTES, shared_from
 
 BINS_PER_DOUBLING = 16
 BINS = [2 ** (index / BINS_PER_DOUBLING) for index in range(64 * BINS_PER_DOUBLING)]  # sizes at which they begin, in tokens

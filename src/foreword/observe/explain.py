@@ -13,12 +13,13 @@ from typing import Protocol
 
 from foreword.account import Account, MissReason
 from foreword.events import RequestFinished
-from foreword.observe.alignment import Meeting, meet, shared_tokens
+from foreword.observe.alignment import Meeting, meet
 from foreword.observe.recent import RecentRequests, came_before
 from foreword.observe.reordered import reordering
 from foreword.observe.shape import PromptShape, same_content
+from foreword.prompt.texts import common_prefix
 from foreword.prompt.volatile import differing_value
-from foreword.tokens import TOKEN_BYTES, unpack_tokens
+from foreword.tokens import TOKEN_BYTES, shared_tokens, unpack_tokens
 
 IDENTITY = ("model", "adapter", "tenant", "cache_salt")  # the parts of RequestFinished.identity
 AROUND = 32  # tokens shown on either side of the place
@@ -271,7 +272,7 @@ def _compare(
     """What separates a prompt from the nearest one; None if it is just another text."""
     old_text = reader.decode(unpack_tokens(_all_tokens(old)))
     new_text = reader.decode(unpack_tokens(request.tokens))
-    at = _first_difference(old_text, new_text)
+    at = common_prefix(old_text, new_text)
     if at >= len(reader.decode(_ids(request.tokens, 0, request.account.position))) + SAME_TEXT:
         return Reason.TEMPLATE_RERENDER, "the same text in other tokens"
     how = reordering(old_text, new_text, at)
@@ -301,18 +302,6 @@ def _reasoning_left_out(longer: str, shorter: str, at: int) -> bool:
         if rest and shorter[block.start() :].lstrip().startswith(rest[: len(shorter) - at]):
             return True
     return False
-
-
-def _first_difference(old: str, new: str) -> int:
-    """The number of leading characters that two texts share."""
-    low, high = 0, min(len(old), len(new))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[low:middle] == new[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _all_tokens(request: RequestFinished) -> bytes:

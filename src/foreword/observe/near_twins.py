@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from foreword.observe.alignment import RUN, WINDOW, find_tokens, meet, shared_tokens
+from foreword.observe.alignment import RUN, WINDOW, find_tokens, meet
 from foreword.observe.prefixes import PrefixSketch
-from foreword.tokens import TOKEN_BYTES
+from foreword.tokens import TOKEN_BYTES, shared_tokens
 
 EXAMPLES = 4  # differing values kept
 PATIENCE = 64  # searches that may find nothing, one after another

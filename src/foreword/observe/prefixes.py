@@ -10,8 +10,7 @@ most ``requests + error``. With m nodes and N requests no error exceeds 2 N / m,
 import heapq
 from dataclasses import dataclass, field
 
-from foreword.observe.alignment import shared_from
-from foreword.tokens import TOKEN_BYTES
+from foreword.tokens import TOKEN_BYTES, shared_from
 
 MAX_TENANTS = 8  # names kept at a node
 

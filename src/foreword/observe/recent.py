@@ -7,7 +7,7 @@ from itertools import islice
 
 from foreword.errors import NotFoundError
 from foreword.events import RequestFinished
-from foreword.observe.alignment import shared_tokens
+from foreword.tokens import TOKEN_BYTES, shared_tokens
 
 FORGOTTEN_NAMES = 16384  # ids of forgotten requests that are still known by name
 NAMESPACES = 64  # how many others, those used last, are looked into
@@ -135,4 +135,4 @@ def _entry(request: RequestFinished) -> tuple[bytes, str]:
 
 
 def _size(request: RequestFinished) -> int:
-    return (len(request.tokens) + len(request.generated)) // 4
+    return (len(request.tokens) + len(request.generated)) // TOKEN_BYTES

@@ -5,19 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from foreword.errors import PromptError
-from foreword.prompt.canonical import canonical_json, canonical_messages, canonical_text, canonical_tools, tool_name
+from foreword.prompt.canonical import canonical_json, canonical_messages, canonical_text, canonical_tools
+from foreword.prompt.chat import MessageDict, ToolDict, tool_name
 from foreword.prompt.prices import PriceTable
-from foreword.prompt.template import Message, PromptTemplate, Tool
+from foreword.prompt.template import PromptTemplate
 from foreword.prompt.tokenizer import ApproximateTokenizer
+from foreword.prompt.vendor_forms import ttl
+from foreword.prompt.vendor_forms.anthropic import join_turns, write_turn
+from foreword.prompt.vendor_forms.openai import read_message, write_items
+from foreword.prompt.vendor_forms.tools import as_anthropic_tool, as_function, as_responses_tool
 from foreword.prompt.volatile import find_volatile
-from foreword.prompt.wire import (
-    anthropic_blocks,
-    anthropic_messages,
-    as_anthropic_tool,
-    as_openai_tool,
-    as_responses_tool,
-    responses_items,
-)
 
 _BREAKPOINT = {"mode": "explicit"}
 
@@ -41,7 +38,7 @@ class PromptBuilder:
     that belong to one user (what they are → the value), and so may not stand in a static part.
     """
 
-    def __init__(self, tools: Sequence[Tool] = (), names: Mapping[str, str] | None = None):
+    def __init__(self, tools: Sequence[ToolDict] = (), names: Mapping[str, str] | None = None):
         self._names = {what: value for what, value in (names or {}).items() if value.strip()}
         self._tools = canonical_tools(tools)
         for tool in self._tools:
@@ -67,7 +64,7 @@ class PromptBuilder:
         """Add a part of this request only: the question, and all that is true just now."""
         self._turn.append(_checked(name, text))
 
-    def build(self, history: Sequence[Message] = ()) -> "BuiltPrompt":
+    def build(self, history: Sequence[MessageDict] = ()) -> "BuiltPrompt":
         """The prompt, with the messages of the conversation so far between its session and turn parts. Needs a turn part."""
         if not self._turn:
             raise PromptError("The prompt has no turn part; add the question with turn(name, text).")
@@ -101,10 +98,10 @@ class PromptBuilder:
 class BuiltPrompt:
     """A prompt in its parts: tools, static texts, session texts, the conversation so far, the texts of this turn."""
 
-    tools: tuple[Tool, ...]
+    tools: tuple[ToolDict, ...]
     static: tuple[str, ...]
     session: tuple[str, ...]
-    history: tuple[Message, ...]
+    history: tuple[MessageDict, ...]
     turn: tuple[str, ...]
 
     def messages(self) -> list[dict[str, Any]]:
@@ -134,7 +131,7 @@ class BuiltPrompt:
                 system[mark.system]["prompt_cache_breakpoint"] = _BREAKPOINT
         body: dict[str, Any] = {"model": model}
         if self.tools:
-            body["tools"] = [as_openai_tool(tool) for tool in self.tools]
+            body["tools"] = [as_function(tool) for tool in self.tools]
         body["messages"] = [*([{"role": "system", "content": system}] if system else []), *talk]
         return {**body, **fields}
 
@@ -147,7 +144,7 @@ class BuiltPrompt:
         carry, they are a system message at the head of the ``input``.
         """
         system: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in self.static + self.session]
-        items = [responses_items(message) for message in self._talk()]
+        items = [write_items(message) for message in map(read_message, self._talk())]
         marks = self._openai_marks(model, prices, count, fields)
         for mark in marks or ():
             if mark.message is not None:
@@ -180,18 +177,19 @@ class BuiltPrompt:
         row = (prices or PriceTable.built_in()).find(model)
         tools = [as_anthropic_tool(tool) for tool in self.tools]
         system = _texts(self.static + self.session)
-        turns = [anthropic_blocks(message) for message in self._talk()]
+        turns = [write_turn(message) for message in map(read_message, self._talk())]
         for mark in self._marks(row.minimum if row else 0, count):
-            control = {"type": "ephemeral", **({"ttl": "1h"} if mark.static and static_lifetime == "1h" else {})}
+            lifetime = {"ttl": static_lifetime} if mark.static and static_lifetime != ttl.ANTHROPIC_DEFAULT else {}
+            control = {"type": "ephemeral", **lifetime}
             if mark.message is not None:
                 turns[mark.message][1][-1]["cache_control"] = control
             else:
                 (tools[-1] if mark.system is None else system[mark.system])["cache_control"] = control
         body: dict[str, Any] = {"model": model, "max_tokens": max_tokens}
         body |= {name: value for name, value in (("tools", tools), ("system", system)) if value}
-        return {**body, "messages": anthropic_messages(turns), **fields}
+        return {**body, "messages": join_turns(turns), **fields}
 
-    def _talk(self) -> list[Message]:
+    def _talk(self) -> list[MessageDict]:
         """The conversation so far and the question."""
         return [*self.history, *canonical_messages([{"role": "user", "content": _texts(self.turn)}])]
 
@@ -245,7 +243,7 @@ def _texts(texts: Sequence[str]) -> list[dict[str, Any]]:
     return [{"type": "text", "text": text} for text in texts]
 
 
-def _parts(message: Message) -> list[dict[str, Any]]:
+def _parts(message: MessageDict) -> list[dict[str, Any]]:
     content = message.get("content")
     return _texts([content]) if isinstance(content, str) else [dict(part) for part in content or ()]
 

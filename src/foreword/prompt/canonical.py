@@ -19,6 +19,7 @@ from typing import Any
 import rfc8785
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import tool_name
 
 _PROMPT_FIELDS = ("system", "instructions", "messages", "input")
 _SCHEMA_FIELDS = ("response_format", "text", "output_config", "output_format")
@@ -66,12 +67,6 @@ def canonical_request(body: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, Sequence):
             request[field] = [_canonical_block(item) if isinstance(item, Mapping) else item for item in value]
     return request
-
-
-def tool_name(tool: Mapping[str, Any]) -> str:
-    """A tool's name, in OpenAI's or Anthropic's form; empty if it has none."""
-    function = tool.get("function")
-    return str((function if isinstance(function, Mapping) else tool).get("name", ""))
 
 
 def _one_form(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """A conversation in nobody's form: messages of blocks, tools, marks. ``vendor_forms`` reads and writes vendors' forms."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SYSTEM_ROLES = ("system", "developer")
@@ -10,6 +11,12 @@ SYSTEM_ROLES = ("system", "developer")
 Tool = Mapping[str, Any]
 """A tool as a function, ``{"type": "function", "function": {"name", "description", "parameters"}}``: what chat templates
 know. A mapping, because what else a tool says and the order of its keys are part of the prompt."""
+
+
+MessageDict = Mapping[str, Any]
+"""A message in the form of the chat completions API, which is also what chat templates take."""
+ToolDict = Mapping[str, Any]
+"""A tool in any vendor's form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,16 @@ class ToolCall:
     name: str
     arguments: Any
 
+    def opened(self) -> "ToolCall":
+        """The call with arguments that are the JSON text of an object as that object."""
+        if not isinstance(self.arguments, str):
+            return self
+        try:
+            value = json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return self
+        return replace(self, arguments=value) if isinstance(value, dict) else self
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -56,6 +73,10 @@ class Message:
     def texts(self) -> tuple[str, ...]:
         """What the model reads of each block."""
         return tuple(block.text for block in self.blocks)
+
+    def with_opened_calls(self) -> "Message":
+        """The message with the arguments of its calls opened: two that differ only in how JSON is spelt are the same."""
+        return replace(self, tool_calls=tuple(call.opened() for call in self.tool_calls)) if self.tool_calls else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +121,7 @@ def text_blocks(*texts: str) -> tuple[Block, ...]:
     return tuple(Block("text", text) for text in texts)
 
 
-def tool_name(tool: Mapping[str, Any]) -> str:
+def tool_name(tool: ToolDict) -> str:
     """A tool's name, as a function or in a flat form (Anthropic's, the responses API's); empty if it has none."""
     function = tool.get("function")
     return str((function if isinstance(function, Mapping) else tool).get("name", ""))

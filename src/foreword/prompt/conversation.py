@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from foreword.errors import PromptError
-from foreword.prompt.canonical import canonical_messages, canonical_tools, tool_name
-from foreword.prompt.template import Message, Tool
+from foreword.prompt.canonical import canonical_messages, canonical_tools
+from foreword.prompt.chat import MessageDict, ToolDict, tool_name
+from foreword.prompt.vendor_forms.openai import allowed_tools, holds_result
 
 _ALLOWED_NOTE = "For this answer, use only these tools: {names}."
 _NONE_ALLOWED_NOTE = "Answer this without tools."
@@ -21,13 +22,13 @@ class Conversation:
     turn allows (None: all). ``parent`` is the conversation this one was branched or compacted from.
     """
 
-    tools: tuple[Tool, ...] = ()
-    messages: tuple[Message, ...] = ()
+    tools: tuple[ToolDict, ...] = ()
+    messages: tuple[MessageDict, ...] = ()
     allowed: tuple[str, ...] | None = None
     parent: "Conversation | None" = None
 
     @classmethod
-    def start(cls, system: str | Sequence[str] = (), tools: Sequence[Tool] = ()) -> "Conversation":
+    def start(cls, system: str | Sequence[str] = (), tools: Sequence[ToolDict] = ()) -> "Conversation":
         """Begin with system texts, the stable ones first, and all tools that any turn will need."""
         texts = [system] if isinstance(system, str) else list(system)
         content = texts[0] if len(texts) == 1 else [{"type": "text", "text": text} for text in texts]
@@ -49,7 +50,7 @@ class Conversation:
         allowed = None if allowed_tools is None else tuple(allowed_tools)
         return replace(self.add({"role": "user", "content": text}), allowed=allowed)
 
-    def add(self, *messages: Message) -> "Conversation":
+    def add(self, *messages: MessageDict) -> "Conversation":
         """Add messages at the end: answers, tool results. PromptError for a message without a role."""
         for message in messages:
             if not isinstance(message, Mapping) or "role" not in message:
@@ -72,9 +73,9 @@ class Conversation:
         if head < 0 or tail < 0 or head + tail >= count:
             raise PromptError(f"head={head} and tail={tail} leave nothing to summarise of {count} messages.")
         kept = self.messages[count - tail :]
-        if kept and _holds_result(kept[0]):
+        if kept and holds_result(kept[0]):
             raise PromptError(f"With tail={tail} a tool's result would stand without its call; keep one message more.")
-        if _holds_result(self.messages[head]):
+        if holds_result(self.messages[head]):
             raise PromptError(f"With head={head} a tool call would stand without its result; keep one message less or more.")
         note = {"role": "user", "content": f"Summary of the conversation so far:\n{summary}"}
         return replace(self, messages=(*self.messages[:head], *canonical_messages([note]), *kept), allowed=None, parent=self)
@@ -90,16 +91,4 @@ class Conversation:
         """``tool_choice`` for OpenAI's chat API, which narrows the tools of the last turn and leaves the prefix alone."""
         if self.allowed is None or not self.tools:
             return None
-        if not self.allowed:
-            return "none"
-        named = [{"type": "function", "function": {"name": name}} for name in self.allowed]
-        return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": named}}
-
-
-def _holds_result(message: Message) -> bool:
-    """Whether a message answers a tool call, in OpenAI's or Anthropic's form."""
-    blocks = message.get("content")
-    blocks = blocks if isinstance(blocks, list) else []
-    return message["role"] == "tool" or any(
-        isinstance(block, Mapping) and block.get("type") == "tool_result" for block in blocks
-    )
+        return allowed_tools(self.allowed)

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from foreword.errors import ParameterError, PromptError
+from foreword.tokens import shared_tokens
 
 T = TypeVar("T")
 TokenArray = np.ndarray[tuple[int], np.dtype[np.uint32]]
@@ -53,7 +54,7 @@ def group_by_prefix(prompts: Iterable[Sequence[int]], scopes: Sequence[Hashable]
     shared = 0
     for before, after in pairwise(order):
         if keys[before][0] == keys[after][0]:
-            shared += min(_common(arrays[before], arrays[after]), max(0, len(arrays[after]) - 1))
+            shared += min(shared_tokens(keys[before][1], keys[after][1]), max(0, len(arrays[after]) - 1))
     return Grouping(tuple(order), total, total - shared)
 
 
@@ -65,11 +66,3 @@ def _token_array(prompt: Sequence[int]) -> TokenArray:
     if array.ndim != 1:
         raise PromptError(f"{prompt!r:.60} is no list of token ids; a batch is a list of such lists.")
     return array
-
-
-def _common(one: TokenArray, two: TokenArray) -> int:
-    """Length of the common prefix of two arrays."""
-    length = min(len(one), len(two))
-    differs = one[:length] != two[:length]
-    first = int(differs.argmax()) if length else 0
-    return first if length and differs[first] else length

@@ -17,7 +17,10 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from foreword.errors import PromptError
-from foreword.prompt.template import Message, PromptTemplate, Tool
+from foreword.prompt.chat import MessageDict, Tool, tool_name
+from foreword.prompt.template import PromptTemplate
+from foreword.prompt.texts import common_prefix
+from foreword.prompt.vendor_forms.openai import REASONING
 
 PieceKind = Literal["tool", "message", "generation_prompt"]
 _PRIVATE_USE = range(0xE000, 0xF8FF)
@@ -94,7 +97,7 @@ class SegmentedPrompt:
 
 def segment(
     template: PromptTemplate,
-    messages: Sequence[Message],
+    messages: Sequence[MessageDict],
     tools: Sequence[Tool] | None = None,
     add_generation_prompt: bool = True,
     **variables: Any,
@@ -138,7 +141,7 @@ class _Finder:
     def __init__(
         self,
         template: PromptTemplate,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         tools: Sequence[Tool] | None,
         add_generation_prompt: bool,
         variables: dict[str, Any],
@@ -206,7 +209,7 @@ class _Finder:
         alone = self._render([*self._messages[: slot.index], message], self._tools, generation=False)
         if alone is None or not (parts := self._mark.split(alone))[1:]:
             return at
-        footer = self.text[at : at + _common(self.text[at : at + len(parts[-1])], parts[-1])]
+        footer = self.text[at : at + common_prefix(self.text[at : at + len(parts[-1])], parts[-1])]
         if footer == parts[-1]:
             known.append(footer)
             known.sort(key=len, reverse=True)
@@ -215,19 +218,19 @@ class _Finder:
     def _tool_ends(self) -> dict[_Slot, int]:
         """A tool ends where the text parts from one without the tools behind it; the last, from one with another tool."""
         tools = list(self._tools or ())
-        slots = [_Slot("tool", index, 0, 1, _tool_name(tool), ()) for index, tool in enumerate(tools)]
+        slots = [_Slot("tool", index, 0, 1, tool_name(tool), ()) for index, tool in enumerate(tools)]
         if not tools:
             return {}
         more = self._render(self._messages, [*tools, _rename(tools[-1], self._open)], self._generation)
-        last = 0 if more is None or more == self.text else _common(self.text, more)
+        last = 0 if more is None or more == self.text else common_prefix(self.text, more)
         head = self._shortest_head(last) if len(tools) > 1 and last else []
         ends: list[int] = []
         for count in range(1, len(tools)):
             cut = self._render(head, tools[:count], generation=False) if head else None
-            ends.append(min(last, max(ends[-1:] or [0]) if cut is None else _common(self.text, cut)))
+            ends.append(min(last, max(ends[-1:] or [0]) if cut is None else common_prefix(self.text, cut)))
         return dict(zip(slots, [*ends, last], strict=True))
 
-    def _shortest_head(self, end: int) -> Sequence[Message]:
+    def _shortest_head(self, end: int) -> Sequence[MessageDict]:
         """The first messages, as few as give the text up to ``end``."""
         for count in (1, 2):
             text = self._render(self._messages[:count], self._tools, generation=False)
@@ -235,26 +238,26 @@ class _Finder:
                 return self._messages[:count]
         return self._messages
 
-    def _put_mark(self, message: Message, field: Sequence[str | int], number: int) -> Message:
-        marked: Message = _replace(message, field, lambda text: _behind(text, f"{self._open}{number}{self._close}"))
+    def _put_mark(self, message: MessageDict, field: Sequence[str | int], number: int) -> MessageDict:
+        marked: MessageDict = _replace(message, field, lambda text: _behind(text, f"{self._open}{number}{self._close}"))
         return marked
 
-    def _render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, generation: bool) -> str | None:
+    def _render(self, messages: Sequence[MessageDict], tools: Sequence[Tool] | None, generation: bool) -> str | None:
         try:
             return self._template.render(messages, tools, generation, **self._variables)
         except PromptError:
             return None
 
 
-def _slots(index: int, message: Message) -> Iterator[_Slot]:
+def _slots(index: int, message: MessageDict) -> Iterator[_Slot]:
     """The blocks of a message, in the order in which templates write them: reasoning, text parts, tool calls."""
     fields = list(_block_fields(message)) or [()]
     for block, field in enumerate(fields):
         yield _Slot("message", index, block, len(fields), str(message.get("role")), field)
 
 
-def _block_fields(message: Message) -> Iterator[tuple[str | int, ...]]:
-    for name in ("reasoning_content", "thinking", "reasoning"):
+def _block_fields(message: MessageDict) -> Iterator[tuple[str | int, ...]]:
+    for name in REASONING:
         if isinstance(message.get(name), str):
             yield _if_text((name,), message[name])
             break
@@ -306,7 +309,7 @@ def _last_leaf(value: Any) -> tuple[str | int, ...] | None:
     return None
 
 
-def _with_parsed_arguments(message: Message) -> Message:
+def _with_parsed_arguments(message: MessageDict) -> MessageDict:
     """The message with tool-call arguments that are JSON text parsed, as they are rendered."""
     if not isinstance(message, Mapping) or not message.get("tool_calls"):
         return message
@@ -338,22 +341,6 @@ def _behind(text: str, mark: str) -> str:
     return text[:kept] + mark + text[kept:]
 
 
-def _tool_name(tool: Tool) -> str:
-    return str(tool.get("function", tool).get("name", ""))
-
-
 def _rename(tool: Tool, name: str) -> Tool:
     way = ("function", "name") if isinstance(tool.get("function"), Mapping) else ("name",)
     return _replace(tool, way[:-1], lambda function: {**function, way[-1]: name})  # type: ignore[no-any-return]
-
-
-def _common(one: str, two: str) -> int:
-    """Length of the common beginning of two texts: a binary search of comparisons, each as fast as memory."""
-    low, high = 0, min(len(one), len(two))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one.startswith(two[low:middle], low):
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -18,10 +18,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from foreword.errors import ModelError, PromptError
+from foreword.prompt.chat import MessageDict, Tool
 from foreword.prompt.tokenizer import Encoded, HubTokenizer, Tokenizer
-
-Message = Mapping[str, Any]
-Tool = Mapping[str, Any]
+from foreword.prompt.vendor_forms.openai import REASONING
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 TEMPLATE_FILES = (
@@ -32,8 +31,6 @@ TEMPLATE_FILES = (
     "chat_template.json",
 )
 """The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
-
-_REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 class PromptTemplate:
@@ -81,7 +78,7 @@ class PromptTemplate:
 
     def render(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         tools: Sequence[Tool] | None = None,
         add_generation_prompt: bool = True,
         now: datetime | None = None,
@@ -233,7 +230,7 @@ def _plain(value: Any, what: str) -> Any:
     raise PromptError(f"{what} holds a {type(value).__name__}; only JSON's types can be rendered.")
 
 
-def _plain_message(message: Message, takes_parts: bool) -> dict[str, Any]:
+def _plain_message(message: MessageDict, takes_parts: bool) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise PromptError(f"A message is a dict with 'role' and 'content', not {type(message).__name__}.")
     plain = {key: _plain(value, f"message field {key!r}") for key, value in message.items() if value is not None}
@@ -243,7 +240,7 @@ def _plain_message(message: Message, takes_parts: bool) -> dict[str, Any]:
         plain["content"] = "\n".join(_part_text(part) for part in plain["content"])
     for call in plain.get("tool_calls", ()):
         _parse_arguments(call)
-    reasoning = next((plain[key] for key in _REASONING if key in plain), None)
+    reasoning = next((plain[key] for key in REASONING if key in plain), None)
     return plain if reasoning is None else {"thinking": reasoning, **plain, "reasoning_content": reasoning}
 
 

@@ -9,8 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from foreword.errors import PromptError
+from foreword.prompt.chat import MessageDict, Tool
 from foreword.prompt.segments import SegmentedPrompt, segment
-from foreword.prompt.template import Message, PromptTemplate, Tool
+from foreword.prompt.template import PromptTemplate
+from foreword.tokens import pack_tokens, shared_tokens
 
 _EXCERPT = 60
 
@@ -20,7 +22,7 @@ class Scenario:
     """A conversation to try a template on; a request is sent before each of the model's messages, and at the end."""
 
     name: str
-    messages: tuple[Message, ...]
+    messages: tuple[MessageDict, ...]
     tools: tuple[Tool, ...] | None = None
     day_passes: bool = False
     """The second request is the first one, sent a day later."""
@@ -95,7 +97,7 @@ def _check(template: PromptTemplate, scenario: Scenario, now: datetime, variable
     except PromptError as error:
         return Check(scenario.name, refused=str(error.__cause__ or error))
     prompts = [template.encode(text) for text in texts]
-    shared = [_common(one, two) for one, two in pairwise(prompts)]
+    shared = [shared_tokens(one, two) for one, two in pairwise(map(pack_tokens, prompts))]
     lost = [len(prompt) - common for prompt, common in zip(prompts, shared, strict=False)]
     first = next((number for number, tokens in enumerate(lost) if tokens), None)
     broken = None
@@ -193,7 +195,3 @@ def _call(*names: str) -> dict[str, Any]:
 
 def _result(name: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": f"call{name}0000", "name": "departures", "content": f"{name}: 7:00, 8:00, 9:00"}
-
-
-def _common(one: Sequence[int], two: Sequence[int]) -> int:
-    return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

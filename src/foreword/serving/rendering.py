@@ -9,8 +9,9 @@ from foreword.cache import Mark
 from foreword.engine.detokenizer import prompt_template
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
-from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, Message, PromptForm
+from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, PromptForm
 from foreword.prompt.segments import SegmentedPrompt, segment
+from foreword.prompt.vendor_forms.openai import write_message
 
 SHORT = 2000
 """Characters of a prompt that are rendered and tokenized within some 2 ms."""
@@ -64,7 +65,7 @@ class PromptRenderer:
         """What a prompt is made of; None if it is no conversation."""
         if not isinstance(prompt, ChatPrompt) or self._template is None:
             return None
-        messages, tools = [_for_template(message) for message in prompt.messages], list(prompt.tools) or None
+        messages, tools = [write_message(message) for message in prompt.messages], list(prompt.tools) or None
         options = {"now": datetime.now(), **prompt.template_options}
         found = segment(self._template, messages, tools, prompt.add_generation_prompt, **options)
         return shape_of(found, messages, tools)
@@ -75,7 +76,7 @@ class PromptRenderer:
                 f"The model {self._model_name!r} has no chat template; use completions with a prompt written out, or "
                 f"add chat_template.jinja to the model's directory."
             )
-        messages = [_for_template(message) for message in conversation.messages]
+        messages = [write_message(message) for message in conversation.messages]
         tools = list(conversation.tools) or None
         options = {"now": datetime.now(), **conversation.template_options}
         if not conversation.marks and not find_public_part:
@@ -93,27 +94,6 @@ def is_short(prompt: PromptForm) -> bool:
     if prompt.marks or prompt.tools or any(message.tool_calls for message in prompt.messages):
         return False
     return sum(100 + sum(map(len, message.texts)) for message in prompt.messages) <= SHORT
-
-
-def _for_template(message: Message) -> dict[str, Any]:
-    """A message as chat templates know it."""
-    rendered: dict[str, Any] = {"role": message.role}
-    if len(message.blocks) == 1:
-        rendered["content"] = message.blocks[0].text
-    elif message.blocks:
-        rendered["content"] = [{"type": "text", "text": text} for text in message.texts]
-    else:
-        rendered["content"] = ""
-    if message.tool_calls:
-        rendered["tool_calls"] = [
-            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    if message.tool_call_id is not None:
-        rendered["tool_call_id"] = message.tool_call_id
-    if message.name is not None:
-        rendered["name"] = message.name
-    return rendered
 
 
 def _mark(found: SegmentedPrompt, mark: MarkAt) -> Mark:

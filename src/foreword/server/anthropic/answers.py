@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from foreword.prompt.vendor_forms import ttl
 from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
 from foreword.serving.tool_forms.base import ToolUse
 
-FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
 MISS_REASONS = {
     Changed.MODEL: "model_changed",
     Changed.TOOLS: "tools_changed",
@@ -134,8 +134,7 @@ def _usage(usage: Usage) -> Json:
     return {
         **_cumulative(usage),
         "cache_creation": {
-            "ephemeral_5m_input_tokens": written.get(FIVE_MINUTES, 0),
-            "ephemeral_1h_input_tokens": written.get(ONE_HOUR, 0),
+            f"ephemeral_{word}_input_tokens": written.get(seconds, 0) for word, seconds in ttl.ANTHROPIC.items()
         },
         "service_tier": "standard",
     }

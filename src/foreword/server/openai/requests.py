@@ -1,29 +1,24 @@
 """OpenAI's request fields as neutral ones."""
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foreword.errors import PromptError
-from foreword.prompt.chat import Block, ChatPrompt, MarkAt, Message, ToolCall, text_blocks
+from foreword.prompt.chat import ChatPrompt, MarkAt, Message, Tool
+from foreword.prompt.vendor_forms import ttl
+from foreword.prompt.vendor_forms.openai import MAX_MARKS, read_message
+from foreword.prompt.vendor_forms.tools import as_function
 from foreword.sampling_params import SamplingParams
+from foreword.server.openai.responses_schema import ResponseTool
 from foreword.server.openai.schema import (
     Breakpoint,
     CacheFields,
     ChatBody,
     ChatMessage,
     SamplingFields,
-    TextPart,
-    ToolCallParam,
     ToolParam,
 )
 from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
-
-TTL_SECONDS = {"30m": 1800.0, "12h": 43200.0}
-DEFAULT_TTL = "30m"
-DAY = 86400.0
-MAX_MARKS = 4
-"""A request writes so many marks; of more, the latest count."""
 
 
 def sampling_params(body: SamplingFields, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
@@ -43,9 +38,9 @@ def cache_settings(body: CacheFields) -> CacheSettings:
     keep: float | None = None
     if mode is CacheMode.IMPLICIT:
         if options is not None and options.ttl is not None:
-            keep = TTL_SECONDS[options.ttl]
+            keep = ttl.OPENAI[options.ttl]
         elif body.prompt_cache_retention == "24h":
-            keep = DAY
+            keep = ttl.OPENAI_RETENTION[body.prompt_cache_retention]
     return CacheSettings(
         salt=body.cache_salt,
         mode=mode,
@@ -62,9 +57,9 @@ def is_prewarm(body: CacheFields) -> bool:
 def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int]]) -> tuple[MarkAt, ...]:
     """Marks for the breakpoints of a conversation, given as (message, block): the latest ones, as many as are written."""
     options = body.prompt_cache_options
-    ttl = TTL_SECONDS[(options.ttl if options is not None else None) or DEFAULT_TTL]
+    seconds = ttl.OPENAI[(options.ttl if options is not None else None) or ttl.OPENAI_DEFAULT]
     most = MAX_MARKS if options is not None and options.mode == "explicit" else MAX_MARKS - 1
-    return tuple(MarkAt(message, block, ttl) for message, block in list(breakpoints)[-most:])
+    return tuple(MarkAt(message, block, seconds) for message, block in list(breakpoints)[-most:])
 
 
 def chat_conversation(body: ChatBody) -> ChatPrompt:
@@ -88,39 +83,12 @@ def chat_message(index: int, message: ChatMessage) -> Message:
         )
     if message.tool_calls and message.role != "assistant":
         raise PromptError(f"messages.{index}: only the assistant has tool_calls, not {message.role!r}.")
-    return Message(
-        role=message.role,
-        blocks=blocks(message.content),
-        tool_calls=tuple(map(tool_call, message.tool_calls or ())),
-        tool_call_id=message.tool_call_id,
-        name=message.name,
-    )
+    return read_message(message.model_dump(exclude_unset=True)).with_opened_calls()
 
 
-def blocks(content: str | list[TextPart] | None) -> tuple[Block, ...]:
-    """The texts of a message."""
-    if content is None:
-        return ()
-    return text_blocks(content) if isinstance(content, str) else text_blocks(*(part.text for part in content))
-
-
-def tool(given: ToolParam) -> dict[str, Any]:
-    """A tool as chat templates know it: without what was not given."""
-    return given.model_dump(exclude_none=True)
-
-
-def tool_call(given: ToolCallParam) -> ToolCall:
-    """A call in the history."""
-    return ToolCall(given.id, given.function.name, parsed(given.function.arguments))
-
-
-def parsed(arguments: str) -> Any:
-    """A call's arguments: an object where they are one, else the text."""
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    return value if isinstance(value, dict) else arguments
+def tool(given: ToolParam | ResponseTool) -> Tool:
+    """A tool as a function, without what was not given."""
+    return as_function(given.model_dump(exclude_none=True))
 
 
 def _breakpoints(messages: list[ChatMessage]) -> Iterator[tuple[int, int]]:

@@ -9,19 +9,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import NotFoundError
-from foreword.prompt.chat import Block, ChatPrompt, Message, ToolCall, text_blocks
+from foreword.prompt.chat import ChatPrompt, Message, text_blocks
+from foreword.prompt.vendor_forms import ttl
+from foreword.prompt.vendor_forms.openai import read_item
 from foreword.sampling_params import SamplingParams
 from foreword.server.http import Caller, EventStream, caller, service, unless_gone
-from foreword.server.openai.requests import DEFAULT_TTL, cache_settings, is_prewarm, marked, marks, parsed
+from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
-    FunctionCallItem,
     FunctionCallOutput,
     InputItem,
-    InputMessage,
-    InputText,
     ResponseBody,
-    ResponseTool,
 )
 from foreword.server.openai.sse import errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, response_usage
@@ -92,7 +90,7 @@ class _Turn:
             model=body.model,
             prompt=ChatPrompt(
                 messages=(*system, *self._messages),
-                tools=tuple(map(_tool, body.tools or ())),
+                tools=tuple(map(tool, body.tools or ())),
                 marks=marks(body, self._breakpoints()),
             ),
             sampling=_sampling(body),
@@ -139,7 +137,7 @@ class _Turn:
         """The whole response, remembered unless the client does not want that."""
         content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
-            messages = (*self._messages, *map(_said, output))
+            messages = (*self._messages, *(read_item(item).with_opened_calls() for item in output))
             size = 8 * sum(len(text) for message in messages for text in message.texts) + 4000
             entry = StoredResponse(content, messages)
             self._stored.add(self._who.tenant, self.asked.request_id, entry, size)
@@ -195,7 +193,10 @@ class _Turn:
             "user": body.user,
         }
         if options is not None:
-            content["prompt_cache_options"] = {**options.model_dump(exclude={"prewarm"}), "ttl": options.ttl or DEFAULT_TTL}
+            content["prompt_cache_options"] = {
+                **options.model_dump(exclude={"prewarm"}),
+                "ttl": options.ttl or ttl.OPENAI_DEFAULT,
+            }
         if diagnosis is not None:
             content["prompt_cache_diagnostics"] = cache_diagnostics(diagnosis)
         return content
@@ -228,30 +229,9 @@ def _messages(given: str | list[InputItem]) -> Iterator[Message]:
         yield Message("user", text_blocks(given))
         return
     for item in given:
-        if isinstance(item, InputMessage):
-            yield Message(item.role, _blocks(item.content))
-        elif isinstance(item, FunctionCallItem):
-            yield Message("assistant", (), (ToolCall(item.call_id, item.name, parsed(item.arguments)),))
-        else:
-            yield Message("tool", _blocks(item.output), tool_call_id=item.call_id)
-
-
-def _said(item: Json) -> Message:
-    """An item that was put out, as a message: what it is when the client sends it back."""
-    if item["type"] == "function_call":
-        return Message("assistant", (), (ToolCall(item["call_id"], item["name"], parsed(item["arguments"])),))
-    return Message("assistant", text_blocks(item["content"][0]["text"]))
-
-
-def _blocks(content: str | list[InputText]) -> tuple[Block, ...]:
-    return text_blocks(content) if isinstance(content, str) else text_blocks(*(part.text for part in content))
+        yield read_item(item.model_dump(exclude_unset=True)).with_opened_calls()
 
 
 def _usable_tools(body: ResponseBody) -> UsableTools:
     names = () if body.tool_choice == "none" else (tool.name for tool in body.tools or ())
     return UsableTools(frozenset(names), body.parallel_tool_calls is not False)
-
-
-def _tool(given: ResponseTool) -> Json:
-    """A tool as chat templates know it."""
-    return {"type": "function", "function": given.model_dump(exclude_none=True, exclude={"type"})}
