@@ -9,6 +9,7 @@
     │   ├── CredentialsError  an API key that is missing or unknown
     │   ├── ForbiddenError    an API key that may not see what it asks for
     │   ├── NotFoundError     a model, answer or path that is not here
+    │   ├── TraceError        a trace of requests that cannot be read
     │   └── TooLargeError     a request body above the server's limit
     └── ServiceError          we could not do it; also a RuntimeError
         ├── StepFailed        a forward pass failed; its requests ended with this error
@@ -55,6 +56,10 @@ class ForbiddenError(InputError):
 
 class NotFoundError(InputError):
     """What the caller named is not here."""
+
+
+class TraceError(InputError):
+    """A trace of requests cannot be read: what is wrong, and in which line."""
 
 
 class TooLargeError(InputError):

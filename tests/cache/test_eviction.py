@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from cache.harness import SPACE, Machine, match
+from cache.harness import Machine, match
 from foreword.cache import CacheConfig, pack_tokens
 from foreword.cache.eviction import LRU, EvictionQueue, ProtectedLRU
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.events import BlockRemoved
+from foreword.testing.hash_kv import SPACE
 
 
 def machine(blocks: int, policy: str = "lru") -> Machine:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cache.harness import Machine, Running
+from cache.harness import Machine
 from foreword.cache import CacheConfig, Mark, integrity
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.errors import IntegrityError
+from foreword.testing.hash_kv import Running
 
 
 class Scene:

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from cache.harness import SPACE, Machine
+from cache.harness import Machine
 from foreword.cache import CacheConfig, Mark, Namespace, pack_tokens
 from foreword.errors import ConfigError
+from foreword.testing.hash_kv import SPACE
 
 SYSTEM = list(range(1000, 1037))  # 37 tokens: its end is within a block
 

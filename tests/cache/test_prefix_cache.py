@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cache.harness import MODEL, SPACE, Machine, Running, machine, match, reason, run_ids
+from cache.harness import Machine, machine, match, reason, run_ids
 from foreword.cache import (
     CacheConfig,
     CopyBlock,
@@ -20,6 +20,7 @@ from foreword.cache import (
 )
 from foreword.errors import ConfigError, PromptError
 from foreword.events import AllBlocksCleared, BlockStored
+from foreword.testing.hash_kv import MODEL, SPACE, Running
 
 # ---- hits
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cache.harness import MODEL, SPACE, Machine, Running
+from cache.harness import Machine
 from foreword.cache import CacheConfig, Mark, MissReason, Namespace, pack_tokens
+from foreword.testing.hash_kv import MODEL, SPACE, Running
 
 CASES = 2400
 BATCHES = 24

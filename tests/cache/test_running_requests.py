@@ -2,9 +2,10 @@
 
 import pytest
 
-from cache.harness import SPACE, machine, match, reason, run_ids
+from cache.harness import machine, match, reason, run_ids
 from foreword.cache import HitEnd, MissReason, RequestLedger, pack_tokens
 from foreword.errors import IntegrityError
+from foreword.testing.hash_kv import SPACE
 
 # ---- in flight
 

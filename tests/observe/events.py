@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from itertools import count
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
 from foreword.events import RequestFinished
 from foreword.observe import PromptShape
+from foreword.replay import process
+from foreword.testing.events import finished
 
 SPACE = Namespace(ModelFingerprint("weights"))
 
@@ -35,21 +37,8 @@ class Requests:
 
     def run(self, prompt: str | Sequence[int], space: Namespace = SPACE, name: str = "") -> RequestFinished:
         tokens = pack_tokens(ids(prompt) if isinstance(prompt, str) else list(prompt))
-        length, number = len(tokens) // 4, next(self._numbers)
-        ledger, now = RequestLedger(length), float(number)
-        reservation = self.cache.reserve(self.cache.match(space, tokens), ledger, now)
-        assert reservation is not None
-        self.cache.plan(reservation, length, length)
-        self.cache.commit(reservation)
-        self.cache.release(reservation, now)
-        self.computed += ledger.account().computed
-        return event(tokens, ledger, space, now, name or f"request-{number}")
-
-
-def event(tokens: bytes, ledger: RequestLedger, space: Namespace, now: float, name: str) -> RequestFinished:
-    return RequestFinished(
-        request_id=name, namespace=space.key,
-        identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt), tenant=space.tenant,
-        tokens=tokens, generated=b"", arrival=now, admitted=now, first_token=now, finished=now, outcome="stop",
-        account=ledger.account(),
-    )  # fmt: skip
+        number = next(self._numbers)
+        account = process(self.cache, space, tokens, float(number))
+        assert account is not None
+        self.computed += account.computed
+        return finished(tokens, account, space, float(number), name or f"request-{number}")

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, CacheEvent
 from foreword.observe import BlockLife, BlockLives
+from foreword.replay import process
 
 SAMPLED = 100
 
@@ -92,13 +93,6 @@ def test_a_real_caches_events_are_enough() -> None:
     cache = PrefixCache(CacheConfig(num_blocks=128, block_size=4), events=sink)
     space = Namespace(ModelFingerprint("weights"))
     for start, first in ((1, 0), (5, 0), (7, 0), (20, 1000)):
-        tokens = pack_tokens(range(first, first + 405))
         now = float(start)
-        reservation = cache.reserve(cache.match(space, tokens), RequestLedger(405), now)
-        assert reservation is not None
-        assert cache.plan(reservation, 405, 405)
-        now += 0.5
-        cache.commit(reservation)
-        now += 0.5
-        cache.release(reservation, now)
-    assert told == [BlockLife(20 - 1.5, 20 - 7, (7 - 5,))]
+        assert process(cache, space, pack_tokens(range(first, first + 405)), now)
+    assert told == [BlockLife(20 - 1, 20 - 7, (7 - 5,))]

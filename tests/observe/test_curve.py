@@ -4,30 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foreword.cache import CacheConfig, PrefixCache, RequestLedger, pack_tokens
+from foreword.cache import CacheConfig, pack_tokens
 from foreword.observe.curve import HitRateCurve
 from foreword.observe.hashing import PrefixHasher
-from observe.events import SPACE
-from observe.traces import agent, coding, mooncake, needs_traces
+from foreword.replay import hit_rate
+from replay.published import AGENT, CODING, CONVERSATION, needs_traces, prompts
 
 
 def replayed(prompts: list[bytes], capacity: int) -> float:
     """The hit rate of a real cache of so many tokens, in blocks of one."""
-    cache = PrefixCache(CacheConfig(num_blocks=capacity, block_size=1, ghost_ratio=0.0))
-    cached = total = 0
-    for now, tokens in enumerate(prompts):
-        length = len(tokens) // 4
-        total += length
-        if length > capacity:
-            continue
-        ledger = RequestLedger(length)
-        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, float(now))
-        assert reservation is not None
-        cache.plan(reservation, length, length)
-        cache.commit(reservation)
-        cache.release(reservation, float(now))
-        cached += ledger.account().cached
-    return cached / total
+    return hit_rate(prompts, CacheConfig(num_blocks=capacity, block_size=1, ghost_ratio=0.0))
 
 
 def drawn(prompts: list[bytes], sizes: list[int], max_samples: int, seed: int = 0) -> list[float]:
@@ -117,12 +103,12 @@ def test_memory_is_bounded_however_many_prefixes_come() -> None:
 def test_within_two_points_of_exact_replays_at_eight_sizes(trace: str) -> None:
     """The smallest sizes are too small for many of the prompts: a cache refuses those."""
     if trace == "mooncake":
-        prompts, sizes = mooncake(8)[:5000], [500 * 4**n for n in range(8)]
+        packed, sizes = prompts(CONVERSATION, 64, 5000), [500 * 4**n for n in range(8)]
     elif trace == "agent":
-        prompts, sizes = agent(16), [1000 * 2**n for n in range(8)]
+        packed, sizes = prompts(AGENT, 4), [1000 * 2**n for n in range(8)]
     else:
-        prompts, sizes = coding(40), [500 * 2**n for n in range(8)]
-    assert sizes[0] < max(map(len, prompts)) / 4
-    estimates = drawn(prompts, sizes, 8192)
+        packed, sizes = prompts(CODING, 64, 3000), [500 * 2**n for n in range(8)]
+    assert sizes[0] < max(map(len, packed)) / 4
+    estimates = drawn(packed, sizes, 8192)
     for size, estimate in zip(sizes, estimates, strict=True):
-        assert abs(replayed(prompts, size) - estimate) < 0.02, size
+        assert abs(replayed(packed, size) - estimate) < 0.02, size

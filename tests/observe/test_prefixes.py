@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from foreword.cache import pack_tokens
 from foreword.observe.prefixes import Prefix, PrefixSketch
-from observe.traces import agent, coding, mooncake, needs_traces
+from replay.published import AGENT, CODING, CONVERSATION, needs_traces, prompts
 
 EVERYTHING = 10**9
 
@@ -51,12 +51,15 @@ def test_counts_are_right_within_their_error(prompts: list[list[int]], nodes: in
 @pytest.mark.parametrize("nodes", [256, 2048])
 @pytest.mark.parametrize("trace", ["mooncake", "agent", "coding"])
 def test_the_error_bound_holds_on_real_traces(trace: str, nodes: int) -> None:
-    prompts = {"mooncake": lambda: mooncake(8), "agent": lambda: agent(4), "coding": lambda: coding(40)}[trace]()
+    name, scale, count = {"mooncake": (CONVERSATION, 64, None), "agent": (AGENT, 16, None), "coding": (CODING, 64, 3000)}[
+        trace
+    ]
+    packed = prompts(name, scale, count)
     sketch = PrefixSketch(nodes, max_tokens=EVERYTHING)
-    for tokens in prompts:
+    for tokens in packed:
         sketch.observe(b"", tokens)
     assert sketch.nodes <= nodes
-    assert check_counts(sketch, prompts) <= 2 * len(prompts) / nodes
+    assert check_counts(sketch, packed) <= 2 * len(packed) / nodes
 
 
 def test_memory_is_bounded_in_nodes_and_tokens_and_the_prominent_prefix_stays() -> None:

@@ -1,0 +1,60 @@
+"""The loop of a cache alone: requests one after another, each reserve → plan → commit → release. No scheduler, no model.
+
+It is what published simulators replay: a request is whole in the cache while it runs, and nobody runs beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from foreword.account import Account
+from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, RequestLedger
+from foreword.replay.traces import TraceRequest
+from foreword.tokens import TOKEN_BYTES
+
+SPACE = Namespace(ModelFingerprint("trace"))
+
+
+def process(
+    cache: PrefixCache,
+    namespace: Namespace,
+    tokens: bytes,
+    now: float,
+    *,
+    generated: bytes = b"",
+    use_cache: bool = True,
+    marks: Sequence[Mark] = (),
+) -> Account | None:
+    """One request from beginning to end, at one moment; None if the cache has not enough blocks for it.
+
+    ``tokens`` is the prompt, packed, ``generated`` what is computed after it. What was computed stays cached.
+    """
+    length = len(tokens) // TOKEN_BYTES
+    ledger = RequestLedger(length)
+    match = cache.match(namespace, tokens, use_cache)
+    reservation = cache.reserve(match, ledger, now, marks)
+    if reservation is None:  # once more: the first attempt may fail for the one block it wanted to copy from, and evicts it
+        reservation = cache.reserve(match, ledger, now, marks)
+    if reservation is None:
+        return None
+    cache.plan(reservation, length, length)
+    cache.commit(reservation)
+    total = length + len(generated) // TOKEN_BYTES
+    if total > length and cache.grow(reservation, total, now):
+        cache.plan(reservation, total, total)
+        cache.commit(reservation)
+    cache.release(reservation, now, generated)
+    return ledger.account()
+
+
+def hit_rate(prompts: Iterable[bytes], config: CacheConfig) -> float:
+    """The share of the tokens of packed prompts that a cache had; prompts that do not fit are asked for, and not cached."""
+    cache, cached, total = PrefixCache(config), 0, 0
+    for now, tokens in enumerate(prompts):
+        account = process(cache, SPACE, tokens, float(now))
+        total += len(tokens) // TOKEN_BYTES
+        cached += 0 if account is None else account.cached
+    return cached / total if total else 0.0
+
+
+def namespace_of(request: TraceRequest) -> Namespace:
+    """The namespace of a request of a trace."""
+    return SPACE if not request.scope else Namespace(SPACE.model, cache_salt=request.scope)

@@ -1,0 +1,213 @@
+"""A machine whose KV are hashes: the KV of a token is a hash of all tokens up to it, and is checked whenever it is read.
+
+Reading back a wrong hash is reading the KV of another prefix: whatever a cache does wrong shows up here. Beside it stands an
+observer that knows the cache only by its events, and must come to the same picture.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from foreword.account import Account
+from foreword.cache import (
+    CacheAction,
+    CacheConfig,
+    Mark,
+    ModelFingerprint,
+    Namespace,
+    PrefixCache,
+    RequestLedger,
+    Reservation,
+)
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, Event
+from foreword.tokens import TOKEN_BYTES, pack_tokens
+
+MODEL = ModelFingerprint(weights="tiny")
+SPACE = Namespace(MODEL)
+FAILED = -1  # what a step that failed leaves in the blocks it was to fill
+
+
+def prefix_hashes(namespace: bytes, ids: Sequence[int]) -> list[int]:
+    """The 'KV' of each token: a hash of the namespace and of the tokens up to it."""
+    value, out = zlib.crc32(namespace), []
+    for token in ids:
+        value = zlib.crc32(token.to_bytes(4, "little"), value)
+        out.append(value)
+    return out
+
+
+class HashKV:
+    """KV memory of hashes: [blocks, block size] numbers. ``check`` fails (AssertionError) at a token with another's KV."""
+
+    def __init__(self, num_blocks: int, block_size: int):
+        self.block_size = block_size
+        self._memory = np.zeros((num_blocks, block_size), np.int64)
+
+    def copy(self, actions: Sequence[CacheAction]) -> None:
+        """Carry out the cache's copies."""
+        for action in actions:
+            self._memory[action.target, : action.tokens] = self._memory[action.source, : action.tokens]
+
+    def write(self, table: npt.NDArray[np.int32], start: int, values: Sequence[int]) -> None:
+        """Put the KV of tokens start, start + 1, ... into the blocks of a table."""
+        at = np.arange(start, start + len(values))
+        self._memory[table[at // self.block_size], at % self.block_size] = values
+
+    def check(self, table: npt.NDArray[np.int32], values: Sequence[int]) -> None:
+        """The first tokens of a request have these values as their KV."""
+        at = np.arange(len(values))
+        wrong = np.flatnonzero(self._memory[table[at // self.block_size], at % self.block_size] != np.array(values))
+        assert not len(wrong), f"token {wrong[0]} of {len(values)} has the KV of another prefix"
+
+
+@dataclass(eq=False)
+class Running:
+    """A request under way; ``hashes`` are the KV that its tokens must have."""
+
+    namespace: Namespace
+    ids: list[int]
+    """The prompt, then generated tokens."""
+    prompt: int
+    ledger: RequestLedger
+    reservation: Reservation
+    hashes: list[int]
+
+
+class BlockObserver:
+    """What somebody who hears only a cache's events believes: block → (namespace key, start, tokens), in ``stored``."""
+
+    def __init__(self, block_size: int):
+        self.width = block_size * TOKEN_BYTES
+        self.block_size = block_size
+        self.events: list[Event] = []
+        self.stored: dict[int, tuple[bytes, int, bytes]] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the cache."""
+        self.events.append(event)
+        if isinstance(event, AllBlocksCleared):
+            self.stored.clear()
+        elif isinstance(event, BlockRemoved):
+            for block in event.blocks:
+                del self.stored[block]
+        elif isinstance(event, BlockReused):
+            found = [self.stored[block] for block in np.frombuffer(event.blocks, np.int32).tolist()]
+            assert [start for _, start, _ in found] == [number * self.block_size for number in range(len(found))]
+            assert all(len(tokens) == self.width for _, _, tokens in found)
+        else:
+            assert isinstance(event, BlockStored)
+            for number, block in enumerate(event.blocks):
+                tokens = event.tokens[number * self.width : (number + 1) * self.width]
+                self.stored[block] = (event.namespace, event.start + number * self.block_size, tokens)
+
+
+@dataclass
+class HashMachine:
+    """Runs requests against a cache, step by step, and checks what every step reads."""
+
+    config: CacheConfig
+    now: float = 0.0
+    running: list[Running] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.observer = BlockObserver(self.config.block_size)
+        self.cache = PrefixCache(self.config, events=self.observer)
+        self.memory = HashKV(self.config.num_blocks, self.config.block_size)
+
+    @property
+    def events(self) -> list[Event]:
+        """All that the cache has told."""
+        return self.observer.events
+
+    def start(
+        self, ids: list[int], namespace: Namespace = SPACE, use_cache: bool = True, marks: Sequence[Mark] = ()
+    ) -> Running | None:
+        """Reserve blocks for a request; None without room."""
+        self.now += 1
+        ledger = RequestLedger(len(ids))
+        match = self.cache.match(namespace, pack_tokens(ids), use_cache)
+        reservation = self.cache.reserve(match, ledger, self.now, marks)
+        if reservation is None:
+            return None
+        request = Running(namespace, list(ids), len(ids), ledger, reservation, prefix_hashes(namespace.key, ids))
+        self.running.append(request)
+        return request
+
+    def must_start(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Running:
+        """The same, where there must be room."""
+        request = self.start(ids, namespace, marks=marks)
+        assert request is not None, "no room"
+        return request
+
+    def generate(self, request: Running, token: int) -> bool:
+        """Append a sampled token, if there is room for its KV."""
+        if not self.cache.grow(request.reservation, len(request.ids) + 1, self.now):
+            return False
+        request.ids.append(token)
+        request.hashes = prefix_hashes(request.namespace.key, request.ids)
+        return True
+
+    def step(self, budget: int = 10**9, fail: bool = False) -> int:
+        """Plan all running requests, run, commit; with ``fail`` the step raises instead. Returns the tokens computed."""
+        planned, done = [], 0
+        for request in self.running:
+            chunk = self.cache.plan(request.reservation, len(request.ids), budget)
+            if chunk is not None:
+                budget -= chunk.end - chunk.start
+                done += chunk.end - chunk.start
+                planned.append((request, chunk))
+        self.memory.copy(self.cache.actions.take())
+        for request, chunk in planned:
+            values = request.hashes[chunk.start : chunk.end]
+            self.memory.write(request.reservation.table, chunk.start, [FAILED] * len(values) if fail else values)
+        for request, chunk in planned:
+            if fail:
+                self.cache.abandon(request.reservation)
+            else:
+                self.check_readable(request, chunk.end)
+        if not fail:
+            for request, _ in planned:
+                self.cache.commit(request.reservation)
+        return done
+
+    def check_readable(self, request: Running, end: int) -> None:
+        """The first ``end`` tokens of a request have their own KV."""
+        self.memory.check(request.reservation.table, request.hashes[:end])
+
+    def finish(self, request: Running) -> None:
+        """End a request; what it computed stays cached."""
+        self.now += 1
+        self.running.remove(request)
+        self.cache.release(request.reservation, self.now, pack_tokens(request.ids[request.prompt :]))
+
+    def complete(self) -> int:
+        """Step until all that runs has its KV; returns the tokens computed."""
+        total = 0
+        while any(request.reservation.computed < len(request.ids) for request in self.running):
+            done = self.step()
+            assert done, "stuck"
+            total += done
+        return total
+
+    def drain(self) -> None:
+        """Complete and finish all that runs."""
+        self.complete()
+        for request in list(self.running):
+            self.finish(request)
+        self.check()
+
+    def run(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Account:
+        """One request from beginning to end."""
+        request = self.must_start(ids, namespace, marks)
+        while request.reservation.computed < len(ids):
+            assert self.step(), "stuck"
+        self.finish(request)
+        self.check()
+        return request.ledger.account()
+
+    def check(self) -> None:
+        """Every invariant of the cache holds."""
+        self.cache.check_integrity()
