@@ -36,6 +36,7 @@ def process(
     if reservation is None:
         return None
     cache.plan(reservation, length, length)
+    cache.actions.take()  # there is no KV memory to carry them out on
     cache.commit(reservation)
     total = length + len(generated) // TOKEN_BYTES
     if total > length and cache.grow(reservation, total, now):
