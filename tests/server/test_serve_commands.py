@@ -1,7 +1,6 @@
 """foreword serve, api-key and probe-isolation as commands."""
 
 import dataclasses
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from typer.testing import CliRunner
 
 from bench.test_isolation import slow_prefill
 from foreword import engine
+from foreword.cli.config_flags import field_flags
 from foreword.cli.main import app
-from foreword.cli.serve import serve as serve_command
 from foreword.engine import EngineConfig
 from foreword.errors import ConfigError
 from foreword.server import build
@@ -34,7 +33,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def run(self) -> None:
             pass
 
-    def make_server(make_engine: Any, config: ServerConfig, tenants: Tenants) -> Stopped:
+    def make_server(make_engine: Any, config: ServerConfig, tenants: Tenants, announce: Any) -> Stopped:
+        assert announce is not None
         found.extend((config, tenants, make_engine()))
         return Stopped()
 
@@ -55,59 +55,57 @@ def test_every_option_arrives(made: list[Any], tmp_path: Path) -> None:
     """Each with another value than its default."""
     keys = tmp_path / "keys.txt"
     keys.write_text(run("api-key", "alice").stdout)
-    options = {
+    values: dict[str, Any] = {
         "host": "0.0.0.0",
-        "port": 8001,
-        "served-model-name": "name",
-        "api-keys-file": str(keys),
         "share": "all",
-        "max-queue": 3,
-        "max-requests-per-key": 4,
-        "max-body-mb": 5,
-        "max-prompt-tokens": 6,
-        "min-cached-tokens": 7,
-        "max-choices": 8,
-        "request-timeout": 9.0,
-        "body-timeout": 10.0,
-        "send-timeout": 11.0,
-        "drain-timeout": 12.0,
-        "idle-check-seconds": 13.0,
-        "remembered-answers": 14,
-        "operator": "alice",
+        "api_keys_file": str(keys),
+        "operators": "alice",
         "quantization": "int8",
-        "kv-dtype": "bfloat16",
-        "max-model-len": 15,
-        "max-num-seqs": 16,
-        "max-num-batched-tokens": 17,
+        "kv_dtype": "bfloat16",
+        "dtype": "auto",
         "attention": "reference",
-        "block-size": 32,
-        "kv-cache-mb": 18,
-        "eviction-policy": "protected-lru",
-        "mark-budget": 0.25,
-        "verify-cache": 0.5,
-        "seed": 19,
+        "block_size": 32,
+        "eviction_policy": "protected-lru",
+        "mark_budget": 0.25,
+        "verify_cache": 0.0,
+        "max_num_seqs": 16,
+        "max_num_batched_tokens": 17,
+        "log_prompts": None,
+        "self_test": None,
+        "enable_prefix_caching": None,
     }
-    flags = {"--log-prompts": "log_prompts"}
-    known = {name.replace("_", "-") for name in inspect.signature(serve_command).parameters}
-    assert known == {"model", "no-prefix-caching", "log-prompts", *options}
-    result = run("serve", "some/model", *flags, *(f"--{name}={value}" for name, value in options.items()))
+    args, expected = [], {}
+    for config in (ServerConfig, EngineConfig):
+        for number, flag in enumerate(field_flags(config), start=20):
+            value = values.get(
+                flag.name, float(number) if flag.type is float else number if "int" in str(flag.type) else "name"
+            )
+            form = flag.declarations[0].removeprefix(" /")
+            args.append(form if value is None else f"{form}={value}")
+            expected[flag.name] = flag.default is False if value is None else flag.to_field(value)
+    expected["operators"] = ("alice",)
+    result = run("serve", *args)
     assert result.exit_code == 0, result.output
     config, tenants, of_engine = made
-    assert list(tenants.by_hash.values()) == ["alice"]
-    told = dataclasses.asdict(config) | dataclasses.asdict(of_engine)
-    renamed = {
-        "max_body_bytes": 5 * 2**20,
-        "kv_cache_memory_bytes": 18 * 2**20,
-        "operators": ("alice",),
-        "log_prompts": True,
-        "model": "some/model",
-    }
-    plain = {name.replace("-", "_"): value for name, value in options.items()}
-    for name in ("max_body_mb", "kv_cache_mb", "operator"):
-        del plain[name]
-    assert {name: told[name] for name in plain | renamed} == plain | renamed
-    untouched = {field.name for field in dataclasses.fields(ServerConfig)} - {*plain, *renamed}
-    assert untouched == set(), "an option of the server that cannot be given"
+    assert list(tenants.by_hash.values()) == ["anonymous", "alice"]
+    assert dataclasses.asdict(config) | dataclasses.asdict(of_engine) == expected
+
+
+def test_names_that_people_have_in_their_scripts_stay(made: list[Any]) -> None:
+    assert (
+        run("serve", "some/model", "--kv-cache-mb", "18", "--max-body-mb=5", "--operator", "a", "--operator", "b").exit_code
+        == 0
+    )
+    config, _, of_engine = made
+    assert (config.max_body_bytes, config.operators) == (5 * 2**20, ("a", "b"))
+    assert (of_engine.kv_cache_memory_bytes, of_engine.model) == (18 * 2**20, "some/model")
+
+
+def test_a_step_has_room_for_every_sequence(made: list[Any]) -> None:
+    assert run("serve", "--max-num-seqs", "300").exit_code == 0
+    assert made[2].max_num_batched_tokens == 300
+    refused = run("serve", "--max-num-seqs", "300", "--max-num-batched-tokens", "256")
+    assert isinstance(refused.exception, ConfigError)
 
 
 def test_the_cache_can_be_switched_off(made: list[Any]) -> None:

@@ -9,14 +9,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from foreword.cli.bench_tables import profile_table, result_table
-from foreword.cli.options import Attention, CacheMemory, KVDtype, Model, NoCache, Quantization, load
+from foreword.cli.config_flags import config_flags
+from foreword.cli.engine_options import EngineFlags, load, model_first
+from foreword.config import values_for
+from foreword.engine.config import EngineConfig
 
 
+@config_flags
 def bench(
     workloads: Annotated[
-        list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="table, crowd, chat, long; default: all four.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [WORKLOAD]...",
+            help="table, crowd, chat, long; default: all four. The directory of a model may stand before them.",
+            show_default=False,
+        ),
     ] = None,
-    model: Model = None,
     repeat: Annotated[int, typer.Option(min=1, help="Repetitions; medians are printed.")] = 3,
     scale: Annotated[
         float, typer.Option(min=0.001, max=8.0, help="Times all lengths; what is too long for the model is cut.")
@@ -27,11 +35,8 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Also write everything to this file.")
     ] = None,
-    no_prefix_caching: NoCache = False,
-    attention: Attention = "tiled",
-    quantization: Quantization = "none",
-    kv_dtype: KVDtype = "float32",
-    kv_cache_mb: CacheMemory = None,
+    *,
+    engine: EngineFlags,
 ) -> None:
     """Measure this engine on this machine: random tokens, greedy, every length exact.
 
@@ -42,20 +47,15 @@ def bench(
     from foreword.bench import choose_workloads, machine
 
     console = Console()
-    options = {
-        "enable_prefix_caching": not no_prefix_caching,
-        "attention": attention,
-        "quantization": quantization,
-        "kv_dtype": kv_dtype,
-        "kv_cache_mb": kv_cache_mb,
-    }
-    engine = load(console, model, **options).engine
-    report: dict[str, Any] = {"machine": machine(), "model": engine.model.name, "options": options}
+    engine, words = model_first(engine, workloads or [])
+    llm = load(console, engine)
+    options = values_for(EngineConfig, engine)
+    report: dict[str, Any] = {"machine": machine(), "model": llm.engine.model.name, "options": options}
     if profile:
-        report |= _profile(console, engine, repeat)
+        report |= _profile(console, llm.engine, repeat)
     else:
-        chosen = choose_workloads(workloads or [], scale, engine.max_model_len)
-        report |= _workloads(console, engine, chosen, repeat)
+        chosen = choose_workloads(words, scale, llm.engine.max_model_len)
+        report |= _workloads(console, llm.engine, chosen, repeat)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
 

@@ -1,81 +1,95 @@
 """foreword chat: a conversation in the terminal, with the cache's share of every turn."""
 
+import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from foreword.cli.options import (
-    Attention,
-    CacheMemory,
-    KVDtype,
-    MaxTokens,
-    Model,
-    NoCache,
-    Quantization,
-    Seed,
-    Temperature,
-    load,
-)
+from foreword.cli.config_flags import Flags, config_flags
+from foreword.cli.engine_options import SAMPLING, LocalFlags, ModelArgument, load, with_model
+from foreword.cli.word_wrap import WordWrap
+from foreword.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from foreword import LLM, RequestOutput
+
+HELP = """/help   this text
+/reset  forget the conversation, but not the system message
+/exit   end; so do an empty line and Ctrl-D
+Ctrl-C ends an answer. A line that begins with a space is sent even if a / follows."""
 
 
+@config_flags
 def chat(
+    model: ModelArgument = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     system_file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="File with the system message.")
     ] = None,
-    model: Model = None,
-    max_tokens: MaxTokens = 200,
-    temperature: Temperature = 0.0,
-    seed: Seed = None,
-    no_prefix_caching: NoCache = False,
-    attention: Attention = "tiled",
-    quantization: Quantization = "none",
-    kv_dtype: KVDtype = "float32",
-    kv_cache_mb: CacheMemory = None,
+    *,
+    engine: LocalFlags,
+    params: Annotated[SamplingParams, Flags(only=SAMPLING, defaults={"max_tokens": 200, "temperature": 0.0})],
 ) -> None:
     """Talk with a model. Every turn sends the whole conversation; see how little of it is computed.
 
-    An empty line or Ctrl-D ends the conversation, Ctrl-C ends an answer.
+    An empty line, /exit or Ctrl-D ends the conversation, Ctrl-C ends an answer; /help tells the rest.
     """
-    from foreword import SamplingParams
-
     console = Console()
-    llm = load(
-        console,
-        model,
-        enable_prefix_caching=not no_prefix_caching,
-        attention=attention,
-        quantization=quantization,
-        kv_dtype=kv_dtype,
-        kv_cache_mb=kv_cache_mb,
-    )
+    llm = load(console, with_model(engine, model))
     if system_file is not None:
         system = system_file.read_text()
-    messages = [{"role": "system", "content": system}] if system else []
-    params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    while True:
-        try:
-            question = console.input("[bold]You:[/bold] ").strip()
-        except EOFError:
-            return
-        if not question:
-            return
-        messages.append({"role": "user", "content": question})
-        text, output = "", None
-        try:
-            for output in llm.stream(llm.render_chat(messages), params):
-                new = output.outputs[0].text[len(text) :]
-                text += new
-                console.print(new, end="", highlight=False, markup=False)
-        except KeyboardInterrupt:
-            console.print(" [dim](stopped)[/dim]", end="")
-        console.print()
-        messages.append({"role": "assistant", "content": text})
-        if output is not None:
-            ttft = output.metrics.time_to_first_token or 0.0
-            console.print(
-                f"[dim]{output.num_cached_tokens} of {output.account.prompt_tokens} prompt tokens reused; "
-                f"first token after {ttft * 1000:.0f} ms[/dim]"
-            )
+    start = [{"role": "system", "content": system}] if system else []
+    messages = list(start)
+    with suppress(ImportError):
+        pass  # noqa: F401, PLC0415: input() has line editing and history with it; Windows has none
+    while (line := _ask()) is not None:
+        if line == "/reset":
+            messages = list(start)
+            console.print("[dim]The conversation is forgotten.[/dim]")
+        elif line.startswith("/"):
+            known = "" if line == "/help" else f"There is no command {line.split()[0]}.\n"
+            console.print(known + HELP, style="dim", markup=False, highlight=False)
+        else:
+            messages.append({"role": "user", "content": line.strip()})
+            text, output = _answer(console, llm, messages, params)
+            messages.append({"role": "assistant", "content": text})
+            if output is not None:
+                _account(console, output)
+
+
+def _ask() -> str | None:
+    """The next line; None when the conversation ends."""
+    try:
+        line = input("You: ")
+    except EOFError:
+        return None
+    return None if not line.strip() or line.strip() == "/exit" else line.rstrip()
+
+
+def _answer(
+    console: Console, llm: "LLM", messages: list[dict[str, Any]], params: SamplingParams
+) -> "tuple[str, RequestOutput | None]":
+    """Write an answer as it comes; its text, and the output with its account."""
+    text, output = "", None
+    wrap = WordWrap(lambda piece: (sys.stdout.write(piece), sys.stdout.flush()), console.width)
+    try:
+        for output in llm.stream(llm.render_chat(messages), params):
+            new = output.outputs[0].text[len(text) :]
+            text += new
+            wrap.write(new)
+    except KeyboardInterrupt:
+        wrap.write(" (stopped)")
+    wrap.flush()
+    console.print()
+    return text, output
+
+
+def _account(console: Console, output: "RequestOutput") -> None:
+    ttft = output.metrics.time_to_first_token or 0.0
+    console.print(
+        f"[dim]{output.num_cached_tokens} of {output.account.prompt_tokens} prompt tokens reused; "
+        f"first token after {ttft * 1000:.0f} ms[/dim]"
+    )

@@ -1,7 +1,7 @@
 """foreword demo: one table, many questions, with the cache off and on."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from foreword.cli.options import load
+from foreword.cli.config_flags import Flags, config_flags
+from foreword.cli.engine_options import load, tokens_for_everyone
+from foreword.engine.config import EngineConfig
+from foreword.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from foreword import LLM, RequestOutput
 
+OFF_AND_ON = ("enable_prefix_caching", "verify_cache", "seed")  # options that the demo sets itself, or has no use for
 HEADER = "You are a helpful assistant that recognizes content in markdown tables. Here is the table:\n"
 COLUMNS = ("ID", "Name", "Department", "Salary", "Location", "Email")
 PEOPLE = (
@@ -55,8 +59,13 @@ def questions() -> list[Question]:
     return asked
 
 
+@config_flags
 def demo(
     show: Annotated[int, typer.Option(min=1, help="How many answers to print; all count.")] = 25,
+    *,
+    engine: Annotated[
+        EngineConfig, Flags(without=("enable_prefix_caching", "verify_cache", "seed"), complete=tokens_for_everyone)
+    ],
 ) -> None:
     """One table, many questions: the shared text is computed once.
 
@@ -66,7 +75,9 @@ def demo(
     """
     console = Console()
     asked, table = questions(), markdown_table()
-    engines = {name: load(console, None, enable_prefix_caching=cache) for name, cache in (("off", False), ("on", True))}
+    engines = {
+        name: load(console, replace(engine, enable_prefix_caching=cache)) for name, cache in (("off", False), ("on", True))
+    }
     for llm in engines.values():
         _ask(llm, "Warm up. ", asked[0])  # first use of threads and kernels, so that nobody's first token waits for it
     passes: dict[str, list[RequestOutput]] = {name: [] for name in engines}
@@ -78,8 +89,6 @@ def demo(
 
 
 def _ask(llm: "LLM", table: str, question: Question) -> "RequestOutput":
-    from foreword import SamplingParams
-
     return llm.generate(table + question.text, SamplingParams(temperature=0, max_tokens=50))[0]
 
 

@@ -2,67 +2,51 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from foreword.cli.options import (
-    Attention,
-    CacheMemory,
-    KVDtype,
-    MaxTokens,
-    Model,
-    NoCache,
-    Quantization,
-    Seed,
-    Temperature,
-    VerifyCache,
-    load,
-    report_verification,
-    sources_in_words,
-)
+from foreword.cli.config_flags import Flags, config_flags
+from foreword.cli.engine_options import SAMPLING, LocalFlags, load, model_first, report_verification, sources_in_words
+from foreword.sampling_params import SamplingParams
+
+if TYPE_CHECKING:
+    from foreword import LLM, RequestOutput
 
 
+@config_flags
 def generate(
-    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; '-' reads one from standard input.")] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] [PROMPT]...",
+            help="Prompts; '-' reads one from standard input. The directory of a model may stand before them.",
+            show_default=False,
+        ),
+    ] = None,
     prefix_file: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Text that stands before every prompt: computed once."),
     ] = None,
-    model: Model = None,
-    max_tokens: MaxTokens = 50,
-    temperature: Temperature = 0.0,
-    seed: Seed = None,
-    no_prefix_caching: NoCache = False,
-    attention: Attention = "tiled",
-    quantization: Quantization = "none",
-    kv_dtype: KVDtype = "float32",
-    kv_cache_mb: CacheMemory = None,
-    verify_cache: VerifyCache = 0.0,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Send each prompt as a user's message, in the model's chat template.")
+    ] = False,
+    *,
+    engine: LocalFlags,
+    params: Annotated[SamplingParams, Flags(only=SAMPLING, defaults={"max_tokens": 50, "temperature": 0.0})],
 ) -> None:
     """Answer one or more prompts, and say where each prompt's tokens came from.
 
     Example:  foreword generate --prefix-file table.md "Question: Who works in Boston? Your answer: "
     """
-    from foreword import SamplingParams
-
     console, notes = Console(), Console(stderr=True)
-    given = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts or ["-"]]
+    engine, words = model_first(engine, prompts or [])
+    given = [sys.stdin.read() if prompt == "-" else prompt for prompt in words or ["-"]]
     prefix = prefix_file.read_text() if prefix_file else ""
-    llm = load(
-        notes,
-        model,
-        enable_prefix_caching=not no_prefix_caching,
-        attention=attention,
-        quantization=quantization,
-        kv_dtype=kv_dtype,
-        kv_cache_mb=kv_cache_mb,
-        verify_cache=verify_cache,
-    )
-    params = SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    llm = load(notes, engine)
     failed = False
-    for output in llm.generate([prefix + prompt for prompt in given], params, use_tqdm=len(given) > 1):
+    for output in _outputs(llm, [prefix + prompt for prompt in given], params, chat, notes):
         if output.error is not None:
             failed = True
             notes.print(f"[red]Error:[/red] {output.error}", highlight=False)
@@ -77,3 +61,13 @@ def generate(
     report_verification(notes, llm)
     if failed:
         raise typer.Exit(2)
+
+
+def _outputs(llm: "LLM", prompts: list[str], params: SamplingParams, chat: bool, notes: Console) -> "list[RequestOutput]":
+    """What the model answers; a model with a chat template that is sent raw text is told of, in a note."""
+    bar = len(prompts) > 1
+    if chat:
+        return llm.chat([[{"role": "user", "content": prompt}] for prompt in prompts], params, use_tqdm=bar)
+    if getattr(llm.get_tokenizer(), "chat_template", None):
+        notes.print("[dim]This model has a chat template; the text is sent as it is. --chat uses the template.[/dim]")
+    return llm.generate(prompts, params, use_tqdm=bar)

@@ -23,6 +23,9 @@ from foreword.server.tenants import Tenants
 from foreword.serving.config import ServerConfig
 from foreword.serving.service import Service
 
+Announce = Callable[[str, int], object]
+"""Told the host and the port of an address that the server listens on."""
+
 
 def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> FastAPI:
     """An app over a service whose engine thread has been started; the app stops it at its end."""
@@ -51,7 +54,7 @@ def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> Fast
 class Server(uvicorn.Server):
     """uvicorn, which before it closes connections lets the service answer, or refuse, what is open."""
 
-    def __init__(self, app: FastAPI, config: ServerConfig):
+    def __init__(self, app: FastAPI, config: ServerConfig, announce: Announce | None = None):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -66,13 +69,17 @@ class Server(uvicorn.Server):
             )
         )
         self._service: Service = app.state.service
+        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
         await super().startup(sockets)
         for server in self.servers:
             for listening in server.sockets:
-                self._service.log_start(listening.getsockname()[:2])
+                host, port = listening.getsockname()[:2]
+                self._service.log_start((host, port))
+                if self._announce is not None:
+                    self._announce(host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close."""

@@ -44,9 +44,16 @@ class Tenants:
         return found, given.hex()[:16]
 
 
-def load_tenants(file: str | None, environment: Mapping[str, str] = os.environ) -> Tenants:
-    """Keys of a file (``TENANT sha256:HASH`` a line) and of FOREWORD_API_KEYS (``TENANT:KEY``, comma-separated)."""
+def load_tenants(file: str | None, environment: Mapping[str, str] = os.environ, api_key: str | None = None) -> Tenants:
+    """Keys of a file (``TENANT sha256:HASH`` a line) and of FOREWORD_API_KEYS (``TENANT:KEY``, comma-separated).
+
+    ``api_key`` is one more, of the tenant ``anonymous``.
+    """
     by_hash: dict[bytes, str] = {}
+    if api_key is not None:
+        if not api_key:
+            raise ConfigError("The API key is empty. Name one, or leave --api-key and FOREWORD_API_KEY out.")
+        by_hash[_hash(api_key)] = ANONYMOUS
     if file is not None:
         try:
             lines = Path(file).read_text(encoding="utf-8").splitlines()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foreword.config import require
+from foreword.config import option, require
 
 
 class Share(StrEnum):
@@ -20,16 +20,19 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all."""
-    port: int = 8000
+    port: int = option(8000, short="p")
     """Port to listen on; 0 takes a free one."""
     served_model_name: str | None = None
     """The model's name towards clients; None: the name it was loaded by."""
+    api_key: str | None = option(None, secret=True)
+    """API key that clients must send. Whoever has it is the tenant ``anonymous`` and may see the dashboard; keys of more
+    tenants are in ``api_keys_file``."""
     api_keys_file: str | None = None
     """File with a line ``TENANT sha256:HASH`` for each key, as ``foreword api-key`` prints it; beside FOREWORD_API_KEYS."""
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
-    max_body_bytes: int = 8 * 2**20
+    max_body_bytes: int = option(8 * 2**20, flag="max-body-mb", unit=2**20)
     """Largest request body."""
     max_prompt_tokens: int | None = None
     """Longest prompt; None: what the model and its cache can hold."""
@@ -42,21 +45,22 @@ class ServerConfig:
     max_choices: int = 16
     """Most continuations (``n``) and prompts of one request."""
     request_timeout: float = 600.0
-    """From a request's arrival to the end of its answer."""
+    """Seconds from a request's arrival to the end of its answer."""
     body_timeout: float = 30.0
-    """For a request's body to arrive."""
+    """Seconds for a request's body to arrive."""
     send_timeout: float = 60.0
-    """How long a client may leave a piece of its answer unread before it counts as gone."""
+    """Seconds that a client may leave a piece of its answer unread before it counts as gone."""
     drain_timeout: float = 30.0
-    """At shutdown: for open requests to be answered; then they end with an error."""
+    """Seconds at shutdown for open requests to be answered; then they end with an error."""
     idle_check_seconds: float = 10.0
-    """How long nothing must happen before the cache checks its own books."""
+    """Seconds in which nothing must happen before the cache checks its own books."""
     remembered_answers: int = 1000
     """Answers that a later request can be compared with, or be continued from."""
-    operators: tuple[str, ...] = ()
-    """Tenants whose keys may see the dashboard: figures and texts of all tenants. Without API keys everyone may."""
+    operators: tuple[str, ...] = option((), flag="operator")
+    """Tenants whose keys may see the dashboard: figures and texts of all tenants. Whoever has ``api_key`` may, and everyone
+    where there are no keys."""
     log_prompts: bool = False
-    """Write the text of prompts into the log."""
+    """Whether the text of prompts is written into the log."""
 
     def __post_init__(self) -> None:
         known = ", ".join(share.value for share in Share)

@@ -17,6 +17,7 @@ from foreword.observe import Counts, Explanation, Observer, Prefix, TokenPrice, 
 from foreword.prompt.prices import PriceTable
 from foreword.prompt.volatile import differing_value
 from foreword.server.http import caller, service
+from foreword.server.tenants import ANONYMOUS
 from foreword.serving.config import Share
 from foreword.serving.observation import Observation
 from foreword.tokens import TOKEN_BYTES, unpack_tokens
@@ -34,7 +35,8 @@ class Viewer:
         found = service(request)
         self.observation: Observation = found.observation
         self.tenant = caller(request).tenant
-        self.operator = request.app.state.keyless or self.tenant in found.config.operators
+        has_servers_key = found.config.api_key is not None and self.tenant == ANONYMOUS
+        self.operator = request.app.state.keyless or has_servers_key or self.tenant in found.config.operators
         self._shares = found.config.share
 
     def require_operator(self) -> None:
