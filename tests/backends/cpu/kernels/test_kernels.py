@@ -1,16 +1,17 @@
 """The kernels' promises: one chain of fused multiply-adds for each number, exact ends of the exponential, any threads."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Kernels
+from foreword.backends.cpu.kernels.compiler import kernel_module
 from foreword.backends.cpu.kernels.int8 import multiply_int8, pack_int8
-from foreword.backends.cpu.kernels.ir_builder import LANES, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.ir_builder import LANES, int64
 from foreword.backends.cpu.kernels.linear import multiply, pack, product
+from foreword.backends.cpu.kernels.signature import Signature
 from foreword.backends.cpu.kernels.threads import PythonThreads
 
 
@@ -50,32 +51,33 @@ def test_int8_sums_are_exact(inside: int, outside: int, count: int) -> None:
     assert torch.equal(out, (rows.double() @ weight.double().T).float())
 
 
+EXPONENTIAL = Signature("exponential", numbers="pointer")
+
+
+@kernel_module(EXPONENTIAL)
+def exponential_kernels(module: ir.Module) -> None:
+    with EXPONENTIAL.define(module) as (b, f):
+
+        def sixteen(item: ir.Value) -> None:
+            at = b.mul(item, int64(LANES))
+            b.store(b.exp(b.load_vector(f.numbers, at)), f.numbers, at)
+
+        b.parallel_for(f.taken, f.items, sixteen)
+
+
 @pytest.fixture
-def exponential() -> Any:
-    """e to the x of an array of float32 in place, its length a multiple of 16."""
-    module = ir.Module("exponential")
-    b = Builder.of(module, "run", [POINTER], internal=False)
-    data = b.function.args[0]
-    count, address = (b.load(data, int64(field), ir.IntType(64)) for field in (1, 2))
-    numbers = b.inttoptr(address, POINTER)
-
-    def sixteen(item: Any) -> None:
-        at = b.mul(item, int64(LANES))
-        b.store(b.exp(b.load_vector(numbers, at)), numbers, at)
-
-    b.parallel_for(data, count, sixteen)
-    b.ret_void()
-    kernels = Kernels(module)
+def exponential() -> Callable[[np.ndarray], np.ndarray]:
+    """e to the x of an array of float32, its length a multiple of 16."""
 
     def run(x: np.ndarray) -> np.ndarray:
         out = np.ascontiguousarray(x, np.float32).copy()
-        kernels.call("run", len(out) // LANES, out.ctypes.data).run()
+        exponential_kernels()[EXPONENTIAL].call(items=len(out) // LANES, numbers=out.ctypes.data).run()
         return out
 
     return run
 
 
-def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Any) -> None:
+def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Callable[[np.ndarray], np.ndarray]) -> None:
     x = np.linspace(-86.9, 0, 2**16, dtype=np.float32)
     exact = np.exp(x.astype(np.float64))
     assert (np.abs(exponential(x) - exact) / exact).max() < 2e-7

@@ -4,7 +4,6 @@ The work is done by kernels/attention.py; what it goes through is planned by til
 the row and its own keys and values, so chunks, batch mates and cached prefixes change no bit.
 """
 
-import struct
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,9 +11,10 @@ import torch
 
 from foreword.backends.base import LayerCall, Span
 from foreword.backends.cpu.attention.tiles import Plan, make_plan
-from foreword.backends.cpu.kernels.attention import attention_kernels, scratch_size
-from foreword.backends.cpu.kernels.compiler import Argument, Call
+from foreword.backends.cpu.kernels.attention import ATTEND, MERGE, attention_kernels, scratch_size
+from foreword.backends.cpu.kernels.compiler import Call, Kernel
 from foreword.backends.cpu.kernels.ir_builder import LANES
+from foreword.backends.cpu.kernels.signature import Argument
 from foreword.backends.cpu.kv_memory import KVMemory
 
 UNBOUNDED = 2**40
@@ -56,13 +56,26 @@ class TiledAttention:
         calls = []
         for begin in range(0, max(prepared.segments, 1), max(turn, 1)):
             end = min(begin + turn, prepared.segments)
-            attended = _attend(prepared, memory, layers, query, parts, begin, end)
-            values = (
-                *(rows, heads, heads // shape.heads, shape.heads, shape.value_size, padded),
-                *((end - begin) * rows, rows, begin, end),
-                *(prepared.row_segments.ctypes.data, *parts.places, *whole.places, out),
+            merge = kernels[MERGE].call(
+                items=rows,
+                heads=heads,
+                group=heads // shape.heads,
+                value_size=shape.value_size,
+                padded=padded,
+                states=(end - begin) * rows,
+                batch_rows=rows,
+                first_segment=begin,
+                last_segment=end,
+                row_segments=prepared.row_segments.ctypes.data,
+                largest=parts.largest,
+                sums=parts.sums,
+                totals=parts.totals,
+                all_largest=whole.largest,
+                all_sums=whole.sums,
+                all_totals=whole.totals,
+                out=out,
             )
-            calls += [kernels.call("attend", *attended), kernels.call("merge", *values)]
+            calls += [_attend(kernels[ATTEND], prepared, memory, layers, query, parts, begin, end), merge]
         return calls
 
 
@@ -70,10 +83,12 @@ class _Softmaxes:
     """Memory for softmaxes that are not yet divided: largest scores, sums of weights, weighted values."""
 
     def __init__(self, like: torch.Tensor, count: int, padded: int):
-        self.places = like.new_empty(count), like.new_empty(count), like.new_empty(count * padded)
+        self.largest, self.sums = like.new_empty(count), like.new_empty(count)
+        self.totals = like.new_empty(count * padded)
 
 
 def _attend(
+    kernel: Kernel,
     plan: Plan,
     memory: KVMemory,
     layers: list[LayerCall],
@@ -81,33 +96,48 @@ def _attend(
     parts: _Softmaxes,
     first: int,
     last: int,
-) -> tuple[Argument, ...]:
-    """What ``attend`` is given: the softmaxes of all rows over each of the segments [first, last)."""
-    first_layer = layers[0].layer
-    keys, values, shape = memory.keys[first_layer], memory.values[first_layer], memory.layers[first_layer]
-    key_heads, size, padded = shape.heads, shape.key_size, shape.value_panels * LANES
+) -> Call:
+    """The softmaxes of all rows over each of the segments [first, last)."""
+    layer = layers[0].layer
+    keys, values, shape = memory.keys[layer], memory.values[layer], memory.layers[layer]
+    size, padded = shape.key_size, shape.value_panels * LANES
     heads, rows, _ = query.shape
     units, count = plan.units_of(first, last)
+    entries, plan_rows, slots = plan.addresses
     room = scratch_size(size, padded)
-    return (
-        *(count * key_heads, 0, query.new_empty(torch.get_num_threads() * room), room),
-        *(query, query.stride(0), query.stride(1)),
-        *(_each(memory.keys[call.layer].data_ptr() for call in layers), keys.stride(0)),
-        *(_each(memory.values[call.layer].data_ptr() for call in layers), values.stride(0)),
-        *(int(memory.block_size % LANES == 0), size, padded, heads // key_heads, key_heads, units, *plan.addresses),
-        *((last - first) * rows, first, rows, *parts.places),
-        _each(UNBOUNDED if call.window is None else call.window for call in layers),
-        _each(_bits(call.scaling) for call in layers),
-        _each(_bits(call.softcap or 0.0) for call in layers),
+    return kernel.call(
+        items=count * shape.heads,
+        scratch=query.new_empty(torch.get_num_threads() * room),
+        scratch_size=room,
+        query=query,
+        query_head=query.stride(0),
+        query_row=query.stride(1),
+        keys=_each(memory.keys[call.layer].data_ptr() for call in layers),
+        keys_head=keys.stride(0),
+        values=_each(memory.values[call.layer].data_ptr() for call in layers),
+        values_head=values.stride(0),
+        whole_panels=int(memory.block_size % LANES == 0),
+        size=size,
+        padded=padded,
+        group=heads // shape.heads,
+        key_heads=shape.heads,
+        units=units,
+        entries=entries,
+        rows=plan_rows,
+        slots=slots,
+        states=(last - first) * rows,
+        first_segment=first,
+        batch_rows=rows,
+        largest=parts.largest,
+        sums=parts.sums,
+        totals=parts.totals,
+        window=_each(UNBOUNDED if call.window is None else call.window for call in layers),
+        scaling=_each(call.scaling for call in layers),
+        softcap=_each(call.softcap or 0.0 for call in layers),
     )
 
 
-def _each(values: Iterable[int]) -> Argument:
+def _each(values: Iterable[float]) -> Argument:
     """A number for each layer, or the only one."""
     numbers = list(values)
-    return numbers[0] if len(numbers) == 1 else np.array(numbers, np.int64)
-
-
-def _bits(number: float) -> int:
-    """Those of a float32."""
-    return int(struct.unpack("<i", struct.pack("<f", number))[0])
+    return numbers[0] if len(numbers) == 1 else np.array(numbers)

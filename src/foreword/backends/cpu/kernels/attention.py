@@ -8,12 +8,12 @@ gets depends on nothing but the row and its own keys and values.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Kernels
+from foreword.backends.cpu.kernels.compiler import kernel_module
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
@@ -30,6 +30,7 @@ from foreword.backends.cpu.kernels.ir_builder import (
     vector,
 )
 from foreword.backends.cpu.kernels.kv_layout import define_gather, kept_as
+from foreword.backends.cpu.kernels.signature import Fields, Signature
 
 TILE = 256
 """Positions of a tile."""
@@ -48,16 +49,59 @@ PANELS = TILE // LANES
 NONE_YET = -1e30
 """The largest score of a row that has seen nothing."""
 
-ATTEND = (
-    "items", "slots_taken", "scratch", "scratch_size", "query", "query_head", "query_row", "keys", "keys_head",
-    "values", "values_head", "whole_panels", "size", "padded", "group", "key_heads", "units", "entries", "rows", "slots",
-    "states", "first_segment", "batch_rows", "largest", "sums", "totals", "window", "scaling", "softcap",
-)  # fmt: skip
-"""What ``attend`` is given behind the counter, as int64; the last two are bits of float32."""
-MERGE = (
-    "items", "heads", "group", "key_heads", "value_size", "padded", "states", "batch_rows", "first_segment", "last_segment",
-    "row_segments", "largest", "sums", "totals", "all_largest", "all_sums", "all_totals", "out",
-)  # fmt: skip
+ATTEND = Signature(
+    "attend",
+    threads="counter",
+    scratch="pointer",
+    scratch_size="int",
+    query="pointer",
+    query_head="int",
+    query_row="int",
+    keys="pointer",
+    keys_head="int",
+    values="pointer",
+    values_head="int",
+    whole_panels="int",
+    size="int",
+    padded="int",
+    group="int",
+    key_heads="int",
+    units="pointer",
+    entries="pointer",
+    rows="pointer",
+    slots="pointer",
+    states="int",
+    first_segment="int",
+    batch_rows="int",
+    largest="pointer",
+    sums="pointer",
+    totals="pointer",
+    window="int",
+    scaling="float",
+    softcap="float",
+)
+"""An item is a unit and a key head. ``threads`` counts those that have taken their part of the scratch memory; ``..._head``
+and ``_row`` are strides; ``states`` are those of a key head; a softcap of 0 is none."""
+MERGE = Signature(
+    "merge",
+    heads="int",
+    group="int",
+    value_size="int",
+    padded="int",
+    states="int",
+    batch_rows="int",
+    first_segment="int",
+    last_segment="int",
+    row_segments="pointer",
+    largest="pointer",
+    sums="pointer",
+    totals="pointer",
+    all_largest="pointer",
+    all_sums="pointer",
+    all_totals="pointer",
+    out="pointer",
+)
+"""An item is a row of the batch."""
 UNIT = ("first_entry", "last_entry", "first_row", "last_row", "segment")
 ENTRY = ("begin", "slots", "filled", "first_row", "rows", "oldest")
 ROW = ("row", "position")
@@ -69,30 +113,11 @@ def scratch_size(size: int, padded: int) -> int:
     return 4 * PANELS + TILE * (size + padded) + HELD_ROWS * (size + TILE + padded + 6)
 
 
-@cache
-def attention_kernels(dtype: torch.dtype) -> Kernels:
-    """``attend`` and ``merge`` for keys and values kept in ``dtype``."""
-    module = ir.Module("attention")
+@kernel_module(ATTEND, MERGE)
+def attention_kernels(module: ir.Module, dtype: torch.dtype) -> None:
+    """For keys and values kept in ``dtype``."""
     _Attend(module, dtype).define()
     _define_merge(module)
-    return Kernels(module)
-
-
-class _Fields:
-    """The arguments of a kernel by name."""
-
-    def __init__(self, b: Builder, data: ir.Value, names: tuple[str, ...]):
-        self.b = b
-        self.values = {name: b.load(data, int64(index + 1), INT64) for index, name in enumerate(names)}
-
-    def __getattr__(self, name: str) -> ir.Value:
-        return self.values[name]
-
-    def pointer(self, name: str) -> ir.Value:
-        return self.b.inttoptr(self.values[name], POINTER)
-
-    def float(self, name: str) -> ir.Value:
-        return self.b.bitcast(self.b.trunc(self.values[name], INT32), FLOAT)
 
 
 def _row_of(b: Builder, table: ir.Value, index: ir.Value, names: tuple[str, ...]) -> dict[str, ir.Value]:
@@ -178,25 +203,23 @@ class _Attend:
         return b.function
 
     def define(self) -> None:
-        b = Builder.of(self.module, "attend", [POINTER], internal=False)
-        data = b.function.args[0]
-        f = _Fields(b, data, ATTEND)
-        taken = b.atomic_rmw("add", b.offset(data, int64(1 + ATTEND.index("slots_taken")), INT64), int64(1), "monotonic")
-        held = self._held(b, f, b.offset(f.pointer("scratch"), b.mul(taken, f.scratch_size)))
+        with ATTEND.define(self.module) as (b, f):
+            thread = b.atomic_rmw("add", f.threads, int64(1), "monotonic")
+            held = self._held(b, f, b.offset(f.scratch, b.mul(thread, f.scratch_size)))
 
-        def item(index: ir.Value) -> None:
-            head = b.srem(index, f.key_heads)
-            unit = _row_of(b, f.pointer("units"), b.sdiv(index, f.key_heads), UNIT)
-            segment = b.mul(b.sub(unit["segment"], f.first_segment), f.batch_rows)
-            base = b.add(b.mul(head, f.states), segment)
-            self._begin(b, f, b.add(base, unit["first_row"]), b.sub(unit["last_row"], unit["first_row"]))
-            b.loop(unit["first_entry"], unit["last_entry"], 1, lambda entry, _: self._entry(b, f, held, head, base, entry))
+            def item(index: ir.Value) -> None:
+                head = b.srem(index, f.key_heads)
+                unit = _row_of(b, f.units, b.sdiv(index, f.key_heads), UNIT)
+                segment = b.mul(b.sub(unit["segment"], f.first_segment), f.batch_rows)
+                base = b.add(b.mul(head, f.states), segment)
+                self._begin(b, f, b.add(base, unit["first_row"]), b.sub(unit["last_row"], unit["first_row"]))
+                entry = partial(self._entry, b, f, held, head, base)
+                b.loop(unit["first_entry"], unit["last_entry"], 1, lambda index, _: entry(index))
 
-        b.parallel_for(data, f.items, item)
-        b.ret_void()
+            b.parallel_for(f.taken, f.items, item)
 
     @staticmethod
-    def _held(b: Builder, f: _Fields, begin: ir.Value) -> dict[str, ir.Value]:
+    def _held(b: Builder, f: Fields, begin: ir.Value) -> dict[str, ir.Value]:
         """Where a thread holds a tile, and what belongs to the rows at hand."""
         sizes = {
             "keys": int64(2 * PANELS),
@@ -215,20 +238,20 @@ class _Attend:
         return held
 
     @staticmethod
-    def _begin(b: Builder, f: _Fields, first: ir.Value, rows: ir.Value) -> None:
+    def _begin(b: Builder, f: Fields, first: ir.Value, rows: ir.Value) -> None:
         """Rows that have seen nothing."""
         first, count = b.mul(first, f.group), b.mul(rows, f.group)
         last = b.add(first, count)
-        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, NONE_YET), f.pointer("largest"), at))
-        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, 0.0), f.pointer("sums"), at))
+        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, NONE_YET), f.largest, at))
+        b.loop(first, last, 1, lambda at, _: b.store(ir.Constant(FLOAT, 0.0), f.sums, at))
         begin, end = b.mul(first, f.padded), b.mul(last, f.padded)
-        b.loop(begin, end, LANES, lambda at, _: b.store(vector(0.0), f.pointer("totals"), at))
+        b.loop(begin, end, LANES, lambda at, _: b.store(vector(0.0), f.totals, at))
 
     def _entry(
-        self, b: Builder, f: _Fields, held: dict[str, ir.Value], head: ir.Value, base: ir.Value, index: ir.Value
+        self, b: Builder, f: Fields, held: dict[str, ir.Value], head: ir.Value, base: ir.Value, index: ir.Value
     ) -> None:
         """One tile and the rows that read it, unless it lies behind the window of all of them."""
-        entry = _row_of(b, f.pointer("entries"), index, ENTRY)
+        entry = _row_of(b, f.entries, index, ENTRY)
         begin, filled = entry["begin"], entry["filled"]
         behind = b.sub(entry["oldest"], b.add(begin, b.sub(filled, int64(1))))
         with b.if_then(b.icmp_signed("<", behind, f.window)):
@@ -239,12 +262,12 @@ class _Attend:
             )
 
     def _find_panels(
-        self, b: Builder, f: _Fields, held: dict[str, ir.Value], head: ir.Value, entry: dict[str, ir.Value]
+        self, b: Builder, f: Fields, held: dict[str, ir.Value], head: ir.Value, entry: dict[str, ir.Value]
     ) -> None:
         """Where the panels of a tile are: in memory where that is as they are needed, else they are gathered."""
-        keys = b.offset(f.pointer("keys"), b.mul(head, f.keys_head), self.kept)
-        values = b.offset(f.pointer("values"), b.mul(head, f.values_head), self.kept)
-        slots = b.offset(f.pointer("slots"), entry["slots"], INT32)
+        keys = b.offset(f.keys, b.mul(head, f.keys_head), self.kept)
+        values = b.offset(f.values, b.mul(head, f.values_head), self.kept)
+        slots = b.offset(f.slots, entry["slots"], INT32)
 
         def address(pointer: ir.Value, table: str, panel: ir.Value) -> None:
             b.store(b.ptrtoint(pointer, INT64), held[table], panel)
@@ -277,7 +300,7 @@ class _Attend:
     def _hold(
         self,
         b: Builder,
-        f: _Fields,
+        f: Fields,
         held: dict[str, ir.Value],
         head: ir.Value,
         base: ir.Value,
@@ -288,19 +311,19 @@ class _Attend:
         """Some of a tile's rows: take in their queries and states, attend, and put the states back."""
         count = b.minimum_int(b.sub(products, first), int64(HELD_ROWS))
         states = held["states"]
-        scaling = f.float("scaling")
+        scaling = f.scaling
 
         def place(index: ir.Value) -> tuple[ir.Value, ir.Value, dict[str, ir.Value]]:
             """Of a product's row: the state, the query head in the group, and the batch's row."""
             product = b.add(first, index)
-            row = _row_of(b, f.pointer("rows"), b.add(entry["first_row"], b.sdiv(product, f.group)), ROW)
+            row = _row_of(b, f.rows, b.add(entry["first_row"], b.sdiv(product, f.group)), ROW)
             member = b.srem(product, f.group)
             return b.add(b.mul(b.add(base, row["row"]), f.group), member), member, row
 
         def take(index: ir.Value, _: object) -> None:
             state, member, row = place(index)
             at = b.add(b.mul(b.add(b.mul(head, f.group), member), f.query_head), b.mul(row["row"], f.query_row))
-            source, target = b.offset(f.pointer("query"), at), b.offset(held["queries"], b.mul(index, f.size))
+            source, target = b.offset(f.query, at), b.offset(held["queries"], b.mul(index, f.size))
             b.loop(int64(0), f.size, 1, lambda k, _: b.store(b.fmul(b.load(source, k), scaling), target, k))
             past = b.sub(row["position"], entry["begin"])
             low = b.maximum_int(b.sub(past, b.sub(f.window, int64(1))), int64(0))
@@ -308,10 +331,10 @@ class _Attend:
             bound, own = b.offset(held["bounds"], b.mul(index, int64(2)), INT64), b.offset(states, b.mul(index, int64(2)))
             b.store(low, bound, int64(0))
             b.store(high, bound, int64(1))
-            b.store(b.load(f.pointer("largest"), state), own, int64(0))
-            b.store(b.load(f.pointer("sums"), state), own, int64(1))
+            b.store(b.load(f.largest, state), own, int64(0))
+            b.store(b.load(f.sums, state), own, int64(1))
             so_far, out = (
-                b.offset(f.pointer("totals"), b.mul(state, f.padded)),
+                b.offset(f.totals, b.mul(state, f.padded)),
                 b.offset(held["outs"], b.mul(index, f.padded)),
             )
             _panels(b, f.padded, lambda at: b.store(b.load_vector(so_far, at), out, at))
@@ -319,17 +342,17 @@ class _Attend:
         def give_back(index: ir.Value, _: object) -> None:
             state, _, _ = place(index)
             own = b.offset(states, b.mul(index, int64(2)))
-            b.store(b.load(own, int64(0)), f.pointer("largest"), state)
-            b.store(b.load(own, int64(1)), f.pointer("sums"), state)
+            b.store(b.load(own, int64(0)), f.largest, state)
+            b.store(b.load(own, int64(1)), f.sums, state)
             so_far, out = (
-                b.offset(f.pointer("totals"), b.mul(state, f.padded)),
+                b.offset(f.totals, b.mul(state, f.padded)),
                 b.offset(held["outs"], b.mul(index, f.padded)),
             )
             _panels(b, f.padded, lambda at: b.store(b.load_vector(out, at), so_far, at))
 
         b.loop(int64(0), count, 1, take)
         given = [held[name] for name in ("keys", "values", "queries", "scores", "outs", "bounds", "states")]
-        b.call(self.rows, [count, f.size, f.padded, *given, f.float("softcap")])
+        b.call(self.rows, [count, f.size, f.padded, *given, f.softcap])
         b.loop(int64(0), count, 1, give_back)
 
 
@@ -422,49 +445,46 @@ def _tanh(b: Builder, x: ir.Value) -> ir.Value:
 
 def _define_merge(module: ir.Module) -> None:
     """Join each row's segments to what ``all_...`` hold [rows, heads], ascending, and write the rows out."""
-    b = Builder.of(module, "merge", [POINTER], internal=False)
-    data = b.function.args[0]
-    f = _Fields(b, data, MERGE)
+    with MERGE.define(module) as (b, f):
 
-    def row(index: ir.Value) -> None:
-        last = b.minimum_int(b.load(f.pointer("row_segments"), index, INT64), f.last_segment)
+        def row(index: ir.Value) -> None:
+            last = b.minimum_int(b.load(f.row_segments, index, INT64), f.last_segment)
 
-        def head(number: ir.Value, _: object) -> None:
-            place = b.add(b.mul(index, f.heads), number)
-            total = b.offset(f.pointer("all_totals"), b.mul(place, f.padded))
-            key_head, member = b.sdiv(number, f.group), b.srem(number, f.group)
+            def head(number: ir.Value, _: object) -> None:
+                place = b.add(b.mul(index, f.heads), number)
+                total = b.offset(f.all_totals, b.mul(place, f.padded))
+                key_head, member = b.sdiv(number, f.group), b.srem(number, f.group)
 
-            def segment(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                state = b.add(b.mul(key_head, f.states), b.add(b.mul(b.sub(at, f.first_segment), f.batch_rows), index))
-                state = b.add(b.mul(state, f.group), member)
-                values = b.offset(f.pointer("totals"), b.mul(state, f.padded))
-                other, other_sum = b.load(f.pointer("largest"), state), b.load(f.pointer("sums"), state)
-                now = b.maximum(so_far[0], other)
-                fade, gain = b.exp_scalar(b.fsub(so_far[0], now)), b.exp_scalar(b.fsub(other, now))
+                def segment(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+                    state = b.add(b.mul(key_head, f.states), b.add(b.mul(b.sub(at, f.first_segment), f.batch_rows), index))
+                    state = b.add(b.mul(state, f.group), member)
+                    values = b.offset(f.totals, b.mul(state, f.padded))
+                    other, other_sum = b.load(f.largest, state), b.load(f.sums, state)
+                    now = b.maximum(so_far[0], other)
+                    fade, gain = b.exp_scalar(b.fsub(so_far[0], now)), b.exp_scalar(b.fsub(other, now))
 
-                def add(k: ir.Value) -> None:
-                    old, new = (
-                        b.fmul(b.load_vector(total, k), b.splat(fade)),
-                        b.fmul(b.load_vector(values, k), b.splat(gain)),
-                    )
-                    b.store(b.fadd(old, new), total, k)
+                    def add(k: ir.Value) -> None:
+                        old, new = (
+                            b.fmul(b.load_vector(total, k), b.splat(fade)),
+                            b.fmul(b.load_vector(values, k), b.splat(gain)),
+                        )
+                        b.store(b.fadd(old, new), total, k)
 
-                _panels(b, f.padded, add)
-                return [now, b.fadd(b.fmul(so_far[1], fade), b.fmul(other_sum, gain))]
+                    _panels(b, f.padded, add)
+                    return [now, b.fadd(b.fmul(so_far[1], fade), b.fmul(other_sum, gain))]
 
-            with b.if_then(b.icmp_signed("==", f.first_segment, int64(0))):
-                b.store(ir.Constant(FLOAT, NONE_YET), f.pointer("all_largest"), place)
-                b.store(ir.Constant(FLOAT, 0.0), f.pointer("all_sums"), place)
-                _panels(b, f.padded, lambda k: b.store(vector(0.0), total, k))
-            begin = [b.load(f.pointer("all_largest"), place), b.load(f.pointer("all_sums"), place)]
-            largest, weights = b.loop(f.first_segment, last, 1, segment, begin)
-            b.store(largest, f.pointer("all_largest"), place)
-            b.store(weights, f.pointer("all_sums"), place)
-            out = b.offset(f.pointer("out"), b.mul(place, f.value_size))
-            divisor = b.maximum(weights, ir.Constant(FLOAT, 1e-30))
-            b.loop(int64(0), f.value_size, 1, lambda k, _: b.store(b.fdiv(b.load(total, k), divisor), out, k))
+                with b.if_then(b.icmp_signed("==", f.first_segment, int64(0))):
+                    b.store(ir.Constant(FLOAT, NONE_YET), f.all_largest, place)
+                    b.store(ir.Constant(FLOAT, 0.0), f.all_sums, place)
+                    _panels(b, f.padded, lambda k: b.store(vector(0.0), total, k))
+                begin = [b.load(f.all_largest, place), b.load(f.all_sums, place)]
+                largest, weights = b.loop(f.first_segment, last, 1, segment, begin)
+                b.store(largest, f.all_largest, place)
+                b.store(weights, f.all_sums, place)
+                out = b.offset(f.out, b.mul(place, f.value_size))
+                divisor = b.maximum(weights, ir.Constant(FLOAT, 1e-30))
+                b.loop(int64(0), f.value_size, 1, lambda k, _: b.store(b.fdiv(b.load(total, k), divisor), out, k))
 
-        b.loop(int64(0), f.heads, 1, head)
+            b.loop(int64(0), f.heads, 1, head)
 
-    b.parallel_for(data, f.items, row)
-    b.ret_void()
+        b.parallel_for(f.taken, f.items, row)

@@ -4,27 +4,43 @@ All go row by row, so a row's bits depend on nothing but the row. A norm's sum o
 Each function gives a call that is yet to be made; weights may be those of several layers.
 """
 
-import struct
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
-from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, VECTOR, Builder, int64, vector
+from foreword.backends.cpu.kernels.compiler import Call, kernel_module
+from foreword.backends.cpu.kernels.ir_builder import FLOAT, LANES, VECTOR, Builder, int64, vector
+from foreword.backends.cpu.kernels.signature import Argument, Signature
 
 EIGHT = ir.VectorType(FLOAT, 8)
+
+# An item is a row of ``width`` numbers; of the gate, of ``width`` numbers that come out.
+NORM = Signature("norm", width="int", eps="float", rows="pointer", weight="pointer", out="pointer")
+ADD_NORM = Signature("add_norm", width="int", eps="float", rows="pointer", weight="pointer", out="pointer", added="pointer")
+ROTATE = Signature("rotate", width="int", heads="int", size="int", rows="pointer", cos="pointer", sin="pointer")
+NORM_ROTATE = Signature(
+    "norm_rotate",
+    width="int",
+    eps="float",
+    heads="int",
+    size="int",
+    rows="pointer",
+    cos="pointer",
+    sin="pointer",
+    norm="pointer",
+)
+GATE = Signature("gate", width="int", rows="pointer", out="pointer")
+ADD = Signature("add", width="int", rows="pointer", added="pointer")
+ADD_BIAS = Signature("add_bias", width="int", rows="pointer", bias="pointer")
 
 
 def rms_norm(rows: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
     """Each row of float32 [rows, width] by its root mean square, times ``weight`` [width]. Width is a multiple of 16."""
-    return _call("norm", rows, eps, rows, weight, out)
+    return _call(NORM, rows, eps=eps, rows=rows, weight=weight, out=out)
 
 
 def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
     """``rows += added``, then as ``rms_norm``."""
-    return _call("add_norm", rows, eps, rows, weight, out, added)
+    return _call(ADD_NORM, rows, eps=eps, rows=rows, weight=weight, out=out, added=added)
 
 
 def rotate(
@@ -36,177 +52,156 @@ def rotate(
     [rows, size], ``norm`` [heads, size]. Of a head, number i turns with number i + size / 2. Size is a multiple of 16.
     """
     if norm is None:
-        return _call("rotate", rows, eps, heads, size, rows, cos, sin)
-    return _call("norm_rotate", rows, eps, heads, size, rows, cos, sin, norm)
+        return _call(ROTATE, rows, heads=heads, size=size, rows=rows, cos=cos, sin=sin)
+    return _call(NORM_ROTATE, rows, eps=eps, heads=heads, size=size, rows=rows, cos=cos, sin=sin, norm=norm)
 
 
 def gate(rows: torch.Tensor, out: torch.Tensor) -> Call:
     """float32 [rows, 2 · width] → [rows, width]: SiLU of the first half times the second. Width is a multiple of 16."""
-    return _call("gate", out, 0.0, rows, out)
+    return _call(GATE, out, rows=rows, out=out)
 
 
 def add(rows: torch.Tensor, added: torch.Tensor) -> Call:
     """``rows += added``. Width is a multiple of 16."""
-    return _call("add", rows, 0.0, rows, added)
+    return _call(ADD, rows, rows=rows, added=added)
 
 
 def add_bias(rows: torch.Tensor, bias: Argument) -> Call:
     """Add ``bias`` [width] to each row. Width is a multiple of 16."""
-    return _call("add_bias", rows, 0.0, rows, bias)
+    return _call(ADD_BIAS, rows, rows=rows, bias=bias)
 
 
-def _call(name: str, rows: torch.Tensor, eps: float, *values: Argument) -> Call:
-    bits = struct.unpack("<i", struct.pack("<f", eps))[0]
-    return decoder_kernels().call(name, len(rows), rows.shape[1], bits, *values)
+def _call(signature: Signature, like: torch.Tensor, **arguments: Argument) -> Call:
+    """For each of the rows of ``like``."""
+    return elementwise_kernels()[signature].call(items=len(like), width=like.shape[1], **arguments)
 
 
-@cache
-def decoder_kernels() -> Kernels:
-    module = ir.Module("decoder")
-    _define_norm(module, "norm", adds=False)
-    _define_norm(module, "add_norm", adds=True)
-    _define_rotate(module, "rotate", normed=False)
-    _define_rotate(module, "norm_rotate", normed=True)
+@kernel_module(NORM, ADD_NORM, ROTATE, NORM_ROTATE, GATE, ADD, ADD_BIAS)
+def elementwise_kernels(module: ir.Module) -> None:
+    _define_norm(module, NORM)
+    _define_norm(module, ADD_NORM)
+    _define_rotate(module, ROTATE)
+    _define_rotate(module, NORM_ROTATE)
     _define_gate(module)
-    _define_sum(module, "add", bias=False)
-    _define_sum(module, "add_bias", bias=True)
-    return Kernels(module)
+    _define_add(module, ADD)
+    _define_add(module, ADD_BIAS)
 
 
-class _Function:
-    """A function over rows: the counter, how many there are, their width, a small number, then what it asks for."""
-
-    def __init__(self, module: ir.Module, name: str):
-        self.b = Builder.of(module, name, [POINTER], internal=False)
-        self.data = self.b.function.args[0]
-        self.fields = 0
-        self.count, self.width = self.size(), self.size()
-        self.eps = self.b.bitcast(self.b.trunc(self.size(), INT32), FLOAT)
-
-    def size(self) -> ir.Value:
-        self.fields += 1
-        return self.b.load(self.data, int64(self.fields), INT64)
-
-    def pointer(self) -> ir.Value:
-        return self.b.inttoptr(self.size(), POINTER)
-
-    def over_rows(self, body: Callable[[ir.Value], object]) -> None:
-        self.b.parallel_for(self.data, self.count, body)
-        self.b.ret_void()
-
-
-def _inverse_rms(f: _Function, squares: ir.Value, width: ir.Value) -> ir.Value:
+def _inverse_rms(b: Builder, squares: ir.Value, width: ir.Value, eps: ir.Value) -> ir.Value:
     """1 / √(mean of squares + eps), from 16 sums of squares."""
-    b = f.b
     mean = b.fdiv(b.reduce(squares, b.fadd), b.sitofp(width, FLOAT))
-    root = b.call(b.intrinsic("llvm.sqrt.f32", FLOAT, [FLOAT]), [b.fadd(mean, f.eps)])
+    root = b.call(b.intrinsic("llvm.sqrt.f32", FLOAT, [FLOAT]), [b.fadd(mean, eps)])
     return b.fdiv(ir.Constant(FLOAT, 1.0), root)
 
 
-def _define_norm(module: ir.Module, name: str, adds: bool) -> None:
-    f = _Function(module, name)
-    b, rows, weight, out = f.b, f.pointer(), f.pointer(), f.pointer()
-    added = f.pointer() if adds else None
+def _define_norm(module: ir.Module, signature: Signature) -> None:
+    with signature.define(module) as (b, f):
+        eps, rows, weight, out = f.eps, f.rows, f.weight, f.out
+        added = f.added if signature is ADD_NORM else None
 
-    def row(item: ir.Value) -> None:
-        begin = b.mul(item, f.width)
-        source, target = b.offset(rows, begin), b.offset(out, begin)
+        def row(item: ir.Value) -> None:
+            begin = b.mul(item, f.width)
+            source, target = b.offset(rows, begin), b.offset(out, begin)
 
-        def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-            numbers = b.load_vector(source, at)
-            if added is not None:
-                numbers = b.fadd(numbers, b.load_vector(added, b.add(begin, at)))
-                b.store(numbers, source, at)
-            return [b.fma(numbers, numbers, so_far[0])]
+            def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+                numbers = b.load_vector(source, at)
+                if added is not None:
+                    numbers = b.fadd(numbers, b.load_vector(added, b.add(begin, at)))
+                    b.store(numbers, source, at)
+                return [b.fma(numbers, numbers, so_far[0])]
 
-        squares = b.loop(int64(0), f.width, LANES, square, [vector(0.0)])[0]
-        factor = b.splat(_inverse_rms(f, squares, f.width))
+            squares = b.loop(int64(0), f.width, LANES, square, [vector(0.0)])[0]
+            factor = b.splat(_inverse_rms(b, squares, f.width, eps))
 
-        def scale(at: ir.Value, _: object) -> None:
-            b.store(b.fmul(b.fmul(b.load_vector(source, at), factor), b.load_vector(weight, at)), target, at)
+            def scale(at: ir.Value, _: object) -> None:
+                b.store(b.fmul(b.fmul(b.load_vector(source, at), factor), b.load_vector(weight, at)), target, at)
 
-        b.loop(int64(0), f.width, LANES, scale)
+            b.loop(int64(0), f.width, LANES, scale)
 
-    f.over_rows(row)
+        b.parallel_for(f.taken, f.items, row)
 
 
-def _define_rotate(module: ir.Module, name: str, normed: bool) -> None:
-    f = _Function(module, name)
-    b, heads, size, rows, cos, sin = f.b, f.size(), f.size(), f.pointer(), f.pointer(), f.pointer()
-    norm = f.pointer() if normed else None
-    half = b.sdiv(size, int64(2))
+def _define_rotate(module: ir.Module, signature: Signature) -> None:
+    with signature.define(module) as (b, f):
+        rows, cos, sin = f.rows, f.cos, f.sin
+        norm, eps = (f.norm, f.eps) if signature is NORM_ROTATE else (None, None)
+        half = b.sdiv(f.size, int64(2))
 
-    def row(item: ir.Value) -> None:
-        turn, begin = b.mul(item, size), b.mul(item, f.width)
-        cosines, sines = b.offset(cos, turn), b.offset(sin, turn)
+        def row(item: ir.Value) -> None:
+            turn, begin = b.mul(item, f.size), b.mul(item, f.width)
+            cosines, sines = b.offset(cos, turn), b.offset(sin, turn)
 
-        def head(number: ir.Value, _: object) -> None:
-            first = b.mul(number, size)
-            numbers, factor = b.offset(rows, b.add(begin, first)), None
-            if norm is not None:
+            def head(number: ir.Value, _: object) -> None:
+                first = b.mul(number, f.size)
+                numbers = b.offset(rows, b.add(begin, first))
+                factor = None if norm is None else _head_factor(b, numbers, f.size, eps)
 
-                def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                    return [b.fma(b.load_vector(numbers, at), b.load_vector(numbers, at), so_far[0])]
+                def eight(at: ir.Value) -> ir.Value:
+                    found = b.load_vector(numbers, at, EIGHT)
+                    if factor is None:
+                        return found
+                    return b.fmul(b.fmul(found, factor), b.load_vector(b.offset(norm, first), at, EIGHT))
 
-                squares = b.loop(int64(0), size, LANES, square, [vector(0.0)])[0]
-                factor = b.splat(_inverse_rms(f, squares, size), EIGHT.count)
+                def turned(low: ir.Value, _: object) -> None:
+                    high = b.add(low, half)
+                    one, other = eight(low), eight(high)
 
-            def eight(at: ir.Value) -> ir.Value:
-                found = b.load_vector(numbers, at, EIGHT)
-                if factor is None:
-                    return found
-                return b.fmul(b.fmul(found, factor), b.load_vector(b.offset(norm, first), at, EIGHT))
+                    def times(found: ir.Value, table: ir.Value, at: ir.Value) -> ir.Value:
+                        return b.fmul(found, b.load_vector(table, at, EIGHT))
 
-            def turned(low: ir.Value, _: object) -> None:
-                high = b.add(low, half)
-                one, other = eight(low), eight(high)
+                    b.store(b.fsub(times(one, cosines, low), times(other, sines, low)), numbers, low)
+                    b.store(b.fadd(times(other, cosines, high), times(one, sines, high)), numbers, high)
 
-                def times(found: ir.Value, table: ir.Value, at: ir.Value) -> ir.Value:
-                    return b.fmul(found, b.load_vector(table, at, EIGHT))
+                b.loop(int64(0), half, EIGHT.count, turned)
 
-                b.store(b.fsub(times(one, cosines, low), times(other, sines, low)), numbers, low)
-                b.store(b.fadd(times(other, cosines, high), times(one, sines, high)), numbers, high)
+            b.loop(int64(0), f.heads, 1, head)
 
-            b.loop(int64(0), half, EIGHT.count, turned)
+        b.parallel_for(f.taken, f.items, row)
 
-        b.loop(int64(0), heads, 1, head)
 
-    f.over_rows(row)
+def _head_factor(b: Builder, numbers: ir.Value, size: ir.Value, eps: ir.Value) -> ir.Value:
+    """What a head's numbers are multiplied with so that their root mean square is 1."""
+
+    def square(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+        return [b.fma(b.load_vector(numbers, at), b.load_vector(numbers, at), so_far[0])]
+
+    squares = b.loop(int64(0), size, LANES, square, [vector(0.0)])[0]
+    return b.splat(_inverse_rms(b, squares, size, eps), EIGHT.count)
 
 
 def _define_gate(module: ir.Module) -> None:
-    f = _Function(module, "gate")
-    b, rows, out = f.b, f.pointer(), f.pointer()
-    absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
+    with GATE.define(module) as (b, f):
+        rows, out = f.rows, f.out
+        absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
 
-    def row(item: ir.Value) -> None:
-        target = b.offset(out, b.mul(item, f.width))
-        source = b.offset(rows, b.mul(item, b.mul(f.width, int64(2))))
-        other = b.offset(source, f.width)
+        def row(item: ir.Value) -> None:
+            target = b.offset(out, b.mul(item, f.width))
+            source = b.offset(rows, b.mul(item, b.mul(f.width, int64(2))))
+            other = b.offset(source, f.width)
 
-        def sixteen(at: ir.Value, _: object) -> None:
-            x = b.load_vector(source, at)
-            small = b.exp(b.fneg(b.call(absolute, [x])))
-            above = b.select(b.fcmp_ordered("<", x, vector(0.0)), small, vector(1.0))
-            sigmoid = b.fdiv(above, b.fadd(small, vector(1.0)))
-            b.store(b.fmul(b.fmul(x, sigmoid), b.load_vector(other, at)), target, at)
+            def sixteen(at: ir.Value, _: object) -> None:
+                x = b.load_vector(source, at)
+                small = b.exp(b.fneg(b.call(absolute, [x])))
+                above = b.select(b.fcmp_ordered("<", x, vector(0.0)), small, vector(1.0))
+                sigmoid = b.fdiv(above, b.fadd(small, vector(1.0)))
+                b.store(b.fmul(b.fmul(x, sigmoid), b.load_vector(other, at)), target, at)
 
-        b.loop(int64(0), f.width, LANES, sixteen)
+            b.loop(int64(0), f.width, LANES, sixteen)
 
-    f.over_rows(row)
+        b.parallel_for(f.taken, f.items, row)
 
 
-def _define_sum(module: ir.Module, name: str, bias: bool) -> None:
-    f = _Function(module, name)
-    b, rows, added = f.b, f.pointer(), f.pointer()
+def _define_add(module: ir.Module, signature: Signature) -> None:
+    with signature.define(module) as (b, f):
+        rows, added = f.rows, f.bias if signature is ADD_BIAS else f.added
 
-    def row(item: ir.Value) -> None:
-        begin = b.mul(item, f.width)
-        target, other = b.offset(rows, begin), added if bias else b.offset(added, begin)
+        def row(item: ir.Value) -> None:
+            begin = b.mul(item, f.width)
+            target, other = b.offset(rows, begin), added if signature is ADD_BIAS else b.offset(added, begin)
 
-        def sixteen(at: ir.Value, _: object) -> None:
-            b.store(b.fadd(b.load_vector(target, at), b.load_vector(other, at)), target, at)
+            def sixteen(at: ir.Value, _: object) -> None:
+                b.store(b.fadd(b.load_vector(target, at), b.load_vector(other, at)), target, at)
 
-        b.loop(int64(0), f.width, LANES, sixteen)
+            b.loop(int64(0), f.width, LANES, sixteen)
 
-    f.over_rows(row)
+        b.parallel_for(f.taken, f.items, row)

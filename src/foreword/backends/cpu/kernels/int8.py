@@ -4,19 +4,15 @@ Sums of whole numbers are exact, so their order does not matter. Two neighbours 
 and added at a time, as processors do it best.
 """
 
-from functools import cache
-
 import torch
 from llvmlite import binding, ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
+from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
-    INT64,
     LANES,
-    POINTER,
     UNROLLED,
     VECTOR,
     Builder,
@@ -26,6 +22,7 @@ from foreword.backends.cpu.kernels.ir_builder import (
     vector,
 )
 from foreword.backends.cpu.kernels.linear import PANEL, define_products, items_of, multiply_panels
+from foreword.backends.cpu.kernels.signature import Argument, Signature
 
 LARGEST = 127
 INT16 = ir.IntType(16)
@@ -33,6 +30,22 @@ EIGHT = ir.VectorType(INT32, PANEL)
 EIGHT_FLOATS = ir.VectorType(FLOAT, PANEL)
 SIXTEEN_SHORT = ir.VectorType(INT16, 2 * PANEL)
 SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), 2 * PANEL)
+
+QUANTIZE = Signature("quantize", rows="pointer", size="int", pairs="int", whole="pointer", scales="pointer")
+"""Rows [items, size] → whole numbers [items, pairs, 2] of 16 bits and their scales [items]."""
+LINEAR = Signature(
+    "linear",
+    panels="int",
+    rows="pointer",
+    count="int",
+    pairs="int",
+    packed="pointer",
+    out="pointer",
+    width="int",
+    row_scales="pointer",
+    scales="pointer",
+)
+"""Whole rows [count, pairs, 2] times packed weights, by the scales of both → out [count, width]."""
 
 
 def pack_int8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,91 +72,94 @@ def product_int8(
     (count, size), (panels, pairs) = rows.shape, sizes
     whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
     kernels = int8_kernels()
-    values = (panels, whole, count, pairs, packed, out, panels * PANEL, row_scales, scales)
-    quantize = kernels.call("quantize", count, rows, size, pairs, whole, row_scales)
-    return quantize, kernels.call("linear", items_of(panels), *values)
+    quantize = kernels[QUANTIZE].call(items=count, rows=rows, size=size, pairs=pairs, whole=whole, scales=row_scales)
+    return quantize, kernels[LINEAR].call(
+        items=items_of(panels),
+        panels=panels,
+        rows=whole,
+        count=count,
+        pairs=pairs,
+        packed=packed,
+        out=out,
+        width=panels * PANEL,
+        row_scales=row_scales,
+        scales=scales,
+    )
 
 
-@cache
-def int8_kernels() -> Kernels:
-    module = ir.Module("int8")
+@kernel_module(QUANTIZE, LINEAR)
+def int8_kernels(module: ir.Module) -> None:
     _define_quantize(module)
     _define_linear(module)
-    return Kernels(module)
 
 
 def _define_quantize(module: ir.Module) -> None:
     """A row → whole numbers of 16 bits and the scale: the largest is 127. The scale of a row that is not finite is none."""
-    b = Builder.of(module, "quantize", [POINTER], internal=False)
-    data = b.function.args[0]
-    count, rows_at, size, pairs, whole_at, scales_at = (b.load(data, int64(field), INT64) for field in range(1, 7))
-    rows, whole, scales = (b.inttoptr(address, POINTER) for address in (rows_at, whole_at, scales_at))
-    even = b.and_(size, int64(-LANES))
-    absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
+    with QUANTIZE.define(module) as (b, f):
+        rows, whole, scales = f.rows, f.whole, f.scales
+        even = b.and_(f.size, int64(-LANES))
+        absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
 
-    def row(item: ir.Value) -> None:
-        source, target = b.offset(rows, b.mul(item, size)), b.offset(whole, b.mul(item, b.mul(pairs, int64(2))), INT16)
+        def row(item: ir.Value) -> None:
+            source, target = (
+                b.offset(rows, b.mul(item, f.size)),
+                b.offset(whole, b.mul(item, b.mul(f.pairs, int64(2))), INT16),
+            )
 
-        def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-            broken = b.fma(numbers, vector(0.0), so_far[1])
-            return [b.maximum(b.call(absolute, [numbers]), so_far[0]), broken]
+            def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+                broken = b.fma(numbers, vector(0.0), so_far[1])
+                return [b.maximum(b.call(absolute, [numbers]), so_far[0]), broken]
 
-        seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), [vector(0.0), vector(0.0)])
-        seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
-        largest, broken = b.reduce(seen[0], b.maximum), b.reduce(seen[1], b.fadd)
-        least = ir.Constant(FLOAT, 1e-30)
-        scale = b.fdiv(b.maximum(largest, least), ir.Constant(FLOAT, float(LARGEST)))
-        b.store(b.fadd(scale, broken), scales, item)
+            seen = b.loop(
+                int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), [vector(0.0), vector(0.0)]
+            )
+            seen = b.loop(even, f.size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
+            largest, broken = b.reduce(seen[0], b.maximum), b.reduce(seen[1], b.fadd)
+            least = ir.Constant(FLOAT, 1e-30)
+            scale = b.fdiv(b.maximum(largest, least), ir.Constant(FLOAT, float(LARGEST)))
+            b.store(b.fadd(scale, broken), scales, item)
 
-        def rounded(numbers: ir.Value) -> ir.Value:
-            steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
-            return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
+            def rounded(numbers: ir.Value) -> ir.Value:
+                steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
+                return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
 
-        def one(at: ir.Value, _: object) -> None:
-            b.store(b.extract_element(rounded(b.splat(b.load(source, at))), ir.Constant(INT32, 0)), target, at)
+            def one(at: ir.Value, _: object) -> None:
+                b.store(b.extract_element(rounded(b.splat(b.load(source, at))), ir.Constant(INT32, 0)), target, at)
 
-        b.store(ir.Constant(INT16, 0), target, b.sub(b.mul(pairs, int64(2)), int64(1)))
-        b.loop(int64(0), even, LANES, lambda at, _: b.store(rounded(b.load_vector(source, at)), target, at))
-        b.loop(even, size, 1, one)
+            b.store(ir.Constant(INT16, 0), target, b.sub(b.mul(f.pairs, int64(2)), int64(1)))
+            b.loop(int64(0), even, LANES, lambda at, _: b.store(rounded(b.load_vector(source, at)), target, at))
+            b.loop(even, f.size, 1, one)
 
-    b.parallel_for(data, count, row)
-    b.ret_void()
+        b.parallel_for(f.taken, f.items, row)
 
 
 def _define_linear(module: ir.Module) -> None:
     """The whole sums are put where the results go, then scaled."""
     products = define_products(module, _define_block)
-    b = Builder.of(module, "linear", [POINTER], internal=False)
-    data = b.function.args[0]
-    items, panels, whole_at, rows, pairs, packed_at, out_at, width, row_scales_at, scales_at = (
-        b.load(data, int64(field), INT64) for field in range(1, 11)
-    )
-    whole, packed, out, row_scales, scales = (
-        b.inttoptr(address, POINTER) for address in (whole_at, packed_at, out_at, row_scales_at, scales_at)
-    )
+    with LINEAR.define(module) as (b, f):
+        rows, packed, out, row_scales, scales = f.rows, f.packed, f.out, f.row_scales, f.scales
 
-    def given(panel: ir.Value) -> list[ir.Value]:
-        column = b.mul(panel, int64(PANEL))
-        weights = b.offset(packed, b.mul(b.mul(column, pairs), int64(2)), ir.IntType(8))
-        return [rows, whole, pairs, weights, int64(2 * PANEL), b.offset(out, column), width, pairs]
+        def given(panel: ir.Value) -> list[ir.Value]:
+            column = b.mul(panel, int64(PANEL))
+            weights = b.offset(packed, b.mul(b.mul(column, f.pairs), int64(2)), ir.IntType(8))
+            return [f.count, rows, f.pairs, weights, int64(2 * PANEL), b.offset(out, column), f.width, f.pairs]
 
-    def finish(panel: ir.Value, _: object) -> None:
-        first = b.mul(panel, int64(PANEL))
-        scale, column = b.load_vector(scales, first, EIGHT_FLOATS), b.offset(out, first)
+        def finish(panel: ir.Value, _: object) -> None:
+            first = b.mul(panel, int64(PANEL))
+            scale, column = b.load_vector(scales, first, EIGHT_FLOATS), b.offset(out, first)
 
-        def one_row(row: ir.Value, _: object) -> None:
-            at = b.mul(row, width)
-            total = b.sitofp(b.load_vector(column, at, EIGHT), EIGHT_FLOATS)
-            b.store(b.fmul(b.fmul(total, scale), b.splat(b.load(row_scales, row), PANEL)), column, at)
+            def one_row(row: ir.Value, _: object) -> None:
+                at = b.mul(row, f.width)
+                total = b.sitofp(b.load_vector(column, at, EIGHT), EIGHT_FLOATS)
+                b.store(b.fmul(b.fmul(total, scale), b.splat(b.load(row_scales, row), PANEL)), column, at)
 
-        b.loop(int64(0), rows, 1, one_row)
+            b.loop(int64(0), f.count, 1, one_row)
 
-    def some(item: ir.Value) -> None:
-        first, end = multiply_panels(b, products, item, panels, given)
-        b.loop(first, end, 1, finish)
+        def some(item: ir.Value) -> None:
+            first, end = multiply_panels(b, products, item, f.panels, given)
+            b.loop(first, end, 1, finish)
 
-    b.parallel_for(data, items, some)
-    b.ret_void()
+        b.parallel_for(f.taken, f.items, some)
 
 
 def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:

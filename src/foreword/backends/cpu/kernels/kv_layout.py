@@ -4,17 +4,38 @@ A panel of keys is [size, 16]: the same number of 16 tokens side by side. A pane
 every 16 columns, token by token.
 """
 
-from functools import cache
-
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
+from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.signature import Argument, Signature
 
 INT16 = ir.IntType(16)
 TOKENS = 16
 """Taken at a time by a thread: those of a panel share the lines of the processor's cache."""
+
+STORE = Signature(
+    "store",
+    count="int",
+    slots="pointer",
+    heads="int",
+    keys="pointer",
+    keys_head="int",
+    keys_row="int",
+    key_size="int",
+    key_memory="pointer",
+    key_memory_head="int",
+    key_memory_panel="int",
+    values="pointer",
+    values_head="int",
+    values_row="int",
+    value_size="int",
+    value_memory="pointer",
+    value_memory_head="int",
+    value_memory_panel="int",
+)
+"""Keys and values of ``count`` tokens into the memory of a layer; ``..._head``, ``_row`` and ``_panel`` are strides."""
 
 
 def store(
@@ -30,10 +51,27 @@ def store(
     or bfloat16; ``into`` are the layer's own, or those of several layers.
     """
     heads, count = len(keys), len(slots)
-    given: list[Argument] = [count, slots, heads]
-    for part, memory, place in zip((keys, values), like, into, strict=True):
-        given += [part, part.stride(0), part.stride(1), part.shape[2], place, memory.stride(0), memory.stride(1)]
-    return store_kernels(like[0].dtype).call("store", heads * -(-count // TOKENS), *given)
+    (key_memory, value_memory), (keys_into, values_into) = like, into
+    return store_kernels(key_memory.dtype)[STORE].call(
+        items=heads * -(-count // TOKENS),
+        count=count,
+        slots=slots,
+        heads=heads,
+        keys=keys,
+        keys_head=keys.stride(0),
+        keys_row=keys.stride(1),
+        key_size=keys.shape[2],
+        key_memory=keys_into,
+        key_memory_head=key_memory.stride(0),
+        key_memory_panel=key_memory.stride(1),
+        values=values,
+        values_head=values.stride(0),
+        values_row=values.stride(1),
+        value_size=values.shape[2],
+        value_memory=values_into,
+        value_memory_head=value_memory.stride(0),
+        value_memory_panel=value_memory.stride(1),
+    )
 
 
 def kept_as(dtype: torch.dtype) -> ir.Type:
@@ -41,37 +79,39 @@ def kept_as(dtype: torch.dtype) -> ir.Type:
     return FLOAT if dtype == torch.float32 else INT16
 
 
-@cache
-def store_kernels(dtype: torch.dtype) -> Kernels:
+@kernel_module(STORE)
+def store_kernels(module: ir.Module, dtype: torch.dtype) -> None:
     """An item is a head, and some tokens one after another."""
-    module = ir.Module("store")
-    b = Builder.of(module, "store", [POINTER], internal=False)
-    data, kept = b.function.args[0], kept_as(dtype)
-    fields = [b.load(data, int64(field), INT64) for field in range(1, 19)]
-    items, count, slots_at, heads = fields[:4]
-    slots = b.inttoptr(slots_at, POINTER)
+    kept = kept_as(dtype)
+    with STORE.define(module) as (b, f):
 
-    def tokens(item: ir.Value) -> None:
-        head, first = b.srem(item, heads), b.mul(b.sdiv(item, heads), int64(TOKENS))
-        last = b.minimum_int(b.add(first, int64(TOKENS)), count)
+        def tokens(item: ir.Value) -> None:
+            head, first = b.srem(item, f.heads), b.mul(b.sdiv(item, f.heads), int64(TOKENS))
+            last = b.minimum_int(b.add(first, int64(TOKENS)), f.count)
 
-        def token(index: ir.Value, _: object) -> None:
-            slot = b.load(slots, index, INT64)
-            panel, lane = b.sdiv(slot, int64(LANES)), b.and_(slot, int64(LANES - 1))
-            for part, put in ((fields[4:11], _put_keys), (fields[11:18], _put_values)):
-                source_at, source_head, source_row, size, memory, memory_head, memory_panel = part
-                source = b.offset(b.inttoptr(source_at, POINTER), b.add(b.mul(head, source_head), b.mul(index, source_row)))
-                place = b.add(b.mul(head, memory_head), b.mul(panel, memory_panel))
-                put(b, source, size, b.offset(b.inttoptr(memory, POINTER), place, kept), lane, kept)
+            def token(index: ir.Value, _: object) -> None:
+                slot = b.load(f.slots, index, INT64)
+                panel, lane = b.sdiv(slot, int64(LANES)), b.and_(slot, int64(LANES - 1))
 
-        b.loop(first, last, 1, token)
+                def row(rows: ir.Value, head_stride: ir.Value, row_stride: ir.Value) -> ir.Value:
+                    return b.offset(rows, b.add(b.mul(head, head_stride), b.mul(index, row_stride)))
 
-    b.parallel_for(data, items, tokens)
-    b.ret_void()
-    return Kernels(module)
+                def place(memory: ir.Value, head_stride: ir.Value, panel_stride: ir.Value) -> ir.Value:
+                    return b.offset(memory, b.add(b.mul(head, head_stride), b.mul(panel, panel_stride)), kept)
+
+                key = row(f.keys, f.keys_head, f.keys_row)
+                panel_of_keys = place(f.key_memory, f.key_memory_head, f.key_memory_panel)
+                _store_key(b, key, f.key_size, panel_of_keys, lane, kept)
+                value = row(f.values, f.values_head, f.values_row)
+                panel_of_values = place(f.value_memory, f.value_memory_head, f.value_memory_panel)
+                _store_value(b, value, f.value_size, panel_of_values, lane, kept)
+
+            b.loop(first, last, 1, token)
+
+        b.parallel_for(f.taken, f.items, tokens)
 
 
-def _put_keys(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
+def _store_key(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
     column = b.offset(panel, lane, kept)
 
     def sixteen(at: ir.Value, _: object) -> None:
@@ -85,7 +125,7 @@ def _put_keys(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lan
     b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, kept), column, b.mul(at, int64(LANES))))
 
 
-def _put_values(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
+def _store_value(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
     row = b.offset(panel, b.mul(lane, int64(LANES)), kept)
 
     def sixteen(at: ir.Value, _: object) -> None:

@@ -1,16 +1,13 @@
 """A linear layer's product: any number of rows with packed weights, each result summed in ascending order."""
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from llvmlite import ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Argument, Call, Kernels
+from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import (
-    INT64,
-    POINTER,
     Builder,
     begin_block,
     define_rows,
@@ -18,6 +15,7 @@ from foreword.backends.cpu.kernels.ir_builder import (
     rows_of,
     vector,
 )
+from foreword.backends.cpu.kernels.signature import Argument, Signature
 
 PANEL = 8
 """Outputs of a panel, whose weights stand side by side for each input."""
@@ -26,6 +24,11 @@ TOGETHER = 3
 panels fill the registers of AVX2."""
 ROWS_TOGETHER = (4, 2, 1)
 """So the rows of any product are taken."""
+
+LINEAR = Signature(
+    "linear", panels="int", rows="pointer", count="int", depth="int", packed="pointer", out="pointer", width="int"
+)
+"""Rows [count, depth] times packed weights → out [count, width]."""
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
@@ -47,7 +50,16 @@ def multiply(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
 def product(rows: torch.Tensor, packed: Argument, sizes: tuple[int, ...], out: torch.Tensor) -> Call:
     """The same into ``out``; ``sizes`` are panels and depth of the packed weights, which may be those of several layers."""
     panels, depth = sizes
-    return linear_kernels().call("linear", items_of(panels), panels, rows, len(rows), depth, packed, out, panels * PANEL)
+    return linear_kernels()[LINEAR].call(
+        items=items_of(panels),
+        panels=panels,
+        rows=rows,
+        count=len(rows),
+        depth=depth,
+        packed=packed,
+        out=out,
+        width=panels * PANEL,
+    )
 
 
 def items_of(panels: int) -> int:
@@ -82,24 +94,18 @@ def multiply_panels(
     return first, end
 
 
-@cache
-def linear_kernels() -> Kernels:
-    module = ir.Module("linear")
+@kernel_module(LINEAR)
+def linear_kernels(module: ir.Module) -> None:
     products = define_products(module, _define_block)
-    b = Builder.of(module, "linear", [POINTER], internal=False)
-    data = b.function.args[0]
-    items, panels, rows_at, rows, depth, packed_at, out_at, width = (
-        b.load(data, int64(field), INT64) for field in range(1, 9)
-    )
-    x, packed, out = (b.inttoptr(address, POINTER) for address in (rows_at, packed_at, out_at))
+    with LINEAR.define(module) as (b, f):
+        rows, packed, out = f.rows, f.packed, f.out
 
-    def given(panel: ir.Value) -> list[ir.Value]:
-        column = b.mul(panel, int64(PANEL))
-        return [rows, x, depth, b.offset(packed, b.mul(column, depth)), int64(PANEL), b.offset(out, column), width, depth]
+        def given(panel: ir.Value) -> list[ir.Value]:
+            column = b.mul(panel, int64(PANEL))
+            weights = b.offset(packed, b.mul(column, f.depth))
+            return [f.count, rows, f.depth, weights, int64(PANEL), b.offset(out, column), f.width, f.depth]
 
-    b.parallel_for(data, items, lambda item: multiply_panels(b, products, item, panels, given))
-    b.ret_void()
-    return Kernels(module)
+        b.parallel_for(f.taken, f.items, lambda item: multiply_panels(b, products, item, f.panels, given))
 
 
 def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:

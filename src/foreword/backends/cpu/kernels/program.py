@@ -7,19 +7,18 @@ A thread goes on to the next call when all items of this one are done, whoever d
 processor is not waited for, unless it is in the midst of an item; when it comes back it finds nothing left, and catches up.
 """
 
-import ctypes
-from functools import cache
-
 import numpy as np
-import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import BETWEEN, COUNTERS, Call, Kernels, as_int64
-from foreword.backends.cpu.kernels.ir_builder import INT32, INT64, POINTER, Builder, int64
-from foreword.backends.cpu.kernels.threads import Threads, process_threads
+from foreword.backends.cpu.kernels.compiler import Call, kernel_module
+from foreword.backends.cpu.kernels.ir_builder import INT32, INT64, POINTER, int64
+from foreword.backends.cpu.kernels.signature import BETWEEN, COUNTERS, Signature
+from foreword.backends.cpu.kernels.threads import Threads
 
 LOOKS = 4000
 """At the counter of items done, before a thread that waits gives its processor away."""
+INTERPRET = Signature("interpret", table="pointer")
+"""Calls are the items, and the table [calls, 2] their functions and what they get."""
 
 
 class Program:
@@ -31,45 +30,38 @@ class Program:
         self._given = [_given(call, layers) for call in calls]
         self._table = np.empty((layers, len(calls), 2), np.int64)
         for index, (call, given) in enumerate(zip(calls, self._given, strict=True)):
-            self._table[:, index, 0] = call.address
+            self._table[:, index, 0] = call.kernel.address
             self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data + BETWEEN
 
     def run(self, first: int = 0, last: int | None = None, threads: Threads | None = None) -> None:
         """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
         last = self.layers * len(self.calls) if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
-        given = (ctypes.c_int64 * 2)(last - first, table)
-        function = interpreter().call("interpret").function
-        (threads or process_threads()).run(function, ctypes.addressof(given), torch.get_num_threads())
+        interpreter()[INTERPRET].call(items=last - first, table=table).run(threads=threads)
 
 
 def _given(call: Call, layers: int) -> np.ndarray:
-    """What a call is given in each layer, behind its counters: int64 [layers, counters + arguments]."""
-    several = [(index, each) for index, each in enumerate(call.arguments, COUNTERS) if isinstance(each, np.ndarray)]
-    common = [0 if isinstance(argument, np.ndarray) else as_int64(argument) for argument in call.arguments]
-    given = np.zeros((layers, COUNTERS + len(common)), np.int64)
-    given[:, COUNTERS:] = common
-    for index, each in several:
-        given[:, index] = each
+    """What a call is given in each layer, behind its counters: int64 [layers, counters + fields]."""
+    given = np.zeros((layers, COUNTERS + len(call.fields)), np.int64)
+    given[:, COUNTERS:] = [0 if isinstance(value, np.ndarray) else value for value in call.fields]
+    for index, value in enumerate(call.fields, COUNTERS):
+        if isinstance(value, np.ndarray):
+            given[:, index] = value
     return given
 
 
-@cache
-def interpreter() -> Kernels:
-    """Given how many calls, and the table [calls, 2] of functions and what they get."""
-    module = ir.Module("program")
+@kernel_module(INTERPRET)
+def interpreter(module: ir.Module) -> None:
+    """All threads make all calls; a call's items are done before the next is made."""
     yielded = ir.Function(module, ir.FunctionType(INT32, []), "sched_yield")
     kernel = ir.FunctionType(ir.VoidType(), [POINTER]).as_pointer()
-    b = Builder.of(module, "interpret", [POINTER], internal=False)
-    data = b.function.args[0]
-    calls, table = b.load(data, int64(0), INT64), b.inttoptr(b.load(data, int64(1), INT64), POINTER)
+    with INTERPRET.define(module) as (b, f):
+        table = f.table
 
-    def one(index: ir.Value, _: object) -> None:
-        at = b.mul(index, int64(2))
-        given = b.inttoptr(b.load(table, b.add(at, int64(1)), INT64), POINTER)
-        b.call(b.inttoptr(b.load(table, at, INT64), kernel), [given])
-        b.spin_wait(b.offset(given, int64(-1), INT64), b.load(given, int64(1), INT64), yielded, LOOKS)
+        def one(index: ir.Value, _: object) -> None:
+            at = b.mul(index, int64(2))
+            given = b.inttoptr(b.load(table, b.add(at, int64(1)), INT64), POINTER)
+            b.call(b.inttoptr(b.load(table, at, INT64), kernel), [given])
+            b.spin_wait(b.offset(given, int64(-1), INT64), b.load(given, int64(1), INT64), yielded, LOOKS)
 
-    b.loop(int64(0), calls, 1, one)
-    b.ret_void()
-    return Kernels(module)
+        b.loop(int64(0), f.items, 1, one)

@@ -3,7 +3,7 @@
 import torch
 
 from foreword.backends.cpu.kernels.attention import attention_kernels
-from foreword.backends.cpu.kernels.elementwise import decoder_kernels
+from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
 from foreword.backends.cpu.kernels.int8 import int8_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
 from foreword.backends.cpu.kernels.linear import linear_kernels
@@ -18,5 +18,5 @@ def compile_all(quantization: str, dtype: torch.dtype) -> None:
         int8_kernels()
     else:
         linear_kernels()
-    decoder_kernels()
+    elementwise_kernels()
     interpreter()
