@@ -171,3 +171,19 @@ def test_the_example_in_the_readme_is_the_file_and_runs() -> None:
     assert first.startswith("'85000': 0 tokens cached")
     assert second.startswith("'70000'")
     assert int(re.search(r"(\d+) tokens cached", second)[1]) > 150  # type: ignore[index]
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    def asked(words: str, place: int) -> list[str]:
+        env = {**os.environ, "_FOREWORD_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(place)}
+        return subprocess.run(COMMAND, capture_output=True, text=True, check=True, env=env).stdout.split()
+
+    assert asked("foreword ser", 1) == ["serve"]
+    assert "--max-num-seqs" in asked("foreword serve --max", 2)
+    assert "_FOREWORD_COMPLETE=complete_bash" in run("completion", "bash").stdout
+
+
+def test_h_is_help_everywhere() -> None:
+    assert run_here("-h").stdout == run_here("--help").stdout
+    assert "--port" in run_here("serve", "-h").stdout
+    assert "tenant" in run_here("api-key", "-h").stdout

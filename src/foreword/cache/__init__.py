@@ -1,15 +1,20 @@
-"""The prefix cache: pure Python and NumPy, no IO, no clock, no thread."""
+"""The prefix cache: pure Python and NumPy, no IO, no clock, no thread. Its names are imported when first used."""
 
-from foreword.account import Account, HitEnd, MissReason, Source
-from foreword.cache.actions import CacheAction, CopyBlock
-from foreword.cache.config import CacheConfig, CacheOptions
-from foreword.cache.ledger import RequestLedger
-from foreword.cache.marks import Mark
-from foreword.cache.namespace import ModelFingerprint, Namespace
-from foreword.cache.prefix_cache import PrefixCache
-from foreword.cache.reservation import Reservation
-from foreword.cache.results import Chunk, Match, Query, Usage
-from foreword.tokens import pack_tokens, unpack_tokens
+from typing import TYPE_CHECKING
+
+from foreword.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from foreword.account import Account, HitEnd, MissReason, Source
+    from foreword.cache.actions import CacheAction, CopyBlock
+    from foreword.cache.config import CacheConfig, CacheOptions
+    from foreword.cache.ledger import RequestLedger
+    from foreword.cache.marks import Mark
+    from foreword.cache.namespace import ModelFingerprint, Namespace
+    from foreword.cache.prefix_cache import PrefixCache
+    from foreword.cache.reservation import Reservation
+    from foreword.cache.results import Chunk, Match, Query, Usage
+    from foreword.tokens import pack_tokens, unpack_tokens
 
 __all__ = [
     "Account",
@@ -33,3 +38,26 @@ __all__ = [
     "pack_tokens",
     "unpack_tokens",
 ]
+_HOMES = {
+    "Account": "account",
+    "HitEnd": "account",
+    "MissReason": "account",
+    "Source": "account",
+    "CacheAction": "cache.actions",
+    "CopyBlock": "cache.actions",
+    "CacheConfig": "cache.config",
+    "CacheOptions": "cache.config",
+    "RequestLedger": "cache.ledger",
+    "Mark": "cache.marks",
+    "ModelFingerprint": "cache.namespace",
+    "Namespace": "cache.namespace",
+    "PrefixCache": "cache.prefix_cache",
+    "Reservation": "cache.reservation",
+    "Chunk": "cache.results",
+    "Match": "cache.results",
+    "Query": "cache.results",
+    "Usage": "cache.results",
+    "pack_tokens": "tokens",
+    "unpack_tokens": "tokens",
+}
+__getattr__ = lazy_exports(__name__, _HOMES)

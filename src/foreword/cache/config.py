@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from foreword.cache.eviction import POLICIES
 from foreword.config import option, require
 
 
@@ -22,6 +21,8 @@ class CacheOptions:
     """Share of the blocks that marked prefixes may keep from eviction; beyond it the marks used longest ago lapse."""
 
     def __post_init__(self) -> None:
+        from foreword.cache.eviction import POLICIES  # here, as the fields are read without it where flags are made
+
         require(self.block_size > 0, f"block_size is {self.block_size}; it must be at least 1 token.")
         require(0 <= self.ghost_ratio < 1e6, f"ghost_ratio is {self.ghost_ratio}; it must be between 0 and 1e6.")
         require(0 <= self.mark_budget <= 1, f"mark_budget is {self.mark_budget}; it is a share, between 0 and 1.")

@@ -43,7 +43,7 @@ def chat(
         system = system_file.read_text()
     start = [{"role": "system", "content": system}] if system else []
     messages = list(start)
-    with suppress(ImportError):
+    with suppress(ImportError):  # input() then has line editing and history; Windows has none
         pass  # noqa: F401, PLC0415: input() has line editing and history with it; Windows has none
     while (line := _ask()) is not None:
         if line == "/reset":

@@ -25,6 +25,7 @@ COMMANDS = {
     "top": "top:top",
     "report": "report:report",
     "audit-template": "audit_template:audit_template_command",
+    "completion": "completion:completion",
 }
 """Module and function of each command, in the order of the help."""
 

@@ -1,17 +1,20 @@
 """The foreword command: its sub-commands (see command.py), its version, and how errors end it."""
 
+import os
 import sys
 
 import typer
 
 from foreword import __version__
 from foreword.cli.command import MARKUP, LazyCommands
+from foreword.cli.completion import NAME, VARIABLE
 from foreword.errors import ForewordError, InputError
 
 app = typer.Typer(
-    name="foreword",
+    name=NAME,
     cls=LazyCommands,
     no_args_is_help=True,
+    add_completion=False,  # two options of typer that take 30 ms to parse at each start; see completion.py
     pretty_exceptions_enable=False,
     rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,8 +43,12 @@ def _main(
 
 def run() -> None:
     """Run the command line: errors that Foreword raises on purpose become one line and an exit status, 2 for bad input."""
+    if VARIABLE in os.environ:  # a shell asks what may come next
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     try:
-        app()
+        app(prog_name=NAME)
     except InputError as error:
         _say(f"[red]Error:[/red] {error}")
         sys.exit(2)

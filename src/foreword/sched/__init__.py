@@ -1,7 +1,30 @@
-"""Scheduling: pure, on top of the cache."""
+"""Scheduling: pure, on top of the cache. Its names are imported when first used."""
 
-from foreword.sched.config import SchedulerConfig
-from foreword.sched.request import PrivateTail, Request, RequestState
-from foreword.sched.scheduler import ScheduledChunk, Scheduler, StepPlan
+from typing import TYPE_CHECKING
 
-__all__ = ["PrivateTail", "Request", "RequestState", "ScheduledChunk", "Scheduler", "SchedulerConfig", "StepPlan"]
+from foreword.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from foreword.sched.config import SchedulerConfig
+    from foreword.sched.request import PrivateTail, Request, RequestState
+    from foreword.sched.scheduler import ScheduledChunk, Scheduler, StepPlan
+
+__all__ = [
+    "PrivateTail",
+    "Request",
+    "RequestState",
+    "ScheduledChunk",
+    "Scheduler",
+    "SchedulerConfig",
+    "StepPlan",
+]
+_HOMES = {
+    "SchedulerConfig": "sched.config",
+    "PrivateTail": "sched.request",
+    "Request": "sched.request",
+    "RequestState": "sched.request",
+    "ScheduledChunk": "sched.scheduler",
+    "Scheduler": "sched.scheduler",
+    "StepPlan": "sched.scheduler",
+}
+__getattr__ = lazy_exports(__name__, _HOMES)
