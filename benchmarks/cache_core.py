@@ -4,8 +4,9 @@
 
 TRACE is mooncake_conversation_trace.jsonl.gz. Every block id of the trace stands for 512 token ids of its own.
 
-Ours: everything the cache does for one request, one request after another: a new ledger, match, reserve (eviction
-included), plan of the whole prompt, commit, release. Python's garbage collector runs as it does when serving.
+Ours: everything the cache does for one request, one request after another (``foreword.replay.process``): a new ledger,
+match, reserve (eviction included), plan of the whole prompt, commit, release, and the account. Python's garbage collector
+runs as it does when serving.
 
 Floor: what no index can avoid. The tokens that hit are compared with a copy stored by an earlier request (one memcmp),
 and the prompt is stored once (one memcpy) into memory that stays: the last prompts are kept, as many tokens as the cache
@@ -20,13 +21,12 @@ the machine counts only by the processor's caches that it empties.
 """
 
 import argparse
-import gzip
-import json
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,25 +34,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger
+from foreword.cache import CacheConfig, PrefixCache
+from foreword.replay import SPACE, TraceRequest, process, read_trace
+from foreword.tokens import TOKEN_BYTES
 
 TRACE_BLOCK = 512
 QUEUE = 32
-TOKEN_BYTES = 4
-SPACE = Namespace(ModelFingerprint(weights="benchmark"))
-
-
-@dataclass
-class Prompt:
-    """Ids of 512-token blocks, and the length in tokens."""
-
-    hash_ids: list[int]
-    length: int
-
-    def pack(self) -> bytes:
-        """The packed tokens."""
-        ids = np.asarray(self.hash_ids, np.int32)[:, None] * TRACE_BLOCK + np.arange(TRACE_BLOCK, dtype=np.int32)
-        return ids.tobytes()[: self.length * TOKEN_BYTES]
 
 
 @dataclass
@@ -80,77 +67,72 @@ class Row:
         )
 
 
-def trace_prompts(path: Path, count: int) -> list[Prompt]:
+def trace_prompts(path: Path, count: int) -> list[TraceRequest]:
     """The first prompts of the trace."""
-    with gzip.open(path, "rt") as lines:
-        requests = [json.loads(line) for line in lines]
-    return [Prompt(request["hash_ids"], request["input_length"]) for request in requests[:count]]
+    with path.open("rb") as stream:
+        return list(islice(read_trace(stream).requests, count))
 
 
-def long_prompts(trace: list[Prompt], count: int, length: int) -> list[Prompt]:
+def long_prompts(trace: list[TraceRequest], count: int, length: int) -> list[TraceRequest]:
     """Prompts of one length from the blocks of the trace; every second one shares the first half of the one before."""
     blocks = -(-length // TRACE_BLOCK)
-    supply = iter(dict.fromkeys(id for prompt in trace for id in prompt.hash_ids))
-    prompts: list[Prompt] = []
+    supply = iter(dict.fromkeys(key for prompt in trace for key in prompt.keys.tolist()))
+    prompts: list[TraceRequest] = []
     for number in range(count):
-        shared = prompts[-1].hash_ids[: blocks // 2] if number % 2 else []
-        own = [id for _, id in zip(range(blocks - len(shared)), supply, strict=False)]
+        shared = prompts[-1].keys[: blocks // 2].tolist() if number % 2 else []
+        own = [key for _, key in zip(range(blocks - len(shared)), supply, strict=False)]
         if len(shared) + len(own) < blocks:
             break
-        prompts.append(Prompt(shared + own, length))
+        prompts.append(TraceRequest(0.0, length, 0, np.array(shared + own, np.uint64), TRACE_BLOCK))
     return prompts
 
 
-def queued(prompts: list[Prompt]) -> Iterator[bytes]:
+def queued(prompts: list[TraceRequest]) -> Iterator[bytes]:
     """The packed prompts, made some time before they are used."""
     waiting: deque[bytes] = deque()
     for prompt in prompts:
-        waiting.append(prompt.pack())
+        waiting.append(prompt.prompt())
         if len(waiting) == QUEUE:
             yield waiting.popleft()
     yield from waiting
 
 
-def time_ours(prompts: list[Prompt], capacity: int) -> tuple[list[float], list[int]]:
+def time_ours(prompts: list[TraceRequest], capacity: int) -> tuple[list[float], list[int]]:
     """Microseconds and cached tokens of each prompt."""
     cache = PrefixCache(CacheConfig(num_blocks=capacity // 16))
     times, hits = [], []
     for now, tokens in enumerate(tqdm(queued(prompts), total=len(prompts), unit="request", leave=False)):
         size = len(tokens) // TOKEN_BYTES
         start = time.thread_time()
-        ledger = RequestLedger(size)
-        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, now)
-        if reservation is None:
-            raise SystemExit(f"A prompt of {size} tokens does not fit into {capacity} tokens of cache.")
-        cache.plan(reservation, size, size)
-        cache.commit(reservation)
-        cache.release(reservation, now)
+        account = process(cache, SPACE, tokens, now)
         times.append((time.thread_time() - start) * 1e6)
-        hits.append(ledger.account().cached)
+        if account is None:
+            raise SystemExit(f"A prompt of {size} tokens does not fit into {capacity} tokens of cache.")
+        hits.append(account.cached)
     cache.check_integrity()
     return times, hits
 
 
-def time_floor(prompts: list[Prompt], hits: list[int], capacity: int) -> list[float]:
+def time_floor(prompts: list[TraceRequest], hits: list[int], capacity: int) -> list[float]:
     """Microseconds to compare the tokens that hit with a stored copy and to store the prompt."""
     stored: OrderedDict[int, bytes] = OrderedDict()
     newest: dict[int, int] = {}  # trace block → the last request that stored it
     times, size = [], 0
     for number, (prompt, tokens, hit) in enumerate(zip(prompts, queued(prompts), hits, strict=True)):
-        view = memoryview(tokens)
-        copy = stored.get(newest.get(prompt.hash_ids[(hit - 1) // TRACE_BLOCK], -1), tokens)[: hit * TOKEN_BYTES]
+        view, keys = memoryview(tokens), prompt.keys.tolist()
+        copy = stored.get(newest.get(keys[(hit - 1) // TRACE_BLOCK], -1), tokens)[: hit * TOKEN_BYTES]
         start = time.thread_time()
         tokens.startswith(copy)
         stored[number] = bytes(view)
         times.append((time.thread_time() - start) * 1e6)
-        newest.update(dict.fromkeys(prompt.hash_ids, number))
-        size += prompt.length
+        newest.update(dict.fromkeys(keys, number))
+        size += prompt.prompt_tokens
         while size > capacity:
             size -= len(stored.popitem(last=False)[1]) // TOKEN_BYTES
     return times
 
 
-def run(name: str, prompts: list[Prompt], capacity: int, repeat: int) -> Row:
+def run(name: str, prompts: list[TraceRequest], capacity: int, repeat: int) -> Row:
     """Both passes, ``repeat`` times."""
     ours, floor, hits = [], [], [0]
     stored = int(capacity * (1 + CacheConfig().ghost_ratio))
@@ -159,7 +141,7 @@ def run(name: str, prompts: list[Prompt], capacity: int, repeat: int) -> Row:
             times, hits = fresh.submit(time_ours, prompts, capacity).result()
             ours.append(times)
             floor.append(fresh.submit(time_floor, prompts, hits, stored).result())
-    sizes = np.array([prompt.length for prompt in prompts])
+    sizes = np.array([prompt.prompt_tokens for prompt in prompts])
     row = Row(name, np.median(ours, 0), np.median(floor, 0), sizes, np.array(hits))
     return row.only(name, sizes.cumsum() > capacity)
 

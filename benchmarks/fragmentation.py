@@ -17,7 +17,6 @@ whose blocks are one run, or whose tiles are apart, or whose blocks are.
 """
 
 import argparse
-import gzip
 import itertools
 import json
 import random
@@ -33,13 +32,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache
+from foreword.cache import CacheConfig, PrefixCache
+from foreword.replay import SPACE, read_trace, run_step
 from foreword.sched import Request, Scheduler, SchedulerConfig
 
 BLOCK, TILE = 16, 256
 PARTS = 5
 STEP_SECONDS = 0.05
-SPACE = Namespace(ModelFingerprint(weights="benchmark"))
 
 Tokens = npt.NDArray[np.int32]
 Ask = tuple[Tokens, int]
@@ -80,30 +79,11 @@ def mixed() -> Iterator[Session]:
             yield one_turn(np.concatenate([start, some(ids, choose.randrange(10, 80))]), choose.randrange(10, 200))
 
 
-def mooncake(path: Path) -> Iterator[Session]:
-    """The requests of the trace, in order; an id is a block of 512 tokens."""
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            request = json.loads(line)
-            ids = (np.asarray(request["hash_ids"])[:, None] * 512 + np.arange(512)).astype(np.int32)
-            yield one_turn(ids.ravel()[: request["input_length"]], max(1, request["output_length"]))
-
-
-def claude_code(path: Path) -> Iterator[Session]:
-    """The sessions' requests in the order of their times, as if all sessions had begun within an hour."""
-    choose, found = random.Random(0), []
-    with gzip.open(path, "rt") as lines:
-        for number, line in enumerate(lines):
-            session, begin = json.loads(line), choose.uniform(0, 3600)
-            for request in session["reqs"]:
-                own = [request] if isinstance(request, list) else request["sub"]  # those of a subagent
-                after = begin if isinstance(request, list) else begin + request["t"]
-                found += [(after + each[0], number, each) for each in own]
-    found.sort(key=lambda entry: entry[:2])
-    for _, number, (_, length, answer, *_, runs) in found:
-        blocks = np.concatenate([np.arange(first, last + 1) for first, last in runs]) + number * 20_000
-        ids = (blocks[:, None] * 64 + np.arange(64)).ravel() % (2**31 - 1)
-        yield one_turn(ids[:length].astype(np.int32), max(1, min(answer, 2000)))
+def published(path: Path, longest: int) -> Iterator[Session]:
+    """The requests of a trace, in order of time, with answers of at most ``longest`` tokens."""
+    with path.open("rb") as stream:
+        for request in read_trace(stream).requests:
+            yield one_turn(np.frombuffer(request.prompt(), np.int32), max(1, min(request.output_tokens, longest)))
 
 
 def layout(table: npt.NDArray[np.int32]) -> tuple[int, int, int, int]:
@@ -135,15 +115,11 @@ class Replay:
         names = (str(number) for number in itertools.count())
         with tqdm(total=count, unit="request", leave=False) as bar:
             while len(self.rows) < count and self._refill(names):
-                plan = self.scheduler.schedule(self.now)
-                self.scheduler.commit(plan)
+                _, ended = run_step(self.scheduler, self.now, lambda _: int(self.ids.integers(2**31 - 1)))
                 self.now += STEP_SECONDS
-                for chunk in plan.chunks:
-                    if chunk.samples:
-                        chunk.request.append(int(self.ids.integers(2**31 - 1)))
-                        if chunk.request.num_tokens == chunk.request.limit:
-                            self._end(chunk.request)
-                            bar.update()
+                for request in ended:
+                    self._end(request)
+                    bar.update()
         self.cache.check_integrity()
         parts = [_figures(part) for part in np.array_split(np.array(self.rows), PARTS)]
         return {
@@ -246,8 +222,8 @@ def main() -> None:
     results: dict[str, Any] = {}
     loads = {"mixed": (mixed(), 2**17, 24)}
     if args.traces:
-        loads["conversation"] = (mooncake(args.traces / "mooncake_conversation_trace.jsonl.gz"), 2**20, 32)
-        loads["agent"] = (claude_code(args.traces / "claude_code_sessions_64.rle.jsonl.gz"), 2**21, 16)
+        loads["conversation"] = (published(args.traces / "mooncake_conversation_trace.jsonl.gz", 2**20), 2**20, 32)
+        loads["agent"] = (published(args.traces / "claude_code_sessions_64.rle.jsonl.gz", 2000), 2**21, 16)
     for name, (sessions, tokens, concurrency) in loads.items():
         row = Replay(sessions, tokens, concurrency).run(args.requests)
         results[name] = row

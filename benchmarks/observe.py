@@ -9,51 +9,22 @@ TRACES is the folder of the public traces. ``reasons --write FILE`` puts its tab
 """
 
 import argparse
-import gzip
-import json
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.cache import CacheConfig, pack_tokens
 from foreword.events import Event, EventSink
 from foreword.observe import Observer
 from foreword.observe.curve import HitRateCurve
 from foreword.observe.hashing import PrefixHasher
 from foreword.observe.prefixes import PrefixSketch
-from planted_causes import Planter, Verdict, World, run_case
+from foreword.replay import hit_rate, read_trace
+from foreword.testing.planted_causes import matrix, run_cases
 
 BEGIN, END = "<!-- the table of reasons -->", "<!-- end of the table -->"
-SPACE = Namespace(ModelFingerprint("trace"))
-TOKENS = 16  # that stand for a trace's 512 or 64
-
-
-def reasons(cases: int, seed: int = 1) -> list[Verdict]:
-    """Run planted cases in one world."""
-    world = World()
-    return [run_case(world, case) for case in Planter(seed).cases(cases)]
-
-
-def matrix(verdicts: Iterable[Verdict]) -> str:
-    """Planted against found, as a Markdown table, and how many tokens were exact."""
-    verdicts = list(verdicts)
-    pairs = Counter((verdict.planted, verdict.found) for verdict in verdicts)
-    names = sorted({reason for pair in pairs for reason in pair})
-    numbers = {name: str(number) for number, name in enumerate(names, 1)}
-    lines = ["| planted | " + " | ".join(numbers[name] for name in names) + " | requests |", "|---" * (len(names) + 2) + "|"]
-    for planted in names:
-        row = [str(pairs[planted, found] or "·") for found in names]
-        total = sum(pairs[planted, found] for found in names)
-        lines.append(f"| {numbers[planted]} `{planted}` | " + " | ".join(row) + f" | {total} |")
-    right = sum(verdict.planted == verdict.found for verdict in verdicts)
-    exact = sum(verdict.planted_position == verdict.found_position for verdict in verdicts)
-    lines += ["", f"Reason right: {right} of {len(verdicts)}. Token exact: {exact} of {len(verdicts)}."]
-    return "\n".join(lines)
 
 
 def write_between_marks(file: Path, table: str) -> None:
@@ -72,43 +43,20 @@ def curve(folder: Path) -> str:
         for tokens in prompts:
             drawn.observe(hasher(b"", tokens), len(tokens) // 4)
         for size, point in zip(sizes, drawn.snapshot(sizes).points, strict=True):
-            exact = _replay(prompts, size)
+            exact = hit_rate(prompts, CacheConfig(num_blocks=size, block_size=1, ghost_ratio=0.0))
             lines.append(f"| {name} | {size * scale:,.0f} | {100 * exact:.1f} | {100 * point.hit_rate:.1f} |")
     return "\n".join(lines)
 
 
-def _traces(folder: Path) -> Iterable[tuple[str, list[bytes], float, list[int]]]:
+def _traces(folder: Path) -> Iterable[tuple[str, list[bytes], int, list[int]]]:
     """Name, packed prompts, tokens of the trace that one of ours stands for, and sizes."""
-    for name, file, block, smallest in (
-        ("conversations", "mooncake_conversation_trace.jsonl.gz", 512, 250_000),
-        ("agent", "lmcache_agent_64.jsonl.gz", 64, 8_000),
+    for name, file, scale, smallest in (
+        ("conversations", "mooncake_conversation_trace.jsonl.gz", 32, 250_000),
+        ("agent", "lmcache_agent_64.jsonl.gz", 4, 8_000),
     ):
-        prompts = []
-        with gzip.open(folder / file, "rt") as lines:
-            for request in map(json.loads, lines):
-                ids = np.asarray(request["hash_ids"], np.int32)[:, None] * TOKENS + np.arange(TOKENS, dtype=np.int32)
-                length = request["input_length"] * TOKENS // block if block == 512 else ids.size
-                prompts.append(pack_tokens(ids.ravel()[:length].astype(np.int32)))
-        scale = block / TOKENS
-        yield name, [prompt for prompt in prompts if prompt], scale, [int(smallest * 2**n / scale) for n in range(8)]
-
-
-def _replay(prompts: list[bytes], capacity: int) -> float:
-    cache = PrefixCache(CacheConfig(num_blocks=capacity, block_size=1, ghost_ratio=0.0))
-    cached = total = 0
-    for now, tokens in enumerate(prompts):
-        length = len(tokens) // 4
-        total += length
-        if length > capacity:
-            continue
-        ledger = RequestLedger(length)
-        reservation = cache.reserve(cache.match(SPACE, tokens), ledger, float(now))
-        assert reservation is not None
-        cache.plan(reservation, length, length)
-        cache.commit(reservation)
-        cache.release(reservation, float(now))
-        cached += ledger.account().cached
-    return cached / total
+        with (folder / file).open("rb") as stream:
+            prompts = [request.prompt(scale) for request in read_trace(stream).requests]
+        yield name, prompts, scale, [smallest * 2**n // scale for n in range(8)]
 
 
 def prefixes(count: int) -> str:
@@ -207,7 +155,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     parts: dict[str, Callable[[], str]] = {
-        "reasons": lambda: matrix(reasons(options.cases)),
+        "reasons": lambda: matrix(run_cases(options.cases)),
         "curve": lambda: curve(options.traces),
         "prefixes": lambda: prefixes(options.count),
         "overhead": lambda: overhead(options.rounds, options.model),

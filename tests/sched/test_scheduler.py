@@ -7,6 +7,7 @@ import pytest
 
 from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
 from foreword.errors import ConfigError, PromptError
+from foreword.replay import run_step
 from foreword.sched import Request, RequestState, Scheduler, SchedulerConfig, StepPlan
 
 SPACE = Namespace(ModelFingerprint(weights="tiny"))
@@ -35,13 +36,9 @@ class Bench:
         return request
 
     def step(self) -> StepPlan:
-        plan = self.scheduler.schedule(self.now)
-        self.scheduler.commit(plan)
-        for chunk in plan.chunks:
-            if chunk.samples:
-                chunk.request.append(1000 + chunk.request.num_tokens)
-                if chunk.request.num_tokens == chunk.request.limit:
-                    self.scheduler.finish(chunk.request, self.now)
+        plan, ended = run_step(self.scheduler, self.now, lambda request: 1000 + request.num_tokens)
+        for request in ended:
+            self.scheduler.finish(request, self.now)
         self.cache.check_integrity()
         self.now += 0.01
         return plan

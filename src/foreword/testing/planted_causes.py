@@ -8,7 +8,8 @@ the first is found here by comparing the two lists of token ids one by one.
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 import tokenizers
 
 import foreword
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, RequestLedger, pack_tokens
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
 from foreword.events import RequestFinished
 from foreword.observe import Observer, ObserverConfig, PromptShape, Reason, shape_of
 from foreword.prompt import HubTokenizer, PromptTemplate, segment
+from foreword.replay import process
+from foreword.testing.events import finished
 
 TOKENIZER = Path(foreword.__file__).parent / "weights" / "table_reader" / "tokenizer.json"
 MINIMUM_TOKENS = 64
@@ -108,32 +111,14 @@ class World:
         self._names += 1
         name, ids = f"request-{self._names}", self.tokens(conversation)
         self._asked[name] = conversation
-        ledger, packed = RequestLedger(len(ids)), pack_tokens(ids)
-        match = self.cache.match(conversation.namespace, packed, conversation.use_cache)
-        reservation = self.cache.reserve(match, ledger, self.now)
-        assert reservation is not None
-        self.cache.plan(reservation, len(ids), len(ids))
-        self.cache.commit(reservation)
+        packed = pack_tokens(ids)
         answer = pack_tokens(self.template.encode(conversation.answer)) if conversation.answer else b""
-        total = len(ids) + len(answer) // 4
-        while reservation.computed < total:
-            assert self.cache.grow(reservation, total, self.now)
-            self.cache.plan(reservation, total, total)
-            self.cache.commit(reservation)
-        self.cache.release(reservation, self.now, answer)
-        event = self._event(name, conversation, packed, answer, ledger)
+        space = conversation.namespace
+        account = process(self.cache, space, packed, self.now, generated=answer, use_cache=conversation.use_cache)
+        assert account is not None
+        event = finished(packed, account, space, self.now, name, answer)
         self.observer(event)
         return event
-
-    def _event(
-        self, name: str, conversation: Conversation, packed: bytes, answer: bytes, ledger: RequestLedger
-    ) -> RequestFinished:
-        return RequestFinished(
-            request_id=name, namespace=conversation.namespace.key, identity=identity(conversation.namespace),
-            tenant=conversation.namespace.tenant,
-            tokens=packed, generated=answer, arrival=self.now, admitted=self.now, first_token=self.now,
-            finished=self.now, outcome="stop", account=ledger.account(),
-        )  # fmt: skip
 
 
 def run_case(world: World, case: Case) -> Verdict:
@@ -150,10 +135,6 @@ def run_case(world: World, case: Case) -> Verdict:
     event = world.ask(case.faulty)
     found = world.observer.explain(event.request_id, world)
     return Verdict(case.reason, found.reason, position, found.position)
-
-
-def identity(namespace: Namespace) -> tuple[str | None, str | None, str | None, str | None]:
-    return (namespace.model.weights, namespace.adapter, namespace.tenant, namespace.cache_salt)
 
 
 def _position(world: World, case: Case) -> int:
@@ -176,12 +157,31 @@ def push_out(world: World, blocks: int) -> None:
     world.now += 1
     world.floods += 1
     size = blocks * world.cache.config.block_size
-    ledger, flood = RequestLedger(size), Namespace(ModelFingerprint(f"flood-{world.floods}"))
-    reservation = world.cache.reserve(world.cache.match(flood, pack_tokens(range(size))), ledger, world.now)
-    assert reservation is not None
-    world.cache.plan(reservation, size, size)
-    world.cache.commit(reservation)
-    world.cache.release(reservation, world.now)
+    flood = Namespace(ModelFingerprint(f"flood-{world.floods}"))
+    assert process(world.cache, flood, pack_tokens(range(size)), world.now) is not None
+
+
+def run_cases(count: int, seed: int = 1) -> list[Verdict]:
+    """Run so many planted cases in one world."""
+    world = World()
+    return [run_case(world, case) for case in Planter(seed).cases(count)]
+
+
+def matrix(verdicts: Iterable[Verdict]) -> str:
+    """Planted against found, as a Markdown table, and how many tokens were exact."""
+    verdicts = list(verdicts)
+    pairs = Counter((verdict.planted, verdict.found) for verdict in verdicts)
+    names = sorted({reason for pair in pairs for reason in pair})
+    numbers = {name: str(number) for number, name in enumerate(names, 1)}
+    lines = ["| planted | " + " | ".join(numbers[name] for name in names) + " | requests |", "|---" * (len(names) + 2) + "|"]
+    for planted in names:
+        row = [str(pairs[planted, found] or "·") for found in names]
+        total = sum(pairs[planted, found] for found in names)
+        lines.append(f"| {numbers[planted]} `{planted}` | " + " | ".join(row) + f" | {total} |")
+    right = sum(verdict.planted == verdict.found for verdict in verdicts)
+    exact = sum(verdict.planted_position == verdict.found_position for verdict in verdicts)
+    lines += ["", f"Reason right: {right} of {len(verdicts)}. Token exact: {exact} of {len(verdicts)}."]
+    return "\n".join(lines)
 
 
 class Planter:
