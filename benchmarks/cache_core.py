@@ -5,8 +5,8 @@
 TRACE is mooncake_conversation_trace.jsonl.gz. Every block id of the trace stands for 512 token ids of its own.
 
 Ours: everything the cache does for one request, one request after another (``foreword.replay.process``): a new ledger,
-match, reserve (eviction included), plan of the whole prompt, commit, release, and the account. Python's garbage collector
-runs as it does when serving.
+match, reserve (eviction included), plan of the whole prompt, commit, release. Python's garbage collector runs as it does
+when serving.
 
 Floor: what no index can avoid. The tokens that hit are compared with a copy stored by an earlier request (one memcmp),
 and the prompt is stored once (one memcpy) into memory that stays: the last prompts are kept, as many tokens as the cache
@@ -104,11 +104,11 @@ def time_ours(prompts: list[TraceRequest], capacity: int) -> tuple[list[float], 
     for now, tokens in enumerate(tqdm(queued(prompts), total=len(prompts), unit="request", leave=False)):
         size = len(tokens) // TOKEN_BYTES
         start = time.thread_time()
-        account = process(cache, SPACE, tokens, now)
+        ledger = process(cache, SPACE, tokens, now)
         times.append((time.thread_time() - start) * 1e6)
-        if account is None:
+        if ledger is None:
             raise SystemExit(f"A prompt of {size} tokens does not fit into {capacity} tokens of cache.")
-        hits.append(account.cached)
+        hits.append(ledger.account().cached)
     cache.check_integrity()
     return times, hits
 

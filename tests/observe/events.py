@@ -38,7 +38,8 @@ class Requests:
     def run(self, prompt: str | Sequence[int], space: Namespace = SPACE, name: str = "") -> RequestFinished:
         tokens = pack_tokens(ids(prompt) if isinstance(prompt, str) else list(prompt))
         number = next(self._numbers)
-        account = process(self.cache, space, tokens, float(number))
-        assert account is not None
+        ledger = process(self.cache, space, tokens, float(number))
+        assert ledger is not None
+        account = ledger.account()
         self.computed += account.computed
         return finished(tokens, account, space, float(number), name or f"request-{number}")

@@ -21,8 +21,9 @@ def hit_rate(name: str, capacity: float, scale: int, policy: str = "lru") -> flo
     cache = PrefixCache(CacheConfig(num_blocks=int(capacity / scale), block_size=1, eviction_policy=policy))
     cached = total = 0
     for request in published(name):
-        account = process(cache, namespace_of(request), request.prompt(scale), request.arrival)
-        assert account is not None
+        ledger = process(cache, namespace_of(request), request.prompt(scale), request.arrival)
+        assert ledger is not None
+        account = ledger.account()
         assert account.cached + account.computed == account.prompt_tokens == request.length(scale)
         cached += account.cached
         total += account.prompt_tokens

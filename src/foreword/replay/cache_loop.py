@@ -5,7 +5,6 @@ It is what published simulators replay: a request is whole in the cache while it
 
 from collections.abc import Iterable, Sequence
 
-from foreword.account import Account
 from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, RequestLedger
 from foreword.replay.traces import TraceRequest
 from foreword.tokens import TOKEN_BYTES
@@ -22,8 +21,8 @@ def process(
     generated: bytes = b"",
     use_cache: bool = True,
     marks: Sequence[Mark] = (),
-) -> Account | None:
-    """One request from beginning to end, at one moment; None if the cache has not enough blocks for it.
+) -> RequestLedger | None:
+    """One request from beginning to end, at one moment: its ledger; None if the cache has not enough blocks for it.
 
     ``tokens`` is the prompt, packed, ``generated`` what is computed after it. What was computed stays cached.
     """
@@ -43,16 +42,16 @@ def process(
         cache.plan(reservation, total, total)
         cache.commit(reservation)
     cache.release(reservation, now, generated)
-    return ledger.account()
+    return ledger
 
 
 def hit_rate(prompts: Iterable[bytes], config: CacheConfig) -> float:
     """The share of the tokens of packed prompts that a cache had; prompts that do not fit are asked for, and not cached."""
     cache, cached, total = PrefixCache(config), 0, 0
     for now, tokens in enumerate(prompts):
-        account = process(cache, SPACE, tokens, float(now))
+        ledger = process(cache, SPACE, tokens, float(now))
         total += len(tokens) // TOKEN_BYTES
-        cached += 0 if account is None else account.cached
+        cached += 0 if ledger is None else ledger.account().cached
     return cached / total if total else 0.0
 
 

@@ -114,9 +114,9 @@ class World:
         packed = pack_tokens(ids)
         answer = pack_tokens(self.template.encode(conversation.answer)) if conversation.answer else b""
         space = conversation.namespace
-        account = process(self.cache, space, packed, self.now, generated=answer, use_cache=conversation.use_cache)
-        assert account is not None
-        event = finished(packed, account, space, self.now, name, answer)
+        ledger = process(self.cache, space, packed, self.now, generated=answer, use_cache=conversation.use_cache)
+        assert ledger is not None
+        event = finished(packed, ledger.account(), space, self.now, name, answer)
         self.observer(event)
         return event
 
