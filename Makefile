@@ -5,7 +5,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip -q --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test format clean
+.PHONY: demo serve test format reference clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -23,6 +23,9 @@ test: $(VENV)/dev-installed
 format: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+reference: $(VENV)/dev-installed
+	$(VENV)/bin/python -m foreword.cli.reference docs/reference
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

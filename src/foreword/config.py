@@ -21,6 +21,8 @@ class Flag:
         A letter for the short form.
     unit
         What one of the flag's units is in the field's: 2**20 for a flag in MiB of a field in bytes.
+    both
+        Whether what is on unless switched off has a flag that says it is on, too.
     secret
         Whether the value is kept out of messages.
     """
@@ -28,6 +30,7 @@ class Flag:
     name: str | None = None
     short: str | None = None
     unit: int = 1
+    both: bool = False
     secret: bool = False
 
     @classmethod
@@ -37,9 +40,17 @@ class Flag:
         return flag
 
 
-def option(default: Any, *, flag: str | None = None, short: str | None = None, unit: int = 1, secret: bool = False) -> Any:
+def option(
+    default: Any,
+    *,
+    name: str | None = None,
+    short: str | None = None,
+    unit: int = 1,
+    both: bool = False,
+    secret: bool = False,
+) -> Any:
     """A dataclass field with a form of its own on the command line: ``port: int = option(8000, short="p")``."""
-    return dataclasses.field(default=default, metadata={"flag": Flag(flag, short, unit, secret)})
+    return dataclasses.field(default=default, metadata={"flag": Flag(name, short, unit, both, secret)})
 
 
 def require(condition: bool, message: str) -> None:

@@ -21,13 +21,13 @@ class Settings:
 
     port: int = option(8000, short="p")
     """Where it listens."""
-    size: int | None = option(None, flag="size-mb", unit=2**20)
+    size: int | None = option(None, name="size-mb", unit=2**20)
     """Its memory; None: what is free."""
-    cache: bool = option(True, flag="caching")
+    cache: bool = option(True, name="caching")
     """Whether it caches."""
     loud: bool = False
     """Whether it talks."""
-    names: tuple[str, ...] = option((), flag="name")
+    names: tuple[str, ...] = option((), name="name")
     """Who may."""
     token: str | None = option(None, secret=True)
     """What nobody may read."""

@@ -1,8 +1,8 @@
-"""The options of an audit."""
+"""Options of an audit."""
 
 from dataclasses import dataclass
 
-from foreword.config import require
+from foreword.config import option, require
 
 
 @dataclass(frozen=True)
@@ -10,10 +10,10 @@ class AuditConfig:
     """How a log is audited; every bound on memory is here."""
 
     select: tuple[str, ...] = ()
-    """Rule codes, or their beginnings, that are applied; none means all."""
+    """Rules that are applied (FW101), or groups of them (FW3); none means all."""
 
     ignore: tuple[str, ...] = ()
-    """Rule codes, or their beginnings, that are not applied."""
+    """Rules, or groups of them, that are not applied."""
 
     min_tokens: int = 64
     """A finding that loses fewer tokens in the whole log is not told."""
@@ -22,13 +22,13 @@ class AuditConfig:
     """Tokens that a prefix tree remembers, 4 bytes each; a branch counts as a hundred more. There is one tree for the log as
     it is and one for each rule that found something, so up to 17 at once."""
 
-    recent_bytes: int = 64 * 2**20
+    recent_bytes: int = option(64 * 2**20, name="recent-mb", unit=2**20)
     """Text of recent requests that is kept, to compare later ones with."""
 
     first_token_seconds: float = 1.0
     """Seconds until a prefix can be read, where the log does not say how long a request took."""
 
-    redact: bool = True
+    redact: bool = option(True, both=True)
     """Whether examples are shown without what looks like a secret."""
 
     rounds: int = 4

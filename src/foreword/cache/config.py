@@ -11,7 +11,7 @@ class CacheOptions:
 
     block_size: int = 16
     """Tokens a block; the engine's kernels take 1, 2, 4, ... 256."""
-    enable_prefix_caching: bool = option(True, flag="prefix-caching")
+    enable_prefix_caching: bool = option(True, name="prefix-caching")
     """Whether prefixes are kept; off, every request computes its whole prompt, with the same bookkeeping."""
     eviction_policy: str = "lru"
     """What goes first from a full cache: ``lru``, or ``protected-lru`` for working sets larger than the cache."""

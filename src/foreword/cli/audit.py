@@ -25,6 +25,7 @@ from foreword.audit import (
 from foreword.audit.reports import html_report, json_report, sarif_report
 from foreword.cli.audit_input import STANDARD_INPUT, log_file, log_lines
 from foreword.cli.audit_text import print_report
+from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.model_files import read_template
 from foreword.errors import ModelError, ParameterError
 from foreword.prompt.prices import PriceTable
@@ -42,6 +43,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
+@config_flags
 def audit_log(
     log: Annotated[
         Path, typer.Argument(help="JSON lines, one request each, plain or packed (gzip, bzip2, xz, zstd); - for a pipe.")
@@ -55,10 +57,8 @@ def audit_log(
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier report in JSON; its findings no longer count for the exit status.")
     ] = None,
-    select: Annotated[list[str] | None, typer.Option(help="Only these rules (FW101), or groups (FW3).")] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Not these rules or groups.")] = None,
-    min_tokens: Annotated[int, typer.Option(help="Findings that lose fewer tokens in all are not told.")] = 64,
-    redact: Annotated[bool, typer.Option(help="Hide what looks like a secret in examples.")] = True,
+    *,
+    config: Annotated[AuditConfig, Flags()],
 ) -> None:
     """Read a log of requests and say where their prefixes break, why, and what mending each fault would save.
 
@@ -68,7 +68,6 @@ def audit_log(
     """
     if output is not None:
         _check_writable(output)
-    config = AuditConfig(select=tuple(select or ()), ignore=tuple(ignore or ()), min_tokens=min_tokens, redact=redact)
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
     name = "stdin" if log == STANDARD_INPUT else log.name

@@ -1,5 +1,6 @@
 """foreword chat: a conversation in the terminal, with the cache's share of every turn."""
 
+import importlib
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -43,8 +44,8 @@ def chat(
         system = system_file.read_text()
     start = [{"role": "system", "content": system}] if system else []
     messages = list(start)
-    with suppress(ImportError):  # input() then has line editing and history; Windows has none
-        pass  # noqa: F401, PLC0415: input() has line editing and history with it; Windows has none
+    with suppress(ImportError):
+        importlib.import_module("readline")  # input() then has line editing and history; Windows has none
     while (line := _ask()) is not None:
         if line == "/reset":
             messages = list(start)

@@ -58,6 +58,7 @@ class FieldFlag:
     default: Any
     help: str
     unit: int
+    both: bool
     secret: bool
     group: str
 
@@ -69,7 +70,8 @@ class FieldFlag:
     @property
     def declarations(self) -> tuple[str, ...]:
         """All its forms, as they are typed. What is on unless switched off has only the form that does so."""
-        name = f" /--no-{self.flag}" if self.default is True else f"--{self.flag}"
+        name = f"--{self.flag}" if self.default is not True or self.both else " "
+        name += f"/--no-{self.flag}" if self.default is True else ""
         return (name, f"-{self.short}") if self.short else (name,)
 
     def to_field(self, given: Any) -> Any:
@@ -102,6 +104,7 @@ def field_flags(config: type, flags: Flags | None = None) -> list[FieldFlag]:
                 default=default // form.unit if form.unit != 1 and default is not None else default,
                 help=text,
                 unit=form.unit,
+                both=form.both,
                 secret=form.secret,
                 group=group,
             )

@@ -31,7 +31,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     attention: str = "tiled"
     """Attention backend: ``tiled`` (bit-identical) or ``reference`` (plain, slow)."""
-    kv_cache_memory_bytes: int | None = option(None, flag="kv-cache-mb", unit=2**20)
+    kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     verify_cache: float = 0.0
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""

@@ -32,7 +32,7 @@ class ServerConfig:
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
-    max_body_bytes: int = option(8 * 2**20, flag="max-body-mb", unit=2**20)
+    max_body_bytes: int = option(8 * 2**20, name="max-body-mb", unit=2**20)
     """Largest request body."""
     max_prompt_tokens: int | None = None
     """Longest prompt; None: what the model and its cache can hold."""
@@ -56,7 +56,7 @@ class ServerConfig:
     """Seconds in which nothing must happen before the cache checks its own books."""
     remembered_answers: int = 1000
     """Answers that a later request can be compared with, or be continued from."""
-    operators: tuple[str, ...] = option((), flag="operator")
+    operators: tuple[str, ...] = option((), name="operator")
     """Tenants whose keys may see the dashboard: figures and texts of all tenants. Whoever has ``api_key`` may, and everyone
     where there are no keys."""
     log_prompts: bool = False
