@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.models import models_loaded_once, write_model
+from engine.models import models_loaded_once
 from foreword.engine import LLM
+from foreword.testing.tiny_models import write_model
 
 
 @pytest.fixture(scope="session")

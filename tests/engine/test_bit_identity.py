@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from engine.checks import assert_settled
-from engine.models import VOCAB
 from engine.recording import RecordingEngine, Trace
 from foreword.engine import SamplingParams
 from foreword.errors import StepFailed
+from foreword.testing.tiny_models import VOCAB
 
 LOADS = 3
 """Random loads a configuration, one after the other in one engine; each has about a dozen requests."""

@@ -9,10 +9,10 @@ import torch
 import transformers
 
 from engine.checks import assert_settled
-from engine.models import write_model
 from foreword.engine import LLM, SamplingParams
 from foreword.errors import ConfigError, ModelError, ParameterError, PromptError
 from foreword.sched import StepPlan
+from foreword.testing.tiny_models import write_model
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
 PROMPT = {"prompt_token_ids": list(range(2, 50))}

@@ -14,11 +14,11 @@ import pytest
 import torch
 import transformers
 
-from engine.models import COMMON, FAMILIES, VOCAB, write_tokenizer
 from engine.recording import RecordingEngine, Trace
 from foreword.engine import SamplingParams
 from foreword.engine.model import load_model
 from foreword.errors import ModelError
+from foreword.testing.tiny_models import COMMON, FAMILIES, VOCAB, write_tokenizer
 
 KV_BYTES = 2**22
 GREEDY = SamplingParams(temperature=0.0, max_tokens=4, ignore_eos=True)

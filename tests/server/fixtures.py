@@ -8,8 +8,9 @@ import openai
 import pytest
 import torch
 
-from engine.models import models_loaded_once, write_model
+from engine.models import models_loaded_once
 from foreword.engine import Engine, EngineConfig
+from foreword.testing.tiny_models import write_model
 from server.live import Live, live_server
 
 

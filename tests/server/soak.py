@@ -19,8 +19,8 @@ from typing import Any
 
 import httpx2
 
-from engine.models import write_model
 from foreword.engine import Engine, EngineConfig
+from foreword.testing.tiny_models import write_model
 from server.live import Live, live_server
 
 CLIENTS = 32

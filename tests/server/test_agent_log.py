@@ -17,8 +17,8 @@ import openai
 import pytest
 
 from cli.test_cli import run
-from engine.models import write_model
 from foreword.engine import Engine, EngineConfig
+from foreword.testing.tiny_models import write_model
 from prompt.families import TEMPLATES
 from server.live import Live, live_server
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers.models.llama import modeling_llama
 
-from engine.models import FAMILIES, write_model
 from foreword.backends.cpu.attention import AttentionStep, Span
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.decoder_stack import DecoderStack
 from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory
 from foreword.engine.model import LoadedModel, load_model
+from foreword.testing.tiny_models import FAMILIES, write_model
 
 COMMON_SHAPE = {"llama", "mistral", "qwen2", "qwen3"}
 BLOCK = 16

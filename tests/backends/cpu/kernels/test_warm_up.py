@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.models import write_model
 from foreword.backends.cpu.kernels.attention import attention_kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
@@ -13,6 +12,7 @@ from foreword.backends.cpu.kernels.kv_layout import store_kernels
 from foreword.backends.cpu.kernels.linear import linear_kernels
 from foreword.backends.cpu.kernels.program import interpreter
 from foreword.engine import LLM, SamplingParams
+from foreword.testing.tiny_models import write_model
 
 ALL: tuple[KernelModule, ...] = (
     attention_kernels,
