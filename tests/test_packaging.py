@@ -1,49 +1,91 @@
-"""What a base installation can do, and the public names."""
+"""What can be imported, what it needs, and what is public."""
 
+import ast
+import importlib
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
 
 import pytest
 
 import foreword
+from foreword.cli.reference import PUBLIC_PACKAGES
 from foreword.config import build_config
 from foreword.errors import ConfigError
 from foreword.sched import SchedulerConfig
 
-WITHOUT_TORCH = """
+ROOT = Path(__file__).parents[1]
+WITHOUT = """
 import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "transformers", "safetensors", "tqdm"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        if name.split(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
-import foreword, foreword.cache, foreword.prompt, foreword.sched, foreword.cli.main
-from foreword.cache import CacheConfig, PrefixCache
-PrefixCache(CacheConfig()).check_integrity()
-assert "torch" not in sys.modules
-try:
-    foreword.LLM
-except ImportError as error:
-    print(error)
+{code}
 """
+ENGINE = {"torch", "transformers", "safetensors", "tqdm", "llvmlite", "huggingface_hub"}
+SERVER = {"fastapi", "uvicorn", "starlette", "prometheus_client", "structlog"}
 
 
-def test_the_base_imports_without_torch_and_says_what_the_engine_needs() -> None:
-    result = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+def run_without(missing: set[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Run a program on a machine that lacks some packages."""
+    program = WITHOUT.format(missing=missing, code=code)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from foreword import SamplingParams, EngineConfig, Account, MissReason, Mark, Explanation, errors",
+        "from foreword import RequestOutput, CompletionOutput, EngineConfig; EngineConfig()",
+        "import foreword.serving, foreword.serving.config, foreword.replay, foreword.testing, foreword.audit",
+        "from foreword.cache import CacheConfig, PrefixCache; PrefixCache(CacheConfig()).check_integrity()",
+        "from foreword.sched import Scheduler; from foreword.observe import Observer",
+        "from foreword.prompt import PromptBuilder; from foreword.audit import audit",
+    ],
+)
+def test_it_works_without_torch(code: str) -> None:
+    result = run_without(ENGINE | SERVER, code)
     assert result.returncode == 0, result.stderr
-    assert "pip install 'foreword[engine]'" in result.stdout
 
 
-def test_importing_foreword_does_not_import_torch() -> None:
-    code = "import sys, foreword, foreword.cli.main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["generate", "--help"], ["top", "-h"]])
+def test_help_needs_neither_torch_nor_numpy(arguments: list[str]) -> None:
+    code = f"sys.argv = ['foreword', *{arguments!r}]\nfrom foreword.cli.main import run; run()"
+    result = run_without(ENGINE | SERVER | {"numpy"}, code)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
 
 
-def test_public_names_exist() -> None:
-    for name in foreword.__all__:
-        assert getattr(foreword, name) is not None
+def test_what_needs_torch_says_how_to_install_it() -> None:
+    result = run_without(ENGINE, "import foreword; foreword.LLM")
+    assert result.returncode == 1
+    assert "pip install 'foreword[engine]'" in result.stderr
+
+
+@pytest.mark.parametrize("package", ["foreword.sched", *PUBLIC_PACKAGES])
+def test_a_package_exports_what_it_says(package: str) -> None:
+    """Every name of ``__all__`` is there, and nothing that is imported to be exported is missing from it."""
+    module = importlib.import_module(package)
+    assert {name for name in module.__all__ if getattr(module, name, None) is None} == set()
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("foreword")
+        for alias in node.names
+    } - {"lazy_exports"}
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert {name for name in imported | defined if not name.startswith("_")} == set(module.__all__)
+
+
+def test_a_name_nobody_knows_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'LMM'"):
         _ = foreword.LMM
 
@@ -51,3 +93,17 @@ def test_public_names_exist() -> None:
 def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'max_num_seqs'"):
         build_config(SchedulerConfig, {"max_num_seq": 3})
+
+
+def test_there_is_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "foreword.__version__"}
+    assert version("foreword") == foreword.__version__
+
+
+def test_a_floor_of_a_requirement_is_no_pin_of_another_kind() -> None:
+    """Each direct dependency has a lowest version, which `make test-lowest` installs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        assert ">=" in requirement or requirement.startswith("foreword["), requirement

@@ -1,32 +1,47 @@
 """Foreword: an LLM inference engine whose centre is its prefix cache.
 
-The names below need the engine (``pip install foreword[engine]``); they are loaded when first used, so that the cache and
-the prompt tools can be imported without torch.
+The names below are imported when first used: options, outputs and errors need neither torch nor NumPy, an engine needs both
+(``pip install foreword[engine]``). What else is public: docs/reference/public.md.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foreword import errors
 from foreword.errors import ForewordError
+from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from foreword.engine import LLM, CompletionOutput, RequestOutput, SamplingParams
+    from foreword.account import Account, MissReason
+    from foreword.cache.marks import Mark
+    from foreword.engine.config import EngineConfig
+    from foreword.engine.llm import LLM
+    from foreword.observe.explain import Explanation
+    from foreword.outputs import CompletionOutput, RequestOutput
+    from foreword.sampling_params import SamplingParams
 
 __version__ = "0.1.0"
-__all__ = ["LLM", "CompletionOutput", "ForewordError", "RequestOutput", "SamplingParams", "errors"]
-_FROM_ENGINE = {"LLM", "CompletionOutput", "RequestOutput", "SamplingParams"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _FROM_ENGINE:
-        raise AttributeError(f"module 'foreword' has no attribute {name!r}")
-    try:
-        engine = importlib.import_module("foreword.engine")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("foreword"):
-            raise
-        raise ImportError(
-            f"foreword.{name} needs the package {error.name!r}: install the engine with  pip install 'foreword[engine]'"
-        ) from error
-    return getattr(engine, name)
+__all__ = [
+    "LLM",
+    "Account",
+    "CompletionOutput",
+    "EngineConfig",
+    "Explanation",
+    "ForewordError",
+    "Mark",
+    "MissReason",
+    "RequestOutput",
+    "SamplingParams",
+    "errors",
+]
+_HOMES = {
+    "LLM": "engine.llm",
+    "Account": "account",
+    "CompletionOutput": "outputs",
+    "EngineConfig": "engine.config",
+    "Explanation": "observe.explain",
+    "Mark": "cache.marks",
+    "MissReason": "account",
+    "RequestOutput": "outputs",
+    "SamplingParams": "sampling_params",
+}
+__getattr__ = lazy_exports(__name__, _HOMES)

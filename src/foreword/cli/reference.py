@@ -3,11 +3,14 @@
 python -m foreword.cli.reference docs/reference
 """
 
+import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin
 
 from foreword.audit.config import AuditConfig
 from foreword.cache.config import CacheConfig
@@ -24,11 +27,10 @@ HOW_TO = """\
 <!-- Written by `make reference` from the fields of the config classes; a test compares it. Change the fields. -->
 # Configuration
 
-An option is a field of a frozen dataclass. In Python `LLM(model, max_num_seqs=16)` or `EngineConfig(max_num_seqs=16)`, on
-the command line `--max-num-seqs 16`, in the environment `FOREWORD_MAX_NUM_SEQS=16`. An unknown name, a value out of range and
-an impossible pair are refused. An option that is given by flag and by environment with different values is refused, too; the
-same value twice is fine. On and off are written `1` and `0`, `true` and `false`, `yes` and `no`; a list in a variable is
-separated by spaces.
+An option is a field of a frozen dataclass. In Python it is given by name, `LLM(model, max_num_seqs=16)`, on the command
+line as `--max-num-seqs 16`, in the environment as `FOREWORD_MAX_NUM_SEQS=16`. An unknown name, a value out of range and an
+impossible pair are refused. So is an option that flag and environment give different values; the same value twice is fine.
+On and off are written `1` and `0`, `true` and `false`, `yes` and `no`; a list in a variable is separated by spaces.
 
 In a Kubernetes namespace with a service named `foreword`, the cluster sets FOREWORD_PORT to an address: name the service
 otherwise, or switch `enableServiceLinks` off.
@@ -51,6 +53,23 @@ COMMANDS_PAGE = """\
 `foreword COMMAND --help` (or `-h`) tells the same. Options of the engine, the server and an audit stand in
 [configuration.md](configuration.md) with their meaning; here only which of them a command takes. `foreword completion bash
 --install` teaches the shell to complete commands and options.
+"""
+
+
+PUBLIC_PACKAGES = (
+    "foreword",
+    "foreword.cache",
+    "foreword.prompt",
+    "foreword.audit",
+    "foreword.observe",
+    "foreword.replay",
+)
+PUBLIC_PAGE = """\
+<!-- Written by `make reference` from the packages; a test compares it. Change their docstrings or `__all__`. -->
+# What is public
+
+The names below, the commands and the HTTP API keep their meaning from one minor version to the next; every change of them is
+in the changelog. All other modules and names are Foreword's own and may change at any time.
 """
 
 
@@ -88,7 +107,17 @@ def commands_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"configuration.md": configuration_page, "cli.md": commands_page}
+def public_page() -> str:
+    """docs/reference/public.md: every public package with the names it exports, and what each is."""
+    parts = [PUBLIC_PAGE]
+    for package in PUBLIC_PACKAGES:
+        module = importlib.import_module(package)
+        rows = [(f"`{name}`", _what_it_is(getattr(module, name))) for name in sorted(module.__all__, key=str.lower)]
+        parts.append(f"## {package}\n\n{_paragraph(module.__doc__)}\n\n{_table(('name', 'what it is'), rows)}")
+    return "\n".join(parts)
+
+
+PAGES = {"configuration.md": configuration_page, "cli.md": commands_page, "public.md": public_page}
 """The generated pages by file name."""
 
 
@@ -128,6 +157,15 @@ def _default(value: Any) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _what_it_is(value: Any) -> str:
+    """The first sentence of its docstring; of a constant, its type."""
+    if isinstance(value, UnionType) or get_origin(value) is not None:
+        return "A type."
+    if not callable(value) and not inspect.ismodule(value):
+        return f"A constant: {type(value).__name__}."
+    return re.split(r"(?<=[.:])\s", _paragraph(inspect.getdoc(value)).replace("\n", " "))[0].rstrip(":")
 
 
 def _paragraph(text: str | None) -> str:
