@@ -61,10 +61,10 @@ def test_forgets_what_was_not_used_for_longest() -> None:
     head = list(range(1, 21))
     for number in range(50):
         tree.visit("a", pack(*head, 100 + number, 200 + number), number, 0.0, math.inf, 0.0)
-    nodes = len(tree._walk()) - len(tree._roots)
-    assert tree.forgotten_tokens == 100 + 20 - (tree._size - nodes * NODE_BYTES) // 4
+    nodes = tree.nodes
+    assert tree.forgotten_tokens == 100 + 20 - (tree.size - nodes * NODE_BYTES) // 4
     assert 2 < nodes <= 11
-    assert tree._size <= tree.max_bytes
+    assert tree.size <= tree.max_bytes
     assert tree.visit("a", pack(*head, 149, 249), 50, 0.0, math.inf, 0.0) == Visit(22, 22, 22, 49)
     assert tree.visit("a", pack(*head, 100, 200), 51, 0.0, math.inf, 0.0).seen == 20
 
@@ -73,11 +73,11 @@ def test_a_name_of_which_all_is_forgotten_goes_too() -> None:
     tree = PrefixTree(100 + 35 * NODE)
     for number in range(1_000):
         tree.visit(f"tenant {number}", pack(1, 2, 3), number, 0.0, math.inf, 0.0)
-    assert len(tree._roots) <= 35
+    assert tree.names <= 35
 
 
 def test_forgetting_everything_is_no_fault() -> None:
     tree = PrefixTree(4)
     for number in range(10):
         tree.visit("a", pack(*range(number * 10, number * 10 + 9)), number, 0.0, math.inf, 0.0)
-    assert tree._size == 0
+    assert tree.size == 0

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from foreword.audit.provider_cache import Outcome, Replay
+from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import Terms
-from foreword.audit.request import MESSAGE, SYSTEM, LoggedRequest, Piece
+from foreword.audit.request import MESSAGE, SYSTEM, LoggedPiece, LoggedRequest
 from foreword.audit.tokens import ByteTokens
 from foreword.prompt.prices import PriceTable
 
@@ -15,21 +15,21 @@ MARKED = Terms(minimum=10, lifetime=300, longer_lifetime=3600, step=1, price=PRI
 AUTOMATIC = Terms(minimum=10, lifetime=300, longer_lifetime=None, step=4, price=None)
 
 
-def piece(number: int, tokens: int, mark: float | None = None, section: str = MESSAGE) -> Piece:
+def piece(number: int, tokens: int, mark: float | None = None, section: str = MESSAGE) -> LoggedPiece:
     """A piece of so many tokens, its head included."""
-    return Piece(section, "text", "user", number, 0, chr(97 + number) * 4 * (tokens - 1), mark)
+    return LoggedPiece(section, "text", "user", number, 0, chr(97 + number) * 4 * (tokens - 1), mark)
 
 
-def request(at: float | None, *pieces: Piece, **more: Any) -> LoggedRequest:
+def request(at: float | None, *pieces: LoggedPiece, **more: Any) -> LoggedRequest:
     return LoggedRequest(1, "p", "m", pieces, time=at, first_token=2.0, **more)
 
 
 def play(terms: Terms, *requests: LoggedRequest) -> list[Outcome]:
-    replay = Replay(1_000_000, 1.0)
-    return [replay.feed(one, ByteTokens().encode(one), terms) for one in requests]
+    caches = CacheModel(1_000_000, 1.0)
+    return [caches.feed(one, ByteTokens().encode(one), terms) for one in requests]
 
 
-def marked(at: float | None, *pieces: Piece) -> LoggedRequest:
+def marked(at: float | None, *pieces: LoggedPiece) -> LoggedRequest:
     return request(at, *pieces, marked_only=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from foreword.audit.readers import LogLineError, parse_line, read_record
-from foreword.audit.request import LoggedRequest, Usage
+from foreword.audit.request import LoggedRequest, ReportedUsage
 
 CHAT = {
     "model": "gpt-5",
@@ -138,7 +138,7 @@ def test_litellm() -> None:
     assert (request.provider, request.user, request.time, request.first_token) == ("anthropic", "u9", 100.0, 1.5)
     assert [piece.label for piece in request.pieces] == ["tools, tool 1", "system, block 1", "message 1 (user), block 1"]
     assert request.pieces[1].mark == 300
-    assert request.usage == Usage(50, 30, 5)
+    assert request.usage == ReportedUsage(50, 30, 5)
     assert request.marked_only
 
 
@@ -159,19 +159,19 @@ def test_own_log_with_tenant_and_ignored_rules() -> None:
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, Usage(9, 4)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": None}, Usage(9, 0)),
-        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2}}, Usage(9, 4, 2)),
-        ({"input_tokens": 1, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}, Usage(7, 4, 2)),
-        ({"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5, "prompt_tokens": 9}, Usage(9, 4)),
-        ({"prompt_tokens": "many"}, Usage(0, 0)),
-        ({"prompt_tokens": float("nan"), "prompt_tokens_details": {"cached_tokens": float("inf")}}, Usage(0, 0)),
-        ({"input_tokens": 10**400, "input_tokens_details": {"cached_tokens": -4}}, Usage(0, 0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, ReportedUsage(9, 4)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, ReportedUsage(9, 0)),
+        ({"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2}}, ReportedUsage(9, 4, 2)),
+        ({"input_tokens": 1, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}, ReportedUsage(7, 4, 2)),
+        ({"prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5, "prompt_tokens": 9}, ReportedUsage(9, 4)),
+        ({"prompt_tokens": "many"}, ReportedUsage(0, 0)),
+        ({"prompt_tokens": float("nan"), "prompt_tokens_details": {"cached_tokens": float("inf")}}, ReportedUsage(0, 0)),
+        ({"input_tokens": 10**400, "input_tokens_details": {"cached_tokens": -4}}, ReportedUsage(0, 0)),
         ({}, None),
         (None, None),
     ],
 )
-def test_usage_of_every_vendor(usage: Any, expected: Usage | None) -> None:
+def test_usage_of_every_vendor(usage: Any, expected: ReportedUsage | None) -> None:
     assert read({"request": CHAT, "response": {"usage": usage}}).usage == expected
 
 

@@ -8,11 +8,11 @@ import pytest
 from foreword.audit import RULES, AuditConfig, ByteTokens, Rule
 from foreword.audit.auditor import chosen_rules
 from foreword.audit.case import Case, part
-from foreword.audit.provider_cache import Replay
+from foreword.audit.provider_cache import CacheModel
 from foreword.audit.provider_terms import TermsBook
 from foreword.audit.readers import read_record
-from foreword.audit.request import Piece
-from foreword.audit.rules.history_rewritten import _held_once
+from foreword.audit.request import LoggedPiece
+from foreword.audit.rules.history_rewritten import held_once
 from foreword.audit.rules.tools_changed import TOOLS_KEPT, ToolsChanged
 from foreword.errors import ConfigError
 from foreword.prompt.prices import PriceTable
@@ -58,15 +58,15 @@ def test_unknown_codes_are_refused() -> None:
     ]
 
 
-def test_what_a_turn_repeats_of_the_turn_before_is_held_once() -> None:
-    before = tuple(Piece("message", "text", "user", i, 0, f"text {i}") for i in range(3))
+def test_what_a_turn_repeats_of_the_turn_before_isheld_once() -> None:
+    before = tuple(LoggedPiece("message", "text", "user", i, 0, f"text {i}") for i in range(3))
     again = tuple(piece._replace() for piece in before)
-    history = (again[0], again[1]._replace(text="changed"), again[2], Piece("message", "text", "user", 3, 0, "new"))
-    held, chars = _held_once(history, before)
+    history = (again[0], again[1]._replace(text="changed"), again[2], LoggedPiece("message", "text", "user", 3, 0, "new"))
+    held, chars = held_once(history, before)
     assert held == history
     assert [piece is old for piece, old in zip(held, before, strict=False)] == [True, False, True]
     assert chars == len("changed") + len("new")
-    assert _held_once(history[:2], before) == (history[:2], len("changed"))
+    assert held_once(history[:2], before) == (history[:2], len("changed"))
 
 
 def test_tools_of_ever_new_names_are_bounded() -> None:
@@ -79,14 +79,14 @@ def test_tools_of_ever_new_names_are_bounded() -> None:
         lines.append({"model": "m", "tools": [named, tool], "messages": messages})
     rule, requests = ToolsChanged(), [read_record(line, 1) for line in lines]
     terms = TermsBook(PriceTable.built_in())
-    replay = Replay(10**6, 1.0)
+    caches = CacheModel(10**6, 1.0)
     for old, request in pairwise(requests):
         tokens = ByteTokens().encode(request)
-        outcome = replay.feed(request, tokens, terms.of(request))
+        outcome = caches.feed(request, tokens, terms.of(request))
         parted = part(old, request, tokens, 0)
         rule.examine(Case(request, tokens, outcome, terms.of(request), None, parted))
-    (known,) = rule._sets.values()
-    assert len(known) == TOOLS_KEPT
+    mended = rule.fixer()(requests[-1])
+    assert sum(piece.kind == "tool" for piece in mended.pieces) == TOOLS_KEPT
 
 
 @pytest.mark.parametrize("option", ["min_tokens", "tree_tokens", "recent_bytes", "rounds"])

@@ -1,6 +1,5 @@
-"""Comparing texts, and finding conversations again."""
+"""Comparing texts."""
 
-import itertools
 import json
 import random
 from typing import Any
@@ -9,24 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreword.audit.changing_values import Slots
-from foreword.audit.conversations import KEPT, Conversations
-from foreword.audit.recent import RecentRequests
-from foreword.audit.request import MESSAGE, MOVED, LoggedRequest, Piece
 from foreword.audit.text_diff import FirstForm, parts, without_order, without_spacing
-from foreword.prompt.texts import common_prefix, common_suffix
 
 words = st.text("ab ", max_size=12)
-
-
-@given(words, words)
-def test_common_prefix_and_suffix(one: str, two: str) -> None:
-    head = common_prefix(one, two)
-    assert one[:head] == two[:head]
-    assert one[head : head + 1] != two[head : head + 1] or head == min(len(one), len(two))
-    tail = common_suffix(one, two, head)
-    assert tail <= min(len(one), len(two)) - head
-    assert one[len(one) - tail :] == two[len(two) - tail :]
 
 
 def test_parts_are_whole_words() -> None:
@@ -67,97 +51,11 @@ def test_different_json_means_something_else() -> None:
     assert without_order('{"a": [1, 2]}') != without_order('{"a": [2, 1]}')
 
 
-def request(*texts: str, user: str = "u") -> LoggedRequest:
-    pieces = tuple(Piece(MESSAGE, "text", "user", i, 0, text) for i, text in enumerate(texts))
-    return LoggedRequest(1, "p", "m", pieces, user=user)
-
-
-def test_a_turn_is_found_by_how_the_one_before_ended() -> None:
-    turns: Conversations[str] = Conversations()
-    turns.keep(request("Good morning, clerk!", "Hello", "one"), "A")
-    turns.keep(request("Good morning, clerk!", "Hello", "two"), "B")
-    link = turns.follow(request("Good morning, clerk!", "Hello", "one", "ok", "more"))
-    assert link is not None
-    assert (link.value, link.at, link.sure) == ("A", 3, True)
-    assert turns.follow(request("Good morning, clerk!", "Hello", "one", "ok", user="v")) is None
-    assert turns.follow(request("Hi", "Hello", "three", "ok")) is None
-
-
-def test_where_the_end_was_changed_the_beginning_tells() -> None:
-    turns: Conversations[str] = Conversations()
-    turns.keep(request("Good morning, clerk!", "Hello", "one (be quick)"), "A")
-    link = turns.follow(request("Good morning, clerk!", "Hello", "one", "ok"))
-    assert link is not None
-    assert (link.value, link.at, link.sure) == ("A", 3, False)
-
-
-def test_what_a_fix_put_at_the_end_is_no_history() -> None:
-    turns: Conversations[str] = Conversations()
-    before = request("Good morning, clerk!", "one")
-    moved = before.with_pieces((*before.pieces, before.pieces[-1]._replace(kind=MOVED, text="12:00")))
-    turns.keep(moved, "A")
-    link = turns.follow(request("Good morning, clerk!", "one", "two"))
-    assert link is not None
-    assert link.at == 2
-
-
-def test_conversations_are_bounded() -> None:
-    turns: Conversations[int] = Conversations()
-    for i in range(3 * KEPT):
-        turns.keep(request(f"message {i} of a long log", "x"), i)
-    assert len(turns._turns) <= 2 * KEPT
-    for i in range(50):
-        turns.keep(request(f"another {i} of a long log", "x"), i, chars=2**22)
-    assert turns._size <= 2**25
-    many = tuple(Piece("message", "text", "user", i, 0, f"text {i} of many") for i in range(100_000))
-    for i in range(50):
-        end = Piece("message", "text", "user", 100_000, 0, f"end {i}")
-        turns.keep(LoggedRequest(1, "p", "m", (*many, end)), i)
-    assert turns._size <= 2**25
-    assert len(turns._turns) < 50
-
-
 def test_the_first_form_wins_and_the_oldest_are_forgotten() -> None:
     forms = FirstForm()
     assert forms.of("m", "first") == "first"
     assert forms.of("m", "second") == "first"
     for i in range(20):
         forms.of(str(i), "x" * 2**20)
-    assert forms._chars <= 2**24
+    assert forms.chars <= 2**24
     assert forms.of("m", "third") == "third"
-
-
-def test_slots_are_bounded_in_text() -> None:
-    slots = Slots()
-    for i in range(20):
-        slots._add(f"system, block {i}", f"{i} " + "x" * 2**20, " the end")
-    assert slots._chars <= 18 * 2**20
-    assert slots._chars == sum(len(head) + len(tail) for known in slots._slots.values() for head, tail in known)
-    for i in range(20):
-        slots.forget(f"system, block {i}")
-    assert slots._chars == 0
-
-
-def test_wide_characters_take_their_room() -> None:
-    """A text with one emoji takes four bytes a character."""
-    recent = RecentRequests(2**20)
-    for i in range(10):
-        recent.keep(i, request("a" * 100_000 + "\U0001f600", str(i)), None)
-    assert len(recent._requests) == 2
-
-
-def test_a_slot_shrinks_to_what_is_fixed() -> None:
-    """Two dates with the same year: the year belongs to the value once a third one shows it."""
-    slots, rules = Slots(), "Follow the rules of the house. " * 4
-    texts = [f"It is {day} today. {rules}" for day in ("Monday noon", "Monday night", "Friday night")]
-    for old, new in itertools.pairwise(texts):
-        slots._add("system, block 1", *_head_tail(old, new))
-    piece = Piece("system", "text", "", 0, 0, texts[2])
-    found = slots.value(piece)
-    assert found is not None
-    assert texts[2][slice(*found)].strip() == "Friday night"
-
-
-def _head_tail(old: str, new: str) -> tuple[str, str]:
-    head, tail = parts(old, new)
-    return new[:head], new[len(new) - tail :]

@@ -8,8 +8,9 @@ from audit.generator import encoded, planted
 from foreword.audit import ByteTokens, PieceTokens, TemplateTokens, audit
 from foreword.audit.case import part
 from foreword.audit.readers import read_record
-from foreword.audit.request import LoggedRequest, Piece
+from foreword.audit.request import LoggedPiece, LoggedRequest
 from foreword.audit.tokens import MEDIA_TOKENS, as_messages
+from foreword.prompt.chat import Message, ToolCall, text_blocks
 from foreword.prompt.prices import PriceTable
 from prompt.families import FAMILIES, template
 
@@ -36,12 +37,12 @@ def test_four_bytes_are_a_token_and_each_piece_has_a_head() -> None:
 
 
 def test_media_count_as_a_fixed_number_of_tokens() -> None:
-    piece = Piece("message", "image", "user", 0, 0, "image 12ab")
+    piece = LoggedPiece("message", "image", "user", 0, 0, "image 12ab")
     assert len(ByteTokens().encode(LoggedRequest(1, "p", "m", (piece,)))) == MEDIA_TOKENS + 1
 
 
 def test_lone_surrogates_are_text_like_any_other() -> None:
-    piece = Piece("message", "text", "user", 0, 0, "a\ud800")
+    piece = LoggedPiece("message", "text", "user", 0, 0, "a\ud800")
     assert len(ByteTokens().encode(LoggedRequest(1, "p", "m", (piece,)))) == 2
 
 
@@ -89,8 +90,8 @@ def test_calls_and_results_are_rendered_as_such() -> None:
     }
     tools, messages, places = as_messages(read_record(body, 1).pieces)
     assert tools[0]["function"] == {"name": "f", "description": "d", "parameters": {"type": "object"}}
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
-    assert messages[2]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"city": "Rome"}}
+    assert [message.role for message in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[2].tool_calls == (ToolCall("t", "f", {"city": "Rome"}),)
     assert places == [("tool", 0, 0), ("message", 0, 0), ("message", 1, 0), ("message", 2, 0), ("message", 3, 0)]
 
 
@@ -107,8 +108,8 @@ def test_a_result_and_a_text_of_one_message_are_rendered_apart() -> None:
         ],
     }
     _, messages, places = as_messages(read_record(body, 1).pieces)
-    result = {"role": "tool", "tool_call_id": "t1", "name": "look"}
-    assert messages[2:] == [{**result, "content": "a"}, {**result, "content": "b"}, {"role": "user", "content": "And now?"}]
+    results = [Message("tool", text_blocks(text), tool_call_id="t1", name="look") for text in "ab"]
+    assert messages[2:] == [*results, Message("user", text_blocks("And now?"))]
     assert places[3:] == [("message", 2, 0), ("message", 3, 0), ("message", 4, 0)]
 
 

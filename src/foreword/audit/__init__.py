@@ -1,6 +1,6 @@
 """``foreword audit``: reads logs of real requests and says where their prefixes break, why, and what that costs.
 
-    read (readers/) → neutral requests (request.py) → tokens (tokens.py) → two caches (replay.py)
+    read (readers/) → neutral requests (request.py) → tokens (tokens.py) → two caches (provider_cache.py)
     → cases (case.py) → rules (rules/, one file each) → replay with the fixes (measure.py) → Report (findings.py)
 
 Pure: lines come from the caller, who may have to open the log several times; reports/ turn a Report into text.

@@ -13,10 +13,10 @@ from foreword.audit.config import AuditConfig
 from foreword.audit.conversations import Conversations, Link
 from foreword.audit.findings import BrokenLine, Finding, HeatCell, Report, Totals, bucket_of
 from foreword.audit.measure import Measured, Measuring
-from foreword.audit.provider_cache import Outcome, Replay
+from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
 from foreword.audit.readers import LogLineError, parse_line, read_record
-from foreword.audit.recent import RecentRequests
+from foreword.audit.recent import KeptRequests
 from foreword.audit.redact import redact, redacted_excerpt
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules import RULES, Fixer, Rule
@@ -119,8 +119,8 @@ class Search:
         before = {code for code, _ in self.drafts}
         first = self.passes == 0
         self.passes += 1
-        replay = Replay(self.config.tree_tokens, self.config.first_token_seconds)
-        recent = RecentRequests(self.config.recent_bytes)
+        caches = CacheModel(self.config.tree_tokens, self.config.first_token_seconds)
+        recent = KeptRequests(self.config.recent_bytes)
         turns: Conversations[int] = Conversations()
         fixers = [rule.fixer() for rule in mended]
         source = lines("searching" if first else f"searching behind {len(mended)} faults")
@@ -128,7 +128,7 @@ class Search:
             fixed = apply(fixers, request)
             tokens = self.tokenizing.encode(fixed)
             terms = self.terms.of(fixed)
-            outcome = replay.feed(fixed, tokens, terms)
+            outcome = caches.feed(fixed, tokens, terms)
             link = _with_request(turns.follow(fixed), recent)
             case = Case(fixed, tokens, outcome, terms, link, None)
             old = _follows(case, recent.get(outcome.nearest))
@@ -140,7 +140,7 @@ class Search:
             if first:
                 self._add_up(request, outcome, terms.price is not None)
                 self._warm(case, explained)
-        self.forgotten_tokens = max(self.forgotten_tokens, replay.tree.forgotten_tokens)
+        self.forgotten_tokens = max(self.forgotten_tokens, caches.tree.forgotten_tokens)
         self._withdraw()
         new = {code for code, _ in self.drafts} - before
         return [rule for rule in self.rules if rule.code in new]
@@ -242,7 +242,7 @@ class Search:
         )
 
 
-def _with_request(link: Link[int] | None, recent: RecentRequests) -> Link[LoggedRequest] | None:
+def _with_request(link: Link[int] | None, recent: KeptRequests) -> Link[LoggedRequest] | None:
     """The link to a turn that is still kept, with the turn itself."""
     turn = None if link is None else recent.get(link.value)
     return None if link is None or turn is None else Link(turn, link.at, link.sure)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from foreword.audit.conversations import Link
 from foreword.audit.provider_cache import Outcome
 from foreword.audit.provider_terms import Terms
-from foreword.audit.request import MEDIA, MESSAGE, MOVED, LoggedRequest, Piece
+from foreword.audit.request import MEDIA, MESSAGE, MOVED, LoggedPiece, LoggedRequest
 from foreword.audit.text_diff import encodable
 from foreword.audit.tokens import Tokens
 from foreword.prompt.texts import common_prefix
@@ -21,7 +21,7 @@ MARGIN = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class Parting:
     """Where a request parts from an earlier one: in its piece ``index``, after ``chars`` characters of that piece.
 
     ``position`` is in tokens from the beginning of the prompt.
@@ -31,8 +31,8 @@ class Break:
     index: int
     chars: int
     position: int
-    old_piece: Piece
-    new_piece: Piece
+    old_piece: LoggedPiece
+    new_piece: LoggedPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Case:
     outcome: Outcome
     terms: Terms
     before: Link[LoggedRequest] | None
-    parted: Break | None
+    parted: Parting | None
 
     def shared_behind(self, anywhere: bool = False) -> bool:
         """Whether a good deal of text behind the parted piece stands in the earlier request too.
@@ -91,7 +91,7 @@ class Sighting:
     new: Excerpt
 
 
-def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) -> Break | None:
+def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) -> Parting | None:
     """Where two prompts part; None if one of them only goes on where the other ends."""
     index = shared_pieces(old, request)
     if index >= min(len(old.pieces), len(request.pieces)):
@@ -102,7 +102,7 @@ def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) 
     alike = old_piece[:3] == new_piece[:3] and new_piece.kind not in MEDIA
     chars = common_prefix(old_piece.text, new_piece.text) if alike else 0
     position = max(tokens.start_of(index), min(seen, tokens.end_of(index)))
-    return Break(old, index, chars, position, old_piece, new_piece)
+    return Parting(old, index, chars, position, old_piece, new_piece)
 
 
 def shared_pieces(old: LoggedRequest, new: LoggedRequest) -> int:
@@ -113,7 +113,7 @@ def shared_pieces(old: LoggedRequest, new: LoggedRequest) -> int:
     return min(len(old.pieces), len(new.pieces))
 
 
-def sight_break(case: Case, parted: Break) -> Sighting:
+def sight_break(case: Case, parted: Parting) -> Sighting:
     """The sighting of a fault that shows where two prompts part."""
     piece = parted.new_piece
     old, new = (excerpt(text, parted.chars) for text in (parted.old_piece.text, piece.text))

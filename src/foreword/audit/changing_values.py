@@ -1,67 +1,67 @@
 """Values in the midst of fixed text: learned from two texts that begin and end alike, found again in later ones."""
 
-from foreword.audit.case import WORTH_CHARS, Break
-from foreword.audit.request import MOVED, LoggedRequest, Piece, at_the_end
+from foreword.audit.case import WORTH_CHARS, Parting
+from foreword.audit.request import MOVED, LoggedPiece, LoggedRequest, at_the_end
 from foreword.audit.text_diff import parts, shared_head, shared_tail
 
-SLOTS_KEPT = 64
+FRAMES_KEPT = 64
 PLACES_KEPT = 100
 KEPT_CHARS = 16 * 2**20
 
 
-class Slots:
-    """For each place the (head, tail) of texts that differ in between, and the places where whole blocks differ."""
+class ChangingValues:
+    """Values that change: for each place the frames (head, tail) around them, and the places where whole blocks differ."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, list[tuple[str, str]]] = {}
+        self._frames: dict[str, list[tuple[str, str]]] = {}
         self._whole: set[str] = set()
-        self._chars = 0
+        self.chars = 0  # of all frames
 
-    def learn(self, parted: Break, later_shared: bool) -> bool:
+    def learn(self, parted: Parting, later_shared: bool) -> bool:
         """Learn from a break; False if nothing fixed stands behind it, so that there is nothing to gain."""
         old, new, place = parted.old_piece.text, parted.new_piece.text, parted.new_piece.place
         head, tail = parts(old, new)
         if tail >= WORTH_CHARS or (later_shared and head + tail > 0):
-            self._add(place, new[:head], new[len(new) - tail :])
+            self.add(place, new[:head], new[len(new) - tail :])
             return True
         if later_shared:
             self._whole.add(place)
         return later_shared
 
-    def _add(self, place: str, head: str, tail: str) -> None:
-        """Enter a slot. Two that are much alike become one, so that a slot shrinks to what is really fixed."""
-        if place not in self._slots and len(self._slots) >= PLACES_KEPT:
+    def add(self, place: str, head: str, tail: str) -> None:
+        """Enter a frame. Two that are much alike become one, so that a frame shrinks to what is really fixed."""
+        if place not in self._frames and len(self._frames) >= PLACES_KEPT:
             return
-        known = self._slots.setdefault(place, [])
+        known = self._frames.setdefault(place, [])
         for i, (other_head, other_tail) in enumerate(known):
             nested = head.startswith(other_head) and tail.endswith(other_tail)
             nested = nested or (other_head.startswith(head) and other_tail.endswith(tail))
             common_head, common_tail = shared_head(head, other_head), shared_tail(tail, other_tail)
             if nested or 2 * len(common_tail) >= max(len(tail), len(other_tail), 2 * WORTH_CHARS):
                 known[i] = common_head, common_tail
-                self._chars -= len(other_head) + len(other_tail) - len(common_head) - len(common_tail)
+                self.chars -= len(other_head) + len(other_tail) - len(common_head) - len(common_tail)
                 return
-        if len(known) < SLOTS_KEPT and self._chars < KEPT_CHARS:
+        if len(known) < FRAMES_KEPT and self.chars < KEPT_CHARS:
             known.append((head, tail))
-            self._chars += len(head) + len(tail)
+            self.chars += len(head) + len(tail)
 
     def forget(self, place: str) -> None:
         """Unlearn a place."""
-        self._chars -= sum(len(head) + len(tail) for head, tail in self._slots.pop(place, ()))
+        self.chars -= sum(len(head) + len(tail) for head, tail in self._frames.pop(place, ()))
         self._whole.discard(place)
 
-    def value(self, piece: Piece) -> tuple[int, int] | None:
+    def value(self, piece: LoggedPiece) -> tuple[int, int] | None:
         """Where in a piece's text the changing value stands (start, end); None if this piece has none."""
         text = piece.text
-        for head, tail in self._slots.get(piece.place, ()):
+        for head, tail in self._frames.get(piece.place, ()):
             if len(head) + len(tail) <= len(text) and text.startswith(head) and text.endswith(tail):
                 return len(head), len(text) - len(tail)
         return (0, len(text)) if piece.place in self._whole else None
 
     def moved_out(self, request: LoggedRequest) -> LoggedRequest:
         """The request with its values behind everything else."""
-        kept: list[Piece] = []
-        moved: list[Piece] = []
+        kept: list[LoggedPiece] = []
+        moved: list[LoggedPiece] = []
         for i, piece in enumerate(request.pieces):
             found = None if piece.kind == MOVED else self.value(piece)
             whole = found == (0, len(piece.text))

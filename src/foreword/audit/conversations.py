@@ -44,7 +44,11 @@ class Conversations(Generic[V]):
 
     def __init__(self) -> None:
         self._turns: OrderedDict[int, _Turn[V]] = OrderedDict()
-        self._size = 0
+        self.size = 0  # bytes of the turns held
+
+    def __len__(self) -> int:
+        """Beginnings and endings by which a turn can be found."""
+        return len(self._turns)
 
     def follow(self, request: LoggedRequest) -> Link[V] | None:
         """The turn before this one, if it was kept."""
@@ -74,10 +78,10 @@ class Conversations(Generic[V]):
     def _put(self, key: int, turn: _Turn[V]) -> None:
         known = self._turns.pop(key, None)
         self._turns[key] = turn
-        self._size += turn.size - (known.size if known else 0)
-        while len(self._turns) > 2 * KEPT or (self._size > KEPT_BYTES and len(self._turns) > 2):
+        self.size += turn.size - (known.size if known else 0)
+        while len(self._turns) > 2 * KEPT or (self.size > KEPT_BYTES and len(self._turns) > 2):
             _, gone = self._turns.popitem(last=False)
-            self._size -= gone.size
+            self.size -= gone.size
 
 
 def _blocks(request: LoggedRequest) -> "array[int]":

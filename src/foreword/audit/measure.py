@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from foreword.audit.config import AuditConfig
 from foreword.audit.findings import Totals
-from foreword.audit.provider_cache import Outcome, Replay
+from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules import Rule
@@ -63,8 +63,8 @@ class Measuring:
         self.tokenizing = tokenizing
         self.terms = terms
         self._places = places
-        self._as_it_is = Replay(config.tree_tokens, config.first_token_seconds)
-        self._chain = [(rule, rule.fixer(), Replay(config.tree_tokens, config.first_token_seconds)) for rule in rules]
+        self._as_it_is = CacheModel(config.tree_tokens, config.first_token_seconds)
+        self._chain = [(rule, rule.fixer(), CacheModel(config.tree_tokens, config.first_token_seconds)) for rule in rules]
 
     def run(self, requests: Iterable[LoggedRequest]) -> Measured:
         """Play all requests."""
@@ -73,11 +73,11 @@ class Measuring:
         for request in requests:
             tokens = self.tokenizing.encode(request)
             outcome = self._as_it_is.feed(request, tokens, self.terms.of(request))
-            for rule, fix, replay in self._chain:
+            for rule, fix, caches in self._chain:
                 fixed = fix(request)
                 if fixed.pieces is not request.pieces:
                     tokens = self.tokenizing.encode(fixed)
-                better = replay.feed(fixed, tokens, self.terms.of(fixed))
+                better = caches.feed(fixed, tokens, self.terms.of(fixed))
                 saving = _saving(rule, outcome, better)
                 if saving.tokens or saving.dollars:
                     place = self._place(rule, request, fixed, tokens, better)

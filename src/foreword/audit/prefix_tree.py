@@ -8,9 +8,7 @@ import heapq
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
-from foreword.audit.tokens import TOKEN_BYTES
+from foreword.tokens import TOKEN_BYTES, shared_from
 
 NODE_BYTES = 400
 """About what a node takes in memory beside the tokens of its edge."""
@@ -48,7 +46,7 @@ class PrefixTree:
     def __init__(self, max_tokens: int):
         self.max_bytes = max_tokens * TOKEN_BYTES
         self.forgotten_tokens = 0
-        self._size = 0
+        self.size = 0  # bytes of all edges and nodes
         self._roots: dict[str, _Node] = {}
 
     def visit(self, name: str, tokens: bytes, number: int, now: float, until: float, ready: float) -> Visit:
@@ -68,7 +66,7 @@ class PrefixTree:
             if readable < 0 and (kept >= 0 or child.ready > now):
                 readable = at
             if not tokens.startswith(child.edge, at):
-                child = self._split(child, _common(tokens, at, child.edge))
+                child = self._split(child, TOKEN_BYTES * shared_from(tokens, at, child.edge))
             at += len(child.edge)
             if child.until < now:
                 child.ready = ready  # computed anew
@@ -78,12 +76,22 @@ class PrefixTree:
         if at < total:
             leaf = _Node(node, tokens[at:], number, until, ready)
             node.children[tokens[at : at + TOKEN_BYTES]] = leaf
-            self._size += total - at + NODE_BYTES
-            if self._size > self.max_bytes:
+            self.size += total - at + NODE_BYTES
+            if self.size > self.max_bytes:
                 self._forget()
         seen = at // TOKEN_BYTES
         kept = seen if kept < 0 else kept // TOKEN_BYTES
         return Visit(seen, kept, min(kept, seen if readable < 0 else readable // TOKEN_BYTES), nearest)
+
+    @property
+    def names(self) -> int:
+        """Cache names that something is remembered of, and those just visited."""
+        return len(self._roots)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes below the roots."""
+        return len(self._walk()) - len(self._roots)
 
     def _split(self, node: _Node, at: int) -> _Node:
         """Cut an edge at a byte; returns the new upper node."""
@@ -93,19 +101,19 @@ class PrefixTree:
         parent.children[upper.edge[:TOKEN_BYTES]] = upper
         node.parent, node.edge = upper, node.edge[at:]
         upper.children[node.edge[:TOKEN_BYTES]] = node
-        self._size += NODE_BYTES
+        self.size += NODE_BYTES
         return upper
 
     def _forget(self) -> None:
         """Drop the oldest leaves until a tenth of the room is free."""
         leaves = [(node.last, id(node), node) for node in self._walk() if not node.children and node.parent is not None]
         heapq.heapify(leaves)
-        while leaves and self._size > self.max_bytes * 9 // 10:
+        while leaves and self.size > self.max_bytes * 9 // 10:
             _, _, node = heapq.heappop(leaves)
             parent = node.parent
             assert parent is not None
             del parent.children[node.edge[:TOKEN_BYTES]]
-            self._size -= len(node.edge) + NODE_BYTES
+            self.size -= len(node.edge) + NODE_BYTES
             self.forgotten_tokens += len(node.edge) // TOKEN_BYTES
             if not parent.children and parent.parent is not None:
                 heapq.heappush(leaves, (parent.last, id(parent), parent))
@@ -116,11 +124,3 @@ class PrefixTree:
         for node in found:
             found.extend(node.children.values())
         return found
-
-
-def _common(tokens: bytes, at: int, edge: bytes) -> int:
-    """Bytes of the whole tokens that an edge shares with the tokens from ``at``."""
-    length = min(len(edge), len(tokens) - at)
-    first = np.frombuffer(tokens, np.int32, length // TOKEN_BYTES, at)
-    differing = np.flatnonzero(first != np.frombuffer(edge, np.int32, length // TOKEN_BYTES))
-    return int(differing[0]) * TOKEN_BYTES if len(differing) else length

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from foreword.audit.prefix_tree import PrefixTree
 from foreword.audit.provider_terms import FIVE_MINUTES, Terms
 from foreword.audit.request import LoggedRequest
-from foreword.audit.tokens import TOKEN_BYTES, Tokens
+from foreword.audit.tokens import Tokens
+from foreword.prompt.vendor_forms.anthropic import LOOK_BACK
+from foreword.tokens import TOKEN_BYTES
 
-LOOK_BACK = 20
-"""Blocks before a mark in which an earlier entry is looked for (Anthropic)."""
 ENTRIES_KEPT = 50_000
 
 
@@ -51,8 +51,8 @@ class Outcome:
         return self.prompt - self.cached
 
 
-class Replay:
-    """The state of one pass. Bounded: the tree by tokens, the marks' entries by number."""
+class CacheModel:
+    """Both caches as one pass fills them. Bounded: the tree by tokens, the marks' entries by number."""
 
     def __init__(self, max_tokens: int, first_token_seconds: float):
         self.tree = PrefixTree(max_tokens)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from foreword.audit.request import LoggedRequest
 from foreword.prompt.prices import ModelPrice, PriceTable
+from foreword.prompt.vendor_forms import ttl
 
-FIVE_MINUTES, ONE_HOUR = 300.0, 3600.0
+FIVE_MINUTES, ONE_HOUR = ttl.ANTHROPIC["5m"], ttl.ANTHROPIC["1h"]
 MARKED_MINIMUM = 1_024
 MODELS_KEPT = 1_000
 

@@ -10,13 +10,16 @@ PIECE_BYTES = 120
 """About what a piece takes in memory beside its text."""
 
 
-class RecentRequests:
+class KeptRequests:
     """What two requests begin with in common is held once: the later one takes the pieces of the earlier."""
 
     def __init__(self, max_bytes: int):
         self.max_bytes = max_bytes
         self._requests: OrderedDict[int, tuple[LoggedRequest, int]] = OrderedDict()
         self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._requests)
 
     def get(self, number: int | None) -> LoggedRequest | None:
         """A request by its number, if it is still kept."""

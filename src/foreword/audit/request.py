@@ -13,7 +13,7 @@ MOVED = "moved"
 """The kind of a piece that a fix has put at the end; it is no part of the conversation's history."""
 
 
-class Piece(NamedTuple):
+class LoggedPiece(NamedTuple):
     """One tool, system block or message block.
 
     ``text`` is what the model reads (tools and calls as JSON, keys in the order sent); of an image or file, its digest.
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ReportedUsage:
     """What the provider reported, in tokens; ``prompt`` is the whole prompt, cached part included."""
 
     prompt: int
@@ -69,14 +69,14 @@ class LoggedRequest:
     line: int
     provider: str
     model: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[LoggedPiece, ...]
     time: float | None = None
     first_token: float | None = None
     user: str | None = None
     scope: str = ""
     marked_only: bool = False
     lifetime: float | None = None
-    usage: Usage | None = None
+    usage: ReportedUsage | None = None
     ignored: tuple[str, ...] = ()
     shares_with: str = ""
 
@@ -85,7 +85,7 @@ class LoggedRequest:
         """Requests of one cache name can share prefixes. ``shares_with`` is set by the replay of a fix, to undo a switch."""
         return f"{self.provider}\n{self.shares_with or self.model}\n{self.scope}"
 
-    def with_pieces(self, pieces: tuple[Piece, ...]) -> "LoggedRequest":
+    def with_pieces(self, pieces: tuple[LoggedPiece, ...]) -> "LoggedRequest":
         """The same request with another prompt."""
         return replace(self, pieces=pieces)
 
@@ -98,10 +98,8 @@ class LoggedRequest:
         return (i for i, piece in enumerate(self.pieces) if piece.mark is not None)
 
 
-def at_the_end(pieces: list[Piece], moved: list[Piece]) -> tuple[Piece, ...]:
+def at_the_end(pieces: list[LoggedPiece], moved: list[LoggedPiece]) -> tuple[LoggedPiece, ...]:
     """The pieces with others put behind them, as text of the last message: where a value costs no prefix."""
     last = pieces[-1]
-    tail = [
-        Piece(last.section, MOVED, last.role, last.message, last.block + 1 + i, piece.text) for i, piece in enumerate(moved)
-    ]
+    tail = (last._replace(kind=MOVED, block=last.block + 1 + i, text=piece.text, mark=None) for i, piece in enumerate(moved))
     return (*pieces, *tail)

@@ -88,7 +88,7 @@ class FirstForm:
 
     def __init__(self) -> None:
         self._forms: OrderedDict[int, str] = OrderedDict()
-        self._chars = 0
+        self.chars = 0  # of all forms held
 
     def of(self, meaning: str, text: str) -> str:
         """The first text that came with this meaning; from now on ``text`` if there was none."""
@@ -98,8 +98,8 @@ class FirstForm:
             self._forms.move_to_end(key)
             return first
         self._forms[key] = text
-        self._chars += len(text)
-        while self._chars > FORMS_KEPT_CHARS and len(self._forms) > 1:
+        self.chars += len(text)
+        while self.chars > FORMS_KEPT_CHARS and len(self._forms) > 1:
             _, gone = self._forms.popitem(last=False)
-            self._chars -= len(gone)
+            self.chars -= len(gone)
         return text

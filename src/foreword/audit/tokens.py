@@ -5,7 +5,7 @@
 - ``PieceTokens``: a real tokenizer, each piece by itself, without the template that hosted APIs do not publish.
 - ``TemplateTokens``: a real tokenizer and chat template; the prompt is rendered as the model gets it.
 
-Tokens are packed as native int32, as everywhere in Foreword, so that prefixes compare as bytes.
+Tokens are packed as everywhere in Foreword (``foreword.tokens``), so that prefixes compare as bytes.
 """
 
 import bisect
@@ -14,19 +14,20 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
-from foreword.audit.request import MEDIA, MESSAGE, SYSTEM, TOOLS, LoggedRequest, Piece
+from foreword.audit.request import MEDIA, MESSAGE, SYSTEM, TOOLS, LoggedPiece, LoggedRequest
 from foreword.audit.text_diff import encodable
 from foreword.errors import PromptError
+from foreword.prompt.chat import Block, Message, Tool, ToolCall, text_blocks
 from foreword.prompt.segments import PieceKind, segment
 from foreword.prompt.template import PromptTemplate
+from foreword.prompt.vendor_forms.openai import write_message
+from foreword.prompt.vendor_forms.tools import as_function, read_call
+from foreword.tokens import TOKEN_BYTES, pack_tokens
 
-TOKEN_BYTES = 4
 MEDIA_TOKENS = 1_024
 """Tokens counted for an image or a file: what it costs cannot be known without decoding it."""
 Place = tuple[PieceKind, int, int]
@@ -95,7 +96,7 @@ class PerPiece(Tokenizing):
     def text(self, text: str) -> bytes:
         """The packed tokens of a text."""
 
-    def _head(self, piece: Piece) -> bytes:
+    def _head(self, piece: LoggedPiece) -> bytes:
         """One token that stands for the template's words around a piece."""
         key = piece.section, piece.role if piece.section == MESSAGE else "", piece.kind, piece.block == 0
         head = self._heads.get(key)
@@ -105,7 +106,7 @@ class PerPiece(Tokenizing):
             )
         return head
 
-    def _media(self, piece: Piece) -> bytes:
+    def _media(self, piece: LoggedPiece) -> bytes:
         return zlib.crc32(piece.text.encode()).to_bytes(TOKEN_BYTES, "little") * MEDIA_TOKENS
 
 
@@ -135,7 +136,7 @@ class PieceTokens(PerPiece):
         if packed is not None:
             self._known.move_to_end(text)
             return packed
-        packed = np.asarray(self._encode(encodable(text)), np.int32).tobytes()
+        packed = pack_tokens(self._encode(encodable(text)))
         self._known[text] = packed
         self._size += len(text) + len(packed)
         while self._size > CACHED_TEXT_BYTES:
@@ -161,7 +162,7 @@ class TemplateTokens(Tokenizing):
         tools, messages, places = as_messages(request.pieces)
         now = datetime.fromtimestamp(request.time or 0, UTC)
         try:
-            prompt = segment(self.template, messages, tools or None, now=now)
+            prompt = segment(self.template, [write_message(message) for message in messages], tools or None, now=now)
         except PromptError:
             self.refused += 1
             return self._pieces.encode(request)
@@ -171,64 +172,72 @@ class TemplateTokens(Tokenizing):
             ends.append(known.get(place, ends[-1] if ends else 0))
         order = sorted(range(len(ends)), key=ends.__getitem__)
         last = len(prompt.token_ids)
-        return Tokens(np.asarray(prompt.token_ids, np.int32).tobytes(), (*(ends[i] for i in order[:-1]), last), tuple(order))
+        return Tokens(pack_tokens(prompt.token_ids), (*(ends[i] for i in order[:-1]), last), tuple(order))
 
 
-def as_messages(pieces: tuple[Piece, ...]) -> tuple[list[Any], list[dict[str, Any]], list[Place]]:
-    """Pieces as tools and messages for a chat template, and for each piece the (kind, index, block) that segments give it.
+@dataclass
+class _Draft:
+    """A message that is being put together of pieces."""
+
+    role: str
+    thought: str | None = None
+    texts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    call_id: str | None = None
+    name: str | None = None
+
+    def __len__(self) -> int:
+        """Its blocks so far."""
+        return (self.thought is not None) + len(self.texts) + len(self.calls)
+
+    def message(self) -> Message:
+        thought = () if self.thought is None else (Block("thinking", self.thought),)
+        return Message(self.role, (*thought, *text_blocks(*self.texts)), tuple(self.calls), self.call_id, self.name)
+
+
+def as_messages(pieces: tuple[LoggedPiece, ...]) -> tuple[list[Tool], list[Message], list[Place]]:
+    """Pieces as tools and messages, and for each piece the (kind, index, block) that segments give it.
 
     Media are written by their names; a message's blocks come as thinking, texts, calls. A tool's result that stands in a
     user's message (Anthropic) is a message of its own, as chat templates want it.
     """
-    tools: list[Any] = []
-    messages: list[dict[str, Any]] = []
+    tools: list[Tool] = []
+    drafts: list[_Draft] = []
     places: list[Place] = []
-    names: dict[Any, Any] = {}
+    names: dict[str, str] = {}
     current: tuple[str, int, str] | None = None
     for piece in pieces:
         if piece.section == TOOLS:
             places.append(("tool", len(tools), 0))
             if piece.kind == "tool":
-                tools.append(_function(piece.text))
+                tools.append(_function(json.loads(piece.text)))
             continue
         role = "system" if piece.section == SYSTEM else "tool" if piece.kind == "tool_result" else piece.role
         nested = role == "tool" != piece.role
         if nested or (piece.section, piece.message, role) != current:
             current = piece.section, piece.message, role
-            messages.append({"role": role, "content": []})
-        message = messages[-1]
+            drafts.append(_Draft(role))
+        draft = drafts[-1]
         if piece.kind == "tool_use":
-            call = _call(json.loads(piece.text))
-            names[str(call.get("id"))] = call["function"].get("name")
-            message.setdefault("tool_calls", []).append(call)
+            call = read_call(json.loads(piece.text))
+            names[call.call_id] = call.name
+            draft.calls.append(call)
         elif nested:
-            call_id, _, text = piece.text.partition("\n")
-            message |= {"tool_call_id": call_id, "name": names.get(call_id), "content": [{"type": "text", "text": text}]}
+            draft.call_id, _, text = piece.text.partition("\n")
+            draft.name = names.get(draft.call_id)
+            draft.texts = [text]
         elif piece.kind == "thinking":
-            message["reasoning_content"] = piece.text
+            draft.thought = piece.text
         else:
-            message["content"].append({"type": "text", "text": piece.text})
-        blocks = ("reasoning_content" in message) + len(message["content"]) + len(message.get("tool_calls", ()))
-        places.append(("message", len(messages) - 1, blocks - 1))
-    for message in messages:
-        if len(message["content"]) <= 1:
-            message["content"] = message["content"][0]["text"] if message["content"] else ""
-    return tools, messages, places
+            draft.texts.append(piece.text)
+        places.append(("message", len(drafts) - 1, len(draft) - 1))
+    return tools, [draft.message() for draft in drafts], places
 
 
-def _function(text: str) -> Any:
-    tool = json.loads(text)
-    if "function" in tool:
-        return tool
-    parameters = tool.get("input_schema", tool.get("parameters"))
-    described = {"description": tool["description"]} if tool.get("description") else {}
-    return {"type": "function", "function": {"name": tool.get("name"), **described, "parameters": parameters}}
-
-
-def _call(given: Any) -> dict[str, Any]:
-    call: dict[str, Any] = given if isinstance(given, dict) else {}
-    if isinstance(call.get("function"), dict):
-        return call
-    arguments = call.get("input", call.get("arguments"))
-    call_id = call.get("id", call.get("call_id"))
-    return {"id": call_id, "type": "function", "function": {"name": call.get("name"), "arguments": arguments}}
+def _function(tool: dict[str, Any]) -> Tool:
+    """A logged tool as a function. ``strict`` bounds the answer and is no part of a hosted prompt; a vendor's own tool may
+    have neither name nor parameters, which templates ask for."""
+    if "function" in tool or "input_schema" in tool:
+        return as_function(tool)
+    told = {key: value for key, value in tool.items() if key != "strict" and (value or key != "description")}
+    return as_function({"name": None, "parameters": None, **told})

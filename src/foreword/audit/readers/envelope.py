@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from foreword.audit.readers.body import dialect, lifetime, marked_only, read_pieces
-from foreword.audit.readers.content import finite, read_usage
+from foreword.audit.readers.usage import finite, read_usage
 from foreword.audit.request import LoggedRequest
 from foreword.audit.text_diff import encodable
 from foreword.errors import InputError

@@ -1,8 +1,8 @@
 """FW203."""
 
-from foreword.audit.case import Break, Case, Sighting, sight_break
+from foreword.audit.case import Case, Parting, Sighting, sight_break
 from foreword.audit.conversations import Conversations
-from foreword.audit.request import MESSAGE, MOVED, LoggedRequest, Piece
+from foreword.audit.request import MESSAGE, MOVED, LoggedPiece, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.audit.text_diff import parts
 
@@ -50,19 +50,19 @@ class HistoryRewritten(Rule):
     def fixer(self) -> Fixer:
         if not self._texts:
             return lambda request: request
-        turns: Conversations[tuple[Piece, ...]] = Conversations()
+        turns: Conversations[tuple[LoggedPiece, ...]] = Conversations()
 
         def fix(request: LoggedRequest) -> LoggedRequest:
             link = turns.follow(request)
             fixed = request if link is None else self._append_only(request, link.value, link.at)
             history = tuple(piece for piece in fixed.pieces[fixed.messages_from() :] if piece.kind != MOVED)
-            held, chars = _held_once(history, () if link is None else link.value)
+            held, chars = held_once(history, () if link is None else link.value)
             turns.keep(request, held, chars)
             return fixed
 
         return fix
 
-    def _append_only(self, request: LoggedRequest, before: tuple[Piece, ...], at: int) -> LoggedRequest:
+    def _append_only(self, request: LoggedRequest, before: tuple[LoggedPiece, ...], at: int) -> LoggedRequest:
         """The request with its history as the turn before had it; ``at`` of its own blocks stand for that."""
         first = request.messages_from()
         own, added = request.pieces[first : first + at], request.pieces[first + at :]
@@ -79,14 +79,14 @@ class HistoryRewritten(Rule):
         )
 
 
-def _held_once(history: tuple[Piece, ...], before: tuple[Piece, ...]) -> tuple[tuple[Piece, ...], int]:
+def held_once(history: tuple[LoggedPiece, ...], before: tuple[LoggedPiece, ...]) -> tuple[tuple[LoggedPiece, ...], int]:
     """A history with the turn before's own pieces where they are the same, and the characters that are new."""
     held = tuple(old if old == new else new for old, new in zip(before, history, strict=False)) + history[len(before) :]
     known = {id(piece) for piece in before}
     return held, sum(len(piece.text) for piece in held if id(piece) not in known)
 
 
-def _same_message(parted: Break) -> bool:
+def _same_message(parted: Parting) -> bool:
     """Whether two texts are one message in two states: the result of one tool call, or texts that are half alike."""
     if parted.index and parted.new_piece.kind == parted.old_piece.kind == "tool_result":
         return True

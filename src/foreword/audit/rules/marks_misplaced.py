@@ -6,8 +6,8 @@ from foreword.audit.case import WORTH_TOKENS, Case, Sighting, sight_piece
 from foreword.audit.provider_terms import FIVE_MINUTES
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
+from foreword.prompt.vendor_forms.anthropic import MAX_MARKS
 
-MOST_MARKS = 4
 Boundary = tuple[str, int, int]
 
 
@@ -54,7 +54,7 @@ class MarksMisplaced(Rule):
         return sight_piece(case, index)
 
     def fixer(self) -> Fixer:
-        wanted = [boundary for boundary, _ in self._missed.most_common(MOST_MARKS - 2)]
+        wanted = [boundary for boundary, _ in self._missed.most_common(MAX_MARKS - 2)]
         return lambda request: _marked_at(request, wanted)
 
 
@@ -64,7 +64,7 @@ def _marked_at(request: LoggedRequest, wanted: list[Boundary]) -> LoggedRequest:
         return request
     places = {(piece.section, piece.message, piece.block): i for i, piece in enumerate(request.pieces)}
     added = [places[boundary] for boundary in wanted if boundary in places]
-    kept = sorted({*added, *marks[-(MOST_MARKS - len(set(added))) :]})
+    kept = sorted({*added, *marks[-(MAX_MARKS - len(set(added))) :]})
     if kept == marks:
         return request
     return request.with_pieces(

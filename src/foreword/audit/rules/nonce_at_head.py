@@ -2,8 +2,8 @@
 
 import re
 
-from foreword.audit.case import Break, Case, Sighting, sight_break
-from foreword.audit.changing_values import Slots
+from foreword.audit.case import Case, Parting, Sighting, sight_break
+from foreword.audit.changing_values import ChangingValues
 from foreword.audit.request import MEDIA
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.volatile import find_shapes
@@ -35,7 +35,7 @@ class NonceAtHead(Rule):
     name = "nonce-at-head"
 
     def __init__(self) -> None:
-        self._slots = Slots()
+        self._changing = ChangingValues()
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
@@ -43,10 +43,10 @@ class NonceAtHead(Rule):
             return None
         if parted.index != _first_text(case) or not _random_at(parted):
             return None
-        return sight_break(case, parted) if self._slots.learn(parted, case.shared_behind()) else None
+        return sight_break(case, parted) if self._changing.learn(parted, case.shared_behind()) else None
 
     def fixer(self) -> Fixer:
-        return self._slots.moved_out
+        return self._changing.moved_out
 
 
 def _first_text(case: Case) -> int:
@@ -54,7 +54,7 @@ def _first_text(case: Case) -> int:
     return next((i for i, piece in enumerate(case.request.pieces) if piece.kind not in ("tool", "schema")), -1)
 
 
-def _random_at(parted: Break) -> bool:
+def _random_at(parted: Parting) -> bool:
     """Whether two words without meaning stand where the texts part."""
     return all(_random(piece.text, parted.chars) for piece in (parted.old_piece, parted.new_piece))
 

@@ -1,7 +1,7 @@
 """FW104."""
 
 from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.changing_values import Slots
+from foreword.audit.changing_values import ChangingValues
 from foreword.audit.request import MEDIA, MESSAGE, SYSTEM
 from foreword.audit.rules.base import Fixer, Rule
 
@@ -27,7 +27,7 @@ class StaticAfterDynamic(Rule):
     name = "static-after-dynamic"
 
     def __init__(self) -> None:
-        self._slots = Slots()
+        self._changing = ChangingValues()
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
@@ -36,7 +36,7 @@ class StaticAfterDynamic(Rule):
         piece = parted.new_piece
         if piece.section != SYSTEM and not (piece.section == MESSAGE and piece.message == 0):
             return None
-        return sight_break(case, parted) if self._slots.learn(parted, case.shared_behind()) else None
+        return sight_break(case, parted) if self._changing.learn(parted, case.shared_behind()) else None
 
     def fixer(self) -> Fixer:
-        return self._slots.moved_out
+        return self._changing.moved_out

@@ -4,8 +4,9 @@ import json
 from collections import OrderedDict
 
 from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import SYSTEM, TOOLS, LoggedRequest, Piece
+from foreword.audit.request import SYSTEM, TOOLS, LoggedPiece, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
+from foreword.prompt.chat import tool_name
 
 GROUPS_KEPT = 200
 TOOLS_KEPT = 500
@@ -34,7 +35,7 @@ class ToolsChanged(Rule):
     name = "tools-changed"
 
     def __init__(self) -> None:
-        self._sets: OrderedDict[int, dict[str, Piece]] = OrderedDict()
+        self._sets: OrderedDict[int, dict[str, LoggedPiece]] = OrderedDict()
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
@@ -70,18 +71,17 @@ class ToolsChanged(Rule):
         return request.with_pieces((*tools, *rest))
 
 
-def tool_name(piece: Piece) -> str:
-    """The name of a tool, in either vendor's form."""
+def name_of(piece: LoggedPiece) -> str:
+    """The name of a tool; of a vendor's own tool without one, its type."""
     try:
         tool = json.loads(piece.text)
     except ValueError:
         return piece.text
-    function = tool.get("function")
-    return str(function.get("name") if isinstance(function, dict) else tool.get("name", tool.get("type")))
+    return tool_name(tool) or str(tool.get("type"))
 
 
-def _tools(request: LoggedRequest) -> dict[str, Piece]:
-    return {tool_name(piece): piece for piece in request.pieces if piece.kind == "tool"}
+def _tools(request: LoggedRequest) -> dict[str, LoggedPiece]:
+    return {name_of(piece): piece for piece in request.pieces if piece.kind == "tool"}
 
 
 def _group(request: LoggedRequest) -> int:

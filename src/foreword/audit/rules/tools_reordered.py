@@ -1,9 +1,9 @@
 """FW202."""
 
 from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import LoggedRequest, Piece
+from foreword.audit.request import LoggedPiece, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.rules.tools_changed import tool_name
+from foreword.audit.rules.tools_changed import name_of
 
 
 class ToolsReordered(Rule):
@@ -45,12 +45,12 @@ class ToolsReordered(Rule):
 
 
 def _names(request: LoggedRequest) -> list[str]:
-    return [tool_name(piece) for piece in request.pieces if piece.kind == "tool"]
+    return [name_of(piece) for piece in request.pieces if piece.kind == "tool"]
 
 
 def _sorted(request: LoggedRequest) -> LoggedRequest:
     tools = [piece for piece in request.pieces if piece.kind == "tool"]
-    ordered: list[Piece] = sorted(tools, key=tool_name)
+    ordered: list[LoggedPiece] = sorted(tools, key=name_of)
     if ordered == tools:
         return request
     last = next((piece.mark for piece in tools if piece.mark is not None), None)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.changing_values import Slots
+from foreword.audit.changing_values import ChangingValues
 from foreword.audit.request import MESSAGE, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
 
@@ -34,7 +34,7 @@ class UserValue(Rule):
     name = "user-value"
 
     def __init__(self) -> None:
-        self._slots = Slots()
+        self._changing = ChangingValues()
         self._values: OrderedDict[tuple[str, str], int] = OrderedDict()  # (place, user) → the value's hash
         self._changed: dict[str, int] = {}
         self._kept: dict[str, int] = {}
@@ -46,14 +46,14 @@ class UserValue(Rule):
         self._watch(case.request, user)
         if parted is None or parted.new_piece.section == MESSAGE or not parted.old.user or parted.old.user == user:
             return None
-        if parted.new_piece.place in self.withdrawn() or not self._slots.learn(parted, case.shared_behind()):
+        if parted.new_piece.place in self.withdrawn() or not self._changing.learn(parted, case.shared_behind()):
             return None
         return sight_break(case, parted)
 
     def _watch(self, request: LoggedRequest, user: str) -> None:
         """Count how often a user comes back with the same value, and with another: then it is not the user's."""
         for piece in request.pieces[: request.messages_from()]:
-            span = self._slots.value(piece)
+            span = self._changing.value(piece)
             if span is None:
                 continue
             value, key = hash(piece.text[slice(*span)]), (piece.place, user)
@@ -65,7 +65,7 @@ class UserValue(Rule):
             if len(self._values) > USERS_KEPT:
                 self._values.popitem(last=False)
             if piece.place in self.withdrawn():
-                self._slots.forget(piece.place)
+                self._changing.forget(piece.place)
 
     def withdrawn(self) -> frozenset[str]:
         return frozenset(
@@ -73,4 +73,4 @@ class UserValue(Rule):
         )
 
     def fixer(self) -> Fixer:
-        return self._slots.moved_out
+        return self._changing.moved_out

@@ -1,7 +1,7 @@
 """FW101."""
 
 from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import MEDIA, MESSAGE, LoggedRequest, Piece, at_the_end
+from foreword.audit.request import MEDIA, MESSAGE, LoggedPiece, LoggedRequest, at_the_end
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.volatile import VolatileKind, differing_value, find_shapes
 
@@ -50,8 +50,8 @@ class VolatileValue(Rule):
         return self._moved_out
 
     def _moved_out(self, request: LoggedRequest) -> LoggedRequest:
-        kept: list[Piece] = []
-        moved: list[Piece] = []
+        kept: list[LoggedPiece] = []
+        moved: list[LoggedPiece] = []
         for piece in request.pieces:
             kinds = self._kinds.get(piece.place)
             rest, values = _without(piece.text, kinds) if kinds else (piece.text, "")

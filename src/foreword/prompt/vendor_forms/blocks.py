@@ -26,7 +26,9 @@ def read_blocks(content: Any) -> tuple[Block, ...]:
     """The blocks of a message's or a system prompt's content: a text is one block, no content (None) is none."""
     if content is None:
         return ()
-    return tuple(read_block(block) for block in (content if isinstance(content, list | tuple) else [content]))
+    if not isinstance(content, list | tuple):
+        return (Block("text", content if isinstance(content, str) else as_json(content)),)
+    return tuple(map(read_block, content))
 
 
 def read_block(block: Any) -> Block:

@@ -17,12 +17,11 @@ def as_function(tool: Mapping[str, Any]) -> Tool:
     """A tool in any of the forms as a function, for the chat API and for chat templates; a function stays as it is."""
     if "function" in tool:
         return tool
-    function = {"name": tool.get("name")}
-    if "input_schema" in tool:  # without a description Anthropic's tools have an empty one
-        function |= {"description": tool["description"]} if tool.get("description") else {}
-        return {"type": "function", "function": {**function, "parameters": tool["input_schema"]}}
-    known = ("description", "parameters", "strict")
-    function |= {key: tool[key] for key in known if tool.get(key) is not None}
+    if "input_schema" in tool:  # Anthropic's: an empty description is as good as none
+        described = {"description": tool["description"]} if tool.get("description") else {}
+        function = {"name": tool.get("name"), **described, "parameters": tool["input_schema"]}
+    else:
+        function = {key: tool[key] for key in ("name", "description", "parameters", "strict") if key in tool}
     return {"type": "function", "function": function}
 
 

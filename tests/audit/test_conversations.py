@@ -1,0 +1,54 @@
+"""Finding conversations again in a log without ids."""
+
+from foreword.audit.conversations import KEPT, Conversations
+from foreword.audit.request import MESSAGE, MOVED, LoggedPiece, LoggedRequest
+
+
+def request(*texts: str, user: str = "u") -> LoggedRequest:
+    pieces = tuple(LoggedPiece(MESSAGE, "text", "user", i, 0, text) for i, text in enumerate(texts))
+    return LoggedRequest(1, "p", "m", pieces, user=user)
+
+
+def test_a_turn_is_found_by_how_the_one_before_ended() -> None:
+    turns: Conversations[str] = Conversations()
+    turns.keep(request("Good morning, clerk!", "Hello", "one"), "A")
+    turns.keep(request("Good morning, clerk!", "Hello", "two"), "B")
+    link = turns.follow(request("Good morning, clerk!", "Hello", "one", "ok", "more"))
+    assert link is not None
+    assert (link.value, link.at, link.sure) == ("A", 3, True)
+    assert turns.follow(request("Good morning, clerk!", "Hello", "one", "ok", user="v")) is None
+    assert turns.follow(request("Hi", "Hello", "three", "ok")) is None
+
+
+def test_where_the_end_was_changed_the_beginning_tells() -> None:
+    turns: Conversations[str] = Conversations()
+    turns.keep(request("Good morning, clerk!", "Hello", "one (be quick)"), "A")
+    link = turns.follow(request("Good morning, clerk!", "Hello", "one", "ok"))
+    assert link is not None
+    assert (link.value, link.at, link.sure) == ("A", 3, False)
+
+
+def test_what_a_fix_put_at_the_end_is_no_history() -> None:
+    turns: Conversations[str] = Conversations()
+    before = request("Good morning, clerk!", "one")
+    moved = before.with_pieces((*before.pieces, before.pieces[-1]._replace(kind=MOVED, text="12:00")))
+    turns.keep(moved, "A")
+    link = turns.follow(request("Good morning, clerk!", "one", "two"))
+    assert link is not None
+    assert link.at == 2
+
+
+def test_conversations_are_bounded() -> None:
+    turns: Conversations[int] = Conversations()
+    for i in range(3 * KEPT):
+        turns.keep(request(f"message {i} of a long log", "x"), i)
+    assert len(turns) <= 2 * KEPT
+    for i in range(50):
+        turns.keep(request(f"another {i} of a long log", "x"), i, chars=2**22)
+    assert turns.size <= 2**25
+    many = tuple(LoggedPiece("message", "text", "user", i, 0, f"text {i} of many") for i in range(100_000))
+    for i in range(50):
+        end = LoggedPiece("message", "text", "user", 100_000, 0, f"end {i}")
+        turns.keep(LoggedRequest(1, "p", "m", (*many, end)), i)
+    assert turns.size <= 2**25
+    assert len(turns) < 50
