@@ -73,10 +73,12 @@ class RequestOutput:
 
     @property
     def num_cached_tokens(self) -> int:
+        """Prompt tokens that were not computed for this request."""
         return self.account.reused
 
     @property
     def miss_reason(self) -> MissReason | None:
+        """The reason why the hit ended where it ended; None while the cache has not been asked."""
         return None if self.account.hit_end is None else self.account.hit_end.reason
 
 

@@ -136,6 +136,7 @@ class Phase:
 
     @property
     def total(self) -> float:
+        """Seconds of all parts."""
         return sum(self.seconds.values())
 
     @property

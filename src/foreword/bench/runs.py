@@ -49,10 +49,12 @@ class Result:
 
     @property
     def computed_tokens(self) -> int:
+        """Prompt tokens that were computed."""
         return self.prompt_tokens - self.cached_tokens
 
     @property
     def spoilt(self) -> bool:
+        """Whether other programs took so much of the machine that the figures say little."""
         return self.other_cores > SPOILT
 
     def as_json(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Round:
 
     @property
     def generated(self) -> int:
+        """Tokens that were generated in all."""
         return sum(ask.n_out for ask in self.asks)
 
 

@@ -131,6 +131,7 @@ class Engine:
         return self._output(generation)
 
     def has_unfinished_requests(self) -> bool:
+        """Whether a request waits or runs."""
         return bool(self._generations)
 
     def step(self) -> list[RequestOutput]:

@@ -51,6 +51,7 @@ class Sequence:
 
     @property
     def num_output_tokens(self) -> int:
+        """Tokens generated so far."""
         return self.request.num_tokens - self.request.num_prompt_tokens
 
     @property
@@ -65,6 +66,7 @@ class Sequence:
 
     @property
     def lacks_prompt_logprobs(self) -> bool:
+        """Whether logprobs of the prompt are asked for and not all computed yet."""
         return self._prompt_logprobs is not None and len(self._prompt_logprobs) < self.request.num_prompt_tokens
 
     def banned_tokens(self) -> list[int]:
@@ -144,6 +146,7 @@ class Generation:
 
     @property
     def finished(self) -> bool:
+        """Whether all continuations have ended."""
         return all(sequence.finished_time is not None for sequence in self.sequences)
 
     def output(self) -> RequestOutput:

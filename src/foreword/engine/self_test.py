@@ -38,10 +38,12 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
+        """Whether nothing differed."""
         return not self.failures
 
     @property
     def message(self) -> str:
+        """The outcome in a sentence."""
         if self.passed:
             return "Self-test passed: results do not depend on batch or chunks, to the bit."
         return (

@@ -39,6 +39,7 @@ class CacheVerifier:
         self._report = VerifyReport()
 
     def report(self) -> VerifyReport:
+        """What was compared so far, and what differed."""
         return self._report
 
     def maybe_check(self, request: Request, logits: torch.Tensor, now: float) -> None:

@@ -56,9 +56,13 @@ class Reason(StrEnum):
 class PromptReader(Protocol):
     """How the caller reads prompts: the tokenizer's decoding, and what a request's prompt was made of, if it knows."""
 
-    def decode(self, token_ids: list[int]) -> str: ...
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids."""
+        ...
 
-    def shape(self, request_id: str) -> PromptShape | None: ...
+    def shape(self, request_id: str) -> PromptShape | None:
+        """The pieces of a request's prompt; None when only its tokens are known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class TokenReader:
     decoder: Callable[[list[int]], str]
 
     def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids."""
         return self.decoder(token_ids)
 
     def shape(self, request_id: str) -> None:

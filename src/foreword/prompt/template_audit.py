@@ -68,6 +68,7 @@ class Check:
 
     @property
     def append_only(self) -> bool:
+        """Whether every request began with the one before it."""
         return self.refused is None and self.break_ is None
 
 

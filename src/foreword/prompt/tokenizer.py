@@ -25,7 +25,9 @@ class Tokenizer(Protocol):
     PromptError for a text that is not valid Unicode.
     """
 
-    def encode(self, text: str) -> Encoded: ...
+    def encode(self, text: str) -> Encoded:
+        """Token ids of a text, with the place where each ends."""
+        ...
 
 
 class HubTokenizer:
@@ -46,6 +48,7 @@ class HubTokenizer:
         return cls(tokenizer)
 
     def encode(self, text: str) -> Encoded:
+        """Token ids of a text, with the place where each ends; PromptError for invalid Unicode."""
         try:
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeEncodeError):
@@ -65,6 +68,7 @@ class ApproximateTokenizer:
     _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}|\n+|\s+(?=\s)| ?[^\w\s]{1,3}|_+|\s")
 
     def encode(self, text: str) -> Encoded:
+        """Estimated tokens of a text, with the place where each ends."""
         pieces = self._PIECE.findall(text)
         ids = {piece: zlib.crc32(piece.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF for piece in set(pieces)}
         return Encoded([ids[piece] for piece in pieces], list(itertools.accumulate(map(len, pieces))))

@@ -38,6 +38,7 @@ class StepPlan:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of all chunks."""
         return sum(chunk.end - chunk.start for chunk in self.chunks)
 
 

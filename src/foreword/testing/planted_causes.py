@@ -90,9 +90,11 @@ class World:
         self._decoder = _decoder()
 
     def decode(self, token_ids: list[int]) -> str:
+        """The text of token ids."""
         return self._decoder(token_ids)
 
     def shape(self, request_id: str) -> PromptShape | None:
+        """The pieces of a request's prompt; None for one that was written as a text."""
         asked = self._asked[request_id]
         if asked.text is not None:
             return None
@@ -100,6 +102,7 @@ class World:
         return shape_of(found, asked.messages, asked.tools)
 
     def tokens(self, conversation: Conversation) -> list[int]:
+        """The token ids of a conversation, as the template renders it."""
         if conversation.text is not None:
             return self.template.encode(conversation.text)
         text = self.template.render(conversation.messages, conversation.tools or None, **dict(conversation.options))
@@ -205,6 +208,7 @@ class Planter:
         )  # fmt: skip
 
     def complete(self) -> Case:
+        """The same conversation once more."""
         asked = self._conversation()
         return Case((asked,), asked, Reason.COMPLETE)
 
@@ -216,10 +220,12 @@ class Planter:
         return Case((first,), replace(first, messages=history, answer=""), Reason.FIRST_SEEN)
 
     def diverged(self) -> Case:
+        """Another last message."""
         first = self._conversation()
         return Case((first,), self._with(first, -1, self._words(20)), Reason.DIVERGED)
 
     def evicted(self) -> Case:
+        """A last message that goes on, after what was cached has made room."""
         first = self._conversation()
         return Case((first,), self._with(first, -1, first.messages[-1]["content"] + self._words(5)), Reason.EVICTED)
 
@@ -230,11 +236,13 @@ class Planter:
         return Case((first,), changed, Reason.EVICTED, lost_blocks=self.random.randrange(2, 12))
 
     def another_tenant(self) -> Case:
+        """The same conversation by another tenant."""
         first = self._conversation()
         other = replace(first.namespace, tenant=f"tenant-{self._number}")
         return Case((first,), replace(first, namespace=other), Reason.NAMESPACE_DIFFERS)
 
     def disabled(self) -> Case:
+        """The same conversation, with the cache off."""
         first = self._conversation()
         return Case((first,), replace(first, use_cache=False), Reason.DISABLED)
 
@@ -254,6 +262,7 @@ class Planter:
         return Case((old,), new, Reason.VOLATILE_VALUE)
 
     def tools_reordered(self) -> Case:
+        """The same tools in another order."""
         first = self._conversation(tools=tuple(self._tool() for _ in range(4)))
         order = list(first.tools)
         while tuple(order) == first.tools:
@@ -292,11 +301,13 @@ class Planter:
         return Case((first,), replace(first, options=(("keep_reasoning", True),)), Reason.TEMPLATE_RERENDER)
 
     def other_weights(self) -> Case:
+        """The same conversation with other weights."""
         first = self._conversation()
         other = Namespace(ModelFingerprint(f"weights-{self._number}"))
         return Case((first,), replace(first, namespace=other), Reason.ADAPTER_OR_WEIGHTS_CHANGED)
 
     def other_adapter(self) -> Case:
+        """The same conversation with an adapter."""
         first = self._conversation()
         other = replace(first.namespace, adapter=f"adapter-{self._number}")
         return Case((first,), replace(first, namespace=other), Reason.ADAPTER_OR_WEIGHTS_CHANGED)

@@ -13,9 +13,11 @@ class ReferenceAttention:
     bit_identical = False
 
     def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> list[Span]:  # noqa: ARG002
+        """The step's spans as they are."""
         return spans
 
     def attend(self, prepared: list[Span], memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        """[rows, heads, value_size]: see AttentionBackend."""
         shape = memory.layers[call.layer]
         heads, rows, _ = query.shape
         group = heads // shape.heads

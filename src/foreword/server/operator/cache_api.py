@@ -48,6 +48,7 @@ class Viewer:
             )
 
     def may_see(self, request: RequestFinished | Explanation) -> bool:
+        """Whether a request is the viewer's own, or the viewer an operator."""
         return self.operator or request.tenant == self.tenant
 
     def shown(self, found: Explanation) -> Explanation:

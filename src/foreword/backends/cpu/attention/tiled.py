@@ -29,9 +29,11 @@ class TiledAttention:
     bit_identical = True
 
     def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> Plan:
+        """The step's plan of tiles."""
         return make_plan(spans, rows, memory)
 
     def attend(self, prepared: Plan, memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        """[rows, heads, value_size]: see AttentionBackend."""
         if query.stride(-1) != 1:
             query = query.contiguous()
         heads, rows, _ = query.shape

@@ -40,6 +40,7 @@ class Plan:
 
     @cached_property
     def segments(self) -> int:
+        """Segments of the row that sees most."""
         return int(self.row_segments.max(initial=0))
 
     @cached_property

@@ -32,6 +32,7 @@ class Call:
 
     @property
     def name(self) -> str:
+        """The kernel's name."""
         return self.kernel.signature.name
 
     def run(self, count: int | None = None, threads: Threads | None = None) -> None:

@@ -78,6 +78,7 @@ def _call(signature: Signature, like: torch.Tensor, **arguments: Argument) -> Ca
 
 @kernel_module(NORM, ADD_NORM, ROTATE, NORM_ROTATE, GATE, ADD, ADD_BIAS)
 def elementwise_kernels(module: ir.Module) -> None:
+    """The kernels of norms, rotation, gate and sums."""
     _define_norm(module, NORM)
     _define_norm(module, ADD_NORM)
     _define_rotate(module, ROTATE)

@@ -89,6 +89,7 @@ def product_int8(
 
 @kernel_module(QUANTIZE, LINEAR)
 def int8_kernels(module: ir.Module) -> None:
+    """The kernels of linear layers in int8."""
     _define_quantize(module)
     _define_linear(module)
 

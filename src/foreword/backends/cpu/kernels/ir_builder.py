@@ -18,10 +18,12 @@ INT_VECTOR = ir.VectorType(INT32, LANES)
 
 
 def int64(value: int) -> ir.Constant:
+    """A constant of type int64."""
     return ir.Constant(INT64, value)
 
 
 def vector(value: float, lanes: int = LANES) -> ir.Constant:
+    """A vector constant with the same float32 in every lane."""
     return ir.Constant(ir.VectorType(FLOAT, lanes), [value] * lanes)
 
 
@@ -36,12 +38,15 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         return cls(function.append_basic_block())
 
     def offset(self, pointer: ir.Value, index: ir.Value, kind: ir.Type = FLOAT) -> ir.Value:
+        """A pointer to the number at ``index``."""
         return self.gep(pointer, [index], source_etype=kind)
 
     def load(self, pointer: ir.Value, index: ir.Value, kind: ir.Type = FLOAT) -> ir.Value:
+        """The number at ``index``."""
         return super().load(self.offset(pointer, index, kind), typ=kind, align=_alignment(kind))
 
     def store(self, value: ir.Value, pointer: ir.Value, index: ir.Value) -> None:
+        """A number, or a vector of numbers, written from ``index`` on."""
         kind = value.type.element if isinstance(value.type, ir.VectorType) else value.type
         super().store(value, self.offset(pointer, index, kind), align=_alignment(kind))
 
@@ -50,11 +55,13 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         return super().load(self.offset(pointer, index, kind.element), typ=kind, align=_alignment(kind.element))
 
     def splat(self, value: ir.Value, lanes: int = LANES) -> ir.Value:
+        """A vector with ``value`` in every lane."""
         kind = ir.VectorType(value.type, lanes)
         first = self.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(INT32, 0))
         return self.shuffle(first, first, [0] * lanes)
 
     def shuffle(self, one: ir.Value, other: ir.Value, lanes: list[int]) -> ir.Value:
+        """A vector of the chosen lanes; those of ``other`` are counted on from those of ``one``."""
         return self.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
     def maximum(self, one: ir.Value, other: ir.Value) -> ir.Value:
@@ -62,16 +69,20 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         return self.select(self.fcmp_unordered(">", one, other), one, other)
 
     def minimum_int(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The smaller of two whole numbers, or of each lane."""
         return self.select(self.icmp_signed("<", one, other), one, other)
 
     def maximum_int(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The larger of two whole numbers, or of each lane."""
         return self.select(self.icmp_signed(">", one, other), one, other)
 
     def fma(self, one: ir.Value, other: ir.Value, plus: ir.Value) -> ir.Value:
+        """``one * other + plus`` of float32 vectors, rounded once."""
         width = one.type.count
         return self.call(self.intrinsic(f"llvm.fma.v{width}f32", one.type, [one.type] * 3), [one, other, plus])
 
     def intrinsic(self, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:
+        """A function that LLVM knows by name, declared once a module."""
         known = self.module.globals.get(name)
         return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 

@@ -96,6 +96,7 @@ def multiply_panels(
 
 @kernel_module(LINEAR)
 def linear_kernels(module: ir.Module) -> None:
+    """The kernel of linear layers in float32."""
     products = define_products(module, _define_block)
     with LINEAR.define(module) as (b, f):
         rows, packed, out = f.rows, f.packed, f.out

@@ -45,6 +45,7 @@ class Signature:
             raise TypeError(f"kernel {self.name!r} never reads {_listed(unread)}; take them out of its signature")
 
     def kind(self, field: str) -> Kind:
+        """A field's kind; TypeError for a field that is not in the signature."""
         if field not in self.fields:
             raise TypeError(f"kernel {self.name!r} has no field {field!r}; it has {_listed(self.fields.keys())}")
         return self.fields[field]

@@ -30,6 +30,7 @@ class OpenMPThreads:
         self._parallel.restype = None
 
     def run(self, function: Callable[[int], None], data: int, count: int) -> None:
+        """Run it in one parallel region."""
         if count == 1:
             function(data)
         else:
@@ -43,6 +44,7 @@ class PythonThreads:
         self._pool = ThreadPoolExecutor(thread_name_prefix="foreword-kernel")
 
     def run(self, function: Callable[[int], None], data: int, count: int) -> None:
+        """Run it in the pool and in the caller's thread."""
         others = [self._pool.submit(function, data) for _ in range(count - 1)]
         function(data)
         wait(others)
