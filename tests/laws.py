@@ -105,19 +105,13 @@ def private_reads(source: Source) -> Iterator[str]:
 
 
 def patches_of_our_own(source: Source) -> Iterator[str]:
-    """Calls of ``setattr`` that replace a part of Foreword: of a module, a class or an object of it."""
-    ours = _names_of_foreword(source.tree)
+    """Calls of ``setattr`` that replace something of Foreword: anything but a name in a module of somebody else."""
+    others = _imported_from_others(source.tree)
     for node in ast.walk(source.tree):
-        if not (isinstance(node, ast.Call) and _called(node) in ("setattr", "patch")) or not node.args:
-            continue
-        target = ast.unparse(node.args[0])
-        first = target.strip("'\"").split(".")[0]
-        if (
-            first in ours
-            or first == "foreword"
-            or (first not in _imported(source.tree) and not target.startswith(("'", '"')))
-        ):
-            yield f"{source.path}:{node.lineno} {ast.unparse(node)[:80]}"
+        if isinstance(node, ast.Call) and _called(node) == "setattr" and node.args:
+            owner = ast.unparse(node.args[0]).strip("'\"").split(".")[0].removeprefix("*((")
+            if owner not in others:
+                yield f"{source.path}:{node.lineno} {ast.unparse(node)}"
 
 
 def isinstance_of_parts(source: Source, parts: frozenset[str]) -> Iterator[str]:
@@ -146,22 +140,12 @@ def _is_overload(node: ast.AST) -> bool:
     return isinstance(node, FunctionNode) and any(ast.unparse(each).endswith("overload") for each in node.decorator_list)
 
 
-def _imported(tree: ast.Module) -> set[str]:
+def _imported_from_others(tree: ast.Module) -> set[str]:
     """Names that imports of other packages bind."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] != "foreword":
             names |= {alias.asname or alias.name for alias in node.names}
-    return names - _names_of_foreword(tree)
-
-
-def _names_of_foreword(tree: ast.Module) -> set[str]:
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "foreword":
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.asname or "foreword" for alias in node.names if alias.name.split(".")[0] == "foreword"}
-    return names
+    return names - {"foreword"}

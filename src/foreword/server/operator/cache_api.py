@@ -86,8 +86,8 @@ def make_router() -> APIRouter:
         def read(observer: Observer) -> dict[str, Any]:
             unclassified = observer.classify(viewer.observation, CLASSIFIED)
             found = observer.counts()
-            counts = {**found.account.in_tokens(), **_without_account(found)}
-            return {**counts, "hit_rate": found.hit_rate, "unclassified": unclassified}
+            rates = {"hit_rate": found.hit_rate, "unclassified": unclassified}
+            return {**found.account.in_tokens(), **_without_account(found), **rates}
 
         return _json({**await viewer.observation.read(read), "now": viewer.observation.now()})
 
@@ -102,9 +102,7 @@ def make_router() -> APIRouter:
     async def curve(viewer: Seen) -> JSONResponse:
         """The hit rate that caches from a sixteenth to sixteen times today's size would have had."""
         viewer.require_operator()
-        seen = viewer.observation
-        found = asdict(await seen.read(lambda observer: observer.curve(seen.curve_sizes)))
-        return _json({**found, "today_tokens": seen.cache_tokens, "bytes_per_token": seen.bytes_per_token})
+        return _json(await _curve(viewer.observation))
 
     @router.get("/savings")
     async def savings(viewer: Seen, price_per_hour: float | None = None, model: str | None = None) -> JSONResponse:
@@ -122,6 +120,11 @@ def make_router() -> APIRouter:
         return _json(await viewer.observation.read(read))
 
     return router
+
+
+async def _curve(seen: Observation) -> dict[str, Any]:
+    found = asdict(await seen.read(lambda observer: observer.curve(seen.curve_sizes)))
+    return {**found, "today_tokens": seen.cache_tokens, "bytes_per_token": seen.bytes_per_token}
 
 
 async def _explanation(viewer: Viewer, request_id: str) -> Explanation:
