@@ -28,13 +28,12 @@ class MissReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HitEnd:
-    """The one structured reason of a request.
+    """The one structured reason of a request, within its own namespace: whoever asked may be told all of it.
 
     reason
         ``complete``: all tokens but the last, which is always computed, were there or in flight.
         ``diverged``: after ``position`` shared tokens a cached prefix goes on with ``nearest`` and the prompt does not.
         ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, at ``evicted_at`` (caller's clock).
-        ``namespace_differs``: another namespace holds a prefix ``lost_tokens`` longer; ``differs_in`` names the part.
         ``first_seen``: no cached prefix goes on from ``position`` at all, or none shares even the first token.
         ``disabled``: the cache was off for this request.
     position
@@ -47,8 +46,21 @@ class HitEnd:
     position: int
     nearest: bytes = b""
     lost_tokens: int = 0
-    differs_in: str = ""
     evicted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ElsewhereHit:
+    """What another namespace holds of a prompt: for operators alone, since it tells what others have asked.
+
+    differs_in
+        The first part in which that namespace is another one: model, adapter, tenant or cache_salt.
+    lost_tokens
+        How many more tokens are readable there than were found.
+    """
+
+    differs_in: str
+    lost_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +74,15 @@ class Account:
         Tokens that were computed a second time, after the request had to make room; never counted as hits.
     hit_end
         Why and where the hit ended; None while the cache has not been asked.
+    elsewhere
+        What another namespace holds beyond that; None if nothing was found there. For operators.
     """
 
     prompt_tokens: int
     by_source: Mapping[Source, int] = field(default_factory=dict)
     recomputed: int = 0
     hit_end: HitEnd | None = None
+    elsewhere: ElsewhereHit | None = None
 
     def __post_init__(self) -> None:
         if min(self.by_source.values(), default=0) < 0 or self.unprocessed < 0:
@@ -103,6 +118,13 @@ class Account:
     def unprocessed(self) -> int:
         """Prompt tokens that have no source yet."""
         return self.prompt_tokens - self.processed
+
+    @property
+    def miss_reason(self) -> MissReason | None:
+        """Why the hit ended, other namespaces looked into: for operators. Within the own one: ``hit_end.reason``."""
+        if self.elsewhere is not None:
+            return MissReason.NAMESPACE_DIFFERS
+        return None if self.hit_end is None else self.hit_end.reason
 
     @property
     def position(self) -> int:

@@ -15,23 +15,28 @@ class BlockStored:
     """Consecutive blocks became readable.
 
     ``tokens`` holds the token ids of the blocks as little-endian int32, ``start`` the position of the first of them in
-    its prompt, ``blocks`` the block ids in order; the last block may be partly filled.
+    its prompt, ``blocks`` the block ids in order; the last block may be partly filled. From position ``private_from`` on
+    the tokens of the prompt are ``owner``'s alone; without an owner they are everyone's in the namespace.
     """
 
     namespace: bytes
     start: int
     tokens: bytes
     blocks: tuple[int, ...]
+    owner: str | None = None
+    private_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BlockRemoved:
-    """Blocks lost their content. ``tokens`` is how many cached tokens went with them."""
+    """Blocks lost their content. ``tokens`` is how many cached tokens went with them; whose they were as in BlockStored."""
 
     namespace: bytes
     start: int
     tokens: int
     blocks: tuple[int, ...]
+    owner: str | None = None
+    private_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,10 @@ class RequestFinished:
     namespace, identity
         The key of the tree in which the prompt was looked up, and what it is made of: model, adapter, tenant, cache salt.
     tokens, generated
-        The prompt as the cache saw it, and what was generated after it: token ids as little-endian int32.
+        The prompt, and what was generated after it: token ids as little-endian int32.
+    owner, private_from
+        From position ``private_from`` on the prompt and what was generated are ``owner``'s alone within the namespace;
+        without an owner they are everyone's there.
     admitted
         When the cache was asked for its prefix; None if the request ended before its turn came. So with ``first_token``.
     outcome
@@ -80,6 +88,8 @@ class RequestFinished:
     finished: float
     outcome: str
     account: Account
+    owner: str | None = None
+    private_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

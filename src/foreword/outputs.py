@@ -79,7 +79,7 @@ class RequestOutput:
     @property
     def miss_reason(self) -> MissReason | None:
         """The reason why the hit ended where it ended; None while the cache has not been asked."""
-        return None if self.account.hit_end is None else self.account.hit_end.reason
+        return self.account.miss_reason
 
 
 @dataclass(frozen=True, slots=True)

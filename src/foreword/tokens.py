@@ -12,6 +12,7 @@ from foreword.errors import PromptError
 
 TOKEN_BYTES = 4
 TOKEN_TYPE = np.dtype("<i4")
+NO_TOKEN = b"\xff" * TOKEN_BYTES  # the last byte of a token id is below 0x80
 VECTOR_BYTES = 16384  # up to here one comparison of all tokens finds a difference fastest
 
 

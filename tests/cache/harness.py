@@ -1,8 +1,8 @@
 """The machine whose KV are hashes, which also looks into the cache's tree; and shorthands for tests."""
 
 from foreword.account import HitEnd
-from foreword.cache import CacheConfig, Namespace, pack_tokens
-from foreword.cache.residency import nodes_below
+from foreword.cache import CacheConfig, Namespace, PrivatePart, pack_tokens
+from foreword.cache.reservation import Hold
 from foreword.cache.tree import Node
 from foreword.testing.hash_kv import SPACE, HashMachine, Running
 
@@ -12,17 +12,23 @@ class Machine(HashMachine):
 
     def nodes(self) -> list[Node]:
         """All nodes that can be found."""
-        return [node for root in self.cache._tree.roots.values() for node in nodes_below(root)]
+        return self.cache.parts.nodes()
+
+    def hold(self, request: Running) -> Hold:
+        """What the cache notes of a running request."""
+        return self.cache.parts.holds[request.reservation]
 
     def check(self) -> None:
         """Every invariant, and: the observer believes what is in the tree."""
         super().check()
         size, stored = self.config.block_size, {}
         for node in self.nodes():
+            door = node.door
+            whose = (None, 0) if door is None else (door.owner, door.start)
             for number, start in enumerate(range(node.start, node.ready, size)):
                 end = min(start + size, node.ready)
                 tokens = node.tokens(start, end)
-                stored[int(node.blocks[number])] = (node.root.key, start, tokens)
+                stored[int(node.blocks[number])] = (node.root.key, start, tokens, *whose)
         assert self.observer.stored == stored
 
 
@@ -31,9 +37,11 @@ def machine(blocks: int = 64, size: int = 4, ghosts: float = 4.0) -> Machine:
     return Machine(CacheConfig(num_blocks=blocks, block_size=size, ghost_ratio=ghosts))
 
 
-def match(m: HashMachine, ids: list[int], namespace: Namespace = SPACE) -> tuple[int, int, int]:
+def match(
+    m: HashMachine, ids: list[int], namespace: Namespace = SPACE, private: PrivatePart | None = None
+) -> tuple[int, int, int]:
     """What a look-up finds: cached, in flight and evicted tokens."""
-    found = m.cache.match(namespace, pack_tokens(ids))
+    found = m.cache.match(namespace, pack_tokens(ids), private)
     return found.cached, found.in_flight, found.evicted
 
 

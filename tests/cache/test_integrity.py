@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from cache.harness import Machine
-from foreword.cache import CacheConfig, Mark, integrity
-from foreword.cache.tree import NO_BLOCKS, Node
+from foreword.cache import CacheConfig, Mark, PrivatePart, integrity
+from foreword.cache.tree import NO_BLOCKS, Node, child_key
 from foreword.errors import IntegrityError
 from foreword.testing.hash_kv import Running
 
@@ -29,8 +29,10 @@ class Scene:
         self.flying = next(node for node in nodes if node.start < node.ready < node.end)
         self.shared = next(node for node in nodes if node.start == 0 and node.holders)
         self.idle = next(node for node in nodes if not node.holders and node.end > node.backed > node.start)
-        self.residency, self.pool = m.cache._residency, m.cache._pool
-        (self.prefix,) = self.residency.marks.prefixes()
+        parts = m.cache.parts
+        self.residency, self.pool, self.marked = parts.residency, parts.pool, parts.marked
+        self.hold = parts.holds[self.request.reservation]
+        (self.prefix,) = parts.marked_prefixes()
 
     @property
     def parent(self) -> Node:
@@ -64,13 +66,12 @@ def lose_block(scene: Scene) -> None:
 
 
 def forget_queue(scene: Scene) -> None:
-    scene.residency.queue._line.clear()
-    scene.residency.queue._heap.clear()
+    scene.idle.ticket = -1
 
 
 def swap_table(scene: Scene) -> None:
-    blocks = scene.request.reservation.blocks
-    scene.request.reservation.blocks = blocks[1::-1] + blocks[2:]
+    blocks = scene.hold.blocks
+    scene.hold.blocks = blocks[1::-1] + blocks[2:]
 
 
 def detach_key(scene: Scene) -> None:
@@ -102,6 +103,8 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("what nobody holds is not in flight", lambda s: make_unready(s.idle)),
     ("the list of children with blocks", take_root_key),
     ("a child stands under its key", detach_key),
+    ("a door is below no other", lambda s: below_a_door(s)),
+    ("a door, and nothing else, stands under an owner's key", lambda s: call_a_door(s)),
     ("holders are counted", lambda s: add("holders", 1)(s.shared)),
     ("holders are counted", lambda s: add("holders", 1)(s.shared.root)),
     ("what is held is in a tree", lambda s: hold_stranger(s)),
@@ -115,7 +118,7 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("evictable leaves are queued, marked ones apart", lambda s: add("marks", 1)(s.idle)),
     ("listed ghosts are in a tree", lambda s: s.residency.ghosts.update({stranger(): None})),
     ("nodes are counted", lambda s: add("node_count", 1)(s.residency.tree)),
-    ("the shared part ends at the held node", lambda s: add("shared_end", 4)(s.request.reservation)),
+    ("the shared part ends at the held node", lambda s: add("shared_end", 4)(s.hold)),
     ("the block table follows the path", swap_table),
     ("a mark keeps its anchor or a child of it", lambda s: set_to("kept", s.flying)(s.prefix)),
     ("what a mark keeps has blocks", lambda s: mark_elsewhere(s, s.ghost)),
@@ -123,8 +126,8 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("a mark ends with its rest", lambda s: add("position", 1)(s.prefix)),
     ("the marks on a node are counted", lambda s: add("marks", 1)(s.shared)),
     ("what is marked is in a tree", lambda s: mark_elsewhere(s, marked_stranger())),
-    ("marked blocks are counted", lambda s: add("blocks", 1)(s.residency.marks)),
-    ("tokens have a source in the books", lambda s: add("_high", 1)(s.request.ledger)),
+    ("marked blocks are counted", lambda s: add("blocks", 1)(s.marked)),
+    ("tokens have a source in the books", lambda s: add("high", 1)(s.request.ledger)),
 ]
 
 
@@ -145,6 +148,29 @@ def marked_stranger() -> Node:
     return node
 
 
+def below_a_door(scene: Scene) -> None:
+    scene.parent.private = PrivatePart(scene.parent.start, "other")
+    take_key(scene.parent)
+    scene.flying.private = PrivatePart(scene.flying.start, "owner")
+    take_key(scene.flying)
+
+
+def call_a_door(scene: Scene) -> None:
+    """It stands under its key; that it says to be everyone's is the fault."""
+    node = scene.idle
+    node.private = PrivatePart(node.end, "owner")
+
+
+def take_key(node: Node) -> None:
+    """Let a node stand under the key that it should have."""
+    assert node.parent is not None
+    siblings = node.parent.children
+    del siblings[node.key]
+    node.key = child_key(node.tokens(node.start, node.start + 4), node.start, node.private)
+    siblings[node.key] = node
+    node.parent.resident = sorted(key for key, child in siblings.items() if child.backed > child.start)
+
+
 def keep_text(node: Node) -> None:
     node.edge = memoryview(node.edge.tobytes() * 5)[: len(node.edge)]
 
@@ -156,7 +182,7 @@ def stranger() -> Node:
 def hold_stranger(scene: Scene) -> None:
     """The held node is replaced in the tree by a twin that the reservation does not know."""
     scene.machine.complete()
-    node = scene.request.reservation.node
+    node = scene.hold.node
     assert node is not None
     assert node.parent is not None
     twin = Node(node.parent, node.key, node.edge, node.start, node.blocks)

@@ -273,7 +273,7 @@ def test_without_a_budget_a_mark_is_nothing() -> None:
 def test_a_mark_on_nothing_is_none() -> None:
     m = machine()
     m.run(SYSTEM, marks=[Mark(0, 1e6)])
-    assert len(m.cache._residency.marks) == 0
+    assert len(m.cache.parts.marked) == 0
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
@@ -368,17 +368,17 @@ def test_marks_that_come_and_go_do_not_lengthen_another_ones_time() -> None:
     assert cached(m, [5000, 1, 2, 3]) == 4
     m.now += 1000
     m.run([1, 2])
-    assert [prefix.ttl_seconds for prefix in m.cache._residency.marks.prefixes()] == [1e6, 1e6, 1e6]
+    assert [prefix.ttl_seconds for prefix in m.cache.parts.marked_prefixes()] == [1e6, 1e6, 1e6]
 
 
 def test_many_marks_that_come_and_go_leave_nothing_behind() -> None:
     m = machine(64, mark_budget=0.5)
     for number in range(1000):
         m.run([number, *range(10)], marks=[Mark(9, 1e6)])
-    marks = m.cache._residency.marks
-    assert len(marks) <= 11
-    assert len(marks._expiries) <= 4 * len(marks) + 65
-    assert len(marks._by_anchor) <= len(marks)
+    marked, marks = m.cache.parts.marked, m.cache.parts.marks
+    assert len(marked) <= 11
+    assert marks.expiries <= 4 * len(marked) + 65
+    assert marked.anchors <= len(marked)
 
 
 def test_marks_that_lost_what_they_kept_are_not_gathered() -> None:
@@ -386,7 +386,7 @@ def test_marks_that_lost_what_they_kept_are_not_gathered() -> None:
     for number in range(50):
         m.run([number], marks=[Mark(1, 1e6)])
         m.run(list(range(100, 116)))  # takes all blocks
-    assert len(m.cache._residency.marks) <= 4
+    assert len(m.cache.parts.marked) <= 4
 
 
 def test_a_marked_prefix_within_the_budget_stays_whatever_comes() -> None:

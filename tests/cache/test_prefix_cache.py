@@ -10,6 +10,7 @@ from cache.harness import Machine, machine, match, reason, run_ids
 from foreword.cache import (
     CacheConfig,
     CopyBlock,
+    ElsewhereHit,
     HitEnd,
     MissReason,
     ModelFingerprint,
@@ -114,7 +115,7 @@ def test_an_empty_prompt_is_refused_everywhere() -> None:
     cache = machine().cache
     for use_cache in (True, False):
         with pytest.raises(PromptError, match="at least one token"):
-            cache.match(SPACE, b"", use_cache)
+            cache.match(SPACE, b"", use_cache=use_cache)
 
 
 # ---- accounts and reasons
@@ -230,7 +231,9 @@ def test_what_differs_in_one_part_never_shares_and_is_told_so(part: str, other: 
     m.run(run_ids(0, 9))
     record = m.run(run_ids(0, 9), other)
     assert record.cached == 0
-    assert record.hit_end == HitEnd(MissReason.NAMESPACE_DIFFERS, 0, lost_tokens=8, differs_in=part)
+    assert record.hit_end == HitEnd(MissReason.FIRST_SEEN, 0), "what its own namespace has"
+    assert record.elsewhere == ElsewhereHit(part, lost_tokens=8)
+    assert record.miss_reason is MissReason.NAMESPACE_DIFFERS
 
 
 def test_two_salts_never_share_and_one_does() -> None:
@@ -251,7 +254,7 @@ def test_namespaces_that_are_empty_are_swept_out() -> None:
     m = machine(blocks=4, ghosts=0)
     for number in range(1000):
         m.run(run_ids(0, 16), Namespace(MODEL, cache_salt=str(number)))
-    assert len(m.cache._namespaces) == len(m.cache._tree.roots) < 200
+    assert len(m.cache.parts.namespaces) == len(m.cache.parts.tree.roots) < 200
 
 
 # ---- the rest of the interface
@@ -264,7 +267,7 @@ def test_a_look_up_changes_nothing() -> None:
     match(m, [*run_ids(0, 6), 99])
     match(m, run_ids(0, 10), Namespace(MODEL, tenant="nobody"))
     assert before == ([(node.start, node.end, node.last_use) for node in m.nodes()], m.cache.usage(), len(m.events))
-    assert len(m.cache._tree.roots) == 1
+    assert len(m.cache.parts.tree.roots) == 1
 
 
 def test_a_match_that_nothing_has_changed_is_believed_and_an_old_one_is_looked_up_again() -> None:
@@ -347,4 +350,4 @@ def test_two_caches_do_not_meet() -> None:
     one.run(run_ids(0, 9))
     assert match(two, run_ids(0, 9)) == (0, 0, 0)
     assert isinstance(one.cache, PrefixCache)
-    assert np.array_equal(two.cache._pool.free_blocks(), machine().cache._pool.free_blocks())
+    assert np.array_equal(two.cache.parts.pool.free_blocks(), machine().cache.parts.pool.free_blocks())

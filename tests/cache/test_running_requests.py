@@ -82,8 +82,9 @@ def test_a_copy_source_begun_anew_by_another_request_is_not_copied_from_its_old_
     assert match(m, run_ids(0, 13))[0] == 0
     b = m.must_start(run_ids(0, 8))
     a = m.must_start([0, 1, 70])
-    assert a.reservation.copy is not None
-    old = a.reservation.copy.source
+    copy = m.hold(a).copy
+    assert copy is not None
+    old = copy.source
     m.finish(b)
     c = m.must_start(run_ids(0, 8))
     assert old not in c.reservation.table.tolist()

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from foreword.account import Account, HitEnd, MissReason, Source
+    from foreword.account import Account, ElsewhereHit, HitEnd, MissReason, Source
     from foreword.cache.actions import CacheAction, CopyBlock
     from foreword.cache.config import CacheConfig, CacheOptions
     from foreword.cache.ledger import RequestLedger
+    from foreword.cache.lookup import Query
     from foreword.cache.marks import Mark
-    from foreword.cache.namespace import ModelFingerprint, Namespace
+    from foreword.cache.namespace import ModelFingerprint, Namespace, PrivatePart
     from foreword.cache.prefix_cache import PrefixCache
     from foreword.cache.reservation import Reservation
-    from foreword.cache.results import Chunk, Match, Query, Usage
+    from foreword.cache.results import Chunk, Match, Usage
     from foreword.tokens import pack_tokens, unpack_tokens
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "CacheOptions",
     "Chunk",
     "CopyBlock",
+    "ElsewhereHit",
     "HitEnd",
     "Mark",
     "Match",
@@ -30,6 +32,7 @@ __all__ = [
     "ModelFingerprint",
     "Namespace",
     "PrefixCache",
+    "PrivatePart",
     "Query",
     "RequestLedger",
     "Reservation",
@@ -40,6 +43,7 @@ __all__ = [
 ]
 _HOMES = {
     "Account": "account",
+    "ElsewhereHit": "account",
     "HitEnd": "account",
     "MissReason": "account",
     "Source": "account",
@@ -48,14 +52,15 @@ _HOMES = {
     "CacheConfig": "cache.config",
     "CacheOptions": "cache.config",
     "RequestLedger": "cache.ledger",
+    "Query": "cache.lookup",
     "Mark": "cache.marks",
     "ModelFingerprint": "cache.namespace",
     "Namespace": "cache.namespace",
+    "PrivatePart": "cache.namespace",
     "PrefixCache": "cache.prefix_cache",
     "Reservation": "cache.reservation",
     "Chunk": "cache.results",
     "Match": "cache.results",
-    "Query": "cache.results",
     "Usage": "cache.results",
     "pack_tokens": "tokens",
     "unpack_tokens": "tokens",

@@ -1,15 +1,16 @@
 """Every invariant of the cache, each with a name, checked by walking over everything."""
 
 from collections import Counter
-from collections.abc import Iterable
 
 from foreword.cache.eviction import is_evictable
+from foreword.cache.inspection import CacheParts
+from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.pool import BlockPool
-from foreword.cache.reservation import Reservation
+from foreword.cache.reservation import Hold
 from foreword.cache.residency import Residency, nodes_below
-from foreword.cache.tree import TEXT_SLACK, Node, Root
+from foreword.cache.tree import TEXT_SLACK, Node, Root, child_key, key_tokens
 from foreword.errors import IntegrityError
-from foreword.tokens import TOKEN_BYTES
+from foreword.tokens import NO_TOKEN, TOKEN_BYTES
 
 
 def _check(condition: bool, invariant: str, detail: object) -> None:
@@ -17,11 +18,10 @@ def _check(condition: bool, invariant: str, detail: object) -> None:
         raise IntegrityError(f"Cache invariant broken: {invariant} ({detail}).")
 
 
-def check_cache(
-    roots: list[Root], pool: BlockPool, residency: Residency, live: Iterable[Reservation], block_size: int
-) -> None:
+def check_parts(parts: CacheParts) -> None:
     """Raise IntegrityError naming the first invariant that does not hold."""
-    live = list(live)
+    roots, pool, residency, block_size = parts.roots(), parts.pool, parts.residency, parts.tree.block_size
+    live = list(parts.holds.values())
     nodes = [node for root in roots for node in nodes_below(root)]
     for node in nodes:
         _check_node(node, block_size)
@@ -30,10 +30,10 @@ def check_cache(
     _check_holders(roots, nodes, live)
     _check_blocks(nodes, pool, live)
     _check_books(nodes, residency)
-    _check_marks([*roots, *nodes], residency)
-    for reservation in live:
-        _check_reservation(reservation, block_size)
-        reservation.ledger.account()
+    _check_marks([*roots, *nodes], parts.marked)
+    for hold in live:
+        _check_hold(hold, block_size)
+        hold.ledger.account()
 
 
 def _check_node(node: Node, size: int) -> None:
@@ -62,14 +62,18 @@ def _check_children(node: Node, size: int) -> None:
     keys = sorted(key for key, child in node.children.items() if child.backed > child.start)
     _check(keys == node.resident, "the list of children with blocks", node.start)
     for key, child in node.children.items():
-        stands = child.parent is node and child.tokens(child.start, child.start + size) == key == child.key
+        first = child.tokens(child.start, child.start + size)
+        stands = child.parent is node and child_key(first, child.start, child.private) == key == child.key
         _check(stands, "a child stands under its key", node.start)
+        door = child.private is not None
+        _check(not door or node.door is None, "a door is below no other", child.start)
+        _check(door == (NO_TOKEN in key), "a door, and nothing else, stands under an owner's key", child.start)
 
 
-def _check_holders(roots: list[Root], nodes: list[Node], live: list[Reservation]) -> None:
+def _check_holders(roots: list[Root], nodes: list[Node], live: list[Hold]) -> None:
     expected: Counter[Node] = Counter()
-    for reservation in live:
-        node = reservation.node
+    for hold in live:
+        node = hold.node
         while node is not None:
             expected[node] += 1
             node = node.parent
@@ -78,13 +82,13 @@ def _check_holders(roots: list[Root], nodes: list[Node], live: list[Reservation]
     _check(set(expected) <= {*roots, *nodes}, "what is held is in a tree", len(expected))
 
 
-def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Reservation]) -> None:
+def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Hold]) -> None:
     owned = [*pool.free_blocks(), *sorted(pool.limbo_blocks())]
     for node in nodes:
         owned += node.blocks
     cached = {block for node in nodes for block in node.blocks}
-    for reservation in live:
-        owned += [block for block in reservation.blocks if block not in cached]
+    for hold in live:
+        owned += [block for block in hold.blocks if block not in cached]
     twice = [block for block, count in Counter(owned).items() if count > 1]
     _check(not twice, "a block has one owner", twice[:8])
     _check(len(owned) == pool.capacity, "every block is free, cached or held", (len(owned), pool.capacity))
@@ -104,15 +108,15 @@ def _check_books(nodes: list[Node], residency: Residency) -> None:
     _check(len(nodes) == residency.tree.node_count, "nodes are counted", (residency.tree.node_count, len(nodes)))
 
 
-def _check_marks(nodes: list[Node], residency: Residency) -> None:
-    marks, expected = residency.marks, Counter[Node]()
-    for prefix in marks.prefixes():
+def _check_marks(nodes: list[Node], marks: MarkedPaths) -> None:
+    expected = Counter[Node]()
+    for prefix in marks:
         anchor, kept, at = prefix.anchor, prefix.kept, prefix.position
-        own = kept is anchor or kept.edge.tobytes().startswith(prefix.rest)
+        own = kept is anchor or kept.key.startswith(prefix.rest)
         _check(kept is anchor or kept.parent is anchor, "a mark keeps its anchor or a child of it", at)
         _check(own, "a mark keeps its own tokens", at)
         _check(len(kept.blocks) > 0 or kept.parent is None, "what a mark keeps has blocks", at)
-        _check(at == anchor.end + len(prefix.rest) // TOKEN_BYTES, "a mark ends with its rest", at)
+        _check(at == anchor.end + key_tokens(prefix.rest), "a mark ends with its rest", at)
         node: Node | None = kept
         while node is not None:
             expected[node] += 1
@@ -124,14 +128,14 @@ def _check_marks(nodes: list[Node], residency: Residency) -> None:
     _check(blocks == marks.blocks, "marked blocks are counted", (marks.blocks, blocks))
 
 
-def _check_reservation(reservation: Reservation, size: int) -> None:
-    node = reservation.node
+def _check_hold(hold: Hold, size: int) -> None:
+    node = hold.node
     if node is None:
         return
-    _check(node.end == reservation.shared_end, "the shared part ends at the held node", node.end)
+    _check(node.end == hold.shared_end, "the shared part ends at the held node", node.end)
     current: Node = node
     while current.parent is not None:
         at = current.start // size
-        table = reservation.blocks[at : at + len(current.blocks)]
+        table = hold.blocks[at : at + len(current.blocks)]
         _check(table == current.blocks, "the block table follows the path", current.start)
         current = current.parent

@@ -4,7 +4,7 @@ A ledger belongs to a request, not to a look-up: a preempted request keeps its l
 prompt token is counted once, whatever happens to the request. What is computed a second time is counted apart.
 """
 
-from foreword.account import Account, HitEnd, Source
+from foreword.account import Account, ElsewhereHit, HitEnd, Source
 from foreword.errors import IntegrityError
 
 
@@ -15,28 +15,30 @@ class RequestLedger:
         self.prompt_tokens = prompt_tokens
         self.recomputed = 0
         self.hit_end: HitEnd | None = None
-        self._high = 0  # tokens [0, _high) have a source
+        self.elsewhere: ElsewhereHit | None = None
+        self.high = 0  # tokens [0, _high) have a source
         self._by_source = dict.fromkeys(Source, 0)
 
     def enter(self, source: Source, start: int, end: int) -> None:
         """Tokens [start, end) of the request have their KV from ``source``; IntegrityError if that leaves a gap."""
-        high = self._high
+        high = self.high
         if start > high:
             raise IntegrityError(f"Ledger: tokens {high} to {start} have no source.")
         if source is Source.COMPUTED and start < high:
             self.recomputed += max(0, min(end, high) - start)
         if end <= high:
             return
-        self._high = end
+        self.high = end
         new = (end if end < self.prompt_tokens else self.prompt_tokens) - high
         if new > 0:
             self._by_source[source] += new
 
     def account(self) -> Account:
         """The account so far; raises IntegrityError when its sources are not the tokens that have one."""
-        account = Account(self.prompt_tokens, dict(self._by_source), self.recomputed, self.hit_end)
-        if account.processed != min(self._high, self.prompt_tokens):
+        by_source = dict(self._by_source)
+        account = Account(self.prompt_tokens, by_source, self.recomputed, self.hit_end, self.elsewhere)
+        if account.processed != min(self.high, self.prompt_tokens):
             raise IntegrityError(
-                f"Ledger: {account.processed} tokens have a source in the books; the first {self._high} were entered."
+                f"Ledger: {account.processed} tokens have a source in the books; the first {self.high} were entered."
             )
         return account

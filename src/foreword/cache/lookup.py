@@ -1,27 +1,41 @@
-"""Where a prompt meets the tree, and why no later: the look-up and its explanation. Nothing here changes anything."""
+"""The look-up: where a prompt meets the tree, and why no later. Nothing here changes anything."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from foreword.account import HitEnd, MissReason
-from foreword.cache.namespace import Namespace
-from foreword.cache.tree import Node, RadixTree, Root, backed_end, ready_end
+from foreword.account import ElsewhereHit, HitEnd, MissReason
+from foreword.cache.namespace import Namespace, PrivatePart
+from foreword.cache.tree import Node, RadixTree, Root, backed_end, child_key, ready_end
 from foreword.tokens import TOKEN_BYTES
 
 NEAREST_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked up: a prompt (packed tokens) in a namespace, and from where it is its owner's alone.
+
+    Without ``use_cache`` it neither reads nor feeds the cache.
+    """
+
+    namespace: Namespace
+    tokens: bytes
+    private: PrivatePart | None = None
+    use_cache: bool = True
 
 
 @dataclass(slots=True)
 class Lookup:
     """Where a prompt meets the tree; all numbers are tokens.
 
-    The first ``aligned`` tokens of the prompt, whole blocks, end on the edge of ``node``; those from ``backed`` on, also
-    whole blocks, are a ghost. ``source`` is the nearest edge with blocks that goes on from ``backed``; of its next block
-    ``partial`` tokens can be reused by copying. ``whole``: there is nothing of the prompt that the tree does not have.
-    ``cached`` tokens are readable now, up to ``reach`` they have blocks, up to ``seen`` the tree knows the prompt, ghosts
-    included.
+    ``deepest`` is the last node of the prompt's path, ghosts included. The first ``aligned`` tokens of the prompt, whole
+    blocks, end on the edge of ``node``; those from ``backed`` on, also whole blocks, are a ghost. ``source`` is the nearest
+    edge with blocks that goes on from ``backed``; of its next block ``partial`` tokens can be reused by copying. ``whole``:
+    there is nothing of the prompt that the tree does not have. ``cached`` tokens are readable now, up to ``reach`` they have
+    blocks, up to ``seen`` the tree knows the prompt, ghosts included.
     """
 
+    deepest: Node
     node: Node
     aligned: int
     backed: int
@@ -33,10 +47,12 @@ class Lookup:
     seen: int
 
 
-def locate(tree: RadixTree, root: Root, tokens: bytes) -> Lookup:
+def locate(tree: RadixTree, root: Root, query: Query) -> Lookup:
     """Where a prompt of at least one token meets the tree."""
+    tokens, private = query.tokens, query.private
     size, last = tree.block_size, len(tokens) // TOKEN_BYTES - 1
-    node, end = tree.walk(root, tokens)
+    deepest, end = tree.walk(root, tokens, private)
+    node = deepest
     reach = backed_end(node)
     aligned = end // size * size
     if last < aligned <= reach:
@@ -50,7 +66,8 @@ def locate(tree: RadixTree, root: Root, tokens: bytes) -> Lookup:
             above = above.parent
     source, common = None, 0
     if above.end == backed:
-        source, common = tree.nearest(above, tokens[backed * TOKEN_BYTES : backed * TOKEN_BYTES + tree.width])
+        rest = tokens[backed * TOKEN_BYTES : backed * TOKEN_BYTES + tree.width]
+        source, common = tree.nearest(above, rest if private is None else child_key(rest, backed, private))
         if backed < aligned and source is not None:
             common = min(common, source.ready - backed)  # where a ghost goes on, nothing is waited for
     elif above.backed > backed:
@@ -62,36 +79,51 @@ def locate(tree: RadixTree, root: Root, tokens: bytes) -> Lookup:
     cached = ready if ready < backed else backed
     if partial and cached == backed and source is not None and source.ready >= reach:
         cached = reach
-    return Lookup(node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
+    return Lookup(deepest, node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
 
 
-def explain(tree: RadixTree, place: Lookup, tokens: bytes, namespace: Namespace, others: Iterable[Namespace]) -> HitEnd:
-    """Why the hit of a new request ended where it did; ``others`` are the namespaces to look into."""
-    end = place.reach
-    if end == len(tokens) // TOKEN_BYTES - 1:
+def explain(lookup: Lookup, query: Query, ghosts: "dict[Node, float]") -> HitEnd:
+    """Why the hit of a new request ended where it did, within its own namespace.
+
+    ``ghosts`` has the time at which the edges that lack blocks lost them. Nothing that is another owner's is told.
+    """
+    end = lookup.reach
+    if end == len(query.tokens) // TOKEN_BYTES - 1:
         return HitEnd(MissReason.COMPLETE, end)
-    if place.seen > end:
-        return HitEnd(MissReason.EVICTED, end, lost_tokens=place.seen - end)
-    other, longer = _longest_elsewhere(tree, tokens, others, end)
-    if other is not None:
-        differs = namespace.differs_in(other)
-        return HitEnd(MissReason.NAMESPACE_DIFFERS, end, lost_tokens=longer - end, differs_in=differs)
-    if end and place.source is not None:
-        nearest = place.source.tokens(end, end + NEAREST_TOKENS)
-        if nearest:
-            return HitEnd(MissReason.DIVERGED, end, nearest)
-    return HitEnd(MissReason.FIRST_SEEN, end)
+    if lookup.seen > end:
+        lost = lookup.seen - end
+        return HitEnd(MissReason.EVICTED, end, lost_tokens=lost, evicted_at=ghosts.get(_topmost_ghost(lookup.deepest)))
+    nearest = b"" if lookup.source is None or not end else _visible(lookup.source, end, query.private)
+    return HitEnd(MissReason.DIVERGED, end, nearest) if nearest else HitEnd(MissReason.FIRST_SEEN, end)
 
 
-def _longest_elsewhere(
-    tree: RadixTree, tokens: bytes, others: Iterable[Namespace], longest: int
-) -> tuple[Namespace | None, int]:
-    """The namespace that holds the longest readable prefix of the prompt, if longer than ``longest``."""
-    best = None
-    for other in others:
-        root = tree.roots[other.key]
+def elsewhere(tree: RadixTree, query: Query, longest: int, others: Iterable[tuple[Namespace, Root]]) -> ElsewhereHit | None:
+    """The longest readable prefix of the prompt in other namespaces, if longer than ``longest``."""
+    best, own = None, longest
+    for other, root in others:
         if root.resident:
-            cached = locate(tree, root, tokens).cached
+            cached = locate(tree, root, query).cached
             if cached > longest:
                 best, longest = other, cached
-    return best, longest
+    return None if best is None else ElsewhereHit(query.namespace.differs_in(best), longest - own)
+
+
+def _topmost_ghost(node: Node) -> Node:
+    """The first edge on the path to a node that lacks blocks."""
+    while node.parent is not None and node.parent.backed < node.parent.end:
+        node = node.parent
+    return node
+
+
+def _visible(source: Node, at: int, private: PrivatePart | None) -> bytes:
+    """The tokens with which an edge goes on at a position, as far as the prompt could have shared them.
+
+    Neither another owner's, nor public ones beyond the place where the prompt is its owner's alone.
+    """
+    end = at + NEAREST_TOKENS
+    if source.private is not None:
+        if source.private != private:
+            end = min(end, source.private.start)
+    elif private is not None and source.start <= private.start:
+        end = min(end, private.start)
+    return source.tokens(at, end)

@@ -3,6 +3,8 @@
 import functools
 from dataclasses import dataclass
 
+from foreword.tokens import NO_TOKEN, TOKEN_BYTES
+
 LAYOUT_VERSION = 1
 
 
@@ -40,6 +42,27 @@ class ModelFingerprint:
             _part(b"b", f"{LAYOUT_VERSION}/{self.block_size}"),
         )
         return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class PrivatePart:
+    """Where a prompt stops being shared with everyone in its namespace, and whose it is from there on.
+
+    Tokens before position ``start`` are everyone's; those from ``start`` on, prompt and answer, are ``owner``'s alone.
+    """
+
+    start: int
+    owner: str
+
+    @functools.cached_property
+    def key(self) -> bytes:
+        """What stands for the owner in a tree's keys, between public and private tokens (see tree.py).
+
+        It depends on nothing but the owner: no other owner has it, in this process or any other. It begins with what is
+        no token and tells its length; so no key with it is one of tokens alone, and none is that of another owner.
+        """
+        part = _part(b"t", self.owner)
+        return NO_TOKEN + len(part).to_bytes(TOKEN_BYTES, "big") + part + bytes(-len(part) % TOKEN_BYTES)
 
 
 @dataclass(frozen=True)

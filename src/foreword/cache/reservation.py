@@ -1,4 +1,4 @@
-"""The handle of a request: what it holds of the cache while it runs."""
+"""The handle of a request: what it holds of the cache while it runs, to be read; and what the cache notes about it."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,16 @@ import numpy.typing as npt
 
 from foreword.cache.actions import CopyBlock
 from foreword.cache.ledger import RequestLedger
+from foreword.cache.lookup import Query
 from foreword.cache.marks import Mark
+from foreword.cache.namespace import PrivatePart
 from foreword.cache.pool import Blocks
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.tokens import TOKEN_BYTES
 
 
-class Reservation:
-    """A request's hold on its path and its blocks. Only the cache changes it.
+class Hold:
+    """A request's hold on its path and its blocks, as the rooms of the cache keep it; others have a Reservation.
 
     blocks
         Block ids of tokens 0, block_size, 2 * block_size, ...
@@ -33,14 +35,16 @@ class Reservation:
         "marks",
         "node",
         "open_end",
+        "private",
         "shared_end",
         "span",
         "tokens",
     )
 
-    def __init__(self, tokens: bytes, length: int, ledger: RequestLedger, marks: Sequence[Mark] = ()):
-        self.tokens = tokens
-        self.length = length
+    def __init__(self, query: Query, ledger: RequestLedger, marks: Sequence[Mark] = ()):
+        self.tokens = query.tokens
+        self.length = len(query.tokens) // TOKEN_BYTES
+        self.private: PrivatePart | None = query.private
         self.ledger = ledger
         self.marks = marks
         self.node: Node | None = None  # deepest held node; None: the cache is off for this request
@@ -53,11 +57,6 @@ class Reservation:
         self.copy_at = 0  # position of the block that the copy goes to
         self.copy_source: Node | None = None  # who computes the source of the copy; None when it is readable
 
-    @property
-    def table(self) -> npt.NDArray[np.int32]:
-        """The block table: ``blocks`` as int32 for NumPy, not copied."""
-        return np.frombuffer(self.blocks, np.int32)
-
     def tail(self, start: int, generated: bytes) -> bytes:
         """Packed tokens [start, computed): the end of the prompt and of what was ``generated`` after it."""
         if start >= self.length:
@@ -65,3 +64,29 @@ class Reservation:
         if self.computed <= self.length:
             return self.tokens[start * TOKEN_BYTES : self.computed * TOKEN_BYTES]
         return self.tokens[start * TOKEN_BYTES :] + generated[: (self.computed - self.length) * TOKEN_BYTES]
+
+
+class Reservation:
+    """A request's blocks, and how far they are readable. To be read; the cache's methods change it."""
+
+    __slots__ = ("_hold",)
+
+    def __init__(self, hold: Hold):
+        self._hold = hold
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt that was reserved."""
+        return self._hold.length
+
+    @property
+    def computed(self) -> int:
+        """Leading tokens whose KV can be read."""
+        return self._hold.computed
+
+    @property
+    def table(self) -> npt.NDArray[np.int32]:
+        """The block table: block ids of tokens 0, block_size, 2 * block_size, ..., not copied and read-only."""
+        table = np.frombuffer(self._hold.blocks, np.int32)
+        table.flags.writeable = False
+        return table

@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from foreword.cache.eviction import EvictionPolicy, EvictionQueue, is_evictable
-from foreword.cache.marks import Marks
+from foreword.cache.eviction import EvictionQueue, is_evictable
+from foreword.cache.marked_paths import MarkedPaths
+from foreword.cache.namespace import PrivatePart
 from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.tree import NO_BLOCKS, Node, RadixTree, Root
 from foreword.events import BlockRemoved, BlockStored, EventSink
@@ -21,15 +22,15 @@ class Residency:
         self,
         tree: RadixTree,
         pool: BlockPool,
-        policy: EvictionPolicy,
+        queue: EvictionQueue,
+        marked: MarkedPaths,
         ghost_limit: int,
-        mark_limit: int,
         events: EventSink | None,
     ):
         self.tree = tree
         self.pool = pool
-        self.queue = EvictionQueue(policy)
-        self.marks = Marks(tree, self.queue, mark_limit)
+        self.queue = queue
+        self.marked = marked
         self.ghost_limit = ghost_limit
         self.events = events
         self.ghosts: OrderedDict[Node, float] = OrderedDict()  # in order of eviction, with its time
@@ -69,8 +70,8 @@ class Residency:
             self.ghosts[upper] = self.ghosts.get(node, node.last_use)
         if node.backed == at and is_evictable(upper):
             self.queue.push(upper)
-        if node.marks and node.backed == at:
-            self.marks.shorten(node, upper)
+        if node.backed == at:
+            self.marked.shortened(node, upper)
         return upper
 
     def make_room(self, count: int, now: float) -> bool:
@@ -82,8 +83,6 @@ class Residency:
         pool = self.pool
         if pool.free_count + self.unheld_blocks < count:
             return False
-        if self.marks and pool.free_count < count:
-            self.marks.settle(now)
         while pool.free_count < count:
             leaf = self.queue.first(now)
             if leaf is None:
@@ -93,9 +92,9 @@ class Residency:
             self._trim_ghosts()
         return True
 
-    def add(self, parent: Node, tokens: bytes, blocks: Blocks, now: float) -> Node:
+    def add(self, parent: Node, tokens: bytes, blocks: Blocks, private: PrivatePart | None, now: float) -> Node:
         """Enter a readable edge that nobody holds."""
-        node = self.tree.attach(parent, memoryview(tokens), blocks)
+        node = self.tree.attach(parent, memoryview(tokens), blocks, private)
         self.unheld_blocks += len(blocks)
         self.mark_ready(node, node.end)
         self.touch(node, now)
@@ -116,8 +115,7 @@ class Residency:
             self._tell_removed(node, node.start, node.ready, node.blocks)
         node.holders = 0
         taken, node.blocks, node.backed = len(node.blocks), NO_BLOCKS, node.start
-        if node.marks:
-            self.marks.lost(node, taken)
+        self.marked.lost(node, taken)
 
     def remove(self, node: Node) -> None:
         """Take an unheld node without children out of the tree, with its blocks and its ghost."""
@@ -134,8 +132,8 @@ class Residency:
         node.backed = node.end
         if node.holders == 0:
             self.unheld_blocks += len(blocks)
-        if node.marks:
-            self.marks.blocks += len(blocks)
+        self.marked.gained(node, len(blocks))
+        self.tree.version += 1
 
     def mark_ready(self, node: Node, ready: int) -> None:
         """Up to position ``ready`` the edge is readable from now on."""
@@ -144,6 +142,7 @@ class Residency:
         node.ready = ready
         if node.planned < ready:
             node.planned = ready
+        self.tree.version += 1
 
     def clear(self, root: Root) -> None:
         """Drop every node that nobody holds, and with it every ghost."""
@@ -189,10 +188,10 @@ class Residency:
         if end < node.ready:
             node.ready = end
         node.planned = node.ready
+        self.tree.version += 1
         if not keep:
             self.tree.mark_ghost(node)
-        if node.marks:
-            self.marks.lost(node, len(freed))
+        self.marked.lost(node, len(freed))
 
     def _tell_stored(self, node: Node, ready: int) -> None:
         """Tokens from where the edge was readable up to ``ready`` come in, with the block that was partly readable."""
@@ -202,7 +201,8 @@ class Residency:
         first = (node.ready - node.start) // size
         tokens = node.tokens(node.start + first * size, ready)
         blocks = node.blocks[first : -(-(ready - node.start) // size)]
-        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks)))
+        owner, private_from = _owner(node)
+        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks), owner, private_from))
 
     def _tell_removed(self, node: Node, start: int, end: int, blocks: Blocks) -> None:
         """Tokens [start, end) were readable, in the first of these blocks, and are not in the tree any more."""
@@ -210,7 +210,7 @@ class Residency:
         if self.events is None or root.retired:
             return
         blocks = blocks[: -(-(end - start) // self.tree.block_size)]
-        self.events(BlockRemoved(root.key, start, end - start, tuple(blocks)))
+        self.events(BlockRemoved(root.key, start, end - start, tuple(blocks), *_owner(node)))
 
     def _remove_ghost(self, node: Node) -> None:
         """Forget the tokens of an edge that have no blocks; without any blocks the node goes. It has no children."""
@@ -218,8 +218,8 @@ class Residency:
         self.ghost_tokens -= node.end - node.backed
         if node.backed > node.start:
             node.cut_edge(node.backed)
-            if node.marks:
-                self.marks.shorten(node, node)
+            self.tree.version += 1
+            self.marked.shortened(node, node)
         else:
             self.tree.detach(node)
 
@@ -240,6 +240,12 @@ class Residency:
             else:
                 return
             self._remove_ghost(oldest)
+
+
+def _owner(node: Node) -> tuple[str | None, int]:
+    """Whose a node's tokens are, and from which position; None and 0 where they are everyone's."""
+    door = node.door
+    return (None, 0) if door is None else (door.owner, door.start)
 
 
 def nodes_below(root: Node) -> Iterator[Node]:

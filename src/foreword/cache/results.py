@@ -2,28 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from foreword.cache.lookup import Lookup
-from foreword.cache.namespace import Namespace
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What was asked for: a prompt (packed tokens) in a namespace.
-
-    Without ``use_cache`` it neither reads nor feeds the cache.
-    """
-
-    namespace: Namespace
-    tokens: bytes
-    use_cache: bool = True
+from foreword.cache.lookup import Lookup, Query
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
     """What a look-up found, in leading tokens of the prompt: cached, then in flight, then evicted.
 
-    ``reserve`` takes it. It carries the look-up it was made from, and the version of the cache at which that was right;
-    two matches are equal when they found the same.
+    ``reserve`` takes it. It carries the look-up it was made from, and the version of the tree at which that was right; two
+    matches are equal when they found the same.
     """
 
     cached: int

@@ -5,6 +5,15 @@ Units: positions are tokens from the beginning of the prompt, never of the edge;
 Where nodes begin: always at a multiple of the block size. A leaf may have an *open end*, within a block: the end of a
 sequence. A *stub* is a leaf shorter than one block. Children are found by their first block (a stub by all it has).
 
+Where a prompt becomes its owner's alone (PrivatePart, in namespace.py), its path goes through a *door*: the node that begins
+with the block in which the first private token lies, found by that block with the owner's key put into it:
+
+    key of a block that is everyone's      t t t t
+    key of a door                          t t [owner's key] p p      (t: everyone's tokens, p: private ones)
+
+So nobody else can reach a door, or what is below it, while its public tokens are shared as those of any block are: in keys,
+neighbours in order still share most, and what two keys share ends before the owner's key. Edges hold true tokens only.
+
 An edge is a view of the text that brought it in, mostly of a whole prompt; only a small part of a text is copied.
 
 What an edge holds:    start  |-- readable --|-- in flight --|-- ghost --|  end
@@ -18,10 +27,12 @@ A node is backed only if its parent is wholly backed, and ready only if its pare
 import bisect
 from array import array
 
+from foreword.cache.namespace import PrivatePart
 from foreword.cache.pool import BLOCK_ID, Blocks
-from foreword.tokens import TOKEN_BYTES, common_tokens, common_with_edge
+from foreword.tokens import NO_TOKEN, TOKEN_BYTES, common_tokens, common_with_edge
 
 TEXT_SLACK = 4  # an edge keeps a text of up to so many times its own length
+NO_LIMIT = 1 << 62  # bytes
 NO_BLOCKS: Blocks = array(BLOCK_ID)
 
 
@@ -41,6 +52,7 @@ class Node:
         "marks",
         "parent",
         "planned",
+        "private",
         "ready",
         "resident",
         "start",
@@ -49,7 +61,8 @@ class Node:
 
     def __init__(self, parent: "Node | None", key: bytes, edge: memoryview, start: int, blocks: Blocks):
         self.parent = parent
-        self.key = key  # under which the parent finds it: its first block, or all of it
+        self.key = key  # under which the parent finds it: its first block, or all of it; of a door with the owner's key
+        self.private: PrivatePart | None = None  # of a door: whose it is, and from where
         self.edge = edge  # packed tokens
         self.start = self.ready = self.planned = start
         self.backed = self.end = start + len(edge) // TOKEN_BYTES
@@ -70,6 +83,14 @@ class Node:
         """Forget the tokens from position ``end`` on."""
         self.edge = fitted(self.edge[: (end - self.start) * TOKEN_BYTES])
         self.end = end
+
+    @property
+    def door(self) -> "PrivatePart | None":
+        """Whose this node is; None: everyone's."""
+        node: Node | None = self
+        while node is not None and node.private is None:
+            node = node.parent
+        return None if node is None else node.private
 
     @property
     def root(self) -> "Root":
@@ -104,6 +125,7 @@ class RadixTree:
         self.width = block_size * TOKEN_BYTES
         self.roots: dict[bytes, Root] = {}
         self.node_count = 0
+        self.version = 0  # another one after every change that a look-up could see
 
     def root(self, key: bytes) -> Root:
         """The root of a namespace, made when it is new."""
@@ -112,29 +134,48 @@ class RadixTree:
             root = self.roots[key] = Root(key)
         return root
 
-    def walk(self, root: Node, query: bytes) -> tuple[Node, int]:
+    def drop_unused_roots(self) -> list[bytes]:
+        """Take out the roots in which nothing is; returns their keys."""
+        unused = [key for key, root in self.roots.items() if root.unused]
+        for key in unused:
+            del self.roots[key]
+        self.version += 1
+        return unused
+
+    def drop_all_roots(self) -> None:
+        """No namespace is found any more."""
+        self.roots.clear()
+        self.version += 1
+
+    def walk(self, root: Node, query: bytes, private: PrivatePart | None = None) -> tuple[Node, int]:
         """Follow the query down from a root, ghosts included; changes nothing.
 
         Returns the deepest node of which at least the first block matches, and the position where the match ends. A
         part of a block counts only in the middle of an edge: what a child shares of its first block is not looked at.
         """
         width = self.width
+        limit = NO_LIMIT if private is None else private.start * TOKEN_BYTES  # no public edge matches beyond it
         node, at = root, 0
         while True:
-            child = node.children.get(query[at : at + width])
+            public = at + width <= limit
+            key = query[at : at + width]
+            child = node.children.get(key if public else child_key(key, at // TOKEN_BYTES, private))
             if child is None:
                 return node, at // TOKEN_BYTES
             edge = child.edge
+            end = at + len(edge)
+            if public and end > limit:
+                common = common_with_edge(query, at, edge)
+                return child, min(at // TOKEN_BYTES + common, limit // TOKEN_BYTES)
             if not query.startswith(edge, at):
                 return child, at // TOKEN_BYTES + common_with_edge(query, at, edge)
-            at += len(edge)
-            node = child
+            at, node = end, child
 
     def nearest(self, node: Node, rest: bytes) -> tuple[Node | None, int]:
         """The child with blocks whose first block shares most tokens with ``rest``, and how many (0 is possible).
 
-        ``rest`` is at most a block long. In a sorted list the key with the longest common prefix stands beside the
-        place of the query.
+        ``rest`` is a key, of at most a block (see child_key). In a sorted list the key with the longest common prefix
+        stands beside the place of the query.
         """
         keys = node.resident
         if not keys:
@@ -145,15 +186,24 @@ class RadixTree:
             common = common_tokens(rest, key)
             if common > shared:
                 best, shared = key, common
-        return node.children[best], shared
+        child = node.children[best]
+        if child.private is not None:
+            public = child.private.start - child.start
+            if shared > public:  # the owner is the same
+                shared = max(public, shared - len(child.private.key) // TOKEN_BYTES)
+        return child, shared
 
-    def attach(self, parent: Node, edge: memoryview, blocks: Blocks) -> Node:
-        """A new child with all its blocks, in flight."""
-        key = edge[: self.width].tobytes()
+    def attach(self, parent: Node, edge: memoryview, blocks: Blocks, private: PrivatePart | None = None) -> Node:
+        """A new child with all its blocks, in flight; a door if the private part begins in its first block."""
+        first = edge[: self.width].tobytes()
+        key = child_key(first, parent.end, private)
         node = Node(parent, key, fitted(edge), parent.end, blocks)
+        if len(key) > len(first):
+            node.private = private
         parent.children[key] = node
         bisect.insort(parent.resident, key)
         self.node_count += 1
+        self.version += 1
         return node
 
     def detach(self, node: Node) -> None:
@@ -162,6 +212,7 @@ class RadixTree:
         assert parent is not None and not node.children
         del parent.children[node.key]
         self.node_count -= 1
+        self.version += 1
         if node.backed > node.start:
             self.mark_ghost(node)
 
@@ -170,11 +221,13 @@ class RadixTree:
         assert node.parent is not None
         keys = node.parent.resident
         del keys[bisect.bisect_left(keys, node.key)]
+        self.version += 1
 
     def mark_resident(self, node: Node) -> None:
         """The node has just got its first block."""
         assert node.parent is not None
         bisect.insort(node.parent.resident, node.key)
+        self.version += 1
 
     def split(self, node: Node, at: int) -> Node:
         """Cut an edge at a position that is a multiple of the block size; returns the new upper node.
@@ -190,6 +243,7 @@ class RadixTree:
         upper.backed = node.backed if node.backed < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
         upper.copier, node.copier = node.copier, None
+        upper.private, node.private = node.private, None
         parent.children[upper.key] = upper
         node.parent, node.start = upper, at
         node.edge, node.blocks = fitted(node.edge[cut:]), node.blocks[blocks:]
@@ -201,7 +255,28 @@ class RadixTree:
         if node.backed > at:
             upper.resident.append(key)
         self.node_count += 1
+        self.version += 1
         return upper
+
+
+def child_key(first: bytes, start: int, private: PrivatePart | None) -> bytes:
+    """Under which key a child stands that begins at position ``start`` with the tokens ``first``, at most a block.
+
+    The tokens; if the private part begins among them, with the owner's key before the first private one.
+    """
+    if private is None:
+        return first
+    cut = (private.start - start) * TOKEN_BYTES
+    return first[:cut] + private.key + first[cut:] if 0 <= cut < len(first) else first
+
+
+def key_tokens(key: bytes) -> int:
+    """How many tokens a key has, the owner's key left out."""
+    at = key.find(NO_TOKEN)
+    if at < 0:
+        return len(key) // TOKEN_BYTES
+    length = int.from_bytes(key[at + TOKEN_BYTES : at + 2 * TOKEN_BYTES], "big")
+    return len(key) // TOKEN_BYTES - 2 - -(-length // TOKEN_BYTES)
 
 
 def fitted(edge: memoryview) -> memoryview:

@@ -14,7 +14,7 @@ from foreword.backends.cpu.choices import check_choices
 from foreword.backends.cpu.cpu_info import idle_threads, path_in_words
 from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, bytes_per_block
 from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
-from foreword.cache import Mark, Namespace, PrefixCache, Usage, pack_tokens
+from foreword.cache import Mark, Namespace, PrefixCache, PrivatePart, Usage, pack_tokens
 from foreword.engine.config import EngineConfig
 from foreword.engine.generation import Generation, Sequence
 from foreword.engine.model import LoadedModel, load_model
@@ -27,7 +27,7 @@ from foreword.errors import ParameterError, PromptError, StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.outputs import RequestOutput
 from foreword.sampling_params import SamplingParams
-from foreword.sched import PrivateTail, Request, Scheduler, StepPlan
+from foreword.sched import Request, Scheduler, StepPlan
 from foreword.tokens import TOKEN_TYPE
 
 logger = logging.getLogger("foreword")
@@ -63,7 +63,6 @@ class Engine:
         self.verifier = CacheVerifier(config.verify_cache, self.cache, self.runner, config.max_num_batched_tokens)
         self._generations: dict[str, Generation] = {}
         self._sequences: dict[Request, Sequence] = {}
-        self._owners: dict[str, int] = {}  # tenants with a public part, numbered from 1
         self._names = (f"request-{number}" for number in itertools.count())
         self._seed = torch.Generator()
         if config.seed is None:
@@ -100,7 +99,7 @@ class Engine:
         _check_marks(marks, len(ids))
         limit = min(len(ids) + params.max_tokens, self.max_model_len)
         arrival = self.clock()
-        namespace, private = self._scope(tenant, cache_salt, public_tokens)
+        namespace, private = self._scope(tenant, cache_salt, min(public_tokens, len(ids)))
         sequences = []
         for index in range(params.n):
             request = Request(
@@ -201,13 +200,10 @@ class Engine:
                 raise ParameterError(f"stop_token_ids has {token}; the vocabulary has {self.model.vocab_size} tokens.")
         return ids
 
-    def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivateTail | None]:
+    def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivatePart | None]:
         """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
         if tenant is not None and public_tokens > 0:
-            number = self._owners.setdefault(tenant, len(self._owners) + 1)
-            if (number + 1) * self.model.vocab_size <= 2**31:
-                tail = PrivateTail(public_tokens, number * self.model.vocab_size)
-                return Namespace(self.model.fingerprint, cache_salt=cache_salt), tail
+            return Namespace(self.model.fingerprint, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
         return Namespace(self.model.fingerprint, tenant=tenant, cache_salt=cache_salt), None
 
     def _generator(self, params: SamplingParams, index: int) -> torch.Generator:

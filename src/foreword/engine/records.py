@@ -22,6 +22,8 @@ def request_finished(sequence: Sequence, outcome: str, now: float) -> RequestFin
         finished=now,
         outcome=outcome,
         account=request.account(),
+        owner=None if request.private is None else request.private.owner,
+        private_from=0 if request.private is None else request.private.start,
     )
 
 

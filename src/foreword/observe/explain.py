@@ -14,7 +14,7 @@ from typing import Protocol
 from foreword.account import Account, MissReason
 from foreword.events import RequestFinished
 from foreword.observe.alignment import Meeting, meet
-from foreword.observe.recent import RecentRequests, came_before
+from foreword.observe.recent import RecentRequests, came_before, visible_tokens
 from foreword.observe.reordered import reordering
 from foreword.observe.shape import PromptShape, same_content
 from foreword.prompt.texts import common_prefix
@@ -179,8 +179,8 @@ def _by_ledger(request: RequestFinished, minimum_tokens: int) -> tuple[Reason, s
         return Reason.NOT_ADMITTED, ""
     if end.reason is MissReason.DISABLED and request.account.prompt_tokens < minimum_tokens:
         return Reason.BELOW_MINIMUM, f"at least {minimum_tokens} tokens are cached"
-    if end.reason is MissReason.NAMESPACE_DIFFERS:
-        return _namespace_reason(end.differs_in), end.differs_in
+    if request.account.elsewhere is not None:
+        return _namespace_reason(request.account.elsewhere.differs_in), request.account.elsewhere.differs_in
     return Reason(end.reason), ""
 
 
@@ -214,7 +214,7 @@ def _nearest(request: RequestFinished, recent: RecentRequests) -> tuple[RequestF
         return None
     if end.reason is MissReason.DIVERGED:
         wanted = request.tokens[:at] + end.nearest
-        near = (other for other in recent.nearest(request, wanted) if _all_tokens(other).startswith(wanted))
+        near = (other for other in recent.nearest(request, wanted) if visible_tokens(other, request).startswith(wanted))
         return _most_alike(request, islice(near, COMPARED), request.account.position)
     if end.reason is MissReason.FIRST_SEEN and not at:
         earlier = (other for other in recent.newest() if other.namespace == request.namespace and other is not request)
@@ -230,7 +230,7 @@ def _most_alike(
     request: RequestFinished, others: Iterable[RequestFinished], at: int
 ) -> tuple[RequestFinished, Meeting | None] | None:
     """Of requests that part from a prompt at token ``at``, the one that is most alike after it."""
-    meetings = [(other, meet(_all_tokens(other), request.tokens, at)) for other in others]
+    meetings = [(other, meet(visible_tokens(other, request), request.tokens, at)) for other in others]
     return max(meetings, key=lambda pair: pair[1].alike if pair[1] else 0, default=None)
 
 
@@ -264,7 +264,7 @@ def _texts(
     """The end of what is shared, and what comes after it in the old prompt and in the new one."""
     start = max(0, at - AROUND)
     shared = decode(_ids(request.tokens, start, at))
-    old_text = decode(_ids(_all_tokens(old), at, at + AROUND) if old else unpack_tokens(_next_tokens(request)))
+    old_text = decode(_ids(visible_tokens(old, request), at, at + AROUND) if old else unpack_tokens(_next_tokens(request)))
     return shared, old_text, decode(_ids(request.tokens, at, at + AROUND))
 
 
@@ -275,7 +275,7 @@ def _compare(
     reader: PromptReader,
 ) -> tuple[Reason, str] | None:
     """What separates a prompt from the nearest one; None if it is just another text."""
-    old_text = reader.decode(unpack_tokens(_all_tokens(old)))
+    old_text = reader.decode(unpack_tokens(visible_tokens(old, request)))
     new_text = reader.decode(unpack_tokens(request.tokens))
     at = common_prefix(old_text, new_text)
     if at >= len(reader.decode(_ids(request.tokens, 0, request.account.position))) + SAME_TEXT:
@@ -287,7 +287,8 @@ def _compare(
     if value is not None:
         return Reason.VOLATILE_VALUE, value[1].kind
     if shape is not None:
-        answer = reader.decode(unpack_tokens(old.generated))
+        seen = visible_tokens(old, request)
+        answer = reader.decode(unpack_tokens(seen[len(old.tokens) :]))
         if same_content(shape, reader.shape(old.request_id), request.account.position, answer):
             return Reason.TEMPLATE_RERENDER, "the same messages, written otherwise"
     if _reasoning_left_out(old_text, new_text, at) or _reasoning_left_out(new_text, old_text, at):
@@ -307,10 +308,6 @@ def _reasoning_left_out(longer: str, shorter: str, at: int) -> bool:
         if rest and shorter[block.start() :].lstrip().startswith(rest[: len(shorter) - at]):
             return True
     return False
-
-
-def _all_tokens(request: RequestFinished) -> bytes:
-    return request.tokens + request.generated
 
 
 def _ids(tokens: bytes, start: int, end: int) -> list[int]:

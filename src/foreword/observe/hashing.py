@@ -27,14 +27,16 @@ class PrefixHasher:
         self._multipliers: Hashes = np.empty(0, np.uint64)
         self._namespace, self._start = b"", _hash(b"")  # the last one used
 
-    def __call__(self, namespace: bytes, tokens: bytes) -> Hashes:
-        """The hashes of the prefixes of 1, 2, 3, ... packed tokens."""
+    def __call__(self, namespace: bytes, tokens: bytes, owner: str | None = None, private_from: int = 0) -> Hashes:
+        """The hashes of the prefixes of 1, 2, 3, ... packed tokens; an owner has those from a position on alone."""
         hashes = np.frombuffer(tokens, TOKEN_TYPE).astype(np.uint64)
         hashes += ONE
         hashes *= self._for(len(hashes))
         if namespace != self._namespace:
             self._namespace, self._start = namespace, _hash(namespace)
         hashes[:1] += self._start
+        if owner is not None:
+            hashes[private_from : private_from + 1] += _hash(b"owner" + owner.encode("utf-8", "surrogatepass"))
         return np.add.accumulate(hashes, out=hashes)
 
     def _for(self, length: int) -> Hashes:

@@ -13,7 +13,7 @@ from foreword.observe.explain import Explanation, PromptReader, Reason, explain,
 from foreword.observe.hashing import PrefixHasher
 from foreword.observe.near_twins import LEAST_ALIKE, NearTwins, TwinGroup
 from foreword.observe.prefixes import Prefix, PrefixSketch
-from foreword.observe.recent import RecentRequests
+from foreword.observe.recent import RecentRequests, visible_tokens
 from foreword.observe.savings import CostFit, Savings, SavingsCount, TokenPrice
 from foreword.tokens import TOKEN_BYTES
 
@@ -157,17 +157,29 @@ class Observer:
         """Enter a request that was looked up into the statistics of prefixes."""
         tokens, namespace = request.tokens, request.namespace
         length, reused = len(tokens) // TOKEN_BYTES, request.account.reused
-        self._curve.observe(self._hasher(namespace, tokens + request.generated), length)
-        self._prefixes.observe(namespace, tokens, reused, request.finished, request.tenant)
+        whole = self._hasher(namespace, tokens + request.generated, request.owner, request.private_from)
+        self._curve.observe(whole, length)
+        door = None if request.owner is None else (request.private_from, request.owner)
+        self._prefixes.observe(namespace, tokens, reused, request.finished, request.tenant, door)
         self._savings.observe(length, reused, request.account.computed)
         if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
             self._unclassified.append((request.request_id, reason))
             if request.account.computed >= LEAST_ALIKE:
-                self._twins.observe(namespace, tokens, reused, self._candidates(request), request.finished)
+                self._look_for_twins(request)
+
+    def _look_for_twins(self, request: RequestFinished) -> None:
+        """Twins in what is everyone's, where the hit ended there; else among the requests of the same owner alone."""
+        namespace, tokens, candidates = request.namespace, request.tokens, self._candidates(request)
+        if request.owner is not None and request.account.reused < request.private_from:
+            tokens = tokens[: request.private_from * TOKEN_BYTES]
+        elif request.owner is not None:
+            namespace += b"owner" + request.owner.encode("utf-8", "surrogatepass")
+            candidates = (tokens for tokens in candidates if len(tokens) > request.private_from * TOKEN_BYTES)
+        self._twins.observe(namespace, tokens, request.account.reused, candidates, request.finished)
 
     def _candidates(self, request: RequestFinished) -> Iterator[bytes]:
         """Earlier prompts that a prompt may be a near-twin of: those that share most with it, and the last ones."""
         nearest = self._recent.nearest(request, request.tokens, reach=TWIN_CANDIDATES)
         last = (other for other in self._recent.newest() if other.namespace == request.namespace)
         for other in (*islice(nearest, TWIN_CANDIDATES), *islice(last, TWIN_CANDIDATES)):
-            yield other.tokens
+            yield visible_tokens(other, request)[: len(other.tokens)]

@@ -68,6 +68,17 @@ class _Node:
     tenants: set[str] = field(default_factory=set)
     children: dict[bytes, "_Node"] = field(default_factory=dict)
     gone: bool = False
+    owner: bytes = b""  # of the first edge of a private part: whose it is
+
+    @property
+    def key(self) -> bytes:
+        """Under which its parent finds it."""
+        return self.tokens[:TOKEN_BYTES] + self.owner
+
+    @property
+    def joins(self) -> bool:
+        """Whether its only child, if it has one, can take over its edge: not what is one owner's what is everyone's."""
+        return len(self.children) <= 1 and not any(child.owner for child in self.children.values())
 
     def stands_for(self) -> int:
         """How many requests, at most, are forgotten with this node; it has at most one child."""
@@ -95,21 +106,37 @@ class PrefixSketch:
         node, known = self._walk(namespace, tokens)
         return node.number if node is not None and node.parent is not None and known * TOKEN_BYTES == len(tokens) else None
 
-    def observe(self, namespace: bytes, tokens: bytes, cached: int = 0, now: float = 0.0, tenant: str | None = None) -> None:
-        """Count a request with this prompt (packed), of which the first ``cached`` tokens were not computed."""
+    def observe(
+        self,
+        namespace: bytes,
+        tokens: bytes,
+        cached: int = 0,
+        now: float = 0.0,
+        tenant: str | None = None,
+        door: tuple[int, str] | None = None,
+    ) -> None:
+        """Count a request with this prompt (packed), of which the first ``cached`` tokens were not computed.
+
+        ``door``: the position from which the prompt is one owner's alone, and whose.
+        """
         node = self._roots.get(namespace)
         if node is None:
             node = self._roots[namespace] = self._new(None, namespace, b"", 0)
             self._offer(node)
         at, numbers = 0, self._numbers
+        limit = len(tokens) if door is None else min(door[0] * TOKEN_BYTES, len(tokens))
+        owner = b"" if door is None else door[1].encode("utf-8", "surrogatepass")
         self._count(node, cached, now, tenant)
         while at < len(tokens):
-            child = node.children.get(tokens[at : at + TOKEN_BYTES])
+            end = limit if at < limit else len(tokens)
+            theirs = owner if at == limit else b""
+            child = node.children.get(tokens[at : at + TOKEN_BYTES] + theirs)
             if child is None:
-                child = self._new(node, namespace, tokens[at:], node.end)
+                child = self._new(node, namespace, tokens[at:end], node.end, theirs)
                 child.error = node.lost
-            elif not tokens.startswith(child.tokens, at):
-                child = self._split(child, child.start + shared_from(tokens, at, child.tokens))
+            elif len(child.tokens) > end - at or not tokens.startswith(child.tokens, at):
+                shared = min(shared_from(tokens, at, child.tokens), (end - at) // TOKEN_BYTES)
+                child = self._split(child, child.start + shared)
             self._count(child, cached, now, tenant)
             at += len(child.tokens)
             node = child
@@ -151,20 +178,21 @@ class PrefixSketch:
             node.saved_work += (end * (end - 1) - node.start * (node.start - 1)) // 2
             node.hits += end == node.end
 
-    def _new(self, parent: _Node | None, namespace: bytes, tokens: bytes, start: int) -> _Node:
+    def _new(self, parent: _Node | None, namespace: bytes, tokens: bytes, start: int, owner: bytes = b"") -> _Node:
         self._numbers += 1
         self.nodes += 1
         self.tokens += len(tokens) // TOKEN_BYTES
         node = _Node(parent, self._numbers, namespace, tokens, start, start + len(tokens) // TOKEN_BYTES)
+        node.owner = owner
         if parent is not None:
-            parent.children[tokens[:TOKEN_BYTES]] = node
+            parent.children[node.key] = node
         return node
 
     def _split(self, node: _Node, at: int) -> _Node:
         """Cut an edge in two; returns the upper one. What was saved is divided where the cut is."""
         parent, cut = node.parent, (at - node.start) * TOKEN_BYTES
         assert parent is not None
-        upper = self._new(parent, node.namespace, node.tokens[:cut], node.start)
+        upper = self._new(parent, node.namespace, node.tokens[:cut], node.start, node.owner)
         self.tokens -= at - node.start
         upper.requests, upper.hits, upper.last_use = node.requests, node.hits, node.last_use
         upper.error = upper.lost = node.error
@@ -174,13 +202,13 @@ class PrefixSketch:
         upper.saved_work = round(node.saved_work * share)
         node.saved_tokens -= upper.saved_tokens
         node.saved_work -= upper.saved_work
-        node.parent, node.start, node.tokens = upper, at, node.tokens[cut:]
-        upper.children[node.tokens[:TOKEN_BYTES]] = node
+        node.parent, node.start, node.tokens, node.owner = upper, at, node.tokens[cut:], b""
+        upper.children[node.key] = node
         return upper
 
     def _offer(self, node: _Node) -> None:
         """Enter a node among those that may go, if it is one."""
-        if len(node.children) <= 1 and not node.gone:
+        if node.joins and not node.gone:
             heapq.heappush(self._weakest, (node.stands_for(), node.number, node))
             if len(self._weakest) > 8 * self.max_nodes:
                 self._weakest = []
@@ -192,7 +220,7 @@ class PrefixSketch:
         """Forget the node that stands for the fewest requests."""
         while True:
             cost, _, node = heapq.heappop(self._weakest)
-            if node.gone or len(node.children) > 1 or (node.parent is None and node.children):
+            if node.gone or not node.joins or (node.parent is None and node.children):
                 continue
             if node.stands_for() > cost:
                 self._offer(node)
@@ -203,20 +231,19 @@ class PrefixSketch:
         if node.parent is None:
             del self._roots[node.namespace]
             return
-        key = node.tokens[:TOKEN_BYTES]
         if node.children:
             self._join(node, next(iter(node.children.values())))
             return
         self.tokens -= node.end - node.start
-        del node.parent.children[key]
+        del node.parent.children[node.key]
         node.parent.lost = max(node.parent.lost, node.requests + node.error)
         self._offer(node.parent)
 
     def _join(self, node: _Node, child: _Node) -> None:
         """The only child takes over the edge of a node that goes."""
         assert node.parent is not None
-        node.parent.children[node.tokens[:TOKEN_BYTES]] = child
-        child.parent, child.start = node.parent, node.start
+        node.parent.children[node.key] = child
+        child.parent, child.start, child.owner = node.parent, node.start, node.owner
         child.tokens = node.tokens + child.tokens
         child.error = max(child.error, node.requests + node.error - child.requests)
         child.saved_tokens += node.saved_tokens

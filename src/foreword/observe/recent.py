@@ -68,6 +68,8 @@ class RecentRequests:
     def nearest(self, request: RequestFinished, prompt: bytes, reach: int = NEIGHBOURS) -> Iterator[RequestFinished]:
         """Requests of the same namespace that were there before this one, those that share most with ``prompt`` first.
 
+        Of another owner's request only what is everyone's counts.
+
         ``prompt`` is packed: what the cached prefix that is looked for begins with. Of prompts in order, ``reach`` on either
         side are looked at.
         """
@@ -75,9 +77,9 @@ class RecentRequests:
         entries = self._sorted.get(request.namespace, [])
         place = bisect_left(entries, (prompt, ""))
         near = entries[max(place - reach, 0) : place + reach]
-        near.sort(key=lambda entry: shared_tokens(prompt, entry[0]), reverse=True)
-        for _, name in near:
-            other = self._by_id[name]
+        others = [self._by_id[name] for _, name in near]
+        others.sort(key=lambda other: shared_tokens(prompt, visible_tokens(other, request)), reverse=True)
+        for other in others:
             if other is not request and came_before(other, request):
                 yield other
 
@@ -121,6 +123,13 @@ class RecentRequests:
         del entries[bisect_left(entries, _entry(request))]
         if not entries:
             del self._sorted[request.namespace]
+
+
+def visible_tokens(other: RequestFinished, request: RequestFinished) -> bytes:
+    """The packed tokens of an earlier request, prompt and answer, as far as a later one of its namespace may know them."""
+    if other.owner is None or other.owner == request.owner:
+        return other.tokens + other.generated
+    return other.tokens[: other.private_from * TOKEN_BYTES]
 
 
 def came_before(other: RequestFinished, request: RequestFinished) -> bool:

@@ -28,7 +28,7 @@ def process(
     """
     length = len(tokens) // TOKEN_BYTES
     ledger = RequestLedger(length)
-    match = cache.match(namespace, tokens, use_cache)
+    match = cache.match(namespace, tokens, use_cache=use_cache)
     reservation = cache.reserve(match, ledger, now, marks)
     if reservation is None:  # once more: the first attempt may fail for the one block it wanted to copy from, and evicts it
         reservation = cache.reserve(match, ledger, now, marks)

@@ -6,11 +6,10 @@ from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from foreword.sched.config import SchedulerConfig
-    from foreword.sched.request import PrivateTail, Request, RequestState
+    from foreword.sched.request import Request, RequestState
     from foreword.sched.scheduler import ScheduledChunk, Scheduler, StepPlan
 
 __all__ = [
-    "PrivateTail",
     "Request",
     "RequestState",
     "ScheduledChunk",
@@ -20,7 +19,6 @@ __all__ = [
 ]
 _HOMES = {
     "SchedulerConfig": "sched.config",
-    "PrivateTail": "sched.request",
     "Request": "sched.request",
     "RequestState": "sched.request",
     "ScheduledChunk": "sched.scheduler",

@@ -157,7 +157,7 @@ class Scheduler:
         return [(request, match) for _, request, match in ranked]
 
     def _match(self, request: Request) -> Match:
-        return self.cache.match(request.namespace, request.packed(), request.use_cache)
+        return self.cache.match(request.namespace, request.packed(), request.private, use_cache=request.use_cache)
 
     def _admit(self, request: Request, match: Match, now: float) -> bool:
         reservation = self.cache.reserve(match, request.ledger, now, request.marks)

@@ -77,8 +77,8 @@ class Metrics:
         if looked_up:
             self._queries.labels(self._model).inc(account.processed)
             self._hits.labels(self._model).inc(account.reused)
-        if account.hit_end is not None:
-            self._hit_ends.labels(self._model, account.hit_end.reason.value).inc()
+        if account.miss_reason is not None:
+            self._hit_ends.labels(self._model, account.miss_reason.value).inc()
 
     def ended(self, tenant: str, outcome: str, answered: bool, output_tokens: int, duration: float) -> None:
         """A request's end. ``outcome``: a finish reason, ``abort`` or ``error``; ``duration`` in seconds."""

@@ -40,7 +40,6 @@ class Observation:
         self.cache_tokens = engine.cache.config.num_blocks * engine.config.block_size
         self.curve_sizes = tuple(max(1, round(self.cache_tokens * size)) for size in SIZES)
         self._clock = engine.clock
-        self._vocab_size = engine.model.vocab_size
         self._renderer = renderer
         self._observer = Observer(ObserverConfig(curve_sizes=self.curve_sizes, minimum_tokens=minimum_tokens))
         self._events: deque[Event] = deque()
@@ -83,8 +82,8 @@ class Observation:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of tokens as the cache saw them: ids of a tenant's own part may be moved by whole vocabularies."""
-        return self._renderer.decode([token % self._vocab_size for token in token_ids])
+        """The text of tokens."""
+        return self._renderer.decode(token_ids)
 
     def shape(self, request_id: str) -> PromptShape | None:
         """What a request's prompt was made of; None if it was no conversation, or has been forgotten."""

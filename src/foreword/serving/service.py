@@ -245,4 +245,4 @@ class Service:
 
 
 def _logged_account(account: Account) -> dict[str, object]:
-    return {**account.in_tokens(), "miss_reason": None if account.hit_end is None else account.hit_end.reason.value}
+    return {**account.in_tokens(), "miss_reason": None if account.miss_reason is None else account.miss_reason.value}

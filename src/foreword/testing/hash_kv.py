@@ -19,6 +19,7 @@ from foreword.cache import (
     ModelFingerprint,
     Namespace,
     PrefixCache,
+    PrivatePart,
     RequestLedger,
     Reservation,
 )
@@ -30,10 +31,12 @@ SPACE = Namespace(MODEL)
 FAILED = -1  # what a step that failed leaves in the blocks it was to fill
 
 
-def prefix_hashes(namespace: bytes, ids: Sequence[int]) -> list[int]:
-    """The 'KV' of each token: a hash of the namespace and of the tokens up to it."""
+def prefix_hashes(namespace: bytes, ids: Sequence[int], private: PrivatePart | None = None) -> list[int]:
+    """The 'KV' of each token: a hash of the namespace and of the tokens up to it; in a private part of its owner too."""
     value, out = zlib.crc32(namespace), []
-    for token in ids:
+    for at, token in enumerate(ids):
+        if private is not None and at == private.start:
+            value = zlib.crc32(private.key, value)
         value = zlib.crc32(token.to_bytes(4, "little"), value)
         out.append(value)
     return out
@@ -74,16 +77,21 @@ class Running:
     ledger: RequestLedger
     reservation: Reservation
     hashes: list[int]
+    private: PrivatePart | None = None
+
+
+StoredBlock = tuple[bytes, int, bytes, str | None, int]
+"""Namespace key, position, tokens, owner, and from where the prompt is the owner's."""
 
 
 class BlockObserver:
-    """What somebody who hears only a cache's events believes: block → (namespace key, start, tokens), in ``stored``."""
+    """What somebody who hears only a cache's events believes to be in each block, in ``stored``."""
 
     def __init__(self, block_size: int):
         self.width = block_size * TOKEN_BYTES
         self.block_size = block_size
         self.events: list[Event] = []
-        self.stored: dict[int, tuple[bytes, int, bytes]] = {}
+        self.stored: dict[int, StoredBlock] = {}
 
     def __call__(self, event: Event) -> None:
         """Take an event of the cache."""
@@ -95,13 +103,14 @@ class BlockObserver:
                 del self.stored[block]
         elif isinstance(event, BlockReused):
             found = [self.stored[block] for block in np.frombuffer(event.blocks, np.int32).tolist()]
-            assert [start for _, start, _ in found] == [number * self.block_size for number in range(len(found))]
-            assert all(len(tokens) == self.width for _, _, tokens in found)
+            assert [start for _, start, *_ in found] == [number * self.block_size for number in range(len(found))]
+            assert all(len(tokens) == self.width for _, _, tokens, *_ in found)
         else:
             assert isinstance(event, BlockStored)
             for number, block in enumerate(event.blocks):
                 tokens = event.tokens[number * self.width : (number + 1) * self.width]
-                self.stored[block] = (event.namespace, event.start + number * self.block_size, tokens)
+                start = event.start + number * self.block_size
+                self.stored[block] = (event.namespace, start, tokens, event.owner, event.private_from)
 
 
 @dataclass
@@ -123,22 +132,34 @@ class HashMachine:
         return self.observer.events
 
     def start(
-        self, ids: list[int], namespace: Namespace = SPACE, use_cache: bool = True, marks: Sequence[Mark] = ()
+        self,
+        ids: list[int],
+        namespace: Namespace = SPACE,
+        use_cache: bool = True,
+        marks: Sequence[Mark] = (),
+        private: PrivatePart | None = None,
     ) -> Running | None:
         """Reserve blocks for a request; None without room."""
         self.now += 1
         ledger = RequestLedger(len(ids))
-        match = self.cache.match(namespace, pack_tokens(ids), use_cache)
+        match = self.cache.match(namespace, pack_tokens(ids), private, use_cache=use_cache)
         reservation = self.cache.reserve(match, ledger, self.now, marks)
         if reservation is None:
             return None
-        request = Running(namespace, list(ids), len(ids), ledger, reservation, prefix_hashes(namespace.key, ids))
+        hashes = prefix_hashes(namespace.key, ids, private)
+        request = Running(namespace, list(ids), len(ids), ledger, reservation, hashes, private)
         self.running.append(request)
         return request
 
-    def must_start(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Running:
+    def must_start(
+        self,
+        ids: list[int],
+        namespace: Namespace = SPACE,
+        marks: Sequence[Mark] = (),
+        private: PrivatePart | None = None,
+    ) -> Running:
         """The same, where there must be room."""
-        request = self.start(ids, namespace, marks=marks)
+        request = self.start(ids, namespace, marks=marks, private=private)
         assert request is not None, "no room"
         return request
 
@@ -147,7 +168,7 @@ class HashMachine:
         if not self.cache.grow(request.reservation, len(request.ids) + 1, self.now):
             return False
         request.ids.append(token)
-        request.hashes = prefix_hashes(request.namespace.key, request.ids)
+        request.hashes = prefix_hashes(request.namespace.key, request.ids, request.private)
         return True
 
     def step(self, budget: int = 10**9, fail: bool = False) -> int:
@@ -199,9 +220,15 @@ class HashMachine:
             self.finish(request)
         self.check()
 
-    def run(self, ids: list[int], namespace: Namespace = SPACE, marks: Sequence[Mark] = ()) -> Account:
+    def run(
+        self,
+        ids: list[int],
+        namespace: Namespace = SPACE,
+        marks: Sequence[Mark] = (),
+        private: PrivatePart | None = None,
+    ) -> Account:
         """One request from beginning to end."""
-        request = self.must_start(ids, namespace, marks)
+        request = self.must_start(ids, namespace, marks, private)
         while request.reservation.computed < len(ids):
             assert self.step(), "stuck"
         self.finish(request)

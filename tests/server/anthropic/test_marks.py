@@ -123,7 +123,7 @@ def test_a_mark_refreshes_earlier_ones_no_further_than_it_looks_back(small: Live
         system: Any = [{"type": "text", "text": SYSTEM}]
         later = anthropic_client(small).messages.create(model="tiny", max_tokens=1, system=system, messages=messages)
         assert later.usage.cache_read_input_tokens > 100  # that it is read does not depend on it
-        marked = small.engine.cache._residency.marks.prefixes()
+        marked = small.engine.cache.parts.marked_prefixes()
         ends = {prefix.position: prefix.until - small.engine.clock() for prefix in marked}
         assert (ends[min(ends)] > 200) == survives
         assert ends[max(ends)] > 200

@@ -1,52 +1,14 @@
-"""Which cached leaf goes first when room is needed."""
+"""Evictable leaves in the order in which they go."""
 
 import heapq
 from collections import deque
-from typing import Any, Protocol
+from typing import Any
 
+from foreword.cache.eviction.policy import EvictionPolicy
 from foreword.cache.tree import Node
 
 Entry = tuple[Any, int, Node]
 """Priority, ticket (later ones are higher), and the leaf."""
-
-
-class EvictionPolicy(Protocol):
-    """Order of eviction. Implementations hold no state of the cache."""
-
-    name: str
-    young_seconds: float
-    """While every evictable leaf was used more recently than this, the last in the order goes first; 0 turns it off."""
-
-    def priority(self, leaf: Node) -> Any:
-        """A sortable value, asked when a node becomes an evictable leaf; the smallest is evicted first."""
-        ...
-
-
-class LRU:
-    """Least recently used first."""
-
-    name = "lru"
-    young_seconds = 0.0
-
-    def priority(self, leaf: Node) -> float:
-        """The time of last use, in seconds of the caller's clock."""
-        return leaf.last_use
-
-
-class ProtectedLRU(LRU):
-    """LRU with protection from thrashing.
-
-    When the working set is larger than the cache, LRU drops each prefix just before it is asked again. While all
-    evictable leaves are younger than ``young_seconds`` the newest goes instead, so that a part of the set keeps hitting.
-    """
-
-    name = "protected-lru"
-
-    def __init__(self, young_seconds: float = 30.0):
-        self.young_seconds = young_seconds
-
-
-POLICIES = {"lru": LRU, "protected-lru": ProtectedLRU}
 
 
 class EvictionQueue:
@@ -95,6 +57,14 @@ class EvictionQueue:
             return newest[0][2][2]
         return node
 
+    def stale_limit(self, live: int) -> int:
+        """How many entries each list may have, beside ``live`` nodes, before the stale ones are dropped."""
+        return 4 * live + 1024
+
+    def lengths(self) -> tuple[int, int, int, int]:
+        """Entries, stale ones included: in line, late, newest first, marked."""
+        return len(self._line), len(self._heap), len(self._newest), len(self._marked)
+
     def nodes(self) -> set[Node]:
         """The nodes with a valid entry among those without a mark."""
         return {entry[2] for entry in (*self._line, *self._heap) if _valid(entry)}
@@ -105,7 +75,7 @@ class EvictionQueue:
 
     def compact(self, live: int) -> None:
         """Drop stale entries once they outnumber the ``live`` nodes by far; call it now and then."""
-        limit = 4 * live + 1024
+        limit = self.stale_limit(live)
         if len(self._line) > limit:
             self._line = deque(entry for entry in self._line if _valid(entry))
         if len(self._heap) > limit:
