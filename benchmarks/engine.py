@@ -29,8 +29,8 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from foreword.engine import Engine, EngineConfig, SamplingParams
-from foreword.engine.model import PACKAGED_MODEL
 from foreword.sched import StepPlan
+from foreword.weights.safetensors import PACKAGED_MODEL
 from measuring import machine, spread, watching_others
 from table_workload import prompts
 

@@ -22,8 +22,8 @@ import transformers
 
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
-from foreword.engine.model import PACKAGED_MODEL
 from foreword.sampling_params import SamplingParams
+from foreword.weights.safetensors import PACKAGED_MODEL
 from measuring import machine, watching_others
 
 IN, OUT = 64, 64

@@ -42,7 +42,7 @@ class Adapter:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
-            "attention": self.config.attention,
+            "backend": self.config.backend,
             "block_size": self.config.block_size,
             "cache_gib": CACHE_GIB,
             "max_num_batched_tokens": BATCHED_TOKENS,

@@ -169,8 +169,9 @@ def time_attention() -> None:
     """Milliseconds of one layer for each way in which a prefix may lie."""
     import torch
 
-    from foreword.backends.cpu.attention import LayerCall, Span, TiledAttention
-    from foreword.backends.cpu.kv_memory import KVMemory, LayerShape
+    from foreword.backends.base import LayerCall, LayerShape, Span
+    from foreword.backends.cpu.attention.tiled import TiledAttention
+    from foreword.backends.cpu.kv_memory import PanelMemory
 
     own = 40
     print("| prefix, requests, rows of each | " + " | ".join(PLACES) + " |\n|---|" + "---|" * len(PLACES))
@@ -180,7 +181,7 @@ def time_attention() -> None:
             blocks = scattered(length // BLOCK, place)
             tail = -(-max(own, rows) // BLOCK)
             tables = [np.append(blocks, len(blocks) + n * tail + np.arange(tail)).astype(np.int32) for n in range(count)]
-            memory = KVMemory([LayerShape(8, 64, 64)], len(blocks) + count * tail, BLOCK, torch.float32)
+            memory = PanelMemory([LayerShape(8, 64, 64)], len(blocks) + count * tail, BLOCK, torch.float32)
             for tensor in (*memory.keys, *memory.values):
                 tensor.normal_()
             end, backend, call = length + max(own, rows), TiledAttention(), LayerCall(0, 0.125)

@@ -16,15 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from foreword.backends.cpu.kv_memory import KV_DTYPES
 from foreword.bench import WORKLOADS, machine, run_batch
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
-from foreword.engine.model import PACKAGED_MODEL
+from foreword.weights.safetensors import PACKAGED_MODEL
 
 FACTOR, BESIDE = 1.15, 300e6
 
@@ -52,7 +52,8 @@ def token_bytes(model: str | None, options: dict[str, Any]) -> int:
     """Bytes of KV that a token takes in all layers of a plain decoder."""
     config = json.loads((Path(model or PACKAGED_MODEL) / "config.json").read_text())
     numbers: int = 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
-    return numbers * KV_DTYPES[options.get("kv_dtype", "float32")].itemsize
+    size: int = getattr(torch, options.get("kv_dtype", "float32")).itemsize
+    return numbers * size
 
 
 def run_load(model: str | None, load: str, options: dict[str, Any]) -> dict[str, float]:

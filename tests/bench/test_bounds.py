@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from foreword.backends.registry import make_backend
 from foreword.bench import WORKLOADS, Limits, ModelWork, ideal_rounds
 from foreword.bench.bounds import LayerWork
 from foreword.bench.workloads import Answer, Ask, Round
-from foreword.engine import Engine, EngineConfig
+from foreword.engine.model import load_model
+from foreword.weights.safetensors import SafetensorsCheckpoint
 
 HIDDEN, INTER, HEADS, KV_HEADS, SIZE, LAYERS, VOCAB = 64, 96, 4, 2, 16, 3, 320
 """Of the tiny models."""
@@ -16,8 +18,9 @@ ARITHMETIC_ONLY = Limits(gflops=1.0, linear_gflops=1.0, read_gb_s=1e9)
 READING_ONLY = Limits(gflops=1e9, linear_gflops=1e9, read_gb_s=1.0)
 
 
-def work_of(path: str, **options: object) -> ModelWork:
-    return ModelWork.of(Engine(EngineConfig(model=path, self_test=False, kv_cache_memory_bytes=2**20, **options)))  # type: ignore[arg-type]
+def work_of(path: str, **options: str) -> ModelWork:
+    backend = make_backend("cpu", 16, **options)
+    return ModelWork.of(load_model(SafetensorsCheckpoint(path), backend), backend)
 
 
 def test_a_model_is_asked_for_its_work(model_dir: Callable[..., str]) -> None:

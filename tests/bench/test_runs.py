@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.checks import assert_settled
+from foreword.backends.cpu.formats import QUANTIZATIONS
+from foreword.backends.registry import make_backend
 from foreword.bench import Limits, choose_workloads, measure_limits, repeat_workloads, runs
 from foreword.bench.machine import watching_others
 from foreword.engine import LLM
@@ -62,12 +64,12 @@ def test_a_request_that_fails_ends_the_run(make_llm: Callable[..., LLM], monkeyp
         repeat_workloads(engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8"])
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_limits_are_rates_of_this_machine(quantization: str) -> None:
-    limits = measure_limits(quantization, seconds=0.0, read_bytes=2**24)
+    limits = measure_limits(make_backend("cpu", 16, quantization=quantization), seconds=0.0, read_bytes=2**24)
     assert limits.gflops > 0.01
     assert limits.read_gb_s > 0.01
-    assert (limits.linear_gflops == limits.gflops) == (quantization == "none")
+    assert (limits.linear_gflops == limits.gflops) == (quantization == "none"), "only that of plain float32 is torch's"
 
 
 def test_the_load_of_others_is_noted() -> None:

@@ -16,9 +16,9 @@ def test_equal_text_in_different_slots_gives_different_keys() -> None:
 
 
 def test_equal_text_in_different_fields_of_the_model_gives_different_keys() -> None:
-    words = ["", "a", "ab", "b", "+", "-"]
-    keys = {ModelFingerprint(*texts).key for texts in itertools.product(words, repeat=5)}
-    assert len(keys) == len(words) ** 5
+    words = ["", "a", "a+"]
+    keys = {ModelFingerprint(*texts).key for texts in itertools.product(words, repeat=8)}
+    assert len(keys) == len(words) ** 8
     assert ModelFingerprint("w", block_size=16).key != ModelFingerprint("w", block_size=32).key
 
 

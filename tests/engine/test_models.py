@@ -14,9 +14,10 @@ import pytest
 import torch
 import transformers
 
+from engine.models import load
 from engine.recording import RecordingEngine, Trace
+from foreword.backends.registry import BACKENDS
 from foreword.engine import SamplingParams
-from foreword.engine.model import load_model
 from foreword.errors import ModelError
 from foreword.testing.tiny_models import COMMON, FAMILIES, VOCAB, write_tokenizer
 
@@ -56,15 +57,13 @@ def assert_like_plain(model: Any, trace: Trace) -> None:
         assert error < 1e-5, f"logits after token {position}: relative error {error}"
 
 
-@pytest.mark.parametrize("attention", ["tiled", "reference"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_logits_are_those_of_transformers(
-    model_dir: Callable[..., str], plain: Callable[[str], Any], family: str, attention: str
+    model_dir: Callable[..., str], plain: Callable[[str], Any], family: str, backend: str
 ) -> None:
     model = plain(family)
-    engine = RecordingEngine(
-        model_dir(family), attention=attention, max_num_batched_tokens=512, kv_cache_memory_bytes=KV_BYTES
-    )
+    engine = RecordingEngine(model_dir(family), backend=backend, max_num_batched_tokens=512, kv_cache_memory_bytes=KV_BYTES)
     first = prompt(1, 300)
     (cold,) = engine.run(first)
     assert_like_plain(model, cold)
@@ -147,7 +146,7 @@ def test_what_cannot_be_served_is_refused_by_name(tmp_path: Path, kind: str) -> 
     getattr(transformers, f"{prefix}ForCausalLM")(config).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
     with pytest.raises(ModelError, match=prefix) as refused:
-        load_model(str(tmp_path), 16)
+        load(str(tmp_path))
     assert named in str(refused.value)
     assert "Served:" in str(refused.value) or "Use a variant" in str(refused.value)
 
@@ -157,7 +156,7 @@ def test_encoder_decoders_are_refused_by_name(tmp_path: Path) -> None:
     transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
     write_tokenizer(tmp_path)
     with pytest.raises(ModelError, match=r"T5ForConditionalGeneration is an encoder-decoder model.*Served: .*Llama"):
-        load_model(str(tmp_path), 16)
+        load(str(tmp_path))
 
 
 @pytest.fixture
@@ -168,19 +167,19 @@ def copy(model_dir: Callable[..., str], tmp_path: Path) -> Path:
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'.*/nowhere' is no directory. Name a directory"):
-        load_model(str(tmp_path / "nowhere"), 16)
+        load(str(tmp_path / "nowhere"))
 
 
 def test_a_directory_without_configuration(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no config\.json"):
-        load_model(str(tmp_path), 16)
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize("damage", [b"{", b'{"model_type": "no-such-model"}'])
 def test_a_damaged_configuration(copy: Path, damage: bytes) -> None:
     (copy / "config.json").write_bytes(damage)
     with pytest.raises(ModelError, match=r"configuration of model '.*copy' could not be loaded"):
-        load_model(str(copy), 16)
+        load(str(copy))
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -100])
@@ -188,7 +187,7 @@ def test_damaged_weights(copy: Path, keep: int) -> None:
     data = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(data[:keep])
     with pytest.raises(ModelError, match=r"weights of model '.*copy' could not be loaded.*download them again"):
-        load_model(str(copy), 16)
+        load(str(copy))
 
 
 def test_weights_are_safetensors_only(copy: Path) -> None:
@@ -196,7 +195,7 @@ def test_weights_are_safetensors_only(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(weights, copy / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"weights of model .* could not be loaded"):
-        load_model(str(copy), 16)
+        load(str(copy))
 
 
 def test_weights_that_lack_a_layer(copy: Path) -> None:
@@ -206,38 +205,26 @@ def test_weights_that_lack_a_layer(copy: Path) -> None:
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
-        load_model(str(copy), 16)
+        load(str(copy))
 
 
 def test_missing_tokenizer(copy: Path) -> None:
     for file in copy.glob("token*"):
         file.unlink()
     with pytest.raises(ModelError, match=r"tokenizer"):
-        load_model(str(copy), 16)
+        load(str(copy))
 
 
 def test_a_hub_name_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(ModelError, match=r"'nobody/no-such-model' is no directory here, and could not be fetched"):
-        load_model("nobody/no-such-model", 16)
+        load("nobody/no-such-model")
 
 
 def test_loading_prints_nothing(model_dir: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
     logger = transformers.utils.logging
     logger.enable_progress_bar()
     before = logger.get_verbosity()
-    load_model(model_dir("llama"), 16)
+    load(model_dir("llama"))
     assert capfd.readouterr() == ("", "")
     assert (logger.get_verbosity(), logger.is_progress_bar_enabled()) == (before, True)
-
-
-def test_fingerprint_tells_weights_and_threads_apart(copy: Path, model_dir: Callable[..., str]) -> None:
-    same = load_model(model_dir("llama"), 16).fingerprint
-    assert load_model(str(copy), 16).fingerprint == same
-    torch.set_num_threads(2)
-    assert load_model(str(copy), 16).fingerprint != same
-    torch.set_num_threads(1)
-    data = bytearray((copy / "model.safetensors").read_bytes())
-    data[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(data)
-    assert load_model(str(copy), 16).fingerprint != same

@@ -1,13 +1,22 @@
-"""What an attention backend is: the one interface between the model's layers and the KV memory."""
+"""Backend: the one interface between the engine and what computes a model, with all that passes through it.
 
+A backend computes a model that transformers has built: it puts its own layers into it, keeps keys and values, and attends.
+Tokens are stored in slots: slot ``block * block_size + i`` is token i of a block, the blocks being those of the cache.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from foreword.backends.cpu.kv_memory import KVMemory
+from foreword.cache import CopyBlock
+
+LINEAR, MODELLING, ATTENTION = "linear layers", "other modelling code", "attention"
+"""Parts of a forward pass, as a StepObserver is told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class LayerCall:
-    """What a layer asks for besides its tensors, as transformers passes it."""
+    """What a layer asks of attention besides its tensors, as transformers passes it."""
 
     layer: int
     scaling: float
@@ -33,18 +42,177 @@ class LayerCall:
     """Scores are squashed to ±softcap by tanh."""
 
 
-class AttentionBackend(Protocol):
-    """Causal attention of a packed batch over cached KV. Stateless between steps."""
+@dataclass(frozen=True)
+class LayerShape:
+    """Key and value heads of one layer: how many, and the size of a key and of a value."""
+
+    heads: int
+    key_size: int
+    value_size: int
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """A layer as its attention shows it: its call, its heads in memory, and how many query heads read them."""
+
+    call: LayerCall
+    shape: LayerShape
+    query_heads: int
+
+
+@dataclass(frozen=True)
+class ProbedLayer:
+    """What a run through the model has shown of one layer: its attention, its module, and what the module was given."""
+
+    attention: AttentionLayer
+    module: nn.Module
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A linear layer as a backend computes it: the module, [..., in_features] → [..., out_features]."""
 
     name: str
-    bit_identical: bool
-    """Whether a token's result is meant to be the same bits whatever else is in the batch and however it is chunked."""
+    """Of the module in the model."""
+    module: nn.Module
+    in_features: int
+    out_features: int
+    weight_bytes: int
+    """What is read of memory for a product."""
 
-    def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> Any:
-        """What all layers of a step share: who reads which tile."""
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Bytes of the memory in which keys and values are kept."""
+
+    free: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What the bits of keys and values depend on besides weights, formats and tokens.
+
+    order
+        How sums are ordered where a short prompt does not show it.
+    machine
+        What stands for bits where nothing better does: versions, the processor's vectors, threads.
+    """
+
+    order: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A backend for logs, benchmarks and the cache's key.
+
+    words
+        What it computes with.
+    weight_bits
+        Bits that a weight of a linear layer takes; 32: plain float32.
+    warnings
+        What makes it slower than it need be.
+    """
+
+    words: str
+    weight_bits: float
+    numerics: Numerics
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """What a backend is made for."""
+
+    name: str
+    """Of the backend."""
+    block_size: int = 16
+    """Tokens of a block."""
+    kv_dtype: str = "float32"
+    """What keys and values are kept in."""
+    quantization: str = "none"
+    """What linear layers are computed in; ``none``: float32."""
+
+
+class WeightSource(Protocol):
+    """Where a model's weights come from, as far as a backend asks: a Checkpoint."""
+
+    def block_formats(self) -> Mapping[str, str]:
+        """Of each tensor that is stored in blocks of a weight format, by its name: that format. All others are numbers."""
         ...
 
-    def attend(self, prepared: Any, memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+    def blocks(self, name: str) -> torch.Tensor:
+        """A tensor that is stored in blocks, as it is: uint8 [rows, bytes of a row]."""
+        ...
+
+    def release_pages(self) -> None:
+        """Let go of the memory that holds what was read so far; it is read again if need be."""
+        ...
+
+
+class KVMemory(Protocol):
+    """Keys and values of every layer, behind the block ids that the cache deals in."""
+
+    @property
+    def layers(self) -> Sequence[LayerShape]:
+        """The shapes of the layers, in order."""
+        ...
+
+    @property
+    def block_size(self) -> int:
+        """Tokens of a block."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """Name of the order of numbers in a block: with dtype, block size and shapes it says what raw bytes mean."""
+        ...
+
+    def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens], int64."""
+        ...
+
+    def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values at ``slots``, shaped as they were written, in the dtype they are kept in."""
+        ...
+
+    def copy(self, copies: Iterable[CopyBlock]) -> None:
+        """Carry out the cache's copies, in every layer, in their order."""
+        ...
+
+    def read_blocks(self, blocks: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Raw bytes of whole blocks, all layers: a copy, [blocks, bytes of a block]."""
+        ...
+
+    def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:
+        """Put back what ``read_blocks`` of a memory of the same layout gave, in these blocks. ValueError for other sizes."""
+        ...
+
+
+Memory = TypeVar("Memory", bound=KVMemory)
+MemoryIn = TypeVar("MemoryIn", bound=KVMemory, contravariant=True)
+
+
+class Attention(Protocol[MemoryIn]):
+    """Causal attention of a packed batch over cached KV. Stateless between steps."""
+
+    @property
+    def name(self) -> str:
+        """As it is called in logs."""
+        ...
+
+    @property
+    def bit_identical(self) -> bool:
+        """Whether a token's result is meant to be the same bits whatever else is in the batch and however it is chunked."""
+        ...
+
+    def prepare(self, spans: list[Span], rows: int, memory: MemoryIn) -> Any:
+        """What all layers of a step share: who reads what."""
+        ...
+
+    def attend(self, prepared: Any, memory: MemoryIn, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
         """Query [heads, rows, key_size] → [rows, heads, value_size], the batch's own keys and values already stored.
 
         Rows that belong to no span come out as zeros.
@@ -52,18 +220,115 @@ class AttentionBackend(Protocol):
         ...
 
 
-@dataclass
-class AttentionStep:
-    """Handed through the model to every layer of one step."""
+class StepObserver(Protocol):
+    """Told when parts of a step begin and end, one inside another."""
 
-    backend: AttentionBackend
-    memory: KVMemory
+    def begin(self, part: str) -> None:
+        """``part`` begins, inside those that have begun and not ended."""
+        ...
+
+    def end(self) -> None:
+        """The innermost part ends."""
+        ...
+
+
+class LayerStep(Protocol):
+    """Handed through the model to every layer of one forward pass."""
+
+    def attend(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """A layer's attention: all tensors [heads, rows, size]; returns [rows, heads, value_size]."""
+        ...
+
+
+@dataclass(frozen=True)
+class AttentionStep(Generic[Memory]):
+    """A LayerStep over KV memory: one packed batch."""
+
+    attention: Attention[Memory]
+    memory: Memory
     slots: torch.Tensor
     """Where the batch's tokens are stored: int64 [tokens]."""
     prepared: Any
+    observer: StepObserver | None = None
 
-    def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Store the batch's keys and values [heads, rows, size], then attend."""
+    @classmethod
+    def of(
+        cls,
+        attention: Attention[Memory],
+        memory: Memory,
+        spans: list[Span],
+        rows: int,
+        observer: StepObserver | None = None,
+    ) -> "AttentionStep[Memory]":
+        """The step of a batch of ``rows`` rows, of which the spans' come first, in order."""
+        return cls(attention, memory, slots_of(spans, memory.block_size), attention.prepare(spans, rows, memory), observer)
+
+    def attend(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Store the batch's keys and values, then attend."""
+        if self.observer is not None:
+            self.observer.begin(ATTENTION)
         count = len(self.slots)
         self.memory.write(call.layer, self.slots, keys[:, :count], values[:, :count])
-        return self.backend.attend(self.prepared, self.memory, call, query)
+        out = self.attention.attend(self.prepared, self.memory, call, query)
+        if self.observer is not None:
+            self.observer.end()
+        return out
+
+
+def slots_of(spans: Sequence[Span], block_size: int) -> torch.Tensor:
+    """Where the spans' tokens are stored, one span after another: int64 [tokens]."""
+    slots = [np.empty(0, np.int64)]
+    for span in spans:
+        at = np.arange(span.start, span.end)
+        slots.append(span.table[at // block_size].astype(np.int64) * block_size + at % block_size)
+    return torch.from_numpy(np.concatenate(slots))
+
+
+class Backend(Protocol[Memory]):
+    """A device and a way of computing on it, made for one block size, one dtype of KV and one format of weights."""
+
+    @property
+    def options(self) -> BackendOptions:
+        """What it was made for."""
+        ...
+
+    @property
+    def attention(self) -> Attention[Memory]:
+        """Its attention, over the memory that it makes."""
+        ...
+
+    def warm_up(self) -> None:
+        """Compile what a step will call. May run in a thread of its own while weights are read."""
+        ...
+
+    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> None:
+        """Put this backend's layers into a float32 model, which computes the same but for the order of summation.
+
+        ``probed`` are the model's layers, in order; it is empty in the end, so that a layer is let go when it has been
+        packed. ModelError for weights that cannot be packed.
+        """
+        ...
+
+    def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
+        """The linear layers of a prepared model."""
+        ...
+
+    def linear(self, weight: torch.Tensor) -> nn.Module:
+        """One linear layer without a bias, as this backend computes them; ``weight`` is float [out, in]."""
+        ...
+
+    def make_memory(self, layers: Sequence[LayerShape], num_blocks: int) -> Memory:
+        """Zeroed memory for so many blocks. ConfigError when there is not enough."""
+        ...
+
+    def block_bytes(self, layers: Sequence[LayerShape]) -> int:
+        """Bytes that one block takes in all layers together."""
+        ...
+
+    def device_memory(self) -> DeviceMemory:
+        """What there is for KV memory, now."""
+        ...
+
+    def describe(self) -> Description:
+        """In words and figures, as things are now."""
+        ...

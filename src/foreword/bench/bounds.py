@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreword.backends.cpu.attention import LayerCall
-from foreword.backends.cpu.kv_memory import KV_DTYPES
-from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
+from foreword.backends.base import AttentionLayer, Backend
 from foreword.bench.machine import Limits
 from foreword.bench.workloads import Answer, Round
-from foreword.engine.engine import Engine
+from foreword.engine.model import LoadedModel
 
 
 @dataclass(frozen=True)
@@ -45,25 +43,16 @@ class ModelWork:
     layers: tuple[LayerWork, ...]
 
     @classmethod
-    def of(cls, engine: Engine) -> "ModelWork":
-        """Asks the loaded model: its linear layers, and what they pass to attention."""
-        module = engine.model.module
-        output, body, head, size = module.get_output_embeddings(), 0, 0, 0
-        for name, child in module.named_modules():
-            if isinstance(child, torch.nn.Linear | PackedLinear | Int8Linear) and ".experts." not in name:
-                weights = child.in_features * child.out_features
-                size += weights * (1 if isinstance(child, Int8Linear) else 4)
-                body, head = (body, head + weights) if child is output else (body + weights, head)
-        recorder = _Recorder(KV_DTYPES[engine.config.kv_dtype].itemsize)
-        with torch.inference_mode():
-            module(
-                input_ids=torch.zeros(1, 2, dtype=torch.long),
-                position_ids=torch.arange(2)[None],
-                use_cache=False,
-                logits_to_keep=1,
-                foreword_step=recorder,
-            )
-        return cls(body, head, size, tuple(recorder.layers))
+    def of(cls, model: LoadedModel, backend: Backend[Any]) -> "ModelWork":
+        """Asks the backend for the model's linear layers, and the model for what its layers asked of attention."""
+        output, body, head, size = model.module.get_output_embeddings(), 0, 0, 0
+        for linear in backend.linear_layers(model.module):
+            if ".experts." not in linear.name:
+                weights = linear.in_features * linear.out_features
+                size += linear.weight_bytes
+                body, head = (body, head + weights) if linear.module is output else (body + weights, head)
+        number = getattr(torch, backend.options.kv_dtype).itemsize
+        return cls(body, head, size, tuple(_layer_work(layer, number) for layer in model.layers))
 
     def step_seconds(self, limits: Limits, new: Sequence[tuple[int, int]], context: int) -> float:
         """Least seconds of a step.
@@ -90,17 +79,10 @@ def _pairs(count: int, old: int, window: int | None) -> int:
     return _pairs(cut - old, old, None) + (old + count - cut) * window
 
 
-class _Recorder:
-    """Stands in for an AttentionStep and notes the work of each layer."""
-
-    def __init__(self, bytes_a_number: int) -> None:
-        self.layers: list[LayerWork] = []
-        self._bytes = bytes_a_number
-
-    def run(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        size = keys.shape[-1] + values.shape[-1]
-        self.layers.append(LayerWork(2 * query.shape[0] * size, keys.shape[0] * size * self._bytes, call.window))
-        return query.new_zeros(query.shape[1], query.shape[0], values.shape[-1])
+def _layer_work(layer: AttentionLayer, bytes_a_number: int) -> LayerWork:
+    shape = layer.shape
+    size = shape.key_size + shape.value_size
+    return LayerWork(2 * layer.query_heads * size, shape.heads * size * bytes_a_number, layer.call.window)
 
 
 def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], sharing: bool = True) -> list[Round]:

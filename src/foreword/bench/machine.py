@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from foreword.backends.cpu.packed_linear import Int8Linear
+from foreword.backends.base import Backend
 
 ROWS, IN, OUT = 2048, 1024, 2816
 """Shape of the matrix product that stands for arithmetic."""
@@ -26,7 +26,7 @@ class Limits:
     gflops
         Float32 arithmetic, 10⁹ operations a second: the best product of 2,048 rows.
     linear_gflops
-        The same of the linear layers' own arithmetic: float32, or int8 where the engine is quantised.
+        The same of the linear layers' own arithmetic: float32, or that of their weight format where the engine is quantised.
     read_gb_s
         Reading 1 GiB of memory once, 10⁹ bytes a second, the best of some.
     """
@@ -44,14 +44,14 @@ class Limits:
         )
 
 
-def measure_limits(quantization: str = "none", seconds: float = 1.0, read_bytes: int = READ_BYTES) -> Limits:
+def measure_limits(backend: Backend[Any], seconds: float = 1.0, read_bytes: int = READ_BYTES) -> Limits:
     """Measure each rate for about ``seconds``, with as many threads as the engine has. Takes ``read_bytes`` meanwhile."""
     rows, weights, out = torch.randn(ROWS, IN), torch.randn(OUT, IN), torch.empty(ROWS, OUT)
     work = 2 * ROWS * IN * OUT / 1e9
     with torch.inference_mode():
         gflops = linear_gflops = _best_rate(work, lambda: torch.mm(rows, weights.T, out=out), seconds)
-        if quantization == "int8":
-            layer = Int8Linear(weights, None)
+        if backend.describe().weight_bits < 32:
+            layer = backend.linear(weights)
             linear_gflops = _best_rate(work, lambda: layer(rows), seconds)
         memory = torch.ones(read_bytes // 4)
         read_gb_s = _best_rate(read_bytes / 1e9, lambda: memory.sum(), seconds)

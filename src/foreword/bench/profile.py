@@ -12,22 +12,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import torch
-
-from foreword.backends.cpu.decoder_stack import DecoderStack
-from foreword.backends.cpu.kernels.program import Program
-from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
+from foreword.backends.base import ATTENTION, LINEAR, MODELLING
 from foreword.engine.engine import Engine
 from foreword.sampling_params import SamplingParams
 
-LINEAR, MODELLING, ATTENTION = "linear layers", "other modelling code", "attention"
 CACHE, SCHEDULING, SAMPLING = "cache", "scheduling", "sampling"
 BATCH, OUTPUT, REST = "building the batch", "text and output", "rest of the step"
 PARTS = (LINEAR, MODELLING, ATTENTION, CACHE, SCHEDULING, SAMPLING, BATCH, OUTPUT, REST)
 MODEL_PARTS = (LINEAR, MODELLING, ATTENTION)
 """What is model or attention; the others are what the engine adds."""
-KERNELS = {"linear": LINEAR, "quantize": LINEAR, "add_bias": LINEAR, "attend": ATTENTION, "merge": ATTENTION}
-"""Calls of a program by part; the others are modelling."""
 PREFIX, OWN, STEPS, BATCHES = 512, 32, 32, (1, 8)
 """Tokens that all share, tokens of each request's own, decode steps that count, and how many requests decode together."""
 
@@ -47,28 +40,17 @@ class Stopwatch:
         call = getattr(owner, name)
 
         def timed(*args: Any, **options: Any) -> Any:
-            self._enter(part)
+            self.begin(part)
             try:
                 return call(*args, **options)
             finally:
-                self._leave()
+                self.end()
 
         self._replace(owner, name, timed)
 
     def _replace(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
         setattr(owner, name, call)
         self._watched.append((owner, name))
-
-    def watch_program(self, stack: DecoderStack) -> None:
-        """From now on the calls of a stack's programs are made one by one, each for its part."""
-
-        def run(program: Program, at_once: bool) -> None:  # noqa: ARG001
-            for index in range(program.layers * len(program.calls)):
-                self._enter(KERNELS.get(program.calls[index % len(program.calls)].name, MODELLING))
-                program.run(index, index + 1)
-                self._leave()
-
-        self._replace(stack, "run", run)
 
     def release(self) -> None:
         """Leave all owners as they were."""
@@ -81,11 +63,13 @@ class Stopwatch:
         seconds, self._seconds = self._seconds, dict.fromkeys(PARTS, 0.0)
         return seconds
 
-    def _enter(self, part: str) -> None:
+    def begin(self, part: str) -> None:
+        """See StepObserver."""
         self._settle()
         self._open.append(part)
 
-    def _leave(self) -> None:
+    def end(self) -> None:
+        """See StepObserver."""
         self._settle()
         self._open.pop()
 
@@ -110,19 +94,18 @@ def watching(engine: Engine) -> Iterator[Stopwatch]:
     watch.watch(runner, "run", BATCH)
     watch.watch(runner.memory, "copy", CACHE)
     watch.watch(runner.memory, "write", ATTENTION)
-    watch.watch(runner.backend, "prepare", ATTENTION)
-    watch.watch(runner.backend, "attend", ATTENTION)
+    watch.watch(runner.backend.attention, "prepare", ATTENTION)
+    watch.watch(runner.backend.attention, "attend", ATTENTION)
     watch.watch(engine.model.module, "forward", MODELLING)
-    for child in engine.model.module.modules():
-        if isinstance(child, torch.nn.Linear | PackedLinear | Int8Linear):
-            watch.watch(child, "forward", LINEAR)
-        elif isinstance(child, DecoderStack):
-            watch.watch_program(child)
+    for linear in runner.backend.linear_layers(engine.model.module):
+        watch.watch(linear.module, "forward", LINEAR)
+    runner.observer = watch
     watch.watch(engine, "_sample", SAMPLING)
     watch.watch(engine, "_advance", OUTPUT)
     try:
         yield watch
     finally:
+        runner.observer = None
         watch.release()
 
 

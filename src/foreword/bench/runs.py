@@ -86,7 +86,7 @@ def repeat_workloads(
     others: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     limits: Limits | None = None
     for number in range(repetitions):
-        measured = measure_limits(engine.config.quantization)
+        measured = measure_limits(engine.backend)
         limits = measured if limits is None else limits.best(measured)
         for workload in workloads:
             load: dict[str, float] = {}
@@ -95,7 +95,7 @@ def repeat_workloads(
             runs[workload.name].append(rounds)
             others[workload.name].append(load["other_cores"])
     assert limits is not None
-    work, sharing = ModelWork.of(engine), engine.config.enable_prefix_caching
+    work, sharing = ModelWork.of(engine.model, engine.backend), engine.config.enable_prefix_caching
     results = [
         _result(workload, runs[workload.name], max(others[workload.name]), work, limits, sharing) for workload in workloads
     ]

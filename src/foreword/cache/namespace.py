@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from foreword.tokens import NO_TOKEN, TOKEN_BYTES
 
-LAYOUT_VERSION = 1
-
 
 def _part(kind: bytes, value: str | None) -> bytes:
     """One typed, length-prefixed part; None and the empty string differ."""
@@ -18,16 +16,32 @@ def _part(kind: bytes, value: str | None) -> bytes:
 
 @dataclass(frozen=True)
 class ModelFingerprint:
-    """All that the numbers in a block depend on besides the tokens.
+    """All that the numbers in a block depend on besides the tokens. Two models share KV only when every field is equal.
 
-    Two models share KV only when every field is equal; ``numerics`` names what the bits depend on (kernel, threads).
+    weights
+        Digest of the model's files.
+    kv_dtype, quantization
+        What keys and values are kept in, and what linear layers are computed in.
+    rope
+        Parameters of rotary positions.
+    attention
+        Backend and attention, and how its sums are ordered.
+    layout
+        How a block's numbers lie in memory.
+    numerics
+        What bits are known to depend on and the canary does not show; empty where it shows all.
+    canary
+        Digest of the KV of one fixed prompt.
     """
 
     weights: str
-    dtype: str = "float32"
+    kv_dtype: str = "float32"
     quantization: str = "none"
     rope: str = ""
+    attention: str = ""
+    layout: str = ""
     numerics: str = ""
+    canary: str = ""
     block_size: int = 16
 
     @functools.cached_property
@@ -35,11 +49,14 @@ class ModelFingerprint:
         """An injective encoding of all fields."""
         parts = (
             _part(b"w", self.weights),
-            _part(b"d", self.dtype),
+            _part(b"d", self.kv_dtype),
             _part(b"q", self.quantization),
             _part(b"r", self.rope),
+            _part(b"a", self.attention),
+            _part(b"l", self.layout),
             _part(b"n", self.numerics),
-            _part(b"b", f"{LAYOUT_VERSION}/{self.block_size}"),
+            _part(b"c", self.canary),
+            _part(b"b", str(self.block_size)),
         )
         return b"".join(parts)
 

@@ -1,6 +1,5 @@
 """Options of an engine: where each is checked that needs no model and no backend."""
 
-import os
 from dataclasses import dataclass
 
 from foreword.cache.config import CacheConfig, CacheOptions
@@ -13,7 +12,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Options of LLM and Engine, those of its cache and its scheduler among them.
 
     An unknown name, a value out of range or an impossible pair is a ConfigError; names that only a backend knows
-    (``attention``, ``quantization``, ``kv_dtype``) are checked by the backend, before anything is loaded.
+    (``backend``, ``quantization``, ``kv_dtype``) are checked by the backend, before anything is loaded.
     """
 
     model: str | None = option(None, short="m")
@@ -29,8 +28,8 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Longest prompt and answer together, in tokens; None: what the model was made for."""
     seed: int | None = None
     """Makes sampling without a seed of its own repeatable from one start to the next."""
-    attention: str = "tiled"
-    """Attention backend: ``tiled`` (bit-identical) or ``reference`` (plain, slow)."""
+    backend: str = "cpu"
+    """What computes: ``cpu`` (our own kernels, bit-identical) or ``reference`` (torch alone, plain and slow)."""
     kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     verify_cache: float = 0.0
@@ -64,15 +63,20 @@ class EngineConfig(CacheOptions, SchedulerConfig):
         """The options of its scheduler."""
         return SchedulerConfig(**values_for(SchedulerConfig, self))
 
-    def num_blocks(self, block_bytes: int, context: int) -> int:
-        """Blocks that fit into the memory allowed. ConfigError when not even one does."""
+    def num_blocks(self, block_bytes: int, context: int, free: int, total: int) -> int:
+        """Blocks that fit into the memory allowed; ``free`` and ``total`` are the machine's bytes. ConfigError when not even
+        one block fits, or more is asked for than there is."""
         memory = self.kv_cache_memory_bytes
         if memory is None:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
             enough = self.max_num_seqs * -(-context // self.block_size) * block_bytes
             memory = min(free // 4, enough)
         require(
             memory >= block_bytes,
             f"kv_cache_memory_bytes is {memory}, but one block of {self.block_size} tokens takes {block_bytes} bytes.",
+        )
+        require(
+            memory <= total,
+            f"kv_cache_memory_bytes is {memory} ({memory / 2**30:.1f} GiB), but the machine has {total} "
+            f"({total / 2**30:.1f} GiB) in all, {free / 2**30:.1f} GiB of them free.",
         )
         return memory // block_bytes

@@ -9,13 +9,10 @@ import numpy as np
 import torch
 
 from foreword.account import Account
-from foreword.backends.cpu.attention import BACKENDS
-from foreword.backends.cpu.choices import check_choices
-from foreword.backends.cpu.cpu_info import idle_threads, path_in_words
-from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, bytes_per_block
-from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
+from foreword.backends.registry import make_backend
 from foreword.cache import Mark, Namespace, PrefixCache, PrivatePart, Usage, pack_tokens
 from foreword.engine.config import EngineConfig
+from foreword.engine.fingerprint import model_fingerprint
 from foreword.engine.generation import Generation, Sequence
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.records import request_finished, step_finished
@@ -29,6 +26,7 @@ from foreword.outputs import RequestOutput
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request, Scheduler, StepPlan
 from foreword.tokens import TOKEN_TYPE
+from foreword.weights.safetensors import SafetensorsCheckpoint
 
 logger = logging.getLogger("foreword")
 
@@ -42,24 +40,23 @@ class Engine:
         events: EventSink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        check_choices(config.attention, config.quantization, config.kv_dtype, config.block_size)
+        backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization)
         self.config = config
         self.clock = clock
-        self.model: LoadedModel = load_model(config.model, config.block_size, config.quantization, config.kv_dtype)
-        give_back_freed_memory()
-        keep_freed_memory()
+        self.backend = backend
+        self.model: LoadedModel = load_model(SafetensorsCheckpoint(config.model), backend)
         self.max_model_len = min(config.max_model_len or self.model.max_context, self.model.max_context)
-        backend = BACKENDS[config.attention]()
-        kv_dtype = KV_DTYPES[config.kv_dtype]
-        block_bytes = bytes_per_block(self.model.layers, config.block_size, kv_dtype)
+        block_bytes = backend.block_bytes(self.model.shapes)
         self.block_bytes = block_bytes
-        num_blocks = config.num_blocks(block_bytes, self.max_model_len)
-        memory = KVMemory(self.model.layers, num_blocks, config.block_size, kv_dtype)
+        room = backend.device_memory()
+        num_blocks = config.num_blocks(block_bytes, self.max_model_len, room.free, room.total)
+        memory = backend.make_memory(self.model.shapes, num_blocks)
+        self.self_test: SelfTest | None = run_self_test(self.model, backend) if config.self_test else None
+        self.fingerprint = model_fingerprint(self.model, backend, self.self_test is not None and self.self_test.passed)
         self._events = EventRelay(events)
         self.cache = PrefixCache(config.cache_config(num_blocks), events=self._events)
         self.scheduler = Scheduler(config.scheduler_config(), self.cache)
         self.runner = ModelRunner(self.model, memory, backend)
-        self.self_test: SelfTest | None = run_self_test(self.model, backend) if config.self_test else None
         self.verifier = CacheVerifier(config.verify_cache, self.cache, self.runner, config.max_num_batched_tokens)
         self._generations: dict[str, Generation] = {}
         self._sequences: dict[Request, Sequence] = {}
@@ -203,8 +200,8 @@ class Engine:
     def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivatePart | None]:
         """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
         if tenant is not None and public_tokens > 0:
-            return Namespace(self.model.fingerprint, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
-        return Namespace(self.model.fingerprint, tenant=tenant, cache_salt=cache_salt), None
+            return Namespace(self.fingerprint, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
+        return Namespace(self.fingerprint, tenant=tenant, cache_salt=cache_salt), None
 
     def _generator(self, params: SamplingParams, index: int) -> torch.Generator:
         if params.seed is not None:
@@ -300,8 +297,9 @@ class Engine:
             "Any shared prefix is reused to the token; there is no minimum.",
             self.model.name, self.max_model_len, num_blocks * size, num_blocks, size, num_blocks * block_bytes / 2**20,
         )  # fmt: skip
-        logger.info("Computing with %s.", path_in_words(self.config.quantization, self.config.attention))
-        if warning := idle_threads():
+        description = self.backend.describe()
+        logger.info("Computing with %s.", description.words)
+        for warning in description.warnings:
             logger.warning("%s", warning)
         if self.self_test is not None and not self.self_test.passed:
             logger.warning("%s", self.self_test.message)

@@ -6,12 +6,12 @@ that are multiples of 16 leave no such rest, so a row's bits do not depend on ho
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from foreword.backends.cpu.attention import AttentionBackend, AttentionStep, Span
-from foreword.backends.cpu.kv_memory import KVMemory
+from foreword.backends.base import AttentionStep, Backend, Span, StepObserver
 from foreword.engine.model import LoadedModel
 from foreword.sched import Request, ScheduledChunk, StepPlan
 
@@ -27,10 +27,11 @@ class ChunkLogits:
 class ModelRunner:
     """Holds the model, its KV memory and the attention backend; knows nothing of queues and caches."""
 
-    def __init__(self, model: LoadedModel, memory: KVMemory, backend: AttentionBackend):
+    def __init__(self, model: LoadedModel, memory: Any, backend: Backend[Any]):
         self.model = model
         self.memory = memory
         self.backend = backend
+        self.observer: StepObserver | None = None
 
     @torch.inference_mode()
     def run(self, plan: StepPlan, every_row: Collection[Request] = ()) -> list[ChunkLogits]:
@@ -39,8 +40,8 @@ class ModelRunner:
         For the requests in ``every_row`` the logits of all the chunk's tokens are returned, also before they sample.
         """
         self.memory.copy(plan.actions)
-        spans, ids, positions, slots, keep, kept = [], [], [], [], [], []
-        row, size = 0, self.memory.block_size
+        spans, ids, positions, keep, kept = [], [], [], [], []
+        row = 0
         for chunk in plan.chunks:
             request, count = chunk.request, chunk.end - chunk.start
             assert request.reservation is not None
@@ -49,7 +50,6 @@ class ModelRunner:
             spans.append(Span(row, chunk.start, chunk.end, table))
             ids.append(request.tokens[chunk.start : chunk.end])
             positions.append(at)
-            slots.append(table[at // size].astype(np.int64) * size + at % size)
             wanted = count if request in every_row else int(chunk.samples)
             if wanted:
                 keep.append(np.arange(row + count - wanted, row + count))
@@ -57,12 +57,7 @@ class ModelRunner:
             row += count
         padding = np.zeros(row % 2, np.int64)
         rows = row + len(padding)
-        step = AttentionStep(
-            backend=self.backend,
-            memory=self.memory,
-            slots=torch.from_numpy(np.concatenate(slots)),
-            prepared=self.backend.prepare(spans, rows, self.memory),
-        )
+        step = AttentionStep.of(self.backend.attention, self.memory, spans, rows, self.observer)
         logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), keep, step)
         out, first = [], 0
         for chunk, wanted in kept:
@@ -70,7 +65,9 @@ class ModelRunner:
             first += wanted
         return out
 
-    def _forward(self, ids: np.ndarray, positions: np.ndarray, keep: list[np.ndarray], step: AttentionStep) -> torch.Tensor:
+    def _forward(
+        self, ids: np.ndarray, positions: np.ndarray, keep: list[np.ndarray], step: AttentionStep[Any]
+    ) -> torch.Tensor:
         """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
         rows = np.concatenate(keep) if keep else np.zeros(1, np.int64)
         out = self.model.module(

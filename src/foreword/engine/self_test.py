@@ -1,18 +1,17 @@
 """The start-up self-test: are a token's bits independent of its batch, of its chunk and of its blocks, on this machine?
 
-It runs the model's own linear layers (one of each shape) and the attention backend, with the model's heads and the KV
-memory's dtype, on random numbers. Our kernels have the property by construction; a compiler and a machine have to keep it.
+It runs the model's own linear layers (one of each shape) and the backend's attention, as each kind of the model's layers
+calls it, on random numbers. Kernels have the property by construction; a compiler and a machine have to keep it.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from foreword.backends.cpu.attention import AttentionBackend, LayerCall, Span
-from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory, LayerShape
-from foreword.backends.cpu.packed_linear import Int8Linear, PackedLinear
+from foreword.backends.base import AttentionLayer, Backend, LinearLayer, Span, slots_of
 from foreword.engine.model import LoadedModel
 
 MOST_ROWS = 512
@@ -25,8 +24,6 @@ FEW_ROWS = (1, 3)
 CONTEXT = 600
 CHUNKS = ((0, 1), (40, 59), (250, 262), (511, 513), (530, 600), (599, 600))
 """Within a tile of attention, across tiles, and single tokens."""
-
-Linear = PackedLinear | Int8Linear | torch.nn.Linear
 
 
 @dataclass(frozen=True)
@@ -52,79 +49,73 @@ class SelfTest:
         )
 
 
-def run_self_test(model: LoadedModel, backend: AttentionBackend) -> SelfTest:
-    """Check every shape of linear layer, and the attention of every shape of layer."""
+def run_self_test(model: LoadedModel, backend: Backend[Any]) -> SelfTest:
+    """Check every shape of linear layer, and the attention of every kind of layer."""
     start = time.perf_counter()
-    failures = []
+    failures: dict[str, None] = {}
     random = torch.Generator().manual_seed(0)
-    kept_as, block_size = model.fingerprint.dtype, model.fingerprint.block_size
     with torch.inference_mode():
-        linear = {(type(m), m.in_features, m.out_features): m for m in model.module.modules() if isinstance(m, Linear)}
+        layers = backend.linear_layers(model.module)
+        linear = {(layer.weight_bytes, layer.in_features, layer.out_features): layer for layer in layers}
         for layer in linear.values():
             if not _rows_are_independent(layer, random):
-                failures.append(f"linear layer {layer.in_features} to {layer.out_features}")
-        for shape in dict.fromkeys(model.layers):
-            sequence = _Sequence(shape, KV_DTYPES[kept_as], block_size, random)
-            heads = _query_heads(model, shape)
-            if not all(_chunks_are_independent(sequence, heads, call, backend, random) for call in _calls(model, shape)):
-                failures.append(
-                    f"attention {backend.name} with {heads} heads on {shape.heads} key heads of {shape.key_size}, "
-                    f"KV in {kept_as}"
-                )
+                failures[f"linear layer {layer.in_features} to {layer.out_features}"] = None
+        for kind in dict.fromkeys(_anywhere(layer) for layer in model.layers):
+            if not _chunks_are_independent(_Sequence(kind, backend, random), kind, backend, random):
+                failures[_attention_in_words(kind, backend)] = None
     return SelfTest(tuple(failures), time.perf_counter() - start)
 
 
-def _rows_are_independent(layer: Linear, random: torch.Generator) -> bool:
+def _rows_are_independent(layer: LinearLayer, random: torch.Generator) -> bool:
     most = min(MOST_ROWS, max(LEAST_ROWS, WORK // (layer.in_features * layer.out_features) // 2 * 2))
     rows = torch.randn(most, layer.in_features, generator=random)
-    whole = layer(rows)
+    whole = layer.module(rows)
     counts = SOME_ROWS if most > LEAST_ROWS else FEW_ROWS
-    return all(torch.equal(layer(rows[-count:]), whole[-count:]) for count in counts if count < most)
+    return all(torch.equal(layer.module(rows[-count:]), whole[-count:]) for count in counts if count < most)
 
 
-def _query_heads(model: LoadedModel, shape: LayerShape) -> int:
-    """A multiple of the key heads."""
-    heads = model.module.config.get_text_config().num_attention_heads
-    return shape.heads * max(1, int(heads) // shape.heads)
+def _anywhere(layer: AttentionLayer) -> AttentionLayer:
+    """The kind of a layer, wherever in the model it stands."""
+    return replace(layer, call=replace(layer.call, layer=0))
 
 
-def _calls(model: LoadedModel, shape: LayerShape) -> list[LayerCall]:
-    """What the model's layers ask for: all keys, and those of a sliding window if it has one."""
-    config = model.module.config.get_text_config()
-    softcap, window = getattr(config, "attn_logit_softcapping", None), getattr(config, "sliding_window", None)
-    return [LayerCall(0, shape.key_size**-0.5, each, softcap) for each in dict.fromkeys((None, window))]
+def _attention_in_words(kind: AttentionLayer, backend: Backend[Any]) -> str:
+    shape, kept_in = kind.shape, backend.options.kv_dtype
+    return (
+        f"attention {backend.attention.name} with {kind.query_heads} heads on {shape.heads} key heads of {shape.key_size}, "
+        f"KV in {kept_in}"
+    )
 
 
 class _Sequence:
     """The KV of one sequence, twice in a memory: in neighbouring blocks, and scattered."""
 
-    def __init__(self, shape: LayerShape, dtype: torch.dtype, block_size: int, random: torch.Generator):
-        count = -(-CONTEXT // block_size)
-        self.memory = KVMemory([shape], 2 * count, block_size, dtype)
+    def __init__(self, kind: AttentionLayer, backend: Backend[Any], random: torch.Generator):
+        shape, size = kind.shape, backend.options.block_size
+        count = -(-CONTEXT // size)
+        self.memory = backend.make_memory([shape], 2 * count)
         self.neighbours = np.arange(count, dtype=np.int32)
         self.scattered = (count + torch.randperm(count, generator=random).numpy()).astype(np.int32)
         keys = torch.randn(shape.heads, CONTEXT, shape.key_size, generator=random)
         values = torch.randn(shape.heads, CONTEXT, shape.value_size, generator=random)
-        at = np.arange(CONTEXT)
         for table in (self.neighbours, self.scattered):
-            slots = table[at // block_size].astype(np.int64) * block_size + at % block_size
-            self.memory.write(0, torch.from_numpy(slots), keys, values)
+            self.memory.write(0, slots_of([Span(0, 0, CONTEXT, table)], size), keys, values)
 
 
 def _chunks_are_independent(
-    sequence: _Sequence, heads: int, call: LayerCall, backend: AttentionBackend, random: torch.Generator
+    sequence: _Sequence, kind: AttentionLayer, backend: Backend[Any], random: torch.Generator
 ) -> bool:
     """The rows of a sequence at once, and in chunks, alone and beside one another."""
-    memory = sequence.memory
-    query = torch.randn(heads, CONTEXT, memory.layers[0].key_size, generator=random)
+    memory, attention = sequence.memory, backend.attention
+    query = torch.randn(kind.query_heads, CONTEXT, kind.shape.key_size, generator=random)
 
     def attend(spans: list[tuple[int, int]], table: np.ndarray) -> list[torch.Tensor]:
         sizes = [end - start for start, end in spans]
         firsts = np.cumsum([0, *sizes]).tolist()
         placed = [Span(row, start, end, table) for row, (start, end) in zip(firsts, spans, strict=False)]
-        prepared = backend.prepare(placed, firsts[-1], memory)
-        out = backend.attend(prepared, memory, call, torch.cat([query[:, start:end] for start, end in spans], 1))
-        return list(torch.split(out, sizes))
+        prepared = attention.prepare(placed, firsts[-1], memory)
+        given = torch.cat([query[:, start:end] for start, end in spans], 1)
+        return list(torch.split(attention.attend(prepared, memory, kind.call, given), sizes))
 
     whole = attend([(0, CONTEXT)], sequence.neighbours)[0]
     for table in (sequence.neighbours, sequence.scattered):

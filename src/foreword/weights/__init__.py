@@ -1,1 +1,1 @@
-"""Model files: their configuration, tokenizer and tensors."""
+"""Model files: configuration, tokenizer and tensors, behind the protocol Checkpoint; one file a form."""

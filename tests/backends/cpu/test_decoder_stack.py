@@ -8,11 +8,13 @@ import pytest
 import torch
 from transformers.models.llama import modeling_llama
 
-from foreword.backends.cpu.attention import AttentionStep, Span
+from engine.models import load
+from foreword.backends.base import AttentionStep, Span
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.decoder_stack import DecoderStack
-from foreword.backends.cpu.kv_memory import KV_DTYPES, KVMemory
-from foreword.engine.model import LoadedModel, load_model
+from foreword.backends.cpu.kv_memory import PanelMemory
+from foreword.backends.registry import KV_DTYPES
+from foreword.engine.model import LoadedModel
 from foreword.testing.tiny_models import FAMILIES, write_model
 
 COMMON_SHAPE = {"llama", "mistral", "qwen2", "qwen3"}
@@ -25,7 +27,7 @@ def stacks(loaded: LoadedModel) -> list[DecoderStack]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_of_the_common_shape_are_replaced_and_no_others(tmp_path: Path, family: str) -> None:
-    loaded = load_model(str(write_model(tmp_path, family)), BLOCK)
+    loaded = load(str(write_model(tmp_path, family)))
     assert len(stacks(loaded)) == (family in COMMON_SHAPE)
     assert len(loaded.layers) == 3
 
@@ -41,7 +43,7 @@ def test_layers_of_the_common_shape_are_replaced_and_no_others(tmp_path: Path, f
     ids=str,
 )
 def test_another_activation_or_odd_sizes_stay_with_transformers(tmp_path: Path, options: dict[str, Any]) -> None:
-    assert not stacks(load_model(str(write_model(tmp_path, "llama", **options)), BLOCK))
+    assert not stacks(load(str(write_model(tmp_path, "llama", **options))))
 
 
 def test_a_layer_that_computes_something_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +52,8 @@ def test_a_layer_that_computes_something_else_stays(tmp_path: Path, monkeypatch:
     forward = modeling_llama.LlamaMLP.forward
     with monkeypatch.context() as patch:
         patch.setattr(modeling_llama.LlamaMLP, "forward", lambda self, x: 1.001 * forward(self, x))
-        assert not stacks(load_model(path, BLOCK))
-    assert stacks(load_model(path, BLOCK))
+        assert not stacks(load(path))
+    assert stacks(load(path))
 
 
 class Batch:
@@ -61,17 +63,14 @@ class Batch:
         self.rows, width = 38, loaded.module.config.hidden_size
         random = torch.Generator().manual_seed(3)
         self.hidden = torch.randn(1, self.rows, width, generator=random)
-        self.memory = KVMemory(loaded.layers, 64, BLOCK, KV_DTYPES[kv_dtype])
+        self.memory = PanelMemory(loaded.shapes, 64, BLOCK, getattr(torch, kv_dtype))
         for memory in (*self.memory.keys, *self.memory.values):
             memory[:, : 300 // BLOCK + 1] = torch.randn(memory[:, : 300 // BLOCK + 1].shape, generator=random).to(
                 memory.dtype
             )
         table = np.arange(64, dtype=np.int32)
         spans = [Span(0, 300, 307, table[:20]), Span(7, 0, 30, table[40:42])]
-        at = [*range(300, 307), *range(40 * BLOCK, 40 * BLOCK + 30)]
-        backend = TiledAttention()
-        prepared = backend.prepare(spans, self.rows, self.memory)
-        self.step = AttentionStep(backend, self.memory, torch.tensor(at), prepared)
+        self.step = AttentionStep.of(TiledAttention(), self.memory, spans, self.rows)
         positions = torch.tensor([[*range(300, 307), *range(30), 0]])
         self.turns = loaded.module.model.rotary_emb(self.hidden, positions)
 
@@ -89,7 +88,7 @@ class Batch:
 def test_the_program_gives_the_bits_of_the_layers_one_by_one(
     tmp_path: Path, family: str, quantization: str, kv_dtype: str
 ) -> None:
-    loaded = load_model(str(write_model(tmp_path, family)), BLOCK, quantization, kv_dtype)
+    loaded = load(str(write_model(tmp_path, family)), quantization, kv_dtype)
     stack = stacks(loaded)[0]
     found, expected = Batch(loaded, kv_dtype).run([stack]), Batch(loaded, kv_dtype).run(stack.layers)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

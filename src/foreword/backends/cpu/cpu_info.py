@@ -1,30 +1,28 @@
-"""What the engine computes with, for its log: the processor's vectors, and the threads."""
+"""What the kernels are compiled for, and the threads that run them, in words."""
 
 import os
+from collections.abc import Mapping
 
 import llvmlite.binding as llvm
-import torch
 
 VECTORS = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"), ("sse4.2", "SSE4.2"), ("neon", "NEON"))
 """Features as LLVM names them, the widest first."""
 
 
-def path_in_words(quantization: str, attention: str) -> str:
-    """The path that was chosen at start: kernels are compiled for the processor at hand."""
-    features = llvm.get_host_cpu_features()
-    vectors = next((name for feature, name in VECTORS if features.get(feature)), "no vectors")
-    linear = "float32" if quantization == "none" else quantization
-    threads = torch.get_num_threads()
-    return (
-        f"kernels for {llvm.get_host_cpu_name()} ({vectors}), linear layers in {linear}, attention {attention!r}, "
-        f"{threads} thread{'s' if threads > 1 else ''}"
-    )
+def kernels_in_words(processor: str | None = None, features: Mapping[str, bool] | None = None) -> str:
+    """What kernels are compiled for: by default the processor at hand."""
+    found = llvm.get_host_cpu_features() if features is None else features
+    vectors = next((name for feature, name in VECTORS if found.get(feature)), "no vectors")
+    return f"kernels for {processor or llvm.get_host_cpu_name()} ({vectors})"
 
 
-def idle_threads() -> str | None:
+def processors() -> int:
+    """How many the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def idle_threads(threads: int, processors: int) -> str | None:
     """A warning, if there are more threads than processors to run them."""
-    threads = torch.get_num_threads()
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or threads
     if threads <= processors:
         return None
     return (

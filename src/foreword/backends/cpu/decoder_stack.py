@@ -6,23 +6,31 @@ from one to the next takes longer than the arithmetic in them. The layers of a m
 names of that shape *and* each gives the same as ours on random rows; otherwise they stay as transformers wrote them.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from foreword.backends.cpu.attention import AttentionStep, LayerCall
+from foreword.backends.base import (
+    ATTENTION,
+    LINEAR,
+    MODELLING,
+    AttentionStep,
+    LayerCall,
+    LayerStep,
+    ProbedLayer,
+    StepObserver,
+)
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.kernels import elementwise as kernels
 from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.kv_layout import store
 from foreword.backends.cpu.kernels.program import Program
-from foreword.backends.cpu.kv_memory import LayerShape
-from foreword.backends.cpu.packed_linear import LinearStack
+from foreword.backends.cpu.kv_memory import PanelMemory
+from foreword.backends.cpu.packed_linear import LinearPacker, LinearStack
 
 LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 ATTENTION_PARTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -34,49 +42,43 @@ MANY_ROWS = 64
 """From so many on a program is run layer by layer, for an interrupt waits until a call is done."""
 
 
-@dataclass(frozen=True)
-class ProbedLayer:
-    """What a run through the model has shown of one layer: the module, its arguments, and its call of attention."""
-
-    module: nn.Module
-    arguments: dict[str, Any]
-    call: LayerCall
-    shape: LayerShape
+Linear = Callable[..., nn.Module]
+"""Makes one layer of one or several nn.Linear that read the same rows."""
 
 
 class DecoderLayer(nn.Module):
     """Takes what transformers' layer takes; the rows that come in are changed in place."""
 
-    def __init__(self, probed: ProbedLayer):
+    def __init__(self, probed: ProbedLayer, linear: Linear):
         super().__init__()
         layer: Any = probed.module
-        attention, mlp = layer.self_attn, layer.mlp
-        self.call = probed.call
-        self.size = probed.shape.key_size
-        self.key_heads = probed.shape.heads
+        attention, mlp, shape = layer.self_attn, layer.mlp, probed.attention.shape
+        self.call = probed.attention.call
+        self.size, self.key_heads = shape.key_size, shape.heads
         self.heads = attention.q_proj.out_features // self.size
         self.first_norm, self.second_norm = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         self.head_norm = _head_norm(attention, self.heads, self.key_heads)
-        self.qkv: Any = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.out: Any = attention.o_proj
-        self.gate_up: Any = _joined(mlp.gate_proj, mlp.up_proj)
-        self.down: Any = mlp.down_proj
+        self.qkv: Any = linear(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.out: Any = linear(attention.o_proj)
+        self.gate_up: Any = linear(mlp.gate_proj, mlp.up_proj)
+        self.down: Any = linear(mlp.down_proj)
 
     @property
     def sizes(self) -> tuple[Any, ...]:
         """What is the same in all layers of a stack."""
         norms = self.first_norm[1], self.second_norm[1], self.head_norm[0] is None, self.head_norm[1]
-        return (self.heads, self.key_heads, self.size, *norms, self.qkv.bias is None, self.down.bias is None)
+        biases = [part.bias is None for part in (self.qkv, self.out, self.gate_up, self.down)]
+        return (self.heads, self.key_heads, self.size, *norms, *biases)
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        foreword_step: AttentionStep,
+        foreword_step: LayerStep,
         **_: Any,
     ) -> torch.Tensor:
-        """[1, rows, width] → the same. A stack does this in one program where attention's kernels can take part."""
+        """[1, rows, width] → the same. A stack does this for all layers in one program."""
         rows = hidden_states[0]
         cos, sin = (turn[0] for turn in position_embeddings)
         normed, size = torch.empty_like(rows), self.size
@@ -87,7 +89,7 @@ class DecoderLayer(nn.Module):
             part.view(len(rows), -1, size).transpose(0, 1)
             for part in qkv.split([self.heads * size, self.key_heads * size, self.key_heads * size], 1)
         )
-        attended = foreword_step.run(self.call, query, keys, values).view(len(rows), -1)
+        attended = foreword_step.attend(self.call, query, keys, values).view(len(rows), -1)
         kernels.add_rms_norm(rows, self.out(attended), *self.second_norm, normed).run()
         gate_up = self.gate_up(normed)
         gated = gate_up.new_empty(len(rows), gate_up.shape[1] // 2)
@@ -99,10 +101,11 @@ class DecoderLayer(nn.Module):
 class DecoderStack(nn.Module):
     """All layers of a model, in the place of the first; they have the same sizes."""
 
-    def __init__(self, layers: list[DecoderLayer]):
+    def __init__(self, layers: Sequence[DecoderLayer], attention: TiledAttention):
         """Of layers whose linear layers are packed."""
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self._attention = attention
         self._layer_calls = [layer.call for layer in layers]
         self._first_norms = addresses(layer.first_norm[0] for layer in layers)
         self._second_norms = addresses(layer.second_norm[0] for layer in layers)
@@ -117,33 +120,27 @@ class DecoderStack(nn.Module):
         hidden_states: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        foreword_step: AttentionStep,
-        **rest: Any,
+        foreword_step: AttentionStep[PanelMemory],
+        **_: Any,
     ) -> torch.Tensor:
         """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
-        attention = getattr(foreword_step, "backend", None)  # a stand-in for a step has none
-        if isinstance(attention, TiledAttention):
-            rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
-            cos, sin = (turn[0] for turn in position_embeddings)
-            calls = self._calls(rows, cos, sin, foreword_step, attention)
-            self.run(Program(calls, len(self.layers)), at_once=len(rows) < MANY_ROWS)
-            return hidden_states
-        for layer in self.layers:
-            layer(hidden_states, position_embeddings=position_embeddings, foreword_step=foreword_step, **rest)
-        return hidden_states
-
-    def run(self, program: Program, at_once: bool) -> None:
-        """Carry out a step's program, at once or layer by layer."""
-        if at_once:
+        rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
+        cos, sin = (turn[0] for turn in position_embeddings)
+        parts, calls = zip(*self._calls(rows, cos, sin, foreword_step), strict=True)
+        program = Program(list(calls), len(self.layers))
+        if foreword_step.observer is not None:
+            _run_observed(program, parts, foreword_step.observer)
+        elif len(rows) < MANY_ROWS:
             program.run()
         else:
             for layer in range(program.layers):
-                program.run(layer * len(program.calls), (layer + 1) * len(program.calls))
+                program.run(layer * len(calls), (layer + 1) * len(calls))
+        return hidden_states
 
     def _calls(
-        self, rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep, attention: TiledAttention
-    ) -> list[Call]:
-        """DecoderLayer.forward, as the calls of kernels that it comes to."""
+        self, rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep[PanelMemory]
+    ) -> list[tuple[str, Call]]:
+        """DecoderLayer.forward, as the calls of kernels that it comes to, and the parts of a step that they belong to."""
         layer: Any = self.layers[0]
         count = len(rows)
         heads, key_heads, size = layer.heads, layer.key_heads, layer.size
@@ -153,21 +150,22 @@ class DecoderStack(nn.Module):
         attended = rows.new_empty(count, heads, size)
         gate_up = rows.new_empty(count, layer.gate_up.out_features)
         gated = rows.new_empty(count, layer.down.in_features)
+        attend = self._attention.calls(step.prepared, step.memory, self._layer_calls, query, attended)
         return [
-            kernels.rms_norm(rows, self._first_norms, layer.first_norm[1], normed),
-            *self._qkv.calls(normed, qkv),
-            kernels.rotate(qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1]),
-            self._store(qkv, step),
-            *attention.calls(step.prepared, step.memory, self._layer_calls, query, attended),
-            *self._out.calls(attended.view(count, -1), added),
-            kernels.add_rms_norm(rows, added, self._second_norms, layer.second_norm[1], normed),
-            *self._gate_up.calls(normed, gate_up),
-            kernels.gate(gate_up, gated),
-            *self._down.calls(gated, added),
-            kernels.add(rows, added),
+            (MODELLING, kernels.rms_norm(rows, self._first_norms, layer.first_norm[1], normed)),
+            *((LINEAR, call) for call in self._qkv.calls(normed, qkv)),
+            (MODELLING, kernels.rotate(qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1])),
+            (ATTENTION, self._store(qkv, step)),
+            *((ATTENTION, call) for call in attend),
+            *((LINEAR, call) for call in self._out.calls(attended.view(count, -1), added)),
+            (MODELLING, kernels.add_rms_norm(rows, added, self._second_norms, layer.second_norm[1], normed)),
+            *((LINEAR, call) for call in self._gate_up.calls(normed, gate_up)),
+            (MODELLING, kernels.gate(gate_up, gated)),
+            *((LINEAR, call) for call in self._down.calls(gated, added)),
+            (MODELLING, kernels.add(rows, added)),
         ]
 
-    def _store(self, qkv: torch.Tensor, step: AttentionStep) -> Call:
+    def _store(self, qkv: torch.Tensor, step: AttentionStep[PanelMemory]) -> Call:
         layer: Any = self.layers[0]
         memory, numbers = step.memory, [call.layer for call in self._layer_calls]
         parts = qkv[:, layer.heads * layer.size :].view(len(qkv), 2, layer.key_heads, layer.size)
@@ -175,6 +173,14 @@ class DecoderStack(nn.Module):
         like, into = [part[0] for part in layers], [addresses(part) for part in layers]
         keys, values = parts.permute(1, 2, 0, 3)
         return store(keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
+
+
+def _run_observed(program: Program, parts: Sequence[str], observer: StepObserver) -> None:
+    """The calls of a program one by one, each for its part."""
+    for index in range(program.layers * len(parts)):
+        observer.begin(parts[index % len(parts)])
+        program.run(index, index + 1)
+        observer.end()
 
 
 def _norm(norm: Any) -> tuple[torch.Tensor, float]:
@@ -191,7 +197,9 @@ def _head_norm(attention: Any, heads: int, key_heads: int) -> tuple[torch.Tensor
 
 
 def _joined(*layers: nn.Linear) -> nn.Linear:
-    """One layer in place of several that read the same rows."""
+    """One float layer in place of several that read the same rows."""
+    if len(layers) == 1:
+        return layers[0]
     out = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), bias=False, device="meta")
     out.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
     if layers[0].bias is not None:
@@ -199,25 +207,10 @@ def _joined(*layers: nn.Linear) -> nn.Linear:
     return out
 
 
-@contextmanager
-def watching_layers(model: nn.Module) -> Iterator[dict[int, tuple[nn.Module, dict[str, Any]]]]:
-    """While a model runs: its layers of the common shape by their number, and the arguments that they are given."""
-    seen: dict[int, tuple[nn.Module, dict[str, Any]]] = {}
-
-    def note(module: nn.Module, _: tuple[Any, ...], arguments: dict[str, Any]) -> None:
-        seen[int(module.self_attn.layer_idx)] = module, arguments  # type: ignore[arg-type, union-attr]
-
-    layers = [module for module in model.modules() if _parts(module) == LAYER_PARTS]
-    hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def replace_layers(model: nn.Module, probed: list[ProbedLayer]) -> Iterator[DecoderLayer]:
-    """Put one DecoderStack in place of all layers, if ours give the same; gives each of ours, to be packed.
+def replace_layers(
+    model: nn.Module, probed: list[ProbedLayer], packer: LinearPacker, attention: TiledAttention
+) -> Iterator[DecoderLayer]:
+    """Put one DecoderStack in place of all layers, if ours give the same; gives each of ours, packed.
 
     ``probed`` is empty in the end: a layer is let go when ours has its weights, so that few are in memory twice.
     """
@@ -228,51 +221,70 @@ def replace_layers(model: nn.Module, probed: list[ProbedLayer]) -> Iterator[Deco
         for name, child in parent.named_children()
         if isinstance(child, nn.ModuleList) and list(child) == modules
     ]
-    if len(places) != 1 or not all(_fits(layer) and _agree(layer, DecoderLayer(layer)) for layer in probed):
+    if len(places) != 1 or not all(_fits(layer, packer) for layer in probed):
         return
-    if len({DecoderLayer(layer).sizes for layer in probed}) != 1:
+    if not all(_agree(layer, DecoderLayer(layer, _joined)) for layer in probed):
+        return
+    if len({(DecoderLayer(layer, _joined).sizes, _formats(layer, packer)) for layer in probed}) != 1:
         return
     parent, name = places[0]
     setattr(parent, name, nn.ModuleList())
     modules.clear()
     layers = []
     while probed:
-        layers.append(DecoderLayer(probed.pop(0)))
+        layers.append(DecoderLayer(probed.pop(0), packer.pack))
         yield layers[-1]
-    setattr(parent, name, nn.ModuleList([DecoderStack(layers)]))
+    setattr(parent, name, nn.ModuleList([DecoderStack(layers, attention)]))
 
 
 def _parts(module: Any) -> set[str]:
     return {name for name, _ in module.named_children()}
 
 
-def _fits(probed: ProbedLayer) -> bool:
+def _fits(probed: ProbedLayer, packer: LinearPacker) -> bool:
     """Whether the parts have the names and sizes that DecoderLayer and its kernels know."""
     layer: Any = probed.module
-    attention, mlp, size = layer.self_attn, layer.mlp, probed.shape.key_size
+    if _parts(layer) != LAYER_PARTS:
+        return False
+    attention, mlp, shape = layer.self_attn, layer.mlp, probed.attention.shape
+    size = shape.key_size
     norms = _parts(attention) - ATTENTION_PARTS
     if not _parts(attention) >= ATTENTION_PARTS or norms not in (set(), HEAD_NORMS) or _parts(mlp) != MLP_PARTS:
         return False
-    linear = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-    linear += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    if any(type(part) is not nn.Linear for part in linear):
+    linear = _linear_places(layer)
+    if any(type(part) is not nn.Linear for place in linear for part in place):
+        return False
+    if not all(packer.fit_together(place) for place in linear):
         return False
     if any(tuple(getattr(attention, name).weight.shape) != (size,) for name in norms):
         return False
     cos, _ = probed.arguments.get("position_embeddings") or (torch.empty(0), None)
     widths = (attention.q_proj.in_features, mlp.down_proj.in_features, size)
-    return cos.shape[-1] == size == probed.shape.value_size and all(width % LANES == 0 for width in widths)
+    return cos.shape[-1] == size == shape.value_size and all(width % LANES == 0 for width in widths)
+
+
+def _linear_places(layer: Any) -> list[list[nn.Linear]]:
+    """The linear layers of a decoder layer, those together that read the same rows."""
+    attention, mlp = layer.self_attn, layer.mlp
+    qkv = [attention.q_proj, attention.k_proj, attention.v_proj]
+    return [qkv, [attention.o_proj], [mlp.gate_proj, mlp.up_proj], [mlp.down_proj]]
+
+
+def _formats(probed: ProbedLayer, packer: LinearPacker) -> tuple[str, ...]:
+    """What a layer's weights will be packed in."""
+    return tuple(packer.format_of(place[0]).name for place in _linear_places(probed.module))
 
 
 @dataclass
 class _Witness:
-    """Stands in for an AttentionStep: notes what it is given, and answers what it is told."""
+    """A LayerStep of one layer, without memory: notes what it is given, and answers what it is told."""
 
     answer: torch.Tensor
     given: list[torch.Tensor] = field(default_factory=list)
 
-    def run(self, _: LayerCall, *tensors: torch.Tensor) -> torch.Tensor:
-        self.given = [tensor.clone() for tensor in tensors]
+    def attend(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
+        """See LayerStep."""
+        self.given = [tensor.clone() for tensor in (query, keys, values)]
         return self.answer
 
 

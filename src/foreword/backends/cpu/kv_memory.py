@@ -1,64 +1,53 @@
-"""The KV memory: the tensors behind the block ids that the cache deals in."""
+"""The CPU's KV memory: keys and values in panels, as the kernels read them."""
 
 import math
 import mmap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from foreword.backends.base import LayerShape
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.kv_layout import store
 from foreword.cache import CopyBlock
-
-KV_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""What keys and values can be kept in."""
+from foreword.errors import ConfigError
 
 
-@dataclass(frozen=True)
-class LayerShape:
-    """Key and value heads of one layer: how many, and the size of a key and of a value."""
-
-    heads: int
-    key_size: int
-    value_size: int
-
-    @property
-    def value_panels(self) -> int:
-        """Panels of 16 columns that a value takes in memory."""
-        return -(-self.value_size // LANES)
-
-
-class KVMemory:
-    """Keys and values of every layer, in panels of 16 slots (kernels/kv_layout.py), head by head.
+class PanelMemory:
+    """Keys and values of every layer, in panels of 16 slots (kernels/kv_layout.py), head by head. See KVMemory.
 
     Slot ``block * block_size + i`` is token i of a block. A layer's keys are [heads, panels, key_size, 16], its values
     [heads, panels, columns / 16, 16, 16], columns being value_size or up to 15 more, that stay zero.
     """
 
-    def __init__(self, layers: list[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype):
-        self.layers = layers
+    layout = f"panels of {LANES}"
+
+    def __init__(self, layers: Sequence[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype):
+        """ConfigError if the system does not give that much."""
+        self.layers = tuple(layers)
         self.block_size = block_size
         panels = -(-num_blocks * block_size // LANES)
         self.keys = [_zeros((layer.heads, panels, layer.key_size, LANES), dtype) for layer in layers]
-        self.values = [_zeros((layer.heads, panels, layer.value_panels, LANES, LANES), dtype) for layer in layers]
+        self.values = [_zeros((layer.heads, panels, value_panels(layer), LANES, LANES), dtype) for layer in layers]
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Store keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens]."""
+        """See KVMemory."""
         keys, values = (part.float() for part in (keys, values))
         keys, values = (part if part.stride(-1) == 1 else part.contiguous() for part in (keys, values))
         into = self.keys[layer], self.values[layer]
         store(keys, values, slots, into, into).run()
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys [heads, tokens, key_size] and values [heads, tokens, value_size] at ``slots`` [tokens], as they are kept."""
+        """See KVMemory."""
         panels, lanes, shape = slots // LANES, slots % LANES, self.layers[layer]
         keys = self.keys[layer][:, panels, :, lanes].transpose(0, 1)
         values = self.values[layer][:, panels, :, lanes].transpose(0, 1).flatten(2)
         return keys, values[..., : shape.value_size]
 
     def copy(self, copies: Iterable[CopyBlock]) -> None:
-        """Carry out the cache's copies, in every layer."""
+        """See KVMemory."""
         for copy in copies:
             source, target = copy.source * self.block_size, copy.target * self.block_size
             for at in range(0, copy.tokens, LANES):
@@ -68,17 +57,65 @@ class KVMemory:
                     piece = memory[:, taken[0], :, taken[1] : taken[1] + count]
                     memory[:, given[0], :, given[1] : given[1] + count] = piece
 
+    def read_blocks(self, blocks: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See KVMemory. Layer by layer, keys then values; of each the panels as they lie, or a panel's lanes one by one."""
+        parts, places = [], self._places(blocks)
+        for memory in self._parts():
+            part = memory[places]  # indexed dimensions first where there are two
+            part = part if self._lanes_apart else part.transpose(0, 1)
+            parts.append(part.reshape(len(blocks), -1).contiguous().view(torch.uint8))
+        return torch.cat(parts, 1).numpy()
+
+    def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:
+        """See KVMemory."""
+        parts = self._parts()
+        sizes = [part.numel() * part.itemsize // (part.shape[1] * LANES) * self.block_size for part in parts]
+        if raw.shape != (len(blocks), sum(sizes)):
+            raise ValueError(f"raw has shape {raw.shape}; {len(blocks)} blocks of {sum(sizes)} bytes were expected.")
+        places = self._places(blocks)
+        for memory, part in zip(parts, torch.split(torch.from_numpy(np.array(raw)), sizes, 1), strict=True):
+            like = memory[places] if self._lanes_apart else memory[places].transpose(0, 1)
+            given = part.contiguous().view(memory.dtype).view(like.shape)
+            memory[places] = given if self._lanes_apart else given.transpose(0, 1)
+
+    def _parts(self) -> list[torch.Tensor]:
+        return [part for pair in zip(self.keys, self.values, strict=True) for part in pair]
+
+    @property
+    def _lanes_apart(self) -> bool:
+        """Whether a block is less than a panel."""
+        return self.block_size % LANES != 0
+
+    def _places(self, blocks: Sequence[int]) -> tuple[slice | torch.Tensor, ...]:
+        """Index of the blocks' numbers in a layer's keys or values."""
+        first = torch.tensor(blocks, dtype=torch.long)[:, None] * self.block_size
+        if not self._lanes_apart:
+            return slice(None), first // LANES + torch.arange(self.block_size // LANES)
+        slots = first + torch.arange(self.block_size)
+        return slice(None), slots // LANES, slice(None), slots % LANES
+
+
+def value_panels(layer: LayerShape) -> int:
+    """Panels of 16 columns that a layer's value takes in memory."""
+    return -(-layer.value_size // LANES)
+
+
+def block_bytes(layers: Sequence[LayerShape], block_size: int, dtype: torch.dtype) -> int:
+    """Bytes of panels that one block takes in all layers together."""
+    per_token = sum(layer.heads * (layer.key_size + value_panels(layer) * LANES) for layer in layers)
+    return per_token * block_size * dtype.itemsize
+
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Zeros whose pages the system gives at the first touch: memory that is never used is never taken.
 
     Mapped by itself: what an allocator hands out may have been used before, and is then cleared, page by page.
     """
-    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, access=mmap.ACCESS_COPY)
+    size = math.prod(shape) * dtype.itemsize
+    try:
+        memory = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
+    except OSError as error:
+        raise ConfigError(
+            f"The system does not give {size} bytes for a layer's keys or values ({error}). Set kv_cache_memory_bytes lower."
+        ) from error
     return torch.frombuffer(memory, dtype=dtype).view(shape)
-
-
-def bytes_per_block(layers: list[LayerShape], block_size: int, dtype: torch.dtype) -> int:
-    """Bytes of KV memory that one block takes in all layers together."""
-    per_token = sum(layer.heads * (layer.key_size + layer.value_panels * LANES) for layer in layers)
-    return per_token * block_size * dtype.itemsize

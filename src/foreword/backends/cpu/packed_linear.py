@@ -1,77 +1,61 @@
-"""Linear layers whose result for a row does not depend on the other rows: in float32 and in int8, by our own kernels.
+"""Linear layers whose result for a row does not depend on the other rows, in any weight format.
 
-Libraries pick another kernel, hence another order of summation, for few rows. Ours sums every result in one order
-(kernels/linear.py). In int8 the sums are whole numbers, hence exact in any order; a row is scaled by its own largest
-number, never by the batch's (kernels/int8.py).
+Libraries pick another kernel, hence another order of summation, for few rows. A format's kernels have one order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
+from foreword.backends.base import WeightSource
+from foreword.backends.cpu.formats import FORMATS, weight_format
 from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.elementwise import add_bias
-from foreword.backends.cpu.kernels.int8 import multiply_int8, pack_int8, product_int8
-from foreword.backends.cpu.kernels.linear import multiply, pack, product
+from foreword.backends.cpu.weight_format import PackedWeight, WeightFormat
+from foreword.errors import ModelError
+
+JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Layers of one module that read the same rows, by the names that transformers gives them."""
 
 
 class PackedLinear(nn.Module):
-    """A float32 linear layer with packed weights."""
+    """A linear layer with packed weights."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+    def __init__(self, format: WeightFormat, packed: PackedWeight, bias: torch.Tensor | None):
         super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self.packed = pack(weight.detach())
-        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """[..., in_features] → [..., out_features]."""
-        out = multiply(rows.reshape(-1, self.in_features).contiguous(), self.packed)
-        return _finished(out, self.bias, (*rows.shape[:-1], self.out_features))
-
-
-class Int8Linear(nn.Module):
-    """A linear layer in int8: one scale for each output channel's weights, one for each row of the input.
-
-    The weights take a quarter of float32's memory; the result is about 1 % off (of the largest) for random numbers.
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
-        super().__init__()
-        self.out_features, self.in_features = weight.shape
-        self.packed, self.scales = pack_int8(weight.detach())
+        self.format = format
+        self.packed = packed
+        self.out_features, self.in_features = packed.out_features, packed.in_features
         self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[..., in_features] → [..., out_features], float32."""
-        out = multiply_int8(rows.reshape(-1, self.in_features).contiguous(), self.packed, self.scales)
-        return _finished(out, self.bias, (*rows.shape[:-1], self.out_features))
+        given = rows.reshape(-1, self.in_features).contiguous()
+        group = self.format.joins_at
+        out = given.new_empty(len(given), -(-self.out_features // group) * group)
+        for call in self.format.calls(given, (self.out_features, self.in_features), self.packed.parts, out):
+            call.run()
+        if out.shape[1] != self.out_features:
+            out = out[:, : self.out_features].contiguous()
+        return (out if self.bias is None else out.add_(self.bias)).view(*rows.shape[:-1], self.out_features)
 
 
 class LinearStack:
     """The linear layers that stand in the same place in several decoder layers; sizes are multiples of 16."""
 
-    def __init__(self, layers: Sequence[PackedLinear | Int8Linear]):
-        self._sizes = tuple(layers[0].packed.shape[:2])
-        self._packed = addresses(layer.packed for layer in layers)
-        self._scales = addresses(layer.scales for layer in layers if isinstance(layer, Int8Linear))
+    def __init__(self, layers: Sequence[PackedLinear]):
+        """Layers of one format, with the same sizes, which the caller keeps."""
+        first = layers[0]
+        self._format, self._sizes = first.format, (first.out_features, first.in_features)
+        self._parts = [addresses(tensors) for tensors in zip(*(layer.packed.parts for layer in layers), strict=True)]
         self._biases = addresses(layer.bias for layer in layers if layer.bias is not None)
 
     def calls(self, rows: torch.Tensor, out: torch.Tensor) -> list[Call]:
         """The calls of kernels that put the product of ``rows`` [rows, in] into ``out`` [rows, out], layer by layer."""
-        if len(self._scales):
-            calls = [*product_int8(rows, self._packed, self._sizes, self._scales, out)]
-        else:
-            calls = [product(rows, self._packed, self._sizes, out)]
+        calls = self._format.calls(rows, self._sizes, self._parts, out)
         return [*calls, add_bias(out, self._biases)] if len(self._biases) else calls
-
-
-def _finished(out: torch.Tensor, bias: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor:
-    """Without the columns that only fill up the last panel, and with the bias."""
-    if out.shape[1] != shape[-1]:
-        out = out[:, : shape[-1]].contiguous()
-    return (out if bias is None else out.add_(bias)).view(shape)
 
 
 class _Together:
@@ -108,35 +92,62 @@ class JoinedLinear(nn.Module):
         return self.together.take(self.index, rows)
 
 
-JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
-"""Layers of one module that read the same rows, by the names that transformers gives them."""
-QUANTIZATIONS = ("none", "int8")
+class LinearPacker:
+    """Packs a model's linear layers: in the format that is asked for, or as their blocks are stored."""
 
+    def __init__(self, model: nn.Module, quantization: str, source: WeightSource):
+        self._format = weight_format(quantization)
+        self._source = source
+        self._blocks = source.block_formats()
+        self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # a layer that was packed is let go
+        self._names.update({module: name for name, module in model.named_modules() if type(module) is nn.Linear})
 
-def pack_linear_layers(model: nn.Module, quantization: str) -> int:
-    """Replace every nn.Linear of a float32 model by a PackedLinear, or an Int8Linear; returns how many there were.
+    def fit_together(self, layers: Sequence[nn.Linear]) -> bool:
+        """Whether layers that read the same rows can be packed as one."""
+        formats = {(self.format_of(layer).name, layer.in_features, layer.bias is None) for layer in layers}
+        joins_at = self.format_of(layers[0]).joins_at
+        return len(formats) == 1 and all(layer.out_features % joins_at == 0 for layer in layers[:-1])
 
-    Layers that read the same rows become one.
-    """
-    kind, count = Int8Linear if quantization == "int8" else PackedLinear, 0
-    for parent in list(model.modules()):
-        linear = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
-        count += len(linear)
-        for names in JOINED:
-            if all(name in linear for name in names) and _can_join([linear[name] for name in names]):
-                _join(parent, names, [linear.pop(name) for name in names], kind)
-        for name, child in linear.items():
-            setattr(parent, name, kind(child.weight, child.bias))
-    return count
+    def pack(self, *layers: nn.Linear) -> PackedLinear:
+        """One PackedLinear in place of a layer, or of several that fit together."""
+        format = self.format_of(layers[0])
+        packed = [format.pack(self._weight(layer)) for layer in layers]
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        bias = torch.cat(biases) if biases else None
+        return PackedLinear(format, packed[0] if len(packed) == 1 else format.join(packed), bias)
 
+    def pack_all(self, model: nn.Module) -> Iterator[PackedLinear]:
+        """Replace every nn.Linear in ``model``; gives each that takes their place, for memory to be let go between two.
 
-def _can_join(layers: list[nn.Linear]) -> bool:
-    return len({(layer.in_features, layer.bias is None) for layer in layers}) == 1
+        Layers that read the same rows become one.
+        """
+        for parent in list(model.modules()):
+            linear = {name: child for name, child in parent.named_children() if type(child) is nn.Linear}
+            for names in JOINED:
+                if all(name in linear for name in names) and self.fit_together([linear[name] for name in names]):
+                    layers = [linear.pop(name) for name in names]
+                    together = _Together(packed := self.pack(*layers), [layer.out_features for layer in layers])
+                    for index, name in enumerate(names):
+                        setattr(parent, name, JoinedLinear(together, index))
+                    yield packed
+            for name, child in linear.items():
+                setattr(parent, name, packed := self.pack(child))
+                yield packed
 
+    def _blocks_of(self, layer: nn.Linear) -> tuple[str, str | None]:
+        """The name of a layer's tensor, and the format whose blocks are stored; None: numbers."""
+        name = f"{self._names.get(layer, '')}.weight"
+        return name, self._blocks.get(name)
 
-def _join(parent: nn.Module, names: tuple[str, ...], layers: list[nn.Linear], kind: type[PackedLinear | Int8Linear]) -> None:
-    weight = torch.cat([layer.weight.detach() for layer in layers])
-    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-    together = _Together(kind(weight, torch.cat(biases) if biases else None), [layer.out_features for layer in layers])
-    for index, name in enumerate(names):
-        setattr(parent, name, JoinedLinear(together, index))
+    def format_of(self, layer: nn.Linear) -> WeightFormat:
+        """What a layer is packed in. ModelError for a format that nobody knows."""
+        name, stored = self._blocks_of(layer)
+        if stored is None:
+            return self._format
+        if stored not in FORMATS:
+            raise ModelError(f"Tensor {name!r} is stored as {stored!r}, which cannot be read; known: {', '.join(FORMATS)}.")
+        return weight_format(stored)
+
+    def _weight(self, layer: nn.Linear) -> torch.Tensor:
+        name, stored = self._blocks_of(layer)
+        return layer.weight.detach() if stored is None else self._source.blocks(name)

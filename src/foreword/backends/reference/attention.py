@@ -2,36 +2,33 @@
 
 import torch
 
-from foreword.backends.base import LayerCall, Span
-from foreword.backends.cpu.kv_memory import KVMemory
+from foreword.backends.base import KVMemory, LayerCall, Span, slots_of
 
 
 class ReferenceAttention:
-    """See AttentionBackend."""
+    """Plain attention over any KV memory; not bit-identical."""
 
     name = "reference"
     bit_identical = False
 
     def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> list[Span]:  # noqa: ARG002
-        """The step's spans as they are."""
+        """The spans as they are."""
         return spans
 
     def attend(self, prepared: list[Span], memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
-        """[rows, heads, value_size]: see AttentionBackend."""
+        """See Attention."""
         shape = memory.layers[call.layer]
         heads, rows, _ = query.shape
         group = heads // shape.heads
         out = query.new_zeros(rows, heads, shape.value_size)
         for span in prepared:
             count = span.end - span.start
-            at = torch.arange(span.end)
-            slots = torch.from_numpy(span.table).long()[at // memory.block_size] * memory.block_size
-            slots += at % memory.block_size
+            slots = slots_of([Span(0, 0, span.end, span.table)], memory.block_size)
             k, v = (part.float().repeat_interleave(group, 0) for part in memory.read(call.layer, slots))
             scores = query[:, span.row : span.row + count] @ k.transpose(1, 2) * call.scaling
             if call.softcap is not None:
                 scores = torch.tanh(scores / call.softcap) * call.softcap
-            row = torch.arange(span.start, span.end)[:, None]
+            row, at = torch.arange(span.start, span.end)[:, None], torch.arange(span.end)
             hidden = at[None, :] > row
             if call.window is not None:
                 hidden |= row - at[None, :] >= call.window

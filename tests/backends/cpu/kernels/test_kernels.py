@@ -1,54 +1,23 @@
-"""The kernels' promises: one chain of fused multiply-adds for each number, exact ends of the exponential, any threads."""
+"""The kernels' promises: exact ends of the exponential, any threads."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from llvmlite import ir
 
+from foreword.backends.cpu.formats.float32 import FORMAT
 from foreword.backends.cpu.kernels.compiler import kernel_module
-from foreword.backends.cpu.kernels.int8 import multiply_int8, pack_int8
 from foreword.backends.cpu.kernels.ir_builder import LANES, int64
-from foreword.backends.cpu.kernels.linear import multiply, pack, product
 from foreword.backends.cpu.kernels.signature import Signature
 from foreword.backends.cpu.kernels.threads import PythonThreads
+from foreword.backends.cpu.weight_format import PackedWeight
 
 
 def some(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def chain(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Each sum from zero upwards, rounded once for a multiplication with its addition. A product of two float32 is exact in
-    long doubles, which have 11 bits more than that takes beside a sum of like size."""
-    x, w = rows.numpy().astype(np.longdouble), weight.numpy().astype(np.longdouble)
-    total = np.zeros((len(x), len(w)), np.float32)
-    for k in range(x.shape[1]):
-        total = (x[:, k, None] * w[None, :, k] + total).astype(np.float32)
-    return torch.from_numpy(total)
-
-
-@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 63, reason="long doubles are doubles")
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 8, 13, 20])
-@pytest.mark.parametrize(("inside", "outside"), [(1, 1), (3, 17), (40, 16), (131, 50)])
-def test_every_number_is_one_chain(inside: int, outside: int, count: int) -> None:
-    rows, weight = some(count, inside), some(outside, inside, seed=1)
-    out = multiply(rows, pack(weight))
-    assert torch.equal(out[:, :outside], chain(rows, weight))
-    assert not out[:, outside:].any()
-
-
-@pytest.mark.parametrize("count", [1, 6, 8, 11])
-@pytest.mark.parametrize(("inside", "outside"), [(1, 1), (3, 17), (40, 16), (131, 50), (4096, 32)])
-def test_int8_sums_are_exact(inside: int, outside: int, count: int) -> None:
-    """Rows and weights of whole numbers whose largest is 127 have scales of 1, so nothing is rounded at all."""
-    numbers = torch.Generator().manual_seed(inside)
-    rows = torch.randint(-127, 128, (count, inside), generator=numbers).float()
-    weight = torch.randint(-127, 128, (outside, inside), generator=numbers).float()
-    rows[:, 0], weight[:, 0] = 127, -127
-    out = multiply_int8(rows, *pack_int8(weight))[:, :outside]
-    assert torch.equal(out, (rows.double() @ weight.double().T).float())
 
 
 EXPONENTIAL = Signature("exponential", numbers="pointer")
@@ -87,9 +56,16 @@ def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Callabl
     assert np.isnan(out[6])
 
 
+def multiply(rows: torch.Tensor, packed: PackedWeight, *threads: Any) -> torch.Tensor:
+    out = rows.new_empty(len(rows), packed.out_features)
+    (product,) = FORMAT.calls(rows, (packed.out_features, packed.in_features), packed.parts, out)
+    product.run(*threads)
+    return out
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
-    rows, packed = some(9, 64), pack(some(300, 64, seed=1))
+    rows, packed = some(9, 64), FORMAT.pack(some(304, 64, seed=1))
     torch.set_num_threads(1)
     whole = multiply(rows, packed)
     torch.set_num_threads(threads)
@@ -97,7 +73,5 @@ def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
 
 
 def test_pythons_threads_share_out_the_items_too() -> None:
-    rows, packed = some(9, 64), pack(some(300, 64, seed=1))
-    out = rows.new_empty(9, 304)
-    product(rows, packed, packed.shape[:2], out).run(3, PythonThreads())
-    assert torch.equal(out, multiply(rows, packed))
+    rows, packed = some(9, 64), FORMAT.pack(some(304, 64, seed=1))
+    assert torch.equal(multiply(rows, packed, 3, PythonThreads()), multiply(rows, packed))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from foreword.backends.cpu.formats.float32 import FORMAT
 from foreword.backends.cpu.kernels import elementwise as kernels
-from foreword.backends.cpu.kernels.linear import multiply, pack, product
 from foreword.backends.cpu.kernels.program import Program
 from foreword.backends.cpu.kernels.threads import PythonThreads
 
@@ -29,21 +29,23 @@ class Layers:
 
     def __init__(self) -> None:
         self.norms = [some(WIDTH, seed=layer) for layer in range(LAYERS)]
-        self.weights = [pack(some(WIDTH, WIDTH, seed=100 + layer)) for layer in range(LAYERS)]
+        self.weights = [FORMAT.pack(some(WIDTH, WIDTH, seed=100 + layer)).parts[0] for layer in range(LAYERS)]
 
     def one_by_one(self, rows: torch.Tensor) -> torch.Tensor:
         for norm, weight in zip(self.norms, self.weights, strict=True):
             normed = torch.empty_like(rows)
             kernels.rms_norm(rows, norm, 1e-6, normed).run(1)
-            rows = rows + multiply(normed, weight)
+            added = torch.empty_like(rows)
+            for call in FORMAT.calls(normed, (WIDTH, WIDTH), [weight], added):
+                call.run()
+            rows = rows + added
         return rows
 
     def program(self, rows: torch.Tensor) -> Program:
         normed, added = torch.empty_like(rows), torch.empty_like(rows)
-        sizes = tuple(self.weights[0].shape[:2])
         calls = [
             kernels.rms_norm(rows, addresses(self.norms), 1e-6, normed),
-            product(normed, addresses(self.weights), sizes, added),
+            *FORMAT.calls(normed, (WIDTH, WIDTH), [addresses(self.weights)], added),
             kernels.add(rows, added),
         ]
         return Program(calls, LAYERS)

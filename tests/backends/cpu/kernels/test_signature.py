@@ -12,12 +12,16 @@ import pytest
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu import kernels as folder
+from foreword.backends.cpu import formats, kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule, Kernels, kernel_module
 from foreword.backends.cpu.kernels.signature import Signature
 
 SCALE = Signature("scale", rows="pointer", width="int", factor="float", taken_rows="counter")
-FILES = [importlib.import_module(f"{folder.__name__}.{file.name}") for file in pkgutil.iter_modules(folder.__path__)]
+FILES = [
+    importlib.import_module(f"{folder.__name__}.{file.name}")
+    for folder in (kernels, formats)
+    for file in pkgutil.iter_modules(folder.__path__)
+]
 
 
 def arguments(**other: Any) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def kernels_of_all() -> list[Any]:
         "store_kernels": [(torch.float32,), (torch.bfloat16,)],
     }
     compiled = [(module, module(*variant)) for name, module in modules.items() for variant in variants.get(name, [()])]
-    return [kernels[signature] for module, kernels in compiled for signature in module.signatures]
+    return [found[signature] for module, found in compiled for signature in module.signatures]
 
 
 def test_each_kernel_that_is_declared_is_one_of_a_module() -> None:

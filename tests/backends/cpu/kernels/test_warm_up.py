@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from foreword.backends.cpu.formats.float32 import linear_kernels
+from foreword.backends.cpu.formats.int8 import int8_kernels
 from foreword.backends.cpu.kernels.attention import attention_kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
-from foreword.backends.cpu.kernels.int8 import int8_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
-from foreword.backends.cpu.kernels.linear import linear_kernels
 from foreword.backends.cpu.kernels.program import interpreter
 from foreword.engine import LLM, SamplingParams
 from foreword.testing.tiny_models import write_model

@@ -15,7 +15,7 @@ from foreword.backends.cpu.kernels.attention import ATTEND, MERGE, attention_ker
 from foreword.backends.cpu.kernels.compiler import Call, Kernel
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.signature import Argument
-from foreword.backends.cpu.kv_memory import KVMemory
+from foreword.backends.cpu.kv_memory import PanelMemory, value_panels
 
 UNBOUNDED = 2**40
 STATE_BYTES = 64 * 2**20
@@ -23,17 +23,20 @@ STATE_BYTES = 64 * 2**20
 
 
 class TiledAttention:
-    """See AttentionBackend and the module's docstring."""
+    """See Attention and the module's docstring."""
 
     name = "tiled"
     bit_identical = True
 
-    def prepare(self, spans: list[Span], rows: int, memory: KVMemory) -> Plan:
+    def __init__(self, state_bytes: int = STATE_BYTES):
+        self._state_bytes = state_bytes
+
+    def prepare(self, spans: list[Span], rows: int, memory: PanelMemory) -> Plan:
         """The step's plan of tiles."""
         return make_plan(spans, rows, memory)
 
-    def attend(self, prepared: Plan, memory: KVMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
-        """[rows, heads, value_size]: see AttentionBackend."""
+    def attend(self, prepared: Plan, memory: PanelMemory, call: LayerCall, query: torch.Tensor) -> torch.Tensor:
+        """See Attention."""
         if query.stride(-1) != 1:
             query = query.contiguous()
         heads, rows, _ = query.shape
@@ -43,16 +46,16 @@ class TiledAttention:
         return out
 
     def calls(
-        self, prepared: Plan, memory: KVMemory, layers: list[LayerCall], query: torch.Tensor, out: torch.Tensor
+        self, prepared: Plan, memory: PanelMemory, layers: list[LayerCall], query: torch.Tensor, out: torch.Tensor
     ) -> list[Call]:
         """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape,
         one after another. A query's numbers stand side by side."""
         first = layers[0].layer
         shape = memory.layers[first]
         heads, rows, _ = query.shape
-        padded = shape.value_panels * LANES
+        padded = value_panels(shape) * LANES
         whole = _Softmaxes(query, rows * heads, padded)
-        turn = min(prepared.segments, max(1, STATE_BYTES // (4 * rows * heads * padded)))
+        turn = min(prepared.segments, max(1, self._state_bytes // (4 * rows * heads * padded)))
         parts = _Softmaxes(query, turn * rows * heads, padded)
         kernels = attention_kernels(memory.keys[first].dtype)
         calls = []
@@ -92,7 +95,7 @@ class _Softmaxes:
 def _attend(
     kernel: Kernel,
     plan: Plan,
-    memory: KVMemory,
+    memory: PanelMemory,
     layers: list[LayerCall],
     query: torch.Tensor,
     parts: _Softmaxes,
@@ -102,7 +105,7 @@ def _attend(
     """The softmaxes of all rows over each of the segments [first, last)."""
     layer = layers[0].layer
     keys, values, shape = memory.keys[layer], memory.values[layer], memory.layers[layer]
-    size, padded = shape.key_size, shape.value_panels * LANES
+    size, padded = shape.key_size, value_panels(shape) * LANES
     heads, rows, _ = query.shape
     units, count = plan.units_of(first, last)
     entries, plan_rows, slots = plan.addresses

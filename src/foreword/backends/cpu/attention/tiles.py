@@ -11,9 +11,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from foreword.backends.base import Span
+from foreword.backends.base import KVMemory, Span
 from foreword.backends.cpu.kernels.attention import ENTRY, ROW, TILE, UNIT
-from foreword.backends.cpu.kv_memory import KVMemory
 
 SEGMENT = 4 * TILE
 """Positions that a unit of work goes through in one go."""

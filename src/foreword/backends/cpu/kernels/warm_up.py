@@ -4,19 +4,13 @@ import torch
 
 from foreword.backends.cpu.kernels.attention import attention_kernels
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
-from foreword.backends.cpu.kernels.int8 import int8_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
-from foreword.backends.cpu.kernels.linear import linear_kernels
 from foreword.backends.cpu.kernels.program import interpreter
 
 
-def compile_all(quantization: str, dtype: torch.dtype) -> None:
-    """All kernels for such an engine, its KV kept in ``dtype``. Each is compiled once in a process."""
+def compile_all(dtype: torch.dtype) -> None:
+    """All kernels but those of the weights' format, KV being kept in ``dtype``. Each is compiled once in a process."""
     attention_kernels(dtype)
     store_kernels(dtype)
-    if quantization == "int8":
-        int8_kernels()
-    else:
-        linear_kernels()
     elementwise_kernels()
     interpreter()

@@ -2,18 +2,20 @@
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from foreword.backends.cpu.attention import AttentionBackend, LayerCall, Span
-from foreword.backends.cpu.kv_memory import KVMemory, LayerShape
+from foreword.backends.base import Attention, KVMemory, LayerCall, LayerShape, Span, slots_of
+from foreword.backends.registry import make_backend
 
 
 @dataclass
 class Batch:
     """Sequences with KV in memory, and the rows of one step."""
 
+    attention: Attention[Any]
     memory: KVMemory
     spans: list[Span]
     rows: int
@@ -61,29 +63,29 @@ class BatchMaker:
         self._sequences.append(_Planned(blocks, keys, values, start))
         return len(self._sequences) - 1
 
-    def make(self, dtype: torch.dtype = torch.float32) -> Batch:
+    def make(self, backend: str = "cpu", kv_dtype: str = "float32") -> Batch:
         """The batch of all sequences, in order, with a row of padding where the number of rows is odd."""
+        made, dtype = make_backend(backend, self._size, kv_dtype), getattr(torch, kv_dtype)
         total = self._count + self._count // 4 + 1
         places = list(range(total))
         if self._scattered:
             self._rng.shuffle(places)
-        memory = KVMemory([self._shape], total, self._size, dtype)
-        for tensor in (memory.keys[0], memory.values[0]):
-            tensor.fill_(float("nan"))
+        memory: KVMemory = made.make_memory([self._shape], total)
+        nothing = torch.full((self._shape.heads, total * self._size, 1), torch.nan)
+        sizes = self._shape.key_size, self._shape.value_size
+        memory.write(0, torch.arange(total * self._size), *(nothing.expand(-1, -1, size) for size in sizes))
         spans, keys, values, row = [], [], [], 0
         for planned in self._sequences:
             table = np.array([places[block] for block in planned.blocks], np.int32)
-            at = np.arange(planned.keys.shape[1])
-            slots = torch.from_numpy(table[at // self._size].astype(np.int64) * self._size + at % self._size)
-            memory.write(0, slots, planned.keys, planned.values)
-            length = len(at)
+            length = planned.keys.shape[1]
+            memory.write(0, slots_of([Span(0, 0, length, table)], self._size), planned.keys, planned.values)
             spans.append(Span(row, planned.start, length, table))
             keys.append(planned.keys.to(dtype).float())
             values.append(planned.values.to(dtype).float())
             row += length - planned.start
         rows = row + row % 2
         query = torch.randn(self._shape.heads * self._group, rows, self._shape.key_size, generator=self._random)
-        return Batch(memory, spans, rows, keys, values, query)
+        return Batch(made.attention, memory, spans, rows, keys, values, query)
 
     def _some(self, length: int, size: int) -> torch.Tensor:
         return torch.randn(self._shape.heads, length, size, generator=self._random)
@@ -105,8 +107,10 @@ def plainly(batch: Batch, call: LayerCall, group: int) -> torch.Tensor:
     return out
 
 
-def attend(backend: AttentionBackend, batch: Batch, call: LayerCall) -> torch.Tensor:
-    return backend.attend(backend.prepare(batch.spans, batch.rows, batch.memory), batch.memory, call, batch.query)
+def attend(batch: Batch, call: LayerCall) -> torch.Tensor:
+    """What the backend's attention gives: [rows, heads, value_size]."""
+    prepared = batch.attention.prepare(batch.spans, batch.rows, batch.memory)
+    return batch.attention.attend(prepared, batch.memory, call, batch.query)
 
 
 def piece(batch: Batch, number: int, start: int, end: int) -> Batch:
@@ -115,4 +119,4 @@ def piece(batch: Batch, number: int, start: int, end: int) -> Batch:
     row = span.row + start - span.start
     query = batch.query[:, row : row + end - start]
     table = span.table[: -(-end // batch.memory.block_size)]
-    return Batch(batch.memory, [Span(0, start, end, table)], end - start, [], [], query)
+    return Batch(batch.attention, batch.memory, [Span(0, start, end, table)], end - start, [], [], query)

@@ -1,4 +1,4 @@
-"""What loading left behind goes back to the system, and is there again when it is touched."""
+"""Pages of mapped weights go back to the system, and are there again when they are touched."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from foreword.backends.cpu import process_memory
+from foreword.weights.mapped_files import forget_mapped_pages
 
 STATUS = Path("/proc/self/status")
 
@@ -25,15 +25,11 @@ def test_pages_of_mapped_weights_are_let_go_and_can_be_read_again(tmp_path: Path
     weight = load_file(path)["weight"]
     total = weight.sum()
     before = resident_file_bytes()
-    process_memory.forget_mapped_pages([path])
+    forget_mapped_pages([path])
     assert before - resident_file_bytes() > 0.9 * 4 * size
     assert torch.equal(weight.sum(), total)
 
 
-def test_files_that_are_not_mapped_and_systems_that_do_not_tell_are_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    process_memory.forget_mapped_pages([tmp_path / "none.safetensors"])
-    monkeypatch.setattr(process_memory, "MAPS", tmp_path / "none")
-    process_memory.forget_mapped_pages([tmp_path / "none.safetensors"])
-    process_memory.give_back_freed_memory()
+def test_files_that_are_not_mapped_and_systems_that_do_not_tell_are_passed_over(tmp_path: Path) -> None:
+    forget_mapped_pages([tmp_path / "none.safetensors"])
+    forget_mapped_pages([tmp_path / "none.safetensors"], maps=tmp_path / "none")

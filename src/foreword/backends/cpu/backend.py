@@ -1,0 +1,95 @@
+"""The CPU backend: our own kernels, weights packed in any format, tiled attention over panels of KV. Bit-identical."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from foreword.backends.base import (
+    BackendOptions,
+    Description,
+    DeviceMemory,
+    LayerShape,
+    LinearLayer,
+    Numerics,
+    ProbedLayer,
+    WeightSource,
+)
+from foreword.backends.cpu.attention.tiled import TiledAttention
+from foreword.backends.cpu.attention.tiles import SEGMENT
+from foreword.backends.cpu.cpu_info import idle_threads, kernels_in_words, processors
+from foreword.backends.cpu.decoder_stack import replace_layers
+from foreword.backends.cpu.formats import QUANTIZATIONS, weight_format
+from foreword.backends.cpu.kernels.attention import TILE
+from foreword.backends.cpu.kernels.warm_up import compile_all
+from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
+from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
+from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
+from foreword.backends.host import host_memory, threads_in_words, torch_numerics
+from foreword.config import require
+
+
+class CpuBackend:
+    """See Backend."""
+
+    def __init__(self, options: BackendOptions):
+        """ConfigError for a block size that does not divide a tile of attention, or a quantization that nobody knows."""
+        size, quantization = options.block_size, options.quantization
+        require(size >= 1 and TILE % size == 0, f"block_size is {size}; it must divide {TILE}: 1, 2, 4, ... {TILE}.")
+        require(quantization in QUANTIZATIONS, f"quantization is {quantization!r}; known: {', '.join(QUANTIZATIONS)}.")
+        self.options = options
+        self.attention = TiledAttention()
+        self._kv_dtype: torch.dtype = getattr(torch, options.kv_dtype)
+        self._format = weight_format(quantization)
+
+    def warm_up(self) -> None:
+        """See Backend."""
+        self._format.compile()
+        compile_all(self._kv_dtype)
+
+    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> None:
+        """See Backend. Layers of the common shape become one program, all linear layers are packed."""
+        packer = LinearPacker(module, self.options.quantization, source)
+        for _ in replace_layers(module, probed, packer, self.attention):
+            source.release_pages()
+        probed.clear()
+        for _ in packer.pack_all(module):
+            source.release_pages()
+        give_back_freed_memory()
+        keep_freed_memory()
+
+    def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
+        """See Backend. Layers that are computed together are one."""
+        found = []
+        for name, child in module.named_modules():
+            if isinstance(child, PackedLinear | nn.Linear):
+                bits = child.format.bits if isinstance(child, PackedLinear) else 32
+                inside, outside = child.in_features, child.out_features
+                found.append(LinearLayer(name, child, inside, outside, int(inside * outside * bits / 8)))
+        return found
+
+    def linear(self, weight: torch.Tensor) -> nn.Module:
+        """See Backend."""
+        return PackedLinear(self._format, self._format.pack(weight), None)
+
+    def make_memory(self, layers: Sequence[LayerShape], num_blocks: int) -> PanelMemory:
+        """See Backend."""
+        return PanelMemory(layers, num_blocks, self.options.block_size, self._kv_dtype)
+
+    def block_bytes(self, layers: Sequence[LayerShape]) -> int:
+        """See Backend."""
+        return block_bytes(layers, self.options.block_size, self._kv_dtype)
+
+    def device_memory(self) -> DeviceMemory:
+        """The machine's."""
+        return host_memory()
+
+    def describe(self) -> Description:
+        """See Backend. A row's sums have one order, in any number of threads; torch computes what is not ours."""
+        words = (
+            f"{kernels_in_words()}, linear layers in {self._format.name}, attention {self.attention.name!r}, "
+            f"{threads_in_words()}"
+        )
+        warning = idle_threads(torch.get_num_threads(), processors())
+        numerics = Numerics(f"tiles of {TILE} in segments of {SEGMENT}", torch_numerics())
+        return Description(words, self._format.bits, numerics, () if warning is None else (warning,))

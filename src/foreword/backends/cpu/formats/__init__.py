@@ -1,0 +1,24 @@
+"""Weight formats, one file each, found by the files' names. A format is loaded when it is first asked for.
+
+A file ``NAME.py`` defines ``FORMAT``, a WeightFormat of that name; nothing else has to be told of it.
+"""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from foreword.backends.cpu.weight_format import WeightFormat
+
+PLAIN = "float32"
+"""The format of a model that is not quantised."""
+FORMATS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+QUANTIZATIONS = ("none", *(name for name in FORMATS if name != PLAIN))
+"""Values of the option ``quantization``."""
+
+
+def weight_format(quantization: str) -> "WeightFormat":
+    """The format that an option of QUANTIZATIONS, or a name of FORMATS, stands for."""
+    name = PLAIN if quantization == "none" else quantization
+    format: WeightFormat = importlib.import_module(f"{__name__}.{name}").FORMAT
+    return format

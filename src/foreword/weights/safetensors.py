@@ -1,0 +1,140 @@
+"""Checkpoints in Hugging Face layout: a directory with config.json, safetensors and a tokenizer, or a hub name."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from foreword.errors import ModelError
+from foreword.weights.checkpoint import SERVED
+from foreword.weights.mapped_files import forget_mapped_pages
+
+PACKAGED_MODEL = Path(__file__).parent / "table_reader"
+PACKAGED_NAME = "table-reader"
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+NOT_HUB_FILES = ["*/*", "consolidated*"]
+
+
+class SafetensorsCheckpoint:
+    """A directory or hub name in Hugging Face layout; None is the model in the package. See Checkpoint."""
+
+    def __init__(self, model: str | None):
+        """ModelError for a path that is missing, or a name that cannot be fetched."""
+        self.name = model or PACKAGED_NAME
+        self.path = _directory(model)
+
+    @cached_property
+    def config(self) -> Any:
+        """See Checkpoint."""
+        return self._load(AutoConfig, "configuration")
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """See Checkpoint."""
+        tokenizer = self._load(AutoTokenizer, "tokenizer")
+        if not getattr(tokenizer, "is_fast", False) or not tokenizer.get_vocab():
+            raise ModelError(
+                f"Model {str(self.path)!r} has no tokenizer that can be used ({type(tokenizer).__name__}): it needs "
+                f"tokenizer.json. Save one with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            )
+        return tokenizer
+
+    def load_module(self, attention: str) -> nn.Module:
+        """See Checkpoint. transformers would fill in random numbers for weights that the files lack; that is an error."""
+        module, info = self._load(
+            AutoModelForCausalLM,
+            "weights",
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        if missing := sorted(info["missing_keys"]):
+            raise ModelError(
+                f"The weights of model {str(self.path)!r} lack {len(missing)} tensors, {missing[0]} among them. "
+                f"Check the files, or download them again."
+            )
+        model: nn.Module = module.eval()
+        return model
+
+    def block_formats(self) -> Mapping[str, str]:
+        """None: safetensors are numbers."""
+        return {}
+
+    def blocks(self, name: str) -> torch.Tensor:
+        """See Checkpoint."""
+        raise KeyError(name)
+
+    def digest(self) -> str:
+        """SHA-256 over the configuration and the weights' files."""
+        digest = hashlib.sha256()
+        for file in [self.path / "config.json", *self._files()]:
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    def release_pages(self) -> None:
+        """See Checkpoint."""
+        forget_mapped_pages(self._files())
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.glob("*.safetensors"))
+
+    def _load(self, kind: Any, what: str, **options: Any) -> Any:
+        """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded."""
+        try:
+            with _quiet_transformers():
+                return kind.from_pretrained(self.path, local_files_only=True, trust_remote_code=False, **options)
+        except Exception as error:
+            raise ModelError(
+                f"The {what} of model {str(self.path)!r} could not be loaded: {_first_line(error)} "
+                f"Check the files, or download them again. Served: {SERVED}."
+            ) from error
+
+
+def _directory(model: str | None) -> Path:
+    """The directory with a model's files; a hub name is downloaded, or found in the local hub cache."""
+    if model is None:
+        return PACKAGED_MODEL
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"Model directory {model!r} has no config.json; it must be in Hugging Face layout.")
+        return path
+    if path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise ModelError(f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name.")
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_FILES, ignore_patterns=NOT_HUB_FILES))
+    except Exception as error:
+        raise ModelError(
+            f"Model {model!r} is no directory here, and could not be fetched from the hub: {_first_line(error)} "
+            f"Name a directory in Hugging Face layout, or check the name and the connection."
+        ) from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """No progress bars and no warnings of transformers while a model loads; afterwards as before."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _first_line(error: Exception) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith((".", "!", "?")) else line + "."
