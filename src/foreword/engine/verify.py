@@ -96,7 +96,7 @@ class CacheVerifier:
     def _slots(self, request: Request, count: int) -> torch.Tensor:
         assert request.reservation is not None
         at = torch.arange(count)
-        size = self._runner.memory.block_size
+        size: int = self._runner.memory.block_size
         return torch.from_numpy(request.reservation.table).long()[at // size] * size + at % size
 
 
