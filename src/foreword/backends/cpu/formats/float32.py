@@ -62,6 +62,7 @@ class Float32:
 
 @kernel_module(LINEAR)
 def linear_kernels(module: ir.Module) -> None:
+    """The product."""
     products = define_products(module, _define_block)
     with LINEAR.define(module) as (b, f):
         rows, packed, out = f.rows, f.packed, f.out
