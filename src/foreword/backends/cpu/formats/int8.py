@@ -107,7 +107,6 @@ class Int8:
 @kernel_module(QUANTIZE, LINEAR)
 def int8_kernels(module: ir.Module) -> None:
     """Rounding of rows, and the product."""
-    """The kernels of linear layers in int8."""
     _define_quantize(module)
     _define_linear(module)
 
