@@ -1,11 +1,13 @@
 """Compiles modules of kernels for the processor at hand, each once in a process."""
 
 import ctypes
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, TypeVarTuple, cast
+from typing import Generic, Protocol, TypeVarTuple, cast
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,8 @@ from foreword.backends.cpu.kernels.signature import BETWEEN, COUNTERS, Argument,
 from foreword.backends.cpu.kernels.threads import Function, Threads, process_threads
 
 Variant = TypeVarTuple("Variant")
+OPTIMIZATION = 3
+"""LLVM's level, for choosing instructions and registers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +66,25 @@ def addresses(tensors: Iterable[torch.Tensor]) -> npt.NDArray[np.int64]:
     return np.array([tensor.data_ptr() for tensor in tensors], np.int64)
 
 
-class Kernels:
-    """The kernels of one module, compiled."""
+class ObjectCache(Protocol):
+    """Keeps machine code between runs, by the digest of what it was compiled from (object_folder.py)."""
 
-    def __init__(self, module: ir.Module, signatures: Iterable[Signature]):
+    def get(self, key: str) -> bytes | None:
+        """What was put under this key, if that is still there and can be trusted."""
+
+    def put(self, key: str, code: bytes) -> None:
+        """Keep code under a key."""
+
+
+class Kernels:
+    """The kernels of one module, compiled; or linked, where ``objects`` has kept what they were compiled to."""
+
+    def __init__(self, module: ir.Module, signatures: Iterable[Signature], objects: ObjectCache | None = None):
         signatures = list(signatures)
         public = {function.name for function in module.functions if not function.is_declaration and not function.linkage}
         if public != {signature.name for signature in signatures}:
             raise TypeError(f"module {module.name!r} defines {sorted(public)}, declared are {[s.name for s in signatures]}")
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features().flatten()
-        target = llvm.Target.from_default_triple()
-        # No passes of LLVM's optimiser: what they gain is lost in noise, and they take four times as long as all the rest.
-        machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
-        module.triple = target.triple
-        parsed = llvm.parse_assembly(str(module))
-        parsed.verify()
-        self._code = llvm.create_mcjit_compiler(parsed, machine)
-        self._code.finalize_object()
+        self._code = _machine_code(module, objects)  # the functions live as long as it does
         self._kernels = {}
         for signature in signatures:
             address = self._code.get_function_address(signature.name)
@@ -88,6 +92,45 @@ class Kernels:
 
     def __getitem__(self, signature: Signature) -> Kernel:
         return self._kernels[signature]
+
+
+def _machine_code(module: ir.Module, objects: ObjectCache | None) -> llvm.ExecutionEngine:
+    """A module's machine code in memory, ready to be called."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    # No passes of LLVM's optimiser: what they gain is lost in noise, and they take four times as long as all the rest.
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=OPTIMIZATION)
+    module.triple = target.triple
+    text = str(module)
+    key = object_key(text, target.triple, cpu, features)
+    if objects is not None and (code := objects.get(key)) is not None:
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    else:
+        parsed = llvm.parse_assembly(text)
+        parsed.verify()
+        engine = llvm.create_mcjit_compiler(parsed, machine)
+        if objects is not None:
+            engine.set_object_cache(notify_func=lambda _, compiled: objects.put(key, compiled))
+    engine.finalize_object()
+    return engine
+
+
+def object_key(*compiled_from: str) -> str:
+    """The digest of all that machine code depends on: these texts, the compiler and how it is asked."""
+    compiler = (
+        llvmlite.__version__,
+        repr(llvm.llvm_version_info),
+        f"opt={OPTIMIZATION}",
+        f"{8 * ctypes.sizeof(ctypes.c_void_p)} bits",
+    )
+    digest = hashlib.sha256()
+    for part in (*compiler, *compiled_from):
+        content = part.encode()
+        digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()
 
 
 class KernelModule(Generic[*Variant]):
@@ -103,7 +146,16 @@ class KernelModule(Generic[*Variant]):
     def __call__(self, *variant: *Variant) -> Kernels:
         """The kernels of a variant."""
         kernels = self._compiled.get(variant)
-        return kernels if kernels is not None else self._compile(variant)
+        return kernels if kernels is not None else self.compile(*variant)
+
+    def compile(self, *variant: *Variant, objects: ObjectCache | None = None) -> Kernels:
+        """The same; compiled, if they are not yet, with the help of what was compiled in earlier runs."""
+        with self._lock:
+            if variant not in self._compiled:
+                module = ir.Module(self.name)
+                self._define(module, *variant)
+                self._compiled[variant] = Kernels(module, self.signatures, objects)
+            return self._compiled[variant]
 
     @property
     def compiled(self) -> list[tuple[*Variant]]:
@@ -113,14 +165,6 @@ class KernelModule(Generic[*Variant]):
     def forget(self) -> None:
         """Compile anew what is asked for from now on."""
         self._compiled.clear()
-
-    def _compile(self, variant: tuple[*Variant]) -> Kernels:
-        with self._lock:
-            if variant not in self._compiled:
-                module = ir.Module(self.name)
-                self._define(module, *variant)
-                self._compiled[variant] = Kernels(module, self.signatures)
-            return self._compiled[variant]
 
 
 def kernel_module(
