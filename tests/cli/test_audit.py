@@ -16,7 +16,6 @@ import zstandard
 
 from audit.generator import encoded, planted, whole_log
 from cli.test_cli import COMMAND, run_here
-from foreword.cli import audit_input
 from prompt.families import files
 
 
@@ -152,13 +151,12 @@ def test_broken_lines_are_counted_and_the_rest_is_audited(faulty: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_a_line_too_long_is_cut_and_counted_once(faulty: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+def test_a_line_too_long_is_cut_and_counted_once(faulty: Path, encoding: str) -> None:
     lines = faulty.read_text().splitlines()
     limit = 2 * max(map(len, lines))
-    monkeypatch.setattr(audit_input, "LONGEST_LINE", limit)
     long = json.dumps({"messages": [{"role": "user", "content": "a" * 3 * limit}]})
     faulty.write_bytes("\n".join([*lines[:10], long, *lines[10:]]).encode(encoding))
-    result = audit(faulty)
+    result = audit(faulty, "--longest-line", limit)
     assert "Line 11 skipped: not JSON" in result.stdout
     assert "1 of 21 lines" in result.stdout
 

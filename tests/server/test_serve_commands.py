@@ -1,21 +1,27 @@
 """foreword serve, api-key and probe-isolation as commands."""
 
 import dataclasses
+import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from bench.test_isolation import slow_prefill
-from foreword import engine
+from cli.test_cli import COMMAND
+from foreword.cli.command import Command
 from foreword.cli.config_flags import field_flags
 from foreword.cli.main import app
+from foreword.cli.serve import serve_command
 from foreword.engine import EngineConfig
 from foreword.errors import ConfigError
-from foreword.server import build
-from foreword.server.tenants import Tenants, load_tenants
+from foreword.server.tenants import load_tenants
 from foreword.serving.config import ServerConfig
 from server.live import Live
 
@@ -24,34 +30,23 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, list(args), env={"COLUMNS": "200", "NO_COLOR": "1"})
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What ``serve`` makes: the server's options, its tenants, the engine's options."""
-    found: list[Any] = []
-
-    class Stopped:
-        def run(self) -> None:
-            pass
-
-    def make_server(make_engine: Any, config: ServerConfig, tenants: Tenants, announce: Any) -> Stopped:
-        assert announce is not None
-        found.extend((config, tenants, make_engine()))
-        return Stopped()
-
-    monkeypatch.setattr(build, "make_server", make_server)
-    monkeypatch.setattr(engine, "Engine", lambda config: config)
-    return found
+def serve_options(*args: str) -> tuple[ServerConfig, EngineConfig]:
+    """What ``foreword serve`` would start with."""
+    found: list[tuple[ServerConfig, EngineConfig]] = []
+    command = typer.Typer()
+    command.command(cls=Command)(serve_command(lambda engine, server: found.append((server, engine))))
+    result = CliRunner().invoke(command, list(args))
+    if isinstance(result.exception, ConfigError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return found[0]
 
 
-def test_without_options_all_is_as_the_configs_have_it(made: list[Any]) -> None:
-    assert run("serve").exit_code == 0
-    config, tenants, of_engine = made
-    assert config == ServerConfig()
-    assert of_engine == EngineConfig(max_num_seqs=64)
-    assert not tenants.by_hash
+def test_without_options_all_is_as_the_configs_have_it() -> None:
+    assert serve_options() == (ServerConfig(), EngineConfig())
 
 
-def test_every_option_arrives(made: list[Any], tmp_path: Path) -> None:
+def test_every_option_arrives(tmp_path: Path) -> None:
     """Each with another value than its default."""
     keys = tmp_path / "keys.txt"
     keys.write_text(run("api-key", "alice").stdout)
@@ -84,39 +79,46 @@ def test_every_option_arrives(made: list[Any], tmp_path: Path) -> None:
             args.append(form if value is None else f"{form}={value}")
             expected[flag.name] = flag.default is False if value is None else flag.to_field(value)
     expected["operators"] = ("alice",)
-    result = run("serve", *args)
-    assert result.exit_code == 0, result.output
-    config, tenants, of_engine = made
-    assert list(tenants.by_hash.values()) == ["anonymous", "alice"]
+    config, of_engine = serve_options(*args)
     assert dataclasses.asdict(config) | dataclasses.asdict(of_engine) == expected
 
 
-def test_names_that_people_have_in_their_scripts_stay(made: list[Any]) -> None:
-    assert (
-        run("serve", "some/model", "--kv-cache-mb", "18", "--max-body-mb=5", "--operator", "a", "--operator", "b").exit_code
-        == 0
+def test_names_that_people_have_in_their_scripts_stay() -> None:
+    operators = ("--operator", "a", "--operator", "b")
+    config, of_engine = serve_options(
+        "some/model", "--kv-cache-mb", "18", "--max-body-mb=5", *operators, "--no-prefix-caching"
     )
-    config, _, of_engine = made
     assert (config.max_body_bytes, config.operators) == (5 * 2**20, ("a", "b"))
     assert (of_engine.kv_cache_memory_bytes, of_engine.model) == (18 * 2**20, "some/model")
+    assert of_engine.enable_prefix_caching is False
 
 
-def test_a_step_has_room_for_every_sequence(made: list[Any]) -> None:
-    assert run("serve", "--max-num-seqs", "300").exit_code == 0
-    assert made[2].max_num_batched_tokens == 300
-    refused = run("serve", "--max-num-seqs", "300", "--max-num-batched-tokens", "256")
-    assert isinstance(refused.exception, ConfigError)
+def test_a_step_has_room_for_every_sequence() -> None:
+    assert serve_options("--max-num-seqs", "300")[1].max_num_batched_tokens == 300
+    with pytest.raises(ConfigError, match="max_num_batched_tokens"):
+        serve_options("--max-num-seqs", "300", "--max-num-batched-tokens", "256")
 
 
-def test_the_cache_can_be_switched_off(made: list[Any]) -> None:
-    assert run("serve", "--no-prefix-caching").exit_code == 0
-    assert made[2].enable_prefix_caching is False
-
-
-def test_bad_options_are_refused(made: list[Any]) -> None:
+def test_bad_options_are_refused() -> None:
     assert isinstance(run("serve", "--share", "none").exception, ConfigError)
     assert isinstance(run("serve", "--api-keys-file", "/no/such/file").exception, ConfigError)
-    assert made == []
+    assert isinstance(run("serve", "--api-key", "").exception, ConfigError)
+
+
+def test_it_serves_says_where_and_asks_for_the_key() -> None:
+    command = [*COMMAND, "serve", "--port", "0", "--api-key", "secret", "--kv-cache-mb", "64", "--no-self-test"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if line.startswith("Serving at"))
+        url = re.findall(r"http://127.0.0.1:\d+", said)[0]
+        assert f"dashboard at {url}/dashboard" in said
+        assert httpx2.get(f"{url}/dashboard", follow_redirects=True).status_code == 200
+        assert httpx2.get(f"{url}/v1/models").status_code == 401
+        assert httpx2.get(f"{url}/v1/cache/counts", headers={"x-api-key": "secret"}).status_code == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
 
 
 def test_a_key_is_told_once_and_only_its_hash_is_for_the_file(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ class AuditConfig:
     recent_bytes: int = option(64 * 2**20, name="recent-mb", unit=2**20)
     """Text of recent requests that is kept, to compare later ones with."""
 
+    longest_line: int = 64 * 2**20
+    """Bytes of a line of the log, or characters in UTF-16 and UTF-32. What is longer is cut, so it is no JSON, and reported
+    like any broken line."""
+
     first_token_seconds: float = 1.0
     """Seconds until a prefix can be read, where the log does not say how long a request took."""
 
@@ -38,5 +42,6 @@ class AuditConfig:
         require(self.min_tokens >= 1, f"min_tokens is {self.min_tokens}; it must be at least 1.")
         require(self.tree_tokens >= 1, f"tree_tokens is {self.tree_tokens}; it must be at least 1.")
         require(self.recent_bytes >= 1, f"recent_bytes is {self.recent_bytes}; it must be at least 1.")
+        require(self.longest_line >= 1, f"longest_line is {self.longest_line}; it must be at least 1.")
         require(self.first_token_seconds >= 0, f"first_token_seconds is {self.first_token_seconds}; it must not be below 0.")
         require(self.rounds >= 1, f"rounds is {self.rounds}; it must be at least 1.")

@@ -71,7 +71,7 @@ def audit_log(
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
     name = "stdin" if log == STANDARD_INPUT else log.name
-    with log_file(log, console) as file, _reading(console, file, name) as lines:
+    with log_file(log, console) as file, _reading(console, file, name, config.longest_line) as lines:
         report = audit(lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
     if not report.totals.requests:
         raise ParameterError(f"There is no request in {name}: {_why_empty(report)}")
@@ -120,7 +120,7 @@ def _print(report: Report, new: frozenset[str], format: Format, log: str, file: 
 
 
 @contextmanager
-def _reading(console: Console, log: Path, name: str) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
+def _reading(console: Console, log: Path, name: str, longest: int) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
     """What opens the log again and again, with a bar for each reading by the bytes of the file."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -128,7 +128,7 @@ def _reading(console: Console, log: Path, name: str) -> Iterator[Callable[[str],
         def lines(purpose: str) -> Iterator[bytes | str]:
             task = progress.add_task(purpose, total=log.stat().st_size)
             with log.open("rb") as raw:
-                for number, line in enumerate(log_lines(raw, name)):
+                for number, line in enumerate(log_lines(raw, name, longest)):
                     if number % LINES_BETWEEN_UPDATES == 0:
                         progress.update(task, completed=raw.tell())
                     yield line

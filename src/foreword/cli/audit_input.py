@@ -19,8 +19,6 @@ from rich.console import Console
 from foreword.errors import ParameterError
 
 STANDARD_INPUT = Path("-")
-LONGEST_LINE = 64 * 2**20
-"""Bytes, or characters in UTF-16 and UTF-32. What is longer is cut, so it is no JSON, and reported like any broken line."""
 SPOOL_CHUNK = 2**20
 ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -64,14 +62,14 @@ def _spool(log: Path, spool: IO[bytes]) -> None:
         ) from error
 
 
-def log_lines(raw: io.BufferedReader, name: str) -> Iterator[bytes | str]:
+def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes | str]:
     """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8. ``name`` is for errors."""
     try:
         stream = _decoded(_unpacked(raw))
-        while line := stream.readline(LONGEST_LINE):
+        while line := stream.readline(longest):
             yield line
-            while len(line) == LONGEST_LINE and line[-1:] not in ("\n", b"\n"):
-                line = stream.readline(LONGEST_LINE)
+            while len(line) == longest and line[-1:] not in ("\n", b"\n"):
+                line = stream.readline(longest)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
 

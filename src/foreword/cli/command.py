@@ -75,7 +75,7 @@ def summary(name: str) -> str:
     """The first paragraph of a command's docstring, read from its file."""
     module, _, function = COMMANDS[name].partition(":")
     tree = ast.parse((resources.files("foreword.cli") / f"{module}.py").read_text(encoding="utf-8"))
-    (found,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function)
+    (found,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
     return (ast.get_docstring(found) or "").split("\n\n")[0]
 
 

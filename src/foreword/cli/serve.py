@@ -1,6 +1,7 @@
 """foreword serve: the engine over HTTP, for OpenAI and Anthropic clients."""
 
 import gc
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
@@ -9,23 +10,33 @@ from rich.console import Console
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.engine_options import EngineFlags, ModelArgument, with_model
 from foreword.cli.options import extra_needed
+from foreword.engine.config import EngineConfig
 from foreword.serving.config import ServerConfig
 
 
-@config_flags
-def serve(model: ModelArgument = None, *, server: Annotated[ServerConfig, Flags()], engine: EngineFlags) -> None:
-    """Serve a model over HTTP: OpenAI's and Anthropic's API, metrics, health.
+def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callable[..., None]:
+    """The command over a function that serves until it is told to stop."""
 
-    Point a client's base_url at it:  http://127.0.0.1:8000/v1  (OpenAI) or  http://127.0.0.1:8000  (Anthropic).
-    API keys come from --api-key, --api-keys-file and FOREWORD_API_KEYS (TENANT:KEY, comma-separated); without any, all may
-    ask.
-    """
+    @config_flags
+    def serve(model: ModelArgument = None, *, server: Annotated[ServerConfig, Flags()], engine: EngineFlags) -> None:
+        """Serve a model over HTTP: OpenAI's and Anthropic's API, metrics, health, a dashboard.
+
+        Point a client's base_url at it:  http://127.0.0.1:8000/v1  (OpenAI) or  http://127.0.0.1:8000  (Anthropic).
+        API keys come from --api-key, --api-keys-file and FOREWORD_API_KEYS (TENANT:KEY, comma-separated); without any, all
+        may ask.
+        """
+        start(with_model(engine, model), server)
+
+    return serve
+
+
+def start_server(engine: EngineConfig, server: ServerConfig) -> None:
+    """Load the model, listen, and serve until the process is told to stop."""
     with extra_needed("server"):
         from foreword.server.build import make_server
     from foreword.engine import Engine
     from foreword.server.tenants import load_tenants
 
-    engine = with_model(engine, model)
     tenants = load_tenants(server.api_keys_file, api_key=server.api_key)
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
@@ -36,7 +47,10 @@ def serve(model: ModelArgument = None, *, server: Annotated[ServerConfig, Flags(
     running.run()
 
 
+serve = serve_command(start_server)
+
+
 def _say_where(notes: Console, host: str, port: int) -> None:
     """The addresses of what the server has for people."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    notes.print(f"Serving at http://{shown}:{port}/v1, dashboard at http://{shown}:{port}/dashboard", highlight=False)
+    notes.print(f"Serving at http://{shown}:{port}/v1, dashboard at http://{shown}:{port}/dashboard", soft_wrap=True)
