@@ -1,14 +1,15 @@
 """Which bodies are taken, and what is said of the others."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import anthropic.types
 import pytest
 from pydantic import ValidationError
 
+from foreword.prompt.vendor_forms import ttl
 from foreword.server.anthropic.errors import describe_fault, error_body, error_type
-from foreword.server.anthropic.schema import UNSERVED, MessagesBody
+from foreword.server.anthropic.schema import UNSERVED, CacheControl, MessagesBody
 
 GOOD = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -128,3 +129,8 @@ def test_error_types_are_the_vendors(status: int, kind: str) -> None:
         "error": {"type": kind, "message": "no"},
         "request_id": "req_1",
     }
+
+
+def test_the_lifetimes_of_marks_are_those_that_have_seconds() -> None:
+    assert get_args(CacheControl.model_fields["ttl"].annotation) == tuple(ttl.ANTHROPIC)
+    assert CacheControl(type="ephemeral").ttl == ttl.ANTHROPIC_DEFAULT
