@@ -6,7 +6,7 @@ import pytest
 
 from engine.checks import assert_settled
 from foreword.engine import LLM, SamplingParams
-from foreword.errors import PromptError
+from foreword.errors import ConfigError, PromptError
 
 BLOCK_BYTES = 3 * 2 * 2 * 16 * 16 * 4
 """Of the tiny Llama: layers, keys and values, heads, size, tokens, bytes."""
@@ -53,3 +53,13 @@ def test_a_prefix_that_leaves_no_room_for_others(make_llm: Callable[..., LLM], l
         answer, expected = (each.generate(given, greedy(3))[0].outputs[0].token_ids for each in (llm, large))
         assert answer == expected
         assert_settled(llm)
+
+
+def test_more_memory_than_the_machine_has_is_refused_with_both_sizes(make_llm: Callable[..., LLM]) -> None:
+    with pytest.raises(ConfigError, match=r"kv_cache_memory_bytes is \d+ \(1048576\.0 GiB\), but the machine has \d+ \("):
+        make_llm(kv_cache_memory_bytes=2**50)
+
+
+def test_less_memory_than_a_block_is_refused_with_both_sizes(make_llm: Callable[..., LLM]) -> None:
+    with pytest.raises(ConfigError, match=rf"is 100, but one block of 16 tokens takes {BLOCK_BYTES} bytes"):
+        make_llm(kv_cache_memory_bytes=100)

@@ -4,7 +4,6 @@ Importing the engine registers an attention function by name only; the plain mod
 """
 
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,74 +156,3 @@ def test_encoder_decoders_are_refused_by_name(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     with pytest.raises(ModelError, match=r"T5ForConditionalGeneration is an encoder-decoder model.*Served: .*Llama"):
         load(str(tmp_path))
-
-
-@pytest.fixture
-def copy(model_dir: Callable[..., str], tmp_path: Path) -> Path:
-    """A model's directory to be damaged."""
-    return Path(shutil.copytree(model_dir("llama"), tmp_path / "copy"))
-
-
-def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"'.*/nowhere' is no directory. Name a directory"):
-        load(str(tmp_path / "nowhere"))
-
-
-def test_a_directory_without_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no config\.json"):
-        load(str(tmp_path))
-
-
-@pytest.mark.parametrize("damage", [b"{", b'{"model_type": "no-such-model"}'])
-def test_a_damaged_configuration(copy: Path, damage: bytes) -> None:
-    (copy / "config.json").write_bytes(damage)
-    with pytest.raises(ModelError, match=r"configuration of model '.*copy' could not be loaded"):
-        load(str(copy))
-
-
-@pytest.mark.parametrize("keep", [0, 5, 200, -100])
-def test_damaged_weights(copy: Path, keep: int) -> None:
-    data = (copy / "model.safetensors").read_bytes()
-    (copy / "model.safetensors").write_bytes(data[:keep])
-    with pytest.raises(ModelError, match=r"weights of model '.*copy' could not be loaded.*download them again"):
-        load(str(copy))
-
-
-def test_weights_are_safetensors_only(copy: Path) -> None:
-    weights = torch.nn.Linear(1, 1).state_dict()
-    (copy / "model.safetensors").unlink()
-    torch.save(weights, copy / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"weights of model .* could not be loaded"):
-        load(str(copy))
-
-
-def test_weights_that_lack_a_layer(copy: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(copy / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
-        load(str(copy))
-
-
-def test_missing_tokenizer(copy: Path) -> None:
-    for file in copy.glob("token*"):
-        file.unlink()
-    with pytest.raises(ModelError, match=r"tokenizer"):
-        load(str(copy))
-
-
-def test_a_hub_name_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=r"'nobody/no-such-model' is no directory here, and could not be fetched"):
-        load("nobody/no-such-model")
-
-
-def test_loading_prints_nothing(model_dir: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
-    logger = transformers.utils.logging
-    logger.enable_progress_bar()
-    before = logger.get_verbosity()
-    load(model_dir("llama"))
-    assert capfd.readouterr() == ("", "")
-    assert (logger.get_verbosity(), logger.is_progress_bar_enabled()) == (before, True)

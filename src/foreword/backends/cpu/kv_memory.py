@@ -63,7 +63,7 @@ class PanelMemory:
         for memory in self._parts():
             part = memory[places]  # indexed dimensions first where there are two
             part = part if self._lanes_apart else part.transpose(0, 1)
-            parts.append(part.reshape(len(blocks), -1).contiguous().view(torch.uint8))
+            parts.append(part.flatten(1).contiguous().view(torch.uint8))
         return torch.cat(parts, 1).numpy()
 
     def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:

@@ -1,0 +1,131 @@
+"""Models in Hugging Face layout: what their files give, and what is said of those that are missing or damaged."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from engine.models import load
+from foreword.errors import ModelError
+from foreword.weights.safetensors import PACKAGED_MODEL, SafetensorsCheckpoint
+
+
+@pytest.fixture
+def copy(model_dir: Callable[..., str], tmp_path: Path) -> Path:
+    """A model's directory to be damaged."""
+    return Path(shutil.copytree(model_dir("llama"), tmp_path / "copy"))
+
+
+def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'.*/nowhere' is no directory. Name a directory"):
+        load(str(tmp_path / "nowhere"))
+
+
+def test_a_directory_without_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", [b"{", b'{"model_type": "no-such-model"}'])
+def test_a_damaged_configuration(copy: Path, damage: bytes) -> None:
+    (copy / "config.json").write_bytes(damage)
+    with pytest.raises(ModelError, match=r"configuration of model '.*copy' could not be loaded"):
+        load(str(copy))
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -100])
+def test_damaged_weights(copy: Path, keep: int) -> None:
+    data = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(data[:keep])
+    with pytest.raises(ModelError, match=r"weights of model '.*copy' could not be loaded.*download them again"):
+        load(str(copy))
+
+
+def test_weights_are_safetensors_only(copy: Path) -> None:
+    weights = torch.nn.Linear(1, 1).state_dict()
+    (copy / "model.safetensors").unlink()
+    torch.save(weights, copy / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"weights of model .* could not be loaded"):
+        load(str(copy))
+
+
+def test_weights_that_lack_a_layer(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
+        load(str(copy))
+
+
+def test_missing_tokenizer(copy: Path) -> None:
+    for file in copy.glob("token*"):
+        file.unlink()
+    with pytest.raises(ModelError, match=r"tokenizer"):
+        load(str(copy))
+
+
+def test_a_hub_name_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"'nobody/no-such-model' is no directory here, and could not be fetched"):
+        load("nobody/no-such-model")
+
+
+def test_loading_prints_nothing(model_dir: Callable[..., str], capfd: pytest.CaptureFixture[str]) -> None:
+    logger = transformers.utils.logging
+    logger.enable_progress_bar()
+    before = logger.get_verbosity()
+    load(model_dir("llama"))
+    assert capfd.readouterr() == ("", "")
+    assert (logger.get_verbosity(), logger.is_progress_bar_enabled()) == (before, True)
+
+
+def test_the_packaged_model_is_the_one_without_a_name() -> None:
+    checkpoint = SafetensorsCheckpoint(None)
+    assert (checkpoint.name, checkpoint.path) == ("table-reader", PACKAGED_MODEL)
+    assert checkpoint.config.model_type == "qwen3"
+    assert checkpoint.tokenizer.is_fast
+    assert not checkpoint.block_formats()
+    with pytest.raises(KeyError, match="lm_head"):
+        checkpoint.blocks("lm_head.weight")
+
+
+def test_equal_files_have_one_digest_and_a_changed_bit_another(copy: Path, model_dir: Callable[..., str]) -> None:
+    same = SafetensorsCheckpoint(model_dir("llama")).digest()
+    assert SafetensorsCheckpoint(str(copy)).digest() == same
+    for name in ("model.safetensors", "config.json"):
+        data = bytearray((copy / name).read_bytes())
+        data[-1] ^= 1
+        (copy / name).write_bytes(data)
+        changed = SafetensorsCheckpoint(str(copy)).digest()
+        assert changed != same
+        same = changed
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        "model.embed_tokens.weight",
+        "model.layers.1.input_layernorm.weight",
+        "model.layers.0.mlp.up_proj.weight",
+        "model.layers.2.self_attn.v_proj.weight",
+    ],
+)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_weights_that_are_no_numbers_are_refused_by_name(copy: Path, tensor: str, broken: float, quantization: str) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights[tensor].view(-1)[5] = broken
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=rf"Tensor '{tensor}' of model '.*copy' holds 1 weights that are no numbers"):
+        load(copy, quantization)
+
+
+def test_weights_whose_sum_is_no_number_are_numbers(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["model.embed_tokens.weight"][7, :3] = 3e38
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    assert load(copy).layers
