@@ -6,6 +6,7 @@ KV of every token it uses. On caches without eviction the hits are compared with
 """
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,16 +14,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache.harness import Machine
-from foreword.cache import CacheConfig, Mark, MissReason, Namespace, pack_tokens
+from foreword.cache import CacheConfig, Mark, Match, MissReason, Namespace, PrivatePart, pack_tokens, unpack_tokens
 from foreword.testing.hash_kv import MODEL, SPACE, Running
 
 CASES = 2400
 BATCHES = 24
+Prompt = tuple[list[int], Namespace, PrivatePart | None]
 SPACES = [SPACE, Namespace(MODEL, tenant="b"), Namespace(MODEL, cache_salt="b")]
 
 
-def common(a: list[int], b: list[int]) -> int:
+def common(a: Sequence[object], b: Sequence[object]) -> int:
     return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def owned(ids: Sequence[int], private: PrivatePart | None) -> list[tuple[int, PrivatePart | None]]:
+    """Each token, and whose it is: nobody's, or somebody's from a place on."""
+    start = len(ids) if private is None else private.start
+    return [(token, private if at >= start else None) for at, token in enumerate(ids)]
 
 
 class Life:
@@ -41,7 +49,8 @@ class Life:
             )
         )
         self.history: list[list[int]] = []
-        self.next: tuple[list[int], Namespace] | None = None
+        self.next: Prompt | None = None
+        self.matches: list[Match] = []
 
     def prompt(self) -> list[int]:
         rng = self.rng
@@ -51,11 +60,24 @@ class Life:
             ids = base[: rng.randrange(len(base) + 1)]
         return ids + rng.choices(range(3), k=rng.randrange(0 if ids else 1, 3 * self.size + 3))
 
-    def look(self) -> tuple[list[int], Namespace]:
+    def look(self) -> Prompt:
         """Look a prompt up: right before it starts, or some operations before."""
-        ids, space = self.prompt(), self.rng.choice(SPACES) if self.rng.random() < 0.3 else SPACE
-        self.machine.cache.match(space, pack_tokens(ids))
-        return ids, space
+        rng = self.rng
+        ids, space = self.prompt(), rng.choice(SPACES) if rng.random() < 0.3 else SPACE
+        private = None
+        if rng.random() < 0.5:
+            private = PrivatePart(rng.choice([0, self.size, rng.randrange(len(ids) + 2)]), rng.choice("xy"))
+        self.matches = [*self.matches[-1:], self.machine.cache.match(space, pack_tokens(ids), private)]
+        return ids, space, private
+
+    def check(self) -> None:
+        """Every invariant; and a match of before that calls itself current is what a new look-up finds."""
+        self.machine.check()
+        for match in self.matches:
+            query = match.query
+            again = self.machine.cache.match(query.namespace, query.tokens, query.private)
+            if match.lookup is not None and match.version == again.version:
+                assert again.lookup == match.lookup
 
     def marks(self, length: int) -> list[Mark]:
         """None for most prompts; else up to three, with times that run out while the run goes on."""
@@ -71,8 +93,8 @@ class Life:
             self.next = self.look()
         choice = rng.random()
         if choice < 0.35:
-            (ids, space), self.next = self.next or self.look(), None
-            if m.start(ids, space, rng.random() < 0.95, self.marks(len(ids))):
+            (ids, space, private), self.next = self.next or self.look(), None
+            if m.start(ids, space, rng.random() < 0.95, self.marks(len(ids)), private):
                 self.history.append(ids)
         elif choice < 0.7:
             m.step(rng.choice([1, 3, 7, 50, 10**6]), fail=rng.random() < 0.1)
@@ -87,7 +109,7 @@ class Life:
                 m.finish(rng.choice(m.running))
         else:
             m.cache.reset()
-        m.check()
+        self.check()
 
 
 @pytest.mark.parametrize("batch", range(BATCHES))
@@ -110,29 +132,35 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.machine = Machine(CacheConfig(num_blocks=2000, block_size=4))
-        self.known: list[list[int]] = []
+        self.known: list[list[tuple[int, PrivatePart | None]]] = []
 
-    def sequences(self) -> list[list[int]]:
-        return self.known + [request.ids[: request.prompt] for request in self.machine.running]
+    def sequences(self) -> list[list[tuple[int, PrivatePart | None]]]:
+        return self.known + [owned(request.ids[: request.prompt], request.private) for request in self.machine.running]
 
-    @rule(ids=st.lists(st.integers(0, 1), min_size=1, max_size=20), data=st.data())
-    def start(self, ids: list[int], data: st.DataObject) -> None:
+    @rule(
+        ids=st.lists(st.integers(0, 1), min_size=1, max_size=20),
+        owner=st.sampled_from(["", "", "x", "y"]),
+        data=st.data(),
+    )
+    def start(self, ids: list[int], owner: str, data: st.DataObject) -> None:
+        private = None
         if self.known and data.draw(st.booleans()):
             base = data.draw(st.sampled_from(self.known))
-            ids = base[: data.draw(st.integers(0, len(base)))] + ids
-        expected = min(len(ids) - 1, max((common(ids, known) for known in self.sequences()), default=0))
-        match = self.machine.cache.match(SPACE, pack_tokens(ids))
+            ids = [token for token, _ in base[: data.draw(st.integers(0, len(base)))]] + ids
+        if owner:
+            private = PrivatePart(data.draw(st.integers(0, len(ids))), owner)
+        mine = owned(ids, private)
+        expected = min(len(ids) - 1, max((common(mine, known) for known in self.sequences()), default=0))
+        match = self.machine.cache.match(SPACE, pack_tokens(ids), private)
         assert match.cached + match.in_flight == expected
-        request = self.machine.must_start(ids)
+        request = self.machine.must_start(ids, private=private)
         end = request.ledger.hit_end
         assert end is not None
         assert (end.position, end.reason is MissReason.COMPLETE) == (expected, expected == len(ids) - 1)
         assert end.reason in (MissReason.COMPLETE, MissReason.DIVERGED, MissReason.FIRST_SEEN)
         if end.reason is MissReason.DIVERGED:
-            assert any(
-                known[:expected] == ids[:expected] and pack_tokens(known[expected:]).startswith(end.nearest)
-                for known in self.sequences()[:-1]
-            )
+            shown = owned(ids[:expected] + unpack_tokens(end.nearest), private)
+            assert any(known[: len(shown)] == shown for known in self.sequences()[:-1]), "what it may not see"
 
     @precondition(lambda self: self.machine.running)
     @rule(budget=st.sampled_from([1, 3, 8, 1000]), fail=st.booleans())
@@ -149,7 +177,7 @@ class Model(RuleBasedStateMachine):
             assert self.machine.generate(request, token)
             self.machine.complete()
         self.machine.finish(request)
-        self.known.append(request.ids)
+        self.known.append(owned(request.ids, request.private))
 
     @invariant()
     def books(self) -> None:

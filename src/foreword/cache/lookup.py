@@ -120,10 +120,8 @@ def _visible(source: Node, at: int, private: PrivatePart | None) -> bytes:
 
     Neither another owner's, nor public ones beyond the place where the prompt is its owner's alone.
     """
-    end = at + NEAREST_TOKENS
-    if source.private is not None:
-        if source.private != private:
-            end = min(end, source.private.start)
-    elif private is not None and source.start <= private.start:
-        end = min(end, private.start)
-    return source.tokens(at, end)
+    own = private is not None and (source.private == private or source.start > private.start)
+    ends = [at + NEAREST_TOKENS]
+    if not own:
+        ends += [part.start for part in (source.private, private) if part is not None]
+    return source.tokens(at, min(ends))
