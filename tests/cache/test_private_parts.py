@@ -78,7 +78,7 @@ def test_answers_behind_a_public_prompt_are_their_owners() -> None:
 
 
 def test_who_came_first_makes_no_difference_and_neither_does_a_restart() -> None:
-    """In any order, in caches that know nothing of each other, the same requests leave the same tokens to the same owners."""
+    """In any order, in caches that know nothing of each other, the same requests leave the same to the same owners."""
     requests = [(PROMPT, of(owner, 6)) for owner in ("a", "b", "c")]
     left = []
     for seed in range(4):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 
-from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, pack_tokens
+from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrefixCache, PrivatePart, pack_tokens
 from foreword.events import RequestFinished
 from foreword.observe import PromptShape
 from foreword.replay import process
@@ -35,11 +35,17 @@ class Requests:
         self.computed = 0
         self._numbers = count(1)
 
-    def run(self, prompt: str | Sequence[int], space: Namespace = SPACE, name: str = "") -> RequestFinished:
+    def run(
+        self,
+        prompt: str | Sequence[int],
+        space: Namespace = SPACE,
+        name: str = "",
+        private: PrivatePart | None = None,
+    ) -> RequestFinished:
         tokens = pack_tokens(ids(prompt) if isinstance(prompt, str) else list(prompt))
         number = next(self._numbers)
-        ledger = process(self.cache, space, tokens, float(number))
+        ledger = process(self.cache, space, tokens, float(number), private=private)
         assert ledger is not None
         account = ledger.account()
         self.computed += account.computed
-        return finished(tokens, account, space, float(number), name or f"request-{number}")
+        return finished(tokens, account, space, float(number), name or f"request-{number}", private=private)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from foreword.account import Account, HitEnd, MissReason
-from foreword.cache import ModelFingerprint, Namespace
+from foreword.cache import ModelFingerprint, Namespace, PrivatePart
 from foreword.errors import NotFoundError
 from foreword.observe import Explanation, Observer, ObserverConfig, Reason
 from observe.events import Bytes, Requests
@@ -96,6 +96,32 @@ def test_another_namespace_is_found_among_many() -> None:
     assert last.account.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
     found = observer.explain(last.request_id)
     assert (found.reason, found.detail) == (Reason.NAMESPACE_DIFFERS, "tenant")
+
+
+def test_nothing_private_of_another_owner_is_shown() -> None:
+    observer, requests = Observer(), Requests()
+    public = "What everyone begins with, in this house and in that one. "
+    for owner, rest in (("a", "The secret of a, which is long."), ("b", "The secret of b.")):
+        observer(requests.run(public + rest, name=owner, private=PrivatePart(len(public), owner)))
+    found = observer.explain("b", Bytes())
+    assert (found.reason, found.position) == (Reason.FIRST_SEEN, len(public))
+    assert (found.old_text, found.nearest) == ("", None)
+    observer(requests.run(public + "The secret of b, more.", name="again", private=PrivatePart(len(public), "b")))
+    again = observer.explain("again", Bytes())
+    assert again.nearest is not None
+    assert (again.nearest.request_id, again.old_text) == ("b", ".")
+
+
+def test_of_another_owners_prompt_the_public_part_is_shown() -> None:
+    observer, requests = Observer(), Requests()
+    heads = [f"Today is 2026-10-1{day}. What everyone begins with, in this house and in that one. " for day in range(2)]
+    observer(requests.run(heads[0] + "The secret of a.", name="a", private=PrivatePart(len(heads[0]), "a")))
+    observer(requests.run(heads[1] + "The secret of b.", name="b", private=PrivatePart(len(heads[1]), "b")))
+    found = observer.explain("b", Bytes())
+    assert found.reason is Reason.VOLATILE_VALUE
+    assert found.nearest is not None
+    assert found.nearest.request_id == "a"
+    assert "secret" not in found.old_text
 
 
 def test_an_unknown_request() -> None:

@@ -32,3 +32,12 @@ def test_hashes_are_spread_evenly() -> None:
     hashes = PrefixHasher()(b"", pack_tokens(np.zeros(20_000, np.int32)))
     share = (hashes < np.uint64(2**64 // 16)).mean()
     assert abs(share - 1 / 16) < 0.01
+
+
+def test_an_owners_part_has_hashes_of_its_own() -> None:
+    hasher, tokens = PrefixHasher(), pack_tokens([1, 2, 3, 4])
+    everyones, a, b = hasher(b"n", tokens), hasher(b"n", tokens, "a", 2), hasher(b"n", tokens, "b", 2)
+    assert everyones[:2].tolist() == a[:2].tolist() == b[:2].tolist()
+    assert len({*everyones.tolist(), *a.tolist(), *b.tolist()}) == 2 + 3 * 2
+    assert hasher(b"n", tokens, "a", 2).tolist() == PrefixHasher()(b"n", tokens, "a", 2).tolist() == a.tolist()
+    assert hasher(b"n", tokens, "a", 4).tolist() == everyones.tolist()

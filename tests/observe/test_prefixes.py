@@ -104,6 +104,26 @@ def test_namespaces_do_not_meet() -> None:
     assert sketch.match(b"c", pack_tokens([1, 2, 3])) == 0
 
 
+def test_owners_meet_in_what_is_everyones_only() -> None:
+    sketch = PrefixSketch()
+    for owner in ("a", "b", "a"):
+        sketch.observe(b"", pack_tokens([1, 2, 3, 4]), door=(2, owner))
+    sketch.observe(b"", pack_tokens([1, 2, 3, 4]))
+    shown = [(edge.start, edge.end, edge.requests) for edge in sketch.snapshot()]
+    assert sorted(shown) == [(0, 2, 4), (2, 4, 1), (2, 4, 1), (2, 4, 2)]
+    (head,) = [edge.number for edge in sketch.snapshot() if edge.start == 0]
+    assert {edge.parent for edge in sketch.snapshot() if edge.start} == {head}
+
+
+def test_what_is_one_owners_is_never_joined_with_what_is_everyones() -> None:
+    sketch = PrefixSketch(max_nodes=6)
+    for number in range(200):
+        sketch.observe(b"", pack_tokens([number % 7, 1, 2, 3, number]), door=(2 + number % 2, str(number % 5)))
+    assert sketch.nodes <= 6
+    for edge in sketch.snapshot():
+        assert edge.start < edge.end
+
+
 def test_the_snapshot_keeps_the_way_to_what_it_shows() -> None:
     sketch = PrefixSketch()
     for tail in range(20):

@@ -5,7 +5,7 @@ It is what published simulators replay: a request is whole in the cache while it
 
 from collections.abc import Iterable, Sequence
 
-from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, RequestLedger
+from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, PrivatePart, RequestLedger
 from foreword.replay.traces import TraceRequest
 from foreword.tokens import TOKEN_BYTES
 
@@ -21,6 +21,7 @@ def process(
     generated: bytes = b"",
     use_cache: bool = True,
     marks: Sequence[Mark] = (),
+    private: PrivatePart | None = None,
 ) -> RequestLedger | None:
     """One request from beginning to end, at one moment: its ledger; None if the cache has not enough blocks for it.
 
@@ -28,7 +29,7 @@ def process(
     """
     length = len(tokens) // TOKEN_BYTES
     ledger = RequestLedger(length)
-    match = cache.match(namespace, tokens, use_cache=use_cache)
+    match = cache.match(namespace, tokens, private, use_cache=use_cache)
     reservation = cache.reserve(match, ledger, now, marks)
     if reservation is None:  # once more: the first attempt may fail for the one block it wanted to copy from, and evicts it
         reservation = cache.reserve(match, ledger, now, marks)

@@ -1,12 +1,18 @@
 """Events as an engine would send them, made without one."""
 
 from foreword.account import Account
-from foreword.cache import Namespace
+from foreword.cache import Namespace, PrivatePart
 from foreword.events import RequestFinished
 
 
 def finished(
-    tokens: bytes, account: Account, namespace: Namespace, now: float, name: str, generated: bytes = b""
+    tokens: bytes,
+    account: Account,
+    namespace: Namespace,
+    now: float,
+    name: str,
+    generated: bytes = b"",
+    private: PrivatePart | None = None,
 ) -> RequestFinished:
     """The event of a request (packed tokens) that came, was answered with ``generated`` and ended at one moment."""
     return RequestFinished(
@@ -22,4 +28,6 @@ def finished(
         finished=now,
         outcome="stop",
         account=account,
+        owner=None if private is None else private.owner,
+        private_from=0 if private is None else private.start,
     )
