@@ -301,11 +301,12 @@ class Backend(Protocol[Memory]):
         """Compile what a step will call. May run in a thread of its own while weights are read."""
         ...
 
-    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> None:
+    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """Put this backend's layers into a float32 model, which computes the same but for the order of summation.
 
         ``probed`` are the model's layers, in order; it is empty in the end, so that a layer is let go when it has been
-        packed. ModelError for weights that cannot be packed.
+        packed. Returns whether all that KV come from is computed by its own kernels, in an order that is independent of the
+        batch and of threads. ModelError for weights that cannot be packed.
         """
         ...
 

@@ -4,9 +4,11 @@ The sample, a canary, stands for whatever the bits depend on and nobody can list
 torch and LLVM, the number of threads. Unlike machines share blocks when their canaries are equal, and only then.
 
 What a short prompt cannot show is in the key by name, or shown otherwise: how sums over long contexts are ordered
-(``Numerics.order``); sines and cosines of every position, which the canary takes in directly. That a row's bits do not
-depend on how many rows there are, hence neither on how threads divide them, is what the start-up self-test checks: only
-where it has passed does the canary stand for versions and threads; else they are in the key (``Numerics.machine``).
+(``Numerics.order``); sines and cosines of every position, which the canary takes in directly. That a row's bits depend
+neither on the other rows nor on how threads divide them holds by construction where layers are kernels of ours, and is seen
+by the start-up self-test. Where one of the two is lacking, no prompt of a few rows stands for many rows in several threads
+(torch's activations have another path for the rest of a cut), so versions and threads are in the key as well
+(``Numerics.machine``).
 """
 
 import hashlib
@@ -24,8 +26,8 @@ STEP = 7919
 """A prime: token ids of the canary are its multiples, modulo the vocabulary."""
 
 
-def model_fingerprint(model: LoadedModel, backend: Backend[Any], row_invariant: bool) -> ModelFingerprint:
-    """The key of an engine's blocks; ``row_invariant``: whether the self-test has passed. Computes one short prompt."""
+def model_fingerprint(model: LoadedModel, backend: Backend[Any], tested: bool) -> ModelFingerprint:
+    """The key of an engine's blocks; ``tested``: whether the self-test has passed. Computes one short prompt."""
     options, numerics = backend.options, backend.describe().numerics
     memory = backend.make_memory(model.shapes, -(-CANARY_TOKENS // options.block_size))
     return ModelFingerprint(
@@ -35,7 +37,7 @@ def model_fingerprint(model: LoadedModel, backend: Backend[Any], row_invariant: 
         rope=model.rope,
         attention=f"{options.name}/{backend.attention.name}/{numerics.order}",
         layout=memory.layout,
-        numerics="" if row_invariant else numerics.machine,
+        numerics="" if tested and model.own_kernels else numerics.machine,
         canary=canary(model, backend, memory),
         block_size=options.block_size,
     )

@@ -31,6 +31,8 @@ class LoadedModel:
     max_context: int
     vocab_size: int
     eos_token_ids: frozenset[int]
+    own_kernels: bool
+    """Whether all that KV come from is computed by the backend's own kernels; see Backend.prepare."""
     weights_digest: str
     rope: str
     """Its parameters, in words that are equal only if they are."""
@@ -59,7 +61,7 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
     _refuse_weights(checkpoint.name, module)
     probed = _probe(module, int(text.num_hidden_layers))
     layers = tuple(layer.attention for layer in probed)
-    backend.prepare(module, probed, checkpoint)
+    own_kernels = backend.prepare(module, probed, checkpoint)
     return LoadedModel(
         name=checkpoint.name,
         module=module,
@@ -68,6 +70,7 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
         max_context=int(getattr(text, "max_position_embeddings", None) or 2048),
         vocab_size=int(text.vocab_size),
         eos_token_ids=_eos_token_ids(module),
+        own_kernels=own_kernels,
         weights_digest=checkpoint.digest(),
         rope=repr(getattr(text, "rope_parameters", None)),
     )

@@ -47,16 +47,19 @@ class CpuBackend:
         self._format.compile()
         compile_all(self._kv_dtype)
 
-    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> None:
+    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """See Backend. Layers of the common shape become one program, all linear layers are packed."""
         packer = LinearPacker(module, self.options.quantization, source)
+        replaced = False
         for _ in replace_layers(module, probed, packer, self.attention):
+            replaced = True
             source.release_pages()
         probed.clear()
         for _ in packer.pack_all(module):
             source.release_pages()
         give_back_freed_memory()
         keep_freed_memory()
+        return replaced
 
     def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
         """See Backend. Layers that are computed together are one."""

@@ -39,9 +39,10 @@ class ReferenceBackend:
     def warm_up(self) -> None:
         """Nothing is compiled."""
 
-    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> None:  # noqa: ARG002
+    def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:  # noqa: ARG002
         """The model stays as it is."""
         probed.clear()
+        return False
 
     def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
         """See Backend."""
