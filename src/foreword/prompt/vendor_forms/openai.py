@@ -18,10 +18,9 @@ REASONING = ("reasoning_content", "thinking", "reasoning")
 def read_message(message: Mapping[str, Any]) -> Message:
     """A message of the chat API. An empty content is none; the arguments of calls stay as they were sent."""
     content = message.get("content")
-    thought = next((message[key] for key in REASONING if isinstance(message.get(key), str)), None)
     return Message(
         role=message["role"],
-        blocks=(*_thinking(thought), *(() if content == "" else read_blocks(content))),
+        blocks=(*_thinking(message), *(() if content == "" else read_blocks(content))),
         tool_calls=tuple(map(read_call, message.get("tool_calls") or ())),
         tool_call_id=message.get("tool_call_id"),
         name=message.get("name"),
@@ -87,8 +86,11 @@ def holds_result(message: Mapping[str, Any]) -> bool:
     return message["role"] == "tool" or any(block.kind == "tool_result" for block in read_blocks(message.get("content")))
 
 
-def _thinking(thought: str | None) -> tuple[Block, ...]:
-    return () if thought is None else (Block("thinking", thought),)
+def _thinking(message: Mapping[str, Any]) -> tuple[Block, ...]:
+    for field in REASONING:
+        if isinstance(message.get(field), str):
+            return (Block("thinking", message[field]),)
+    return ()
 
 
 def _without_thoughts(blocks: Iterable[Block]) -> list[Block]:

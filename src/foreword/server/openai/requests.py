@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foreword.errors import PromptError
-from foreword.prompt.chat import ChatPrompt, MarkAt, Message, Tool
+from foreword.prompt.chat import ChatPrompt, MarkAt, Tool
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import MAX_MARKS, read_message
 from foreword.prompt.vendor_forms.tools import as_function
@@ -64,8 +64,11 @@ def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int]]) -> tuple[Ma
 
 def chat_conversation(body: ChatBody) -> ChatPrompt:
     """The conversation of a chat completion. PromptError for what is malformed."""
+    for index, message in enumerate(body.messages):
+        _check_message(index, message)
+    given = body.model_dump(include={"messages"}, exclude_unset=True)["messages"]
     return ChatPrompt(
-        messages=tuple(chat_message(index, message) for index, message in enumerate(body.messages)),
+        messages=tuple(read_message(message).with_opened_calls() for message in given),
         tools=tuple(map(tool, body.tools or ())),
         marks=marks(body, _breakpoints(body.messages)),
         add_generation_prompt=body.add_generation_prompt,
@@ -73,8 +76,8 @@ def chat_conversation(body: ChatBody) -> ChatPrompt:
     )
 
 
-def chat_message(index: int, message: ChatMessage) -> Message:
-    """One message."""
+def _check_message(index: int, message: ChatMessage) -> None:
+    """PromptError for a message that lacks what its role needs, or has what only another has."""
     if message.content is None and not message.tool_calls:
         raise PromptError(f"messages.{index}: it has neither content nor tool_calls.")
     if message.role == "tool" and message.tool_call_id is None:
@@ -83,7 +86,6 @@ def chat_message(index: int, message: ChatMessage) -> Message:
         )
     if message.tool_calls and message.role != "assistant":
         raise PromptError(f"messages.{index}: only the assistant has tool_calls, not {message.role!r}.")
-    return read_message(message.model_dump(exclude_unset=True)).with_opened_calls()
 
 
 def tool(given: ToolParam | ResponseTool) -> Tool:
