@@ -26,7 +26,7 @@ from foreword.outputs import RequestOutput
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request, Scheduler, StepPlan
 from foreword.tokens import TOKEN_TYPE
-from foreword.weights.safetensors import SafetensorsCheckpoint
+from foreword.weights.opening import open_checkpoint
 
 logger = logging.getLogger("foreword")
 
@@ -44,7 +44,7 @@ class Engine:
         self.config = config
         self.clock = clock
         self.backend = backend
-        self.model: LoadedModel = load_model(SafetensorsCheckpoint(config.model), backend)
+        self.model: LoadedModel = load_model(open_checkpoint(config.model), backend)
         self.max_model_len = min(config.max_model_len or self.model.max_context, self.model.max_context)
         block_bytes = backend.block_bytes(self.model.shapes)
         self.block_bytes = block_bytes

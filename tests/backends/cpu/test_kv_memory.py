@@ -11,6 +11,7 @@ import torch
 from foreword.backends.base import LayerShape
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.cache import CopyBlock
+from foreword.errors import ConfigError
 
 SHAPE = LayerShape(heads=2, key_size=16, value_size=8)
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
@@ -74,6 +75,11 @@ def test_bytes_of_a_block() -> None:
         assert block_bytes([SHAPE] * 3, 4, dtype) == 3 * 2 * (16 + 16) * 4 * size, "whole panels of values"
         tensors = [*memory.keys, *memory.values]
         assert sum(tensor.nbytes for tensor in tensors) == 12 * block_bytes([SHAPE] * 3, 4, dtype), "whole panels of slots"
+
+
+def test_memory_that_the_system_does_not_give_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"does not give \d+ bytes .* Set kv_cache_memory_bytes lower"):
+        PanelMemory([SHAPE], num_blocks=2**46, block_size=16, dtype=torch.float32)
 
 
 @ON_LINUX
