@@ -1,7 +1,6 @@
 """The auditor, given a model's tokenizer and template, counts the very tokens that the server computes for a body."""
 
 import json
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -65,12 +64,12 @@ def prompt_of(body: dict[str, Any]) -> ChatPrompt:
     return chat_conversation(ChatBody.model_validate(body))
 
 
-@pytest.mark.parametrize("family", ["chatml", "llama3", "qwen2_5", "qwen3"])
+@pytest.mark.parametrize("family", ["chatml", "qwen2_5", "qwen3"])
 @pytest.mark.parametrize("body", [CHAT, MESSAGES], ids=["chat", "messages"])
 def test_the_auditor_counts_what_the_server_computes(family: str, body: dict[str, Any]) -> None:
     chat, auditor = template(family), TemplateTokens(template(family))
     asked = prompt_of(body)
-    text = chat.render([write_message(message) for message in asked.messages], asked.tools, now=datetime(1970, 1, 1))
+    text = chat.render([write_message(message) for message in asked.messages], asked.tools)
     logged = auditor.encode(read_record(json.loads(json.dumps({"ts": 0, "request": body})), 1))
     assert auditor.refused == 0
     assert logged.packed == pack_tokens(chat.encode(text))
