@@ -23,9 +23,8 @@ class Insertion:
 
     def enter(self, hold: Hold, node: Node, blocks: Blocks) -> None:
         """Enter the rest of a prompt below ``node``, in flight; what an adopted block holds already is readable."""
-        rest = memoryview(hold.tokens)[node.end * TOKEN_BYTES :]
-        public = self._public_blocks(node.end, len(rest), hold.private)
-        if public:
+        rest, private = memoryview(hold.tokens)[node.end * TOKEN_BYTES :], hold.private
+        if private is not None and (public := self._public_blocks(node.end, len(rest), private)):
             cut = public * self._tree.width
             node = self._attach(hold, node, rest[:cut], blocks[:public])
             rest, blocks = rest[cut:], blocks[public:]
@@ -59,9 +58,9 @@ class Insertion:
             self._residency.mark_ready(node, min(hold.computed, node.end))
         return node
 
-    def _public_blocks(self, start: int, length: int, private: PrivatePart | None) -> int:
+    def _public_blocks(self, start: int, length: int, private: PrivatePart) -> int:
         """Of tokens from position ``start`` on (``length`` bytes), how many whole blocks stand before a door among them."""
-        if private is None or private.start * TOKEN_BYTES >= start * TOKEN_BYTES + length:
+        if private.start * TOKEN_BYTES >= start * TOKEN_BYTES + length:
             return 0
         return max(0, (private.start - start) // self._size)
 
@@ -91,8 +90,7 @@ class Insertion:
             if child is None:
                 break
             full = common_with_edge(tokens, 0, child.edge) // size
-            public = self._public_blocks(node.end, len(tokens), private)
-            if public:
+            if private is not None and (public := self._public_blocks(node.end, len(tokens), private)):
                 full = min(full, public)
             if child.ready < min(child.start + full * size, child.backed):
                 self._pool.free(blocks)  # another request is just computing the same and will enter it
@@ -106,8 +104,7 @@ class Insertion:
                 self._residency.mark_ready(child, child.end)
             self._residency.touch(child, now)
             node, tokens, blocks = child, tokens[full * width :], blocks[full:]
-        public = self._public_blocks(node.end, len(tokens), private)
-        if public:
+        if private is not None and (public := self._public_blocks(node.end, len(tokens), private)):
             node = self._residency.add(node, tokens[: public * width], blocks[:public], private, now)
             tokens, blocks = tokens[public * width :], blocks[public:]
         used = -(-len(tokens) // width)

@@ -6,7 +6,7 @@ from foreword.cache.marked_paths import MarkedPaths, MarkedPrefix
 from foreword.cache.marks import Marks
 from foreword.cache.namespaces import Namespaces
 from foreword.cache.pool import BlockPool
-from foreword.cache.reservation import Hold, Reservation
+from foreword.cache.reservation import Holds
 from foreword.cache.residency import Residency, nodes_below
 from foreword.cache.tree import Node, RadixTree, Root
 
@@ -27,7 +27,7 @@ class CacheParts:
     marked: MarkedPaths
     marks: Marks
     namespaces: Namespaces
-    holds: dict[Reservation, Hold]
+    holds: Holds
     retired: list[Root]
 
     def roots(self) -> list[Root]:

@@ -7,6 +7,8 @@ prompt token is counted once, whatever happens to the request. What is computed 
 from foreword.account import Account, ElsewhereHit, HitEnd, Source
 from foreword.errors import IntegrityError
 
+NO_TOKENS = dict.fromkeys(Source, 0)  # by source; to be copied
+
 
 class RequestLedger:
     """Accumulates the account of one request while it runs."""
@@ -17,7 +19,7 @@ class RequestLedger:
         self.hit_end: HitEnd | None = None
         self.elsewhere: ElsewhereHit | None = None
         self.high = 0  # tokens [0, _high) have a source
-        self._by_source = dict.fromkeys(Source, 0)
+        self._by_source: dict[Source, int] = NO_TOKENS.copy()
 
     def enter(self, source: Source, start: int, end: int) -> None:
         """Tokens [start, end) of the request have their KV from ``source``; IntegrityError if that leaves a gap."""

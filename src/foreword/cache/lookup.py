@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from foreword.account import ElsewhereHit, HitEnd, MissReason
 from foreword.cache.namespace import Namespace, PrivatePart
@@ -11,8 +12,7 @@ from foreword.tokens import TOKEN_BYTES
 NEAREST_TOKENS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What is looked up: a prompt (packed tokens) in a namespace, and from where it is its owner's alone.
 
     Without ``use_cache`` it neither reads nor feeds the cache.
@@ -53,7 +53,7 @@ def locate(tree: RadixTree, root: Root, query: Query) -> Lookup:
     size, last = tree.block_size, len(tokens) // TOKEN_BYTES - 1
     deepest, end = tree.walk(root, tokens, private)
     node = deepest
-    reach = backed_end(node)
+    reach = node.backed if node.backed > node.start else backed_end(node)
     aligned = end // size * size
     if last < aligned <= reach:
         aligned -= size  # the last token has to be computed, in a block of the request's own
@@ -75,7 +75,7 @@ def locate(tree: RadixTree, root: Root, query: Query) -> Lookup:
     whole = aligned + (common if backed == aligned else 0) > last
     partial = common if common < last - backed else last - backed
     reach = backed + partial
-    ready = ready_end(node)
+    ready = node.ready if node.ready > node.start else ready_end(node)
     cached = ready if ready < backed else backed
     if partial and cached == backed and source is not None and source.ready >= reach:
         cached = reach
@@ -120,6 +120,8 @@ def _visible(source: Node, at: int, private: PrivatePart | None) -> bytes:
 
     Neither another owner's, nor public ones beyond the place where the prompt is its owner's alone.
     """
+    if source.private is None and private is None:
+        return source.tokens(at, at + NEAREST_TOKENS)
     own = private is not None and (source.private == private or source.start > private.start)
     ends = [at + NEAREST_TOKENS]
     if not own:

@@ -80,15 +80,8 @@ class MarkedPaths:
             del self._by_anchor[prefix.anchor]
         self._discount(prefix.kept)
 
-    def gained(self, node: Node, blocks: int) -> None:
-        """A node has got so many blocks."""
-        if node.marks:
-            self.blocks += blocks
-
     def lost(self, node: Node, blocks: int) -> None:
-        """A node has lost so many blocks. Where none are left, what is above it is kept: of a rest its anchor."""
-        if not node.marks:
-            return
+        """A kept node has lost so many blocks. Where none are left, what is above it is kept: of a rest its anchor."""
         self.blocks -= blocks
         if node.blocks:
             return
@@ -101,9 +94,7 @@ class MarkedPaths:
                 self._move(prefix, parent)
 
     def shortened(self, anchor: Node, left: Node) -> None:
-        """The end of an edge is gone: of the prefixes that ended there one goes on, to the end of what is left."""
-        if not anchor.marks:
-            return
+        """The end of a kept edge is gone: of the prefixes that ended there one goes on, to the end of what is left."""
         prefixes = sorted(self.at(anchor), key=lambda prefix: prefix.until)
         for prefix in prefixes[:-1]:
             self.end(prefix)

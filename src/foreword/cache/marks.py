@@ -56,8 +56,6 @@ class Marks:
 
         The marks of one prompt go shortest last, so that beyond the budget the longest prefix lapses first.
         """
-        if not (marks or self._paths):
-            return
         self._expire(now)
         node, reached = self._tree.walk(root, prompt, private)
         current: Node | None = node

@@ -32,8 +32,6 @@ class Namespaces:
 
     def newest_but(self, namespace: Namespace, count: int) -> Iterator[tuple[Namespace, Root]]:
         """Up to ``count`` others, those entered last first, with their roots."""
-        if len(self._known) == 1:
-            return
         for other in islice(reversed(self._known.values()), count + 1):
             if other.key != namespace.key:
                 yield other, self._tree.roots[other.key]

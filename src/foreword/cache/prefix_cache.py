@@ -31,11 +31,11 @@ from foreword.cache.marks import Mark, Marks
 from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.namespaces import Namespaces
 from foreword.cache.pool import BlockPool, Blocks
-from foreword.cache.reservation import Hold, Reservation
+from foreword.cache.reservation import Hold, Holds, Reservation
 from foreword.cache.residency import Residency
 from foreword.cache.results import Chunk, Match, Usage
 from foreword.cache.tree import Node, RadixTree, Root, lacking_nodes, path_blocks
-from foreword.errors import IntegrityError, PromptError
+from foreword.errors import PromptError
 from foreword.events import AllBlocksCleared, BlockReused, EventSink
 from foreword.tokens import TOKEN_BYTES
 
@@ -67,7 +67,7 @@ class PrefixCache:
         self._insertion = Insertion(self._tree, self._pool, self._residency)
         self._namespaces = Namespaces(self._tree)
         self._retired: list[Root] = []
-        self._holds: dict[Reservation, Hold] = {}
+        self._holds = Holds()
         self.parts = CacheParts(
             tree=self._tree,
             pool=self._pool,
@@ -111,13 +111,12 @@ class PrefixCache:
         hold = Hold(query, ledger, marks)
         if not query.use_cache:
             return self._reserve_alone(hold, now)
-        root = self._namespaces.root(query.namespace)
         if lookup is None or match.version != self._tree.version:
-            lookup = locate(self._tree, root, query)
+            lookup = locate(self._tree, self._namespaces.root(query.namespace), query)
         hit_end, other = ledger.hit_end, ledger.elsewhere
         if hit_end is None:
             hit_end = explain(lookup, query, self._residency.ghosts)
-            if hit_end.reason in (MissReason.DIVERGED, MissReason.FIRST_SEEN):
+            if len(self._namespaces) > 1 and hit_end.reason in (MissReason.DIVERGED, MissReason.FIRST_SEEN):
                 others = self._namespaces.newest_but(query.namespace, COMPARED_NAMESPACES)
                 other = elsewhere(self._tree, query, lookup.reach, others)
         if not self._take(hold, lookup, now):
@@ -131,7 +130,7 @@ class PrefixCache:
 
     def grow(self, reservation: Reservation, until: int, now: float) -> bool:
         """Make sure that tokens [0, until) have blocks; False, and no change, without room."""
-        hold = self._hold(reservation)
+        hold = self._holds[reservation]
         lacking = -(-until // self._size) - len(hold.blocks)
         if lacking <= 0:
             return True
@@ -149,12 +148,15 @@ class PrefixCache:
         What is planned has to be committed or abandoned before the next step is planned; what has to be carried out before
         it is among the ``actions``.
         """
-        hold = self._hold(reservation)
+        hold = self._holds[reservation]
         start = self._copying.frontier(hold)
         if start is None or start >= until or budget <= 0:
             return None
         end = start + budget
-        end = self._copying.plan(hold, start, end if end < until else until)
+        if end > until:
+            end = until
+        if hold.copy is not None:
+            end = self._copying.plan(hold, start, end)
         hold.span = (start, end)
         node = hold.node
         while node is not None:
@@ -168,7 +170,7 @@ class PrefixCache:
 
     def commit(self, reservation: Reservation) -> None:
         """The step ran: what was planned is readable, and counted."""
-        hold = self._hold(reservation)
+        hold = self._holds[reservation]
         if hold.span is None:
             return
         start, end = hold.span
@@ -192,7 +194,7 @@ class PrefixCache:
 
     def abandon(self, reservation: Reservation) -> None:
         """The step failed: nothing of what was planned is believed. The reservation can be planned again or released."""
-        hold = self._hold(reservation)
+        hold = self._holds[reservation]
         self._copying.abandon(hold)
         hold.span = None
         node = hold.node
@@ -207,16 +209,17 @@ class PrefixCache:
         its whole blocks does not keep the begun block. Between plan and commit nothing may be
         released unless the step is not going to run: other requests of the step read what this one was to compute.
         """
-        hold = self._hold(reservation)
+        hold = self._holds[reservation]
         if hold.span is not None:
             self.abandon(reservation)
         del self._holds[reservation]
-        self._copying.forget(hold)
+        if hold.copy is not None:
+            self._copying.forget(hold)
         base = self._insertion.leave(hold, generated, now)
         if base is None:
             return
         root = base.root
-        if not root.retired:
+        if (hold.marks or self.parts.marked) and not root.retired:
             computed = hold.tokens[: hold.computed * TOKEN_BYTES]
             self._marks.use(root, computed, hold.private, hold.marks, now)
         self._residency.unhold(base, now)
@@ -253,13 +256,6 @@ class PrefixCache:
     def check_integrity(self) -> None:
         """Raise IntegrityError, naming the invariant, if the books do not add up. Takes time; for tests and idle hours."""
         check_parts(self.parts)
-
-    def _hold(self, reservation: Reservation) -> Hold:
-        """What is noted of a reservation; IntegrityError if it is not held here."""
-        hold = self._holds.get(reservation)
-        if hold is None:
-            raise IntegrityError("A reservation was used that is not held: released twice, or another cache's.")
-        return hold
 
     def _hand_out(self, hold: Hold) -> Reservation:
         reservation = Reservation(hold)

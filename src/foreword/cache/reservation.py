@@ -12,6 +12,7 @@ from foreword.cache.marks import Mark
 from foreword.cache.namespace import PrivatePart
 from foreword.cache.pool import Blocks
 from foreword.cache.tree import NO_BLOCKS, Node
+from foreword.errors import IntegrityError
 from foreword.tokens import TOKEN_BYTES
 
 
@@ -90,3 +91,10 @@ class Reservation:
         table = np.frombuffer(self._hold.blocks, np.int32)
         table.flags.writeable = False
         return table
+
+
+class Holds(dict[Reservation, Hold]):
+    """What is noted of every reservation that has not been released. IntegrityError for any other."""
+
+    def __missing__(self, reservation: Reservation) -> Hold:
+        raise IntegrityError("A reservation was used that is not held: released twice, or another cache's.")

@@ -70,7 +70,7 @@ class Residency:
             self.ghosts[upper] = self.ghosts.get(node, node.last_use)
         if node.backed == at and is_evictable(upper):
             self.queue.push(upper)
-        if node.backed == at:
+        if node.marks and node.backed == at:
             self.marked.shortened(node, upper)
         return upper
 
@@ -115,7 +115,8 @@ class Residency:
             self._tell_removed(node, node.start, node.ready, node.blocks)
         node.holders = 0
         taken, node.blocks, node.backed = len(node.blocks), NO_BLOCKS, node.start
-        self.marked.lost(node, taken)
+        if node.marks:
+            self.marked.lost(node, taken)
 
     def remove(self, node: Node) -> None:
         """Take an unheld node without children out of the tree, with its blocks and its ghost."""
@@ -132,7 +133,8 @@ class Residency:
         node.backed = node.end
         if node.holders == 0:
             self.unheld_blocks += len(blocks)
-        self.marked.gained(node, len(blocks))
+        if node.marks:
+            self.marked.blocks += len(blocks)
         self.tree.version += 1
 
     def mark_ready(self, node: Node, ready: int) -> None:
@@ -188,10 +190,12 @@ class Residency:
         if end < node.ready:
             node.ready = end
         node.planned = node.ready
-        self.tree.version += 1
-        if not keep:
+        if keep:
+            self.tree.version += 1
+        else:
             self.tree.mark_ghost(node)
-        self.marked.lost(node, len(freed))
+        if node.marks:
+            self.marked.lost(node, len(freed))
 
     def _tell_stored(self, node: Node, ready: int) -> None:
         """Tokens from where the edge was readable up to ``ready`` come in, with the block that was partly readable."""
@@ -219,7 +223,8 @@ class Residency:
         if node.backed > node.start:
             node.cut_edge(node.backed)
             self.tree.version += 1
-            self.marked.shortened(node, node)
+            if node.marks:
+                self.marked.shortened(node, node)
         else:
             self.tree.detach(node)
 

@@ -1,24 +1,24 @@
 """Results: what the cache answers. Frozen records; the handle of a request is another thing (reservation.py)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from foreword.cache.lookup import Lookup, Query
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """What a look-up found, in leading tokens of the prompt: cached, then in flight, then evicted.
 
-    ``reserve`` takes it. It carries the look-up it was made from, and the version of the tree at which that was right; two
-    matches are equal when they found the same.
+    ``reserve`` takes it. It carries what was looked up, where that meets the tree, and the version of the tree at which this
+    was right. (A named tuple, which is made in half the time of a frozen dataclass: a step makes hundreds.)
     """
 
     cached: int
     in_flight: int
     evicted: int
-    query: Query = field(compare=False, repr=False)
-    lookup: Lookup | None = field(default=None, compare=False, repr=False)
-    version: int = field(default=-1, compare=False, repr=False)
+    query: Query
+    lookup: Lookup | None = None
+    version: int = -1
 
     @property
     def found(self) -> int:

@@ -181,9 +181,9 @@ class RadixTree:
         if not keys:
             return None, 0
         place = bisect.bisect_left(keys, rest)
-        best, shared = b"", -1
+        best, shared, head = b"", -1, rest[:TOKEN_BYTES]
         for key in keys[place - 1 if place else 0 : place + 1]:
-            common = common_tokens(rest, key)
+            common = common_tokens(rest, key) if key.startswith(head) else 0
             if common > shared:
                 best, shared = key, common
         child = node.children[best]
@@ -196,9 +196,9 @@ class RadixTree:
     def attach(self, parent: Node, edge: memoryview, blocks: Blocks, private: PrivatePart | None = None) -> Node:
         """A new child with all its blocks, in flight; a door if the private part begins in its first block."""
         first = edge[: self.width].tobytes()
-        key = child_key(first, parent.end, private)
+        key = first if private is None else child_key(first, parent.end, private)
         node = Node(parent, key, fitted(edge), parent.end, blocks)
-        if len(key) > len(first):
+        if key is not first:
             node.private = private
         parent.children[key] = node
         bisect.insort(parent.resident, key)

@@ -95,8 +95,8 @@ class EvictionQueue:
 
 
 def _valid(entry: Entry) -> bool:
-    _, ticket, node = entry
-    return node.ticket == ticket and is_evictable(node)
+    node = entry[2]
+    return node.ticket == entry[1] and is_evictable(node)
 
 
 def is_evictable(node: Node) -> bool:
