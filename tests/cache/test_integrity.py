@@ -88,7 +88,7 @@ def take_root_key(scene: Scene) -> None:
 
 
 CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
-    ("an edge has tokens", lambda s: setattr(s.idle, "edge", memoryview(b""))),
+    ("an edge has tokens", lambda s: set_to("edge", memoryview(b""))(s.idle)),
     ("an edge begins where its parent ends", lambda s: shift(s.flying, 4)),
     ("an edge ends after its tokens", lambda s: add("end", 4)(s.flying)),
     ("an edge keeps no much longer text", lambda s: keep_text(s.idle)),
