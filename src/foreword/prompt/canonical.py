@@ -20,6 +20,7 @@ import rfc8785
 
 from foreword.errors import PromptError
 from foreword.prompt.chat import tool_name
+from foreword.prompt.vendor_forms.blocks import TEXT_TYPES
 
 _PROMPT_FIELDS = ("system", "instructions", "messages", "input")
 _SCHEMA_FIELDS = ("response_format", "text", "output_config", "output_format")
@@ -127,4 +128,4 @@ def _canonical_arguments(text: str) -> str:
 
 
 def _is_plain_text(part: Mapping[str, Any]) -> bool:
-    return set(part) == {"type", "text"} and part["type"] in ("text", "input_text", "output_text")
+    return set(part) == {"type", "text"} and part["type"] in TEXT_TYPES

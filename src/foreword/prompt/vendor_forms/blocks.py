@@ -9,6 +9,7 @@ from foreword.prompt.chat import Block
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _PLAIN = {"type", "text"}
+TEXT_TYPES = ("text", "input_text", "output_text")
 
 
 def as_json(value: Any) -> str:
@@ -36,7 +37,7 @@ def read_block(block: Any) -> Block:
     if not isinstance(block, Mapping):
         return Block("text", block if isinstance(block, str) else as_json(block))
     kind, text = _kind_and_text(block)
-    return Block(kind, text, None if block.keys() == _PLAIN and block["type"] == "text" else block)
+    return Block(kind, text, None if block.keys() == _PLAIN and kind == block["type"] else block)
 
 
 def write_block(block: Block) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def write_block(block: Block) -> dict[str, Any]:
 
 def _kind_and_text(block: Mapping[str, Any]) -> tuple[str, str]:
     kind = str(block.get("type", "text"))
-    if kind in ("text", "input_text", "output_text", "refusal"):
+    if kind in (*TEXT_TYPES, "refusal"):
         text = block.get("text", block.get("refusal", ""))
         return "text", text if isinstance(text, str) else as_json(text)
     if kind in ("image", "image_url", "input_image"):
