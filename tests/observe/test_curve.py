@@ -81,7 +81,7 @@ def test_without_sampling_it_is_the_replay(prompts: list[list[int]], capacity: i
     """Up to the width of a bin (a 16th of a doubling), between which the curve is drawn straight."""
     packed = [pack_tokens(tokens) for tokens in prompts]
     curve = observed(packed, [capacity], 10**6)
-    stack = curve._apart.get(capacity, curve._stack)
+    stack = curve.stacks().get(capacity, curve.stacks()[None])
     low, high = (stack.hits(capacity * width) / (sum(map(len, packed)) / 4) for width in (1 / 1.1, 1.1))
     assert low - 0.001 <= replayed(packed, capacity) <= high + 0.001
 
@@ -90,11 +90,11 @@ def test_memory_is_bounded_however_many_prefixes_come() -> None:
     curve, hasher = HitRateCurve(max_samples=500, sizes=[10, 50]), PrefixHasher()
     for number in range(20_000):
         curve.observe(hasher(b"", pack_tokens([number, *range(number % 20 + 5)])), number % 20 + 6)
-    assert set(curve._apart) == {10}
-    for stack in (curve._stack, curve._apart[10]):
-        assert 400 <= stack.followed == sum(map(len, stack._runs.values())) // 8 == stack._sizes.sum() <= 500
-        assert len(stack._runs) == len(stack._places) == len(set(stack._places.values()))
-        assert len(stack._sizes) <= 2 * 1024
+    assert set(curve.stacks()) == {None, 10}
+    for stack in curve.stacks().values():
+        stack.check()
+        assert 400 <= stack.followed <= 500
+        assert stack.room <= 2 * 1024
     assert curve.snapshot([10**9]).unlimited < 0.01
 
 

@@ -97,7 +97,7 @@ def test_events_do_not_wait_for_ever() -> None:
     observer = Observer()
     for _ in range(1000):
         observer(AllBlocksCleared())
-    assert len(observer._waiting) < 100
+    assert observer.waiting < 100
     assert observer.counts().resets == 1000
 
 
@@ -107,9 +107,9 @@ def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
     for number in range(5000):
         observer(requests.run([number, *range(20)]))
     assert len(observer.recent) == 50
-    assert observer._prefixes.nodes <= 100
-    assert observer._curve._stack.followed <= 200
-    assert len(observer._unclassified) <= 50
+    assert 50 <= len(observer.prefixes(10**6)) <= 100
+    assert 100 <= observer.curve([]).followed_tokens <= 200
+    assert observer.classify(Bytes(), limit=0) <= 50
     assert len(observer.near_twins()) <= config.twin_groups
 
 

@@ -74,7 +74,7 @@ def test_memory_is_bounded_in_nodes_and_tokens_and_the_prominent_prefix_stays() 
     assert (top.start, top.end) == (0, 50)
     assert top.requests <= 25_000 <= top.requests + top.error
     assert top.error < 1000
-    assert len(sketch._weakest) <= 8 * 200
+    assert sketch.candidates <= 8 * 200
 
 
 def test_what_was_saved_is_counted_where_it_was() -> None:

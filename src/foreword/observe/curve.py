@@ -43,12 +43,15 @@ class CurveSnapshot:
         How many prompt tokens the rates are shares of.
     sampled_share
         Which share of the tokens is followed now.
+    followed_tokens
+        How many tokens are followed now.
     """
 
     points: tuple[CurvePoint, ...]
     unlimited: float
     prompt_tokens: int
     sampled_share: float
+    followed_tokens: int
 
 
 class HitRateCurve:
@@ -60,9 +63,9 @@ class HitRateCurve:
     """
 
     def __init__(self, max_samples: int = 8192, sizes: Iterable[int] = ()):
-        self._stack = _Stack(max_samples)
+        self._stack = LruStack(max_samples)
         self._unexceeded = sorted(sizes)
-        self._apart: dict[int, _Stack] = {}
+        self._apart: dict[int, LruStack] = {}
         self._prompt_tokens = 0
 
     def observe(self, hashes: Hashes, prompt_tokens: int) -> None:
@@ -78,13 +81,18 @@ class HitRateCurve:
     def snapshot(self, sizes: Sequence[int]) -> CurveSnapshot:
         """The curve at some sizes, in tokens."""
         points = tuple(CurvePoint(size, self._rate(self._apart.get(size, self._stack), size)) for size in sizes)
-        return CurveSnapshot(points, self._rate(self._stack, math.inf), self._prompt_tokens, self._stack.share)
+        stack = self._stack
+        return CurveSnapshot(points, self._rate(stack, math.inf), self._prompt_tokens, stack.share, stack.followed)
 
-    def _rate(self, stack: "_Stack", size: float) -> float:
+    def stacks(self) -> dict[int | None, "LruStack"]:
+        """For inspection: what all sizes have in common (None), and the sizes that are followed apart."""
+        return dict([(None, self._stack), *self._apart.items()])
+
+    def _rate(self, stack: "LruStack", size: float) -> float:
         return min(1.0, max(0.0, stack.hits(size) / self._prompt_tokens)) if self._prompt_tokens else 0.0
 
 
-class _Stack:
+class LruStack:
     """The followed tokens in the order of their last use, and in which sizes of cache the requests' tokens were hits.
 
     Followed tokens that every prompt has one after another make a *run*, known by the hash of its first token. A request
@@ -132,6 +140,16 @@ class _Stack:
         if self._hits and edge > min(self._hits):
             hits += self._prompt_tokens - self._sampled_tokens
         return hits
+
+    @property
+    def room(self) -> int:
+        """Places that there is room for, used or not."""
+        return len(self._sizes)
+
+    def check(self) -> None:
+        """AssertionError if what it holds of the followed tokens, their runs and their places does not agree."""
+        assert self.followed == sum(map(len, self._runs.values())) // HASH_BYTES == self._sizes.sum()
+        assert len(self._runs) == len(self._places) == len(set(self._places.values()))
 
     def _path(self, followed: bytes) -> list[bytes]:
         """The runs with which a request's packed hashes begin, each by its first hash; after a new one all are new."""

@@ -78,6 +78,11 @@ class Observer:
             self._digest()
 
     @property
+    def waiting(self) -> int:
+        """Events that are not digested yet."""
+        return len(self._waiting)
+
+    @property
     def recent(self) -> RecentRequests:
         """The requests that can be explained."""
         self._digest()

@@ -97,6 +97,11 @@ class PrefixSketch:
         self._numbers = 0
         self._weakest: list[tuple[int, int, _Node]] = []  # a heap of what may go; an entry can be out of date
 
+    @property
+    def candidates(self) -> int:
+        """Entries of the heap of nodes that may go, those out of date included."""
+        return len(self._weakest)
+
     def match(self, namespace: bytes, tokens: bytes) -> int:
         """How many leading tokens of a prompt the tree knows."""
         return self._walk(namespace, tokens)[1]
