@@ -97,7 +97,7 @@ class CacheVerifier:
         assert request.reservation is not None
         at = torch.arange(count)
         size: int = self._runner.memory.block_size
-        return torch.from_numpy(request.reservation.table).long()[at // size] * size + at % size
+        return torch.tensor(request.reservation.table, dtype=torch.int64)[at // size] * size + at % size
 
 
 def _bits(numbers: torch.Tensor) -> torch.Tensor:
