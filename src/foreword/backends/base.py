@@ -6,6 +6,7 @@ Tokens are stored in slots: slot ``block * block_size + i`` is token i of a bloc
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -134,6 +135,8 @@ class BackendOptions:
     """What keys and values are kept in."""
     quantization: str = "none"
     """What linear layers are computed in; ``none``: float32."""
+    kernel_folder: Path | None = None
+    """Where compiled kernels are kept between runs; None: nowhere."""
 
 
 class WeightSource(Protocol):

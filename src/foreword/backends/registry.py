@@ -1,5 +1,7 @@
 """The backends by name, and the options that all of them share. Imports no torch; making one does."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foreword.config import require
@@ -12,13 +14,20 @@ KV_DTYPES = ("float32", "bfloat16")
 """What keys and values can be kept in."""
 
 
-def make_backend(name: str, block_size: int, kv_dtype: str = "float32", quantization: str = "none") -> "Backend[Any]":
-    """A backend of BACKENDS. ConfigError for an option that it does not know, before any model is read."""
+def make_backend(
+    name: str,
+    block_size: int,
+    kv_dtype: str = "float32",
+    quantization: str = "none",
+    kernel_folder: Path | None = None,
+) -> "Backend[Any]":
+    """A backend of BACKENDS, that keeps compiled kernels in ``kernel_folder`` if it has any. ConfigError for an option that
+    it does not know, before any model is read."""
     require(name in BACKENDS, f"backend is {name!r}; known: {', '.join(BACKENDS)}.")
     require(kv_dtype in KV_DTYPES, f"kv_dtype is {kv_dtype!r}; known: {', '.join(KV_DTYPES)}.")
     from foreword.backends.base import BackendOptions
 
-    options = BackendOptions(name, block_size, kv_dtype, quantization)
+    options = BackendOptions(name, block_size, kv_dtype, quantization, kernel_folder)
     if name == "reference":
         from foreword.backends.reference.backend import ReferenceBackend
 
@@ -26,3 +35,12 @@ def make_backend(name: str, block_size: int, kv_dtype: str = "float32", quantiza
     from foreword.backends.cpu.backend import CpuBackend
 
     return CpuBackend(options)
+
+
+def kernel_folder(option: str | None, environment: Mapping[str, str]) -> Path | None:
+    """What ``kernel_cache_dir`` stands for: ``off`` is no folder, None is foreword/kernels in the user's cache folder."""
+    if option is not None:
+        return None if option == "off" else Path(option).expanduser()
+    cache = Path(environment.get("XDG_CACHE_HOME", ""))
+    home = Path(environment.get("HOME", "~")).expanduser()
+    return (cache if cache.is_absolute() else home / ".cache") / "foreword" / "kernels"

@@ -36,6 +36,9 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""
     self_test: bool = True
     """Whether it is checked at start that a token's bits do not depend on its batch, on this machine."""
+    kernel_cache_dir: str | None = None
+    """Folder where compiled kernels are kept between runs, readable only by you; None: ``foreword/kernels`` in your cache
+    folder (``$XDG_CACHE_HOME`` or ``~/.cache``), ``off``: they are compiled at each start."""
 
     def __post_init__(self) -> None:
         require(

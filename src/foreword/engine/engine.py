@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from foreword.account import Account
-from foreword.backends.registry import make_backend
+from foreword.backends.registry import kernel_folder, make_backend
 from foreword.cache import Mark, Namespace, PrefixCache, PrivatePart, Usage, pack_tokens
 from foreword.engine.config import EngineConfig
 from foreword.engine.fingerprint import model_fingerprint
@@ -40,7 +41,8 @@ class Engine:
         events: EventSink | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization)
+        folder = kernel_folder(config.kernel_cache_dir, os.environ)
+        backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization, folder)
         self.config = config
         self.clock = clock
         self.backend = backend

@@ -21,6 +21,7 @@ from foreword.backends.cpu.cpu_info import idle_threads, kernels_in_words, proce
 from foreword.backends.cpu.decoder_stack import replace_layers
 from foreword.backends.cpu.formats import QUANTIZATIONS, weight_format
 from foreword.backends.cpu.kernels.attention import TILE
+from foreword.backends.cpu.kernels.object_folder import ObjectFolder
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
@@ -44,8 +45,10 @@ class CpuBackend:
 
     def warm_up(self) -> None:
         """See Backend."""
-        self._format.compile()
-        compile_all(self._kv_dtype)
+        folder = self.options.kernel_folder
+        objects = None if folder is None else ObjectFolder(folder)
+        self._format.compile(objects)
+        compile_all(self._kv_dtype, objects)
 
     def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """See Backend. Layers of the common shape become one program, all linear layers are packed."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 
-from foreword.backends.cpu.kernels.compiler import Call
+from foreword.backends.cpu.kernels.compiler import Call, ObjectCache
 from foreword.backends.cpu.kernels.signature import Argument
 from foreword.errors import ModelError
 
@@ -56,8 +56,9 @@ class WeightFormat(Protocol):
         """One layer in place of several that read the same rows: their outputs, one layer's behind another's."""
         ...
 
-    def compile(self) -> None:
-        """Its kernels, ahead of the first call. They are compiled once in a process."""
+    def compile(self, objects: ObjectCache | None = None) -> None:
+        """Its kernels, ahead of the first call. They are compiled once in a process, and not even once where ``objects`` has
+        kept them from an earlier run."""
         ...
 
     def calls(self, rows: torch.Tensor, sizes: tuple[int, int], parts: Sequence[Argument], out: torch.Tensor) -> list[Call]:

@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import KernelModule, object_key
 from foreword.backends.cpu.kernels.elementwise import ADD, elementwise_kernels
-from foreword.backends.cpu.kernels.object_folder import ObjectFolder, user_folder
+from foreword.backends.cpu.kernels.object_folder import ObjectFolder
 from foreword.backends.cpu.kernels.signature import Signature
 
 KEY = "ab12"
@@ -336,10 +336,3 @@ def test_many_at_once_find_whole_code_or_none(tmp_path: Path, caplog: pytest.Log
     assert not wrong
     assert not caplog.records
     assert not list(path.glob("*.unfinished"))
-
-
-def test_where_a_users_kernels_are_kept() -> None:
-    assert user_folder({"XDG_CACHE_HOME": "/cache", "HOME": "/home/me"}) == Path("/cache/foreword/kernels")
-    assert user_folder({"HOME": "/home/me"}) == Path("/home/me/.cache/foreword/kernels")
-    assert user_folder({"XDG_CACHE_HOME": "relative", "HOME": "/home/me"}) == Path("/home/me/.cache/foreword/kernels")
-    assert user_folder({}) == Path.home() / ".cache/foreword/kernels"

@@ -6,7 +6,7 @@ import torch
 from llvmlite import ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Call, kernel_module
+from foreword.backends.cpu.kernels.compiler import Call, ObjectCache, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import begin_block, int64, rows_of, vector
 from foreword.backends.cpu.kernels.panel_products import PANEL, define_products, items_of, multiply_panels, panels_of
 from foreword.backends.cpu.kernels.signature import Argument, Signature
@@ -39,9 +39,9 @@ class Float32:
         """See WeightFormat."""
         return joined_rows(parts)
 
-    def compile(self) -> None:
+    def compile(self, objects: ObjectCache | None = None) -> None:
         """See WeightFormat."""
-        linear_kernels()
+        linear_kernels.compile(objects=objects)
 
     def calls(self, rows: torch.Tensor, sizes: tuple[int, int], parts: Sequence[Argument], out: torch.Tensor) -> list[Call]:
         """See WeightFormat."""

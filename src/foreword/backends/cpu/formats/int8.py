@@ -6,12 +6,13 @@ row and of the weights are multiplied and added at a time, as processors do it b
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from llvmlite import binding, ir
 from torch.nn import functional
 
-from foreword.backends.cpu.kernels.compiler import Call, kernel_module
+from foreword.backends.cpu.kernels.compiler import Call, ObjectCache, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
@@ -75,9 +76,9 @@ class Int8:
         """See WeightFormat."""
         return joined_rows(parts)
 
-    def compile(self) -> None:
+    def compile(self, objects: ObjectCache | None = None) -> None:
         """See WeightFormat."""
-        int8_kernels()
+        int8_kernels.compile(objects=objects)
 
     def calls(self, rows: torch.Tensor, sizes: tuple[int, int], parts: Sequence[Argument], out: torch.Tensor) -> list[Call]:
         """See WeightFormat. The rows as whole numbers, then the product."""
@@ -208,9 +209,15 @@ def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Fu
     return b.function
 
 
+@cache
+def _has_avx2() -> bool:
+    """Of this machine; asking takes longer than all the rest of a product's definition."""
+    return bool(binding.get_host_cpu_features().get("avx2"))
+
+
 def _pair_products(b: Builder, one: ir.Value, other: ir.Value) -> ir.Value:
     """Sixteen products of int16, neighbours added: eight of int32. One instruction where the processor has AVX2."""
-    if binding.get_host_cpu_features().get("avx2"):
+    if _has_avx2():
         return b.call(b.intrinsic("llvm.x86.avx2.pmadd.wd", EIGHT, [SIXTEEN_SHORT] * 2), [one, other])
     products = b.mul(*(b.sext(numbers, ir.VectorType(INT32, LANES)) for numbers in (one, other)))
     return b.add(*(b.shuffle(products, products, list(range(first, LANES, 2))) for first in (0, 1)))

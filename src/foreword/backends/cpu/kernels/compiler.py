@@ -54,6 +54,8 @@ class Kernel:
     signature: Signature
     address: int
     function: Callable[[int], None]
+    code: object = field(repr=False)
+    """The module's machine code, which lives as long as one of its kernels."""
 
     def call(self, **arguments: Argument) -> Call:
         """A call, not yet made: each field of the signature by name. TypeErrors name what is missing, unknown or of another
@@ -84,11 +86,11 @@ class Kernels:
         public = {function.name for function in module.functions if not function.is_declaration and not function.linkage}
         if public != {signature.name for signature in signatures}:
             raise TypeError(f"module {module.name!r} defines {sorted(public)}, declared are {[s.name for s in signatures]}")
-        self._code = _machine_code(module, objects)  # the functions live as long as it does
+        code = _machine_code(module, objects)
         self._kernels = {}
         for signature in signatures:
-            address = self._code.get_function_address(signature.name)
-            self._kernels[signature] = Kernel(signature, address, Function(address))
+            address = code.get_function_address(signature.name)
+            self._kernels[signature] = Kernel(signature, address, Function(address), code)
 
     def __getitem__(self, signature: Signature) -> Kernel:
         return self._kernels[signature]

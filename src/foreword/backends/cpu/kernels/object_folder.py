@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -92,13 +92,6 @@ class ObjectFolder:
         if not self._reported:
             self._reported = True
             logger.warning("Compiled kernels in %s cannot be used, they are compiled anew: %s", self.path, error)
-
-
-def user_folder(environment: Mapping[str, str]) -> Path:
-    """Where a user's compiled kernels are kept unless told otherwise."""
-    cache = environment.get("XDG_CACHE_HOME", "")
-    base = Path(cache) if Path(cache).is_absolute() else Path(environment.get("HOME", "~")).expanduser() / ".cache"
-    return base / "foreword" / "kernels"
 
 
 def _digest(key: str, code: bytes) -> bytes:

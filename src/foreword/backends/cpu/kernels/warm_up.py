@@ -3,14 +3,16 @@
 import torch
 
 from foreword.backends.cpu.kernels.attention import attention_kernels
+from foreword.backends.cpu.kernels.compiler import ObjectCache
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
 from foreword.backends.cpu.kernels.program import interpreter
 
 
-def compile_all(dtype: torch.dtype) -> None:
-    """All kernels but those of the weights' format, KV being kept in ``dtype``. Each is compiled once in a process."""
-    attention_kernels(dtype)
-    store_kernels(dtype)
-    elementwise_kernels()
-    interpreter()
+def compile_all(dtype: torch.dtype, objects: ObjectCache | None = None) -> None:
+    """All kernels but those of the weights' format, KV being kept in ``dtype``. Each is compiled once in a process, and not
+    even once where ``objects`` has kept it from an earlier run."""
+    attention_kernels.compile(dtype, objects=objects)
+    store_kernels.compile(dtype, objects=objects)
+    elementwise_kernels.compile(objects=objects)
+    interpreter.compile(objects=objects)
