@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from foreword.backends.base import AttentionLayer, Backend
 from foreword.bench.machine import Limits
 from foreword.bench.workloads import Answer, Round
 from foreword.engine.model import LoadedModel
+from foreword.tokens import TOKEN_BYTES, pack_tokens, shared_tokens
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,19 @@ def _layer_work(layer: AttentionLayer, bytes_a_number: int) -> LayerWork:
 
 def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], sharing: bool = True) -> list[Round]:
     """The same rounds with the times of an ideal engine. Without ``sharing`` each request computes and reads for itself."""
-    known: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+    known: list[bytes] = []
     out = []
     for each in rounds:
-        prompts = [np.array(ask.prompt) for ask in each.asks]
+        prompts = [pack_tokens(ask.prompt) for ask in each.asks]
         new, tree = [], 0
         for index, prompt in enumerate(prompts):
+            length = len(prompt) // TOKEN_BYTES
             earlier = prompts[:index] if sharing else []
-            beside = max((_common(prompt, other) for other in earlier), default=0)
-            before = max((_common(prompt, other) for other in known), default=0) if sharing else 0
-            old = min(max(beside, before), len(prompt) - 1)
-            tree += len(prompt) - beside
-            new.append((len(prompt) - old, old))
+            beside = max((shared_tokens(prompt, other) for other in earlier), default=0)
+            before = max((shared_tokens(prompt, other) for other in known), default=0) if sharing else 0
+            old = min(max(beside, before), length - 1)
+            tree += length - beside
+            new.append((length - old, old))
         first = work.step_seconds(limits, new, tree - sum(count for count, _ in new))
         ends = [first]
         for step in range(1, max(ask.n_out for ask in each.asks)):
@@ -110,12 +111,5 @@ def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], shari
             for ask, answer, (_, old) in zip(each.asks, each.answers, new, strict=True)
         ]
         out.append(Round(each.asks, answers))
-        known += [np.array(ask.prompt + answer.tokens[:-1]) for ask, answer in zip(each.asks, each.answers, strict=True)]
+        known += [pack_tokens(ask.prompt + answer.tokens[:-1]) for ask, answer in zip(each.asks, each.answers, strict=True)]
     return out
-
-
-def _common(one: np.ndarray[Any, Any], two: np.ndarray[Any, Any]) -> int:
-    """How many leading tokens are the same."""
-    length = min(len(one), len(two))
-    differ = np.flatnonzero(one[:length] != two[:length])
-    return int(differ[0]) if len(differ) else length
