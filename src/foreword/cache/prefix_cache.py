@@ -126,7 +126,9 @@ class PrefixCache:
             ledger.enter(Source.CACHED, 0, lookup.cached)
         if self._events and lookup.cached >= self._size:
             self._events(BlockReused(hold.blocks[: lookup.cached // self._size].tobytes()))
-        return self._hand_out(hold)
+        reservation = Reservation(hold)
+        self._holds[reservation] = hold
+        return reservation
 
     def grow(self, reservation: Reservation, until: int, now: float) -> bool:
         """Make sure that tokens [0, until) have blocks; False, and no change, without room."""
@@ -257,11 +259,6 @@ class PrefixCache:
         """Raise IntegrityError, naming the invariant, if the books do not add up. Takes time; for tests and idle hours."""
         check_parts(self.parts)
 
-    def _hand_out(self, hold: Hold) -> Reservation:
-        reservation = Reservation(hold)
-        self._holds[reservation] = hold
-        return reservation
-
     def _allocate(self, count: int, now: float) -> Blocks | None:
         """Blocks, after eviction if need be; None without room."""
         free = self._pool.free_count
@@ -325,4 +322,6 @@ class PrefixCache:
         hold.blocks = blocks
         if hold.ledger.hit_end is None:
             hold.ledger.hit_end = HitEnd(MissReason.DISABLED, 0)
-        return self._hand_out(hold)
+        reservation = Reservation(hold)
+        self._holds[reservation] = hold
+        return reservation

@@ -26,8 +26,7 @@ class Match(NamedTuple):
         return self.cached + self.in_flight
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """Tokens [start, end) of a request to compute in this step."""
 
     start: int

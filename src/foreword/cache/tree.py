@@ -32,7 +32,6 @@ from foreword.cache.pool import BLOCK_ID, Blocks
 from foreword.tokens import NO_TOKEN, TOKEN_BYTES, common_tokens, common_with_edge
 
 TEXT_SLACK = 4  # an edge keeps a text of up to so many times its own length
-NO_LIMIT = 1 << 62  # bytes
 NO_BLOCKS: Blocks = array(BLOCK_ID)
 
 
@@ -154,22 +153,22 @@ class RadixTree:
         part of a block counts only in the middle of an edge: what a child shares of its first block is not looked at.
         """
         width = self.width
-        limit = NO_LIMIT if private is None else private.start * TOKEN_BYTES  # no public edge matches beyond it
         node, at = root, 0
         while True:
-            public = at + width <= limit
             key = query[at : at + width]
-            child = node.children.get(key if public else child_key(key, at // TOKEN_BYTES, private))
+            if private is not None:
+                key = child_key(key, at // TOKEN_BYTES, private)
+            child = node.children.get(key)
             if child is None:
                 return node, at // TOKEN_BYTES
             edge = child.edge
-            end = at + len(edge)
-            if public and end > limit:
-                common = common_with_edge(query, at, edge)
-                return child, min(at // TOKEN_BYTES + common, limit // TOKEN_BYTES)
+            if private is not None and child.start < private.start < child.end and child.private is None:
+                common = common_with_edge(query, at, edge)  # what is everyone's goes on beyond the private part's beginning
+                return child, min(child.start + common, private.start)
             if not query.startswith(edge, at):
                 return child, at // TOKEN_BYTES + common_with_edge(query, at, edge)
-            at, node = end, child
+            at += len(edge)
+            node = child
 
     def nearest(self, node: Node, rest: bytes) -> tuple[Node | None, int]:
         """The child with blocks whose first block shares most tokens with ``rest``, and how many (0 is possible).
@@ -181,9 +180,9 @@ class RadixTree:
         if not keys:
             return None, 0
         place = bisect.bisect_left(keys, rest)
-        best, shared, head = b"", -1, rest[:TOKEN_BYTES]
+        best, shared = b"", -1
         for key in keys[place - 1 if place else 0 : place + 1]:
-            common = common_tokens(rest, key) if key.startswith(head) else 0
+            common = common_tokens(rest, key)
             if common > shared:
                 best, shared = key, common
         child = node.children[best]

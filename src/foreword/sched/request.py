@@ -18,7 +18,7 @@ class RequestState(StrEnum):
 
 
 class Request:
-    """One sequence: a prompt and what has been generated after it. Only the scheduler changes its state.
+    """One continuation of a prompt: its tokens and what has been generated after them. Only the scheduler changes its state.
 
     prompt
         Packed tokens.

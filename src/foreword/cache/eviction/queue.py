@@ -7,6 +7,8 @@ from typing import Any
 from foreword.cache.eviction.policy import EvictionPolicy
 from foreword.cache.tree import Node
 
+COMPACT_EVERY = 1024  # entries
+
 Entry = tuple[Any, int, Node]
 """Priority, ticket (later ones are higher), and the leaf."""
 
@@ -25,6 +27,7 @@ class EvictionQueue:
         self._newest: list[tuple[float, int, Entry]] = []  # a heap, the last used first
         self._marked: list[Entry] = []  # a heap
         self._tickets = 0
+        self._compact_at = COMPACT_EVERY  # at which ticket the lists are looked at again
 
     def push(self, node: Node) -> None:
         """Enter a node that has just become an evictable leaf, or whose last use or marks have changed."""
@@ -58,8 +61,8 @@ class EvictionQueue:
         return node
 
     def stale_limit(self, live: int) -> int:
-        """How many entries each list may have, beside ``live`` nodes, before the stale ones are dropped."""
-        return 4 * live + 1024
+        """How many entries each list may have with ``live`` nodes; beyond it the stale ones are dropped before long."""
+        return 4 * live + COMPACT_EVERY
 
     def lengths(self) -> tuple[int, int, int, int]:
         """Entries, stale ones included: in line, late, newest first, marked."""
@@ -75,6 +78,9 @@ class EvictionQueue:
 
     def compact(self, live: int) -> None:
         """Drop stale entries once they outnumber the ``live`` nodes by far; call it now and then."""
+        if self._tickets < self._compact_at:
+            return
+        self._compact_at = self._tickets + COMPACT_EVERY
         limit = self.stale_limit(live)
         if len(self._line) > limit:
             self._line = deque(entry for entry in self._line if _valid(entry))
