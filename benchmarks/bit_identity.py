@@ -21,7 +21,10 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from foreword.engine import Engine, EngineConfig, SamplingParams
+from foreword.engine import EngineConfig, EngineRequest, SamplingParams
+from foreword.engine.build import make_parts
+from foreword.engine.runner import Step, StepChunk
+from foreword.tokens import pack_tokens
 from measuring import machine
 
 N_OUT = 6
@@ -41,41 +44,33 @@ class Recorder:
     """An engine whose logits and KV are kept."""
 
     def __init__(self, model: str, **options: Any):
-        self.engine = Engine(EngineConfig(model=model, kv_cache_memory_bytes=2**30, **options))
+        parts = make_parts(EngineConfig(model=model, kv_cache_memory_bytes=2**30, **options))
+        parts.runner.sinks.append(self._keep)
+        self.memory = parts.runner.memory
+        self.engine = parts.engine()
         self.traces: dict[str, Trace] = {}
-        runner: Any = self.engine.runner
-        scheduler: Any = self.engine.scheduler
-        run, end = runner.run, scheduler.finish
 
-        def keep_logits(plan: Any, *args: Any) -> Any:
-            out = run(plan, *args)
-            for chunk in out:
-                if chunk.chunk.samples:
-                    self.traces[chunk.chunk.request.request_id].logits[chunk.chunk.end - 1] = chunk.logits[-1].clone()
-            return out
+    def _keep(self, step: Step, logits: list[torch.Tensor]) -> None:
+        for chunk, rows in zip(step.chunks, logits, strict=True):
+            if chunk.sampling is not None:
+                self.traces[chunk.request_id].logits[chunk.end - 1] = rows[-1].clone()
+            self.traces[chunk.request_id].kv = self.read_kv(chunk)
 
-        def keep_kv(request: Any, now: float) -> None:
-            self.traces[request.request_id].kv = self.read_kv(request)
-            end(request, now)
-
-        runner.run = keep_logits
-        scheduler.finish = keep_kv
-
-    def read_kv(self, request: Any) -> list[torch.Tensor]:
-        """Keys and values of every layer for the computed tokens of a running request."""
-        memory, at = self.engine.runner.memory, np.arange(request.reservation.computed)
-        slots = request.reservation.table[at // memory.block_size] * memory.block_size + at % memory.block_size
-        places = torch.from_numpy(slots).long()
-        return [part for layer in range(len(memory.layers)) for part in memory.read(layer, places)]
+    def read_kv(self, chunk: StepChunk) -> list[torch.Tensor]:
+        """Keys and values of every layer for the tokens of a request up to the end of a chunk that was computed."""
+        at, size = np.arange(chunk.end), self.memory.block_size
+        places = torch.from_numpy(chunk.blocks[at // size].astype(np.int64) * size + at % size)
+        return [part for layer in range(len(self.memory.layers)) for part in self.memory.read(layer, places)]
 
     def together(self, prompts: list[list[int]]) -> list[Trace]:
         """Run prompts at the same time."""
         params = SamplingParams(temperature=0.0, max_tokens=N_OUT, ignore_eos=True)
-        ids = [self.engine.add_request(prompt, params) for prompt in prompts]
+        asked = [EngineRequest(pack_tokens(prompt), params) for prompt in prompts]
+        ids = [self.engine.add_request(request).request_id for request in asked]
         self.traces.update((request_id, Trace()) for request_id in ids)
         while self.engine.has_unfinished_requests():
-            for output in self.engine.step():
-                self.traces[output.request_id].cached = output.num_cached_tokens
+            for generation in self.engine.step().news:
+                self.traces[generation.request_id].cached = generation.output().num_cached_tokens
         return [self.traces.pop(request_id) for request_id in ids]
 
     def in_turn(self, prompts: list[list[int]]) -> list[Trace]:
@@ -112,7 +107,7 @@ def compare(got: list[Trace], alone: list[Trace]) -> dict[str, int]:
 def foreword_rows(model: str, scale: float) -> list[dict[str, Any]]:
     """One row a way of computing."""
     off = Recorder(model, enable_prefix_caching=False, max_num_batched_tokens=4096)
-    prompts = make_prompts(off.engine.model.vocab_size, scale)
+    prompts = make_prompts(off.engine.info.vocab_size, scale)
     bar = tqdm(total=6, unit="way", desc="foreword")
     rows: list[dict[str, Any]] = []
 

@@ -28,8 +28,10 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from foreword.engine import Engine, EngineConfig, SamplingParams
-from foreword.sched import StepPlan
+from foreword.engine import Engine, EngineConfig, EngineRequest, SamplingParams
+from foreword.engine.build import EngineParts, make_parts
+from foreword.engine.runner import Step
+from foreword.tokens import pack_tokens, unpack_tokens
 from foreword.weights.safetensors import PACKAGED_MODEL
 from measuring import machine, spread, watching_others
 from table_workload import prompts
@@ -60,29 +62,39 @@ class Stopwatch:
         setattr(owner, name, timed)
 
 
+def load_parts(model: str | None, memory: int, **options: Any) -> EngineParts:
+    """The parts of an engine with ``memory`` bytes for KV."""
+    return make_parts(EngineConfig(model=model, kv_cache_memory_bytes=memory, **options))
+
+
 def load_engine(model: str | None, memory: int, **options: Any) -> Engine:
     """An engine with ``memory`` bytes for KV."""
-    return Engine(EngineConfig(model=model, kv_cache_memory_bytes=memory, **options))
+    return load_parts(model, memory, **options).engine()
+
+
+def request(prompt: list[int], n_out: int) -> EngineRequest:
+    """Greedy, exactly so many tokens."""
+    return EngineRequest(pack_tokens(prompt), SamplingParams(temperature=0.0, max_tokens=n_out, ignore_eos=True))
+
+
+def tokenized(engine: Engine, text: str) -> list[int]:
+    """The token ids of a prompt that is written out."""
+    return unpack_tokens(engine.text.tokenizer.tokens(text, add_special_tokens=True))
 
 
 def finish(engine: Engine) -> None:
     """Run what is left."""
     while engine.has_unfinished_requests():
-        for output in engine.step():
-            if output.error is not None:
-                raise output.error
-
-
-def greedy(n_out: int) -> SamplingParams:
-    """Exactly so many tokens."""
-    return SamplingParams(temperature=0.0, max_tokens=n_out, ignore_eos=True)
+        for generation in engine.step().news:
+            if generation.error is not None:
+                raise generation.error
 
 
 def first_token(engine: Engine, prompt: list[int], n_out: int = 1) -> float:
     """Seconds from submission to the first token; the rest of the request runs outside the clock."""
     start = time.perf_counter()
-    engine.add_request(prompt, greedy(n_out))
-    while not engine.step():
+    engine.add_request(request(prompt, n_out))
+    while not engine.step().news:
         pass
     seconds = time.perf_counter() - start
     finish(engine)
@@ -103,30 +115,25 @@ def bare_transformers(model: Any, prompt: list[int], cached: int) -> float:
 
 def warm(path: str | None, rounds: int) -> dict[str, Any]:
     """Part ``warm`` on one model; ``rounds`` times all prompts of the table workload."""
-    engine = load_engine(path, 2**28)
+    parts = load_parts(path, 2**28)
+    engine = parts.engine()
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "sdpa"}
     plain: Any = AutoModelForCausalLM.from_pretrained(path or PACKAGED_MODEL, **options)
     plain.eval()
-    runner: Any = engine.runner
-    plans: list[StepPlan] = []
-    run = runner.run
-
-    def noting(plan: StepPlan, *args: Any) -> Any:
-        plans.append(plan)
-        return run(plan, *args)
-
-    runner.run = noting
+    steps: list[Step] = []
+    parts.runner.sinks.append(lambda step, _: steps.append(step))
+    run = parts.runner.logits
     clock = Stopwatch()
     for owner, name, label in (
         (engine, "add_request", "add request"),
         (engine.scheduler, "schedule", "schedule"),
-        (engine.runner, "run", "forward"),
+        (parts.runner, "logits", "forward"),
         (engine.scheduler, "commit", "commit"),
-        (engine, "_sample", "sample"),
+        (parts.runner, "sample", "sample"),
         (engine, "_advance", "output"),
     ):
         clock.watch(owner, name, label)
-    encode = engine.model.tokenizer.encode
+    encode = partial(tokenized, engine)
     columns: dict[str, list[float]] = {}
     texts = prompts()
     order = [*range(len(texts))] * rounds
@@ -135,7 +142,7 @@ def warm(path: str | None, rounds: int) -> dict[str, Any]:
         engine.reset_prefix_cache()
         first_token(engine, encode(texts[index - 1]), 8)  # cached: the table, and a question about another cell
         text = texts[index]
-        row = one_warm(engine, plain, run, text, plans, clock)
+        row = one_warm(engine, plain, run, text, steps, clock)
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
     out: dict[str, Any] = {name: spread(values) for name, values in columns.items()}
@@ -147,23 +154,23 @@ def warm(path: str | None, rounds: int) -> dict[str, Any]:
 
 
 def one_warm(
-    engine: Engine, plain: Any, run: Callable[..., Any], text: str, plans: list[StepPlan], clock: Stopwatch
+    engine: Engine, plain: Any, run: Callable[..., Any], text: str, steps: list[Step], clock: Stopwatch
 ) -> dict[str, float]:
     """One prompt: TTFT, then the same plan on the bare runner, then the same tokens in transformers."""
     clock.seconds.clear()
-    plans.clear()
+    steps.clear()
     began = time.perf_counter()
-    ids = engine.model.tokenizer.encode(text)
+    ids = tokenized(engine, text)
     encoded = time.perf_counter()
-    request_id = engine.add_request(ids, greedy(2))
-    while not engine.step():
+    request_id = engine.add_request(request(ids, 2)).request_id
+    while not engine.step().news:
         pass
     ended = time.perf_counter()
     account = engine.account(request_id)
-    assert account is not None and len(plans) == 1, "a warm request takes one step"
+    assert account is not None and len(steps) == 1, "a warm request takes one step"
     parts = dict(clock.seconds)
     start = time.perf_counter()
-    run(plans[0])
+    run(steps[0])
     runner = time.perf_counter() - start
     finish(engine)
     return {
@@ -183,7 +190,7 @@ def unshared(path: str | None, rounds: int) -> dict[str, Any]:
     requests, length, n_out = UNSHARED["requests"], UNSHARED["prompt"], UNSHARED["n_out"]
     probe = load_engine(path, 2**28, self_test=False)
     token_bytes = 2**28 // (probe.usage().total_blocks * 16)
-    vocab = probe.model.vocab_size
+    vocab = probe.info.vocab_size
     del probe
     memory = 2 * requests * (length + n_out + 16) * token_bytes
     engines = {name: load_engine(path, memory, enable_prefix_caching=name == "on") for name in ("on", "off")}
@@ -194,7 +201,7 @@ def unshared(path: str | None, rounds: int) -> dict[str, Any]:
         for name in ("on", "off") if number % 2 else ("off", "on"):
             start = time.perf_counter()
             for prompt in batch:
-                engines[name].add_request(prompt, greedy(n_out))
+                engines[name].add_request(request(prompt, n_out))
             finish(engines[name])
             if number >= 3:
                 rates[name].append(requests * (length + n_out) / (time.perf_counter() - start))
@@ -211,8 +218,8 @@ def unshared(path: str | None, rounds: int) -> dict[str, Any]:
 def lengths(path: str | None, colds: int, warms: int, longest: int) -> dict[str, Any]:
     """Part ``lengths`` on one model."""
     engine = load_engine(path, 2**31 if path else 2**29)
-    fitting = [n for n in LENGTHS if n <= longest and n + SUFFIX + 1 < engine.max_model_len]
-    rng, vocab = random.Random(2), engine.model.vocab_size
+    fitting = [n for n in LENGTHS if n <= longest and n + SUFFIX + 1 < engine.info.max_model_len]
+    rng, vocab = random.Random(2), engine.info.vocab_size
 
     def some(count: int) -> list[int]:
         return [rng.randrange(16, vocab) for _ in range(count)]
@@ -234,8 +241,8 @@ def saved(path: str | None) -> dict[str, Any]:
     engine = load_engine(path, 2**28)
     rows, prompt_tokens, computed = [], 0, 0
     for number, text in enumerate(tqdm(prompts(), unit="question", desc="saved"), start=1):
-        request_id = engine.add_request(engine.model.tokenizer.encode(text), greedy(8))
-        while not engine.step():
+        request_id = engine.add_request(request(tokenized(engine, text), 8)).request_id
+        while not engine.step().news:
             pass
         account = engine.account(request_id)
         assert account is not None

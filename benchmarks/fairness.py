@@ -20,9 +20,12 @@ import numpy as np
 import torch
 import transformers
 
+from foreword.engine.build import build_engine
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
+from foreword.engine.request import EngineRequest
 from foreword.sampling_params import SamplingParams
+from foreword.tokens import pack_tokens
 from foreword.weights.safetensors import PACKAGED_MODEL
 from measuring import machine, watching_others
 
@@ -58,19 +61,19 @@ class Load:
 
     def send(self, length: int, out: int) -> str:
         """Queue a prompt of random tokens."""
-        prompt = [self.random.randrange(16, self.engine.model.vocab_size) for _ in range(length)]
+        prompt = [self.random.randrange(16, self.engine.info.vocab_size) for _ in range(length)]
         params = SamplingParams(temperature=0, max_tokens=out, ignore_eos=True)
-        request_id = self.engine.add_request(prompt, params)
+        request_id = self.engine.add_request(EngineRequest(pack_tokens(prompt), params)).request_id
         self.sent[request_id] = self.engine.clock()
         self.tokens[request_id] = []
         return request_id
 
     def step(self) -> None:
         """One step; an output of a request is a token of it."""
-        for output in self.engine.step():
-            if output.error is not None:
-                raise output.error
-            self.tokens[output.request_id].append(self.engine.clock())
+        for generation in self.engine.step().news:
+            if generation.error is not None:
+                raise generation.error
+            self.tokens[generation.request_id].append(self.engine.clock())
 
     def finish(self) -> None:
         while self.engine.has_unfinished_requests():
@@ -125,7 +128,7 @@ def main() -> None:
         model = args.model or write_tiny_model(Path(folder))
         options = {"max_num_seqs": args.short + 1, "max_num_batched_tokens": args.batched_tokens}
         memory = 4 * 2**30 if args.model else 2**28
-        engine = Engine(EngineConfig(model=model, kv_cache_memory_bytes=memory, **options))
+        engine = build_engine(EngineConfig(model=model, kv_cache_memory_bytes=memory, **options))
     generating(engine, 0, args.short, None)  # warm-up
     results: dict[str, Any] = {"machine": machine(), **vars(args), "json": None}
     runs: dict[str, Callable[[], dict[str, Any]]] = {

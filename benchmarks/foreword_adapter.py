@@ -12,7 +12,10 @@ from typing import Any
 import torch
 import transformers
 
-from foreword.engine import Engine, EngineConfig, SamplingParams
+from foreword.engine import EngineConfig, EngineRequest, SamplingParams
+from foreword.engine.build import make_parts
+from foreword.engine.generation import Generation
+from foreword.tokens import pack_tokens
 
 CACHE_GIB = float(os.environ.get("CACHE_GIB", "6"))
 """Memory for KV; the other adapters take as much."""
@@ -36,8 +39,8 @@ class Adapter:
             kv_cache_memory_bytes=int(CACHE_GIB * 2**30),
             max_num_batched_tokens=BATCHED_TOKENS,
         )
-        self.engine = Engine(self.config)
-        self_test = self.engine.self_test
+        parts = make_parts(self.config)
+        self.engine, self_test = parts.engine(), parts.self_test
         self.info = {
             "torch": torch.__version__,
             "transformers": transformers.__version__,
@@ -54,19 +57,20 @@ class Adapter:
         from api import Result  # type: ignore[import-not-found]
 
         start = time.perf_counter()
-        results: dict[str, Result] = {}
+        results: dict[Generation, Result] = {}
         for request in requests:
             params = SamplingParams(temperature=0.0, max_tokens=request.n_out, ignore_eos=True)
-            results[self.engine.add_request(request.prompt, params)] = Result(0.0, 0.0, [])
+            results[self.engine.add_request(EngineRequest(pack_tokens(request.prompt), params))] = Result(0.0, 0.0, [])
         while self.engine.has_unfinished_requests():
-            for output in self.engine.step():
+            for generation in self.engine.step().news:
                 now = time.perf_counter() - start
-                if output.error is not None:
-                    raise output.error
-                result = results[output.request_id]
+                if generation.error is not None:
+                    raise generation.error
+                result = results[generation]
                 if not result.ttft:
                     result.ttft = now
-                if output.finished:
+                if generation.finished:
+                    output = generation.output()
                     result.finish = now
                     result.output = output.outputs[0].token_ids
                     result.cached = output.num_cached_tokens

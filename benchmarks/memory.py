@@ -22,8 +22,8 @@ from rich.table import Table
 from safetensors import safe_open
 
 from foreword.bench import WORKLOADS, machine, run_batch
+from foreword.engine.build import build_engine
 from foreword.engine.config import EngineConfig
-from foreword.engine.engine import Engine
 from foreword.weights.safetensors import PACKAGED_MODEL
 
 FACTOR, BESIDE = 1.15, 300e6
@@ -63,12 +63,13 @@ def run_load(model: str | None, load: str, options: dict[str, Any]) -> dict[str,
     workload = WORKLOADS[load].fitted(1.0, context)
     sizes = workload.sizes
     tokens = sizes.prefix + workload.requests * (sizes.own + sizes.n_out + 2 * EngineConfig.block_size)
-    engine = Engine(EngineConfig(model=model, kv_cache_memory_bytes=tokens * token_bytes(model, options), **options))
+    memory = tokens * token_bytes(model, options)
+    engine = build_engine(EngineConfig(model=model, kv_cache_memory_bytes=memory, **options))
     loaded = peak_bytes()
-    workload.run("memory", engine.model.vocab_size, partial(run_batch, engine, lambda: None))
+    workload.run("memory", engine.info.vocab_size, partial(run_batch, engine, lambda: None))
     usage = engine.usage()
     assert usage.evicted_tokens == 0, "the KV memory is too small: blocks were used twice"
-    kv = usage.total_blocks * engine.block_bytes
+    kv = usage.total_blocks * engine.info.block_size * engine.info.bytes_per_token
     return {"imported": imported, "loaded": loaded, "kv": kv, "peak": peak_bytes()}
 
 

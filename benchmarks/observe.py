@@ -77,15 +77,15 @@ class Load:
     """Questions about one table, asked of a model with an observer listening or without."""
 
     def __init__(self, model: str | None) -> None:
-        from foreword.engine import Engine, EngineConfig
+        from foreword.engine import EngineConfig
+        from foreword.engine.build import build_engine
 
         config = EngineConfig(self_test=False) if model is None else EngineConfig(model=model, self_test=False)
-        self.engine, self.source = Engine(config), random.Random(1)
+        self.engine, self.source = build_engine(config), random.Random(1)
         self.observer, self.inside = Observer(), 0.0
         self.names = ["Ann", "Bob", "Cid"] * 5
         rows = "".join(f"| {n} | {name} | {self.source.randrange(20_000, 99_999)} |\n" for n, name in enumerate(self.names))
         self.table = "| ID | Name | Salary |\n" + rows
-        self.encode: Callable[[str], list[int]] = self.engine.model.tokenizer.encode
 
     def timed(self, event: Event) -> None:
         """The observer, with a clock around it."""
@@ -95,18 +95,19 @@ class Load:
 
     def run(self, sink: EventSink | None, count: int, tokens: int) -> tuple[float, float]:
         """Seconds for so many requests at once, heard by ``sink``, and the mean of their TTFTs."""
-        from foreword.engine import SamplingParams
+        from foreword.engine import EngineRequest, SamplingParams
 
         self.engine.subscribe(sink)
         params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
         for _ in range(count):
             question = f"Question: What is the salary of {self.source.choice(self.names)} {self.source.randrange(10**6)}? "
-            self.engine.add_request(self.encode(self.table + question), params)
+            prompt = self.engine.text.tokenizer.tokens(self.table + question, add_special_tokens=True)
+            self.engine.add_request(EngineRequest(prompt, params))
         start, firsts = time.perf_counter(), 0.0
         while self.engine.has_unfinished_requests():
-            for output in self.engine.step():
-                if output.finished:
-                    firsts += output.metrics.time_to_first_token or 0.0
+            for generation in self.engine.step().news:
+                if generation.finished:
+                    firsts += generation.metrics().time_to_first_token or 0.0
         return time.perf_counter() - start, firsts / count
 
 
@@ -129,8 +130,9 @@ def overhead(rounds: int, model: str | None = None) -> str:
     batch = [a / b for a, b in zip(seconds[True][2:], seconds[False][2:], strict=True)]
     first = [a / b for a, b in zip(firsts[True][8:], firsts[False][8:], strict=True)]
     return (
-        f"{load.engine.model.name}: {rounds} rounds of 16 requests at once and 4 times 1 alone, observed and not in turn. "
-        f"Seconds of 16 at once, observed / not: {_median(batch)}; TTFT of 1 alone: {_median(first)} (medians of ratios of "
+        f"{load.engine.info.model_name}: {rounds} rounds of 16 requests at once and 4 times 1 alone, observed and not in "
+        f"turn. Seconds of 16 at once, observed / not: {_median(batch)}; TTFT of 1 alone: {_median(first)} (medians of "
+        f"ratios of "
         f"neighbours, with their 95 % intervals; {median(seconds[False]):.3f} s and {1000 * median(firsts[False]):.2f} ms "
         f"without). Time inside the observer: {share:.2%} of that of 16 at once, "
         f"{1e6 * load.inside / (16 * timed):.0f} µs a request."

@@ -51,7 +51,7 @@ def perplexity(values: list[list[float]]) -> float:
 
 def measure(options: dict[str, str], cases: list[tuple[str, str, str]]) -> tuple[dict[str, Any], list[str]]:
     """Figures of one way, and its answers. A case: a table, a question with the beginning of its answer, the answer."""
-    llm = LLM(kv_cache_memory_bytes=2**29, **options)
+    llm = LLM(kv_cache_memory_bytes=2**29, **options)  # type: ignore[arg-type]
     said = answers(llm, [table + question for table, question, _ in cases])
     encode = llm.get_tokenizer().encode
     rights = [encode(right, add_special_tokens=False) for _, _, right in cases]

@@ -24,7 +24,7 @@ import foreword.cli.main
 tell("command line")
 import torch
 tell("torch")
-import foreword.engine
+import foreword.engine.build
 tell("engine")
 from foreword.engine.engine import Engine
 make, step = Engine.__init__, Engine.step

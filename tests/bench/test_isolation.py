@@ -13,13 +13,7 @@ from server.live import Live
 
 def slow_prefill(live: Live) -> None:
     """A prompt token takes 0.2 ms more, so that the probe does not depend on noise."""
-    run = live.engine.runner.run
-
-    def slow(plan: Any, every_row: Any = ()) -> Any:
-        time.sleep(0.0002 * plan.num_tokens)
-        return run(plan, every_row)
-
-    live.engine.runner.run = slow  # type: ignore[method-assign]
+    live.runner.before = lambda step: time.sleep(0.0002 * step.num_tokens)
 
 
 @pytest.mark.parametrize(("share", "told"), [("tenant", False), ("public-prefix", False), ("all", True)])

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from engine.checks import assert_settled
+from engine.making import Made
 from foreword.bench import PARTS, profile
 from foreword.bench.profile import ATTENTION, CACHE, LINEAR, REST, SAMPLING, SCHEDULING, Stopwatch, watching
-from foreword.engine import LLM
 
 
 class Clock:
@@ -55,9 +55,9 @@ def test_a_part_is_counted_without_the_parts_inside_it() -> None:
     assert "inner" not in vars(nested)
 
 
-def test_the_parts_of_a_step(make_llm: Callable[..., LLM]) -> None:
-    engine = make_llm().engine
-    phases = profile(engine, repetitions=1)
+def test_the_parts_of_a_step(make_engine: Callable[..., Made]) -> None:
+    made = make_engine()
+    phases = profile(made.parts, made.engine, repetitions=1)
     assert [phase.name for phase in phases] == ["prefill of 512 tokens", "decode, batch 1", "decode, batch 8"]
     assert [phase.laps for phase in phases] == [1, 32, 32]
     for phase in phases:
@@ -65,14 +65,15 @@ def test_the_parts_of_a_step(make_llm: Callable[..., LLM]) -> None:
         assert min(phase.seconds[part] for part in (LINEAR, ATTENTION, CACHE, SCHEDULING, SAMPLING, REST)) > 0
         assert 0 < phase.added < 1
         assert phase.as_json()["phase"] == phase.name
-    assert_settled(engine)
+    assert_settled(made.engine)
 
 
-def test_the_engine_is_left_as_it_was(make_llm: Callable[..., LLM]) -> None:
-    engine = make_llm().engine
-    objects = [engine, engine.scheduler, engine.cache, engine.runner, engine.runner.memory, engine.runner.backend]
-    objects += list(engine.model.module.modules())
+def test_the_engine_is_left_as_it_was(make_engine: Callable[..., Made]) -> None:
+    made = make_engine()
+    engine, parts = made.engine, made.parts
+    objects = [engine, parts.scheduler, parts.cache, parts.runner, parts.runner.memory, parts.runner.backend]
+    objects += list(parts.model.module.modules())
     before = [set(vars(each)) for each in objects]
-    with watching(engine):
+    with watching(parts, engine):
         assert "step" in vars(engine)
     assert [set(vars(each)) for each in objects] == before

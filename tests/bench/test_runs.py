@@ -3,15 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
 from engine.checks import assert_settled
+from engine.making import Made
 from foreword.backends.cpu.formats import QUANTIZATIONS
 from foreword.backends.registry import make_backend
 from foreword.bench import Limits, choose_workloads, measure_limits, repeat_workloads, runs
 from foreword.bench.machine import watching_others
-from foreword.engine import LLM
 
 
 @pytest.fixture(autouse=True)
@@ -21,11 +22,12 @@ def known_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "measure_limits", lambda _quantization: next(found))
 
 
-def test_figures_stand_beside_bounds_and_tokens_add_up(make_llm: Callable[..., LLM]) -> None:
-    engine = make_llm(kv_cache_memory_bytes=2**23, max_num_seqs=32).engine
-    chosen = choose_workloads([], 1 / 32, engine.max_model_len)
+def test_figures_stand_beside_bounds_and_tokens_add_up(make_engine: Callable[..., Made]) -> None:
+    made = make_engine(kv_cache_memory_bytes=2**23, max_num_seqs=32)
+    engine = made.engine
+    chosen = choose_workloads([], 1 / 32, engine.info.max_model_len)
     answered = Counter[str]()
-    results, limits = repeat_workloads(engine, chosen, 2, lambda name: answered.update([name]))
+    results, limits = repeat_workloads(made.parts, engine, chosen, 2, lambda name: answered.update([name]))
     assert limits == Limits(2e6, 3e6, 1e6)
     assert answered == {each.name: 2 * each.requests for each in chosen}
     for result in results:
@@ -46,22 +48,22 @@ def test_figures_stand_beside_bounds_and_tokens_add_up(make_llm: Callable[..., L
     assert_settled(engine)
 
 
-def test_without_the_cache_everything_is_computed(make_llm: Callable[..., LLM]) -> None:
-    engine = make_llm(enable_prefix_caching=False, kv_cache_memory_bytes=2**23).engine
-    (result,), _ = repeat_workloads(engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+def test_without_the_cache_everything_is_computed(make_engine: Callable[..., Made]) -> None:
+    made = make_engine(enable_prefix_caching=False, kv_cache_memory_bytes=2**23)
+    (result,), _ = repeat_workloads(made.parts, made.engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
     assert result.cached_tokens == 0
     assert result.figures[0].bound == pytest.approx(result.figures[1].bound, rel=0.1)
 
 
-def test_a_request_that_fails_ends_the_run(make_llm: Callable[..., LLM], monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make_llm().engine
+def test_a_request_that_fails_ends_the_run(make_engine: Callable[..., Made]) -> None:
+    made = make_engine()
 
-    def broken(*_: object) -> None:
+    def broken(*_: object) -> NoReturn:
         raise MemoryError("made by the test")
 
-    monkeypatch.setattr(engine.runner, "run", broken)
+    made.runner.hook = broken
     with pytest.raises(RuntimeError, match="made by the test"):
-        repeat_workloads(engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+        repeat_workloads(made.parts, made.engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)

@@ -7,7 +7,6 @@ def assert_settled(engine: Engine | LLM) -> None:
     """No request, no held block, and books that add up."""
     engine = engine.engine if isinstance(engine, LLM) else engine
     assert not engine.has_unfinished_requests()
-    assert not engine.scheduler.waiting
-    assert not engine.scheduler.running
-    assert engine.usage().held_blocks == 0
-    engine.cache.check_integrity()
+    state = engine.state()
+    assert (state.running, state.waiting, state.usage.held_blocks) == (0, 0, 0)
+    engine.check_integrity()

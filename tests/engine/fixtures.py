@@ -1,13 +1,14 @@
 """Fixtures: tiny models on disk, and engines that load each of them once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from engine.models import models_loaded_once
-from foreword.engine import LLM
+from engine.making import Made, make
+from foreword.engine import LLM, EngineConfig
 from foreword.testing.tiny_models import write_model
 
 
@@ -25,12 +26,6 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return get
 
 
-@pytest.fixture(scope="session", autouse=True)
-def load_once() -> Iterator[None]:
-    with models_loaded_once():
-        yield
-
-
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """The fastest for tiny models; tests of bits set the number themselves."""
@@ -38,11 +33,17 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def make_llm(model_dir: Callable[..., str]) -> Callable[..., LLM]:
-    """An LLM with a tiny Llama and room for 170 blocks."""
+def make_engine(model_dir: Callable[..., str]) -> Callable[..., Made]:
+    """An engine with a tiny Llama and room for 170 blocks."""
 
-    def make(**options: object) -> LLM:
+    def made(**options: Any) -> Made:
         options = {"kv_cache_memory_bytes": 2**21, "max_num_seqs": 8, "self_test": False, **options}
-        return LLM(model_dir("llama"), **options)
+        return make(EngineConfig(**{"model": model_dir("llama"), **options}))
 
-    return make
+    return made
+
+
+@pytest.fixture
+def make_llm(make_engine: Callable[..., Made]) -> Callable[..., LLM]:
+    """An LLM over such an engine."""
+    return lambda **options: LLM.over(make_engine(**options).engine)

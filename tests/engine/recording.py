@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from foreword.engine import Engine, EngineConfig, RequestOutput, SamplingParams
+from engine.making import Interposed, add
+from engine.models import load_once
+from foreword.engine import EngineConfig, RequestOutput, SamplingParams
+from foreword.engine.build import make_parts
+from foreword.engine.runner import Step, StepChunk
 
 
 @dataclass
@@ -23,45 +27,34 @@ class RecordingEngine:
 
     def __init__(self, model: str, **options: Any):
         options.setdefault("self_test", False)
-        self.engine = Engine(EngineConfig(model=model, **options))
+        parts = make_parts(EngineConfig(model=model, **options), load_once)
+        parts.runner.sinks.append(self._record)
+        self.runner = Interposed(parts.runner)
+        self.engine = parts.engine(runner=self.runner)
         self.traces: dict[str, Trace] = {}
-        run, finish = self.engine.runner.run, self.engine.scheduler.finish
+        self._memory = parts.runner.memory
 
-        def recorded_run(plan: Any, every_row: Any = ()) -> Any:
-            out = run(plan, every_row)
-            for chunk in out:
-                trace = self.traces.setdefault(chunk.chunk.request.request_id, Trace())
-                first = chunk.chunk.end - len(chunk.logits)
-                trace.logits.update(enumerate(chunk.logits.clone(), start=first))
-            return out
+    def _record(self, step: Step, logits: list[torch.Tensor]) -> None:
+        for chunk, rows in zip(step.chunks, logits, strict=True):
+            trace = self.traces.setdefault(chunk.request_id, Trace())
+            trace.logits.update(enumerate(rows.clone(), start=chunk.end - len(rows)))
+            trace.kv = self._read_kv(chunk)
 
-        def recorded_finish(request: Any, now: float) -> None:
-            if request.reservation is not None:
-                self.traces.setdefault(request.request_id, Trace()).kv = self.read_kv(request)
-            finish(request, now)
+    def _read_kv(self, chunk: StepChunk) -> list[torch.Tensor]:
+        """Keys and values of all layers for the tokens of a request up to the end of a chunk that was computed."""
+        at, size = np.arange(chunk.end), self._memory.block_size
+        slots = torch.from_numpy(chunk.blocks[at // size].astype(np.int64) * size + at % size)
+        return [part for layer in range(len(self._memory.layers)) for part in self._memory.read(layer, slots)]
 
-        self.engine.runner.run = recorded_run  # type: ignore[method-assign]
-        self.engine.scheduler.finish = recorded_finish  # type: ignore[method-assign]
-
-    def read_kv(self, request: Any) -> list[torch.Tensor]:
-        """Keys and values of all layers for the tokens of a running request that are computed."""
-        at = np.arange(request.reservation.computed)
-        memory = self.engine.runner.memory
-        slots = request.reservation.table[at // memory.block_size] * memory.block_size + at % memory.block_size
-        at_slots = torch.from_numpy(slots).long()
-        return [part for layer in range(len(memory.layers)) for part in memory.read(layer, at_slots)]
-
-    def step(self) -> list[RequestOutput]:
-        outputs = self.engine.step()
-        for output in outputs:
-            if output.finished:
-                self.traces.setdefault(output.request_id, Trace()).output = output
-        return outputs
+    def step(self) -> None:
+        for generation in self.engine.step().news:
+            if generation.finished:
+                self.traces.setdefault(generation.request_id, Trace()).output = generation.output()
 
     def run(self, *prompts: list[int], **params: Any) -> list[Trace]:
         """Run prompts to the end, together."""
         params = {"temperature": 0.0, "max_tokens": 4, "ignore_eos": True, **params}
-        ids = [self.engine.add_request(prompt, SamplingParams(**params)) for prompt in prompts]
+        ids = [add(self.engine, prompt, SamplingParams(**params)) for prompt in prompts]
         while self.engine.has_unfinished_requests():
             self.step()
         return [self.traces[request_id] for request_id in ids]

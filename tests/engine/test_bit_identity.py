@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from engine.checks import assert_settled
+from engine.making import add
 from engine.recording import RecordingEngine, Trace
 from foreword.engine import SamplingParams
+from foreword.engine.runner import Sampled, Step
 from foreword.errors import StepFailed
 from foreword.testing.tiny_models import VOCAB
 
@@ -49,15 +51,13 @@ def random_prompts(rng: random.Random, bases: list[list[int]], count: int, longe
 
 def break_next_step(engine: RecordingEngine) -> None:
     """The next forward pass computes everything and then raises."""
-    runner = engine.engine.runner
-    run = runner.run
 
-    def broken(plan: object, every_row: object) -> None:
-        runner.run = run  # type: ignore[method-assign]
-        run(plan, every_row)  # type: ignore[arg-type]
+    def broken(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
+        engine.runner.hook = None
+        run(step)
         raise MemoryError("made by the test")
 
-    runner.run = broken  # type: ignore[method-assign, assignment]
+    engine.runner.hook = broken
 
 
 def random_load(
@@ -69,14 +69,14 @@ def random_load(
         while todo and rng.random() < 0.6:
             params = SamplingParams(temperature=0.0, max_tokens=rng.choice(lengths), ignore_eos=True)
             prompt = todo.pop(0)
-            ids[engine.engine.add_request(prompt, params)] = prompt
-        if ids and rng.random() < 0.04 and (output := engine.engine.abort(rng.choice(list(ids)))):
-            engine.traces.setdefault(output.request_id, Trace()).output = output
+            ids[add(engine.engine, prompt, params)] = prompt
+        if ids and rng.random() < 0.04 and (gone := engine.engine.abort(rng.choice(list(ids)))):
+            engine.traces.setdefault(gone.request_id, Trace()).output = gone.output()
             compared["aborted"] += 1
         if rng.random() < 0.02 and engine.engine.has_unfinished_requests():
             break_next_step(engine)
         engine.step()
-        engine.engine.cache.check_integrity()
+        engine.engine.check_integrity()
     assert_settled(engine.engine)
     return ids
 
@@ -143,7 +143,7 @@ def test_random_loads(
     assert min(seen["cached"], seen["in flight"], seen["partial"]) > 0, seen
     if small:
         assert engine.engine.usage().evicted_tokens > 0
-        assert engine.engine.scheduler.num_preemptions > 0
+        assert engine.engine.state().preemptions > 0
 
 
 def test_enough_was_compared() -> None:

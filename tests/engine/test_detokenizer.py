@@ -8,6 +8,7 @@ import pytest
 import transformers
 
 from foreword.engine.detokenizer import TextStream
+from foreword.prompt.tokenizer import HubTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def tokenizer(model_dir: Callable[..., str]) -> Any:
 
 def stream(tokenizer: Any, text: str, stop: tuple[str, ...] = (), keep: bool = False) -> tuple[list[str], str | None]:
     """What may be shown after each token of a text, and at the end; and the stop text that ended it."""
-    texts = TextStream(tokenizer.backend_tokenizer, True, stop, keep)
+    texts = TextStream(HubTokenizer(tokenizer.backend_tokenizer), True, stop, keep)
     shown, found = [], None
     for token in tokenizer.encode(text, add_special_tokens=False):
         found = texts.add(token, may_stop=True)
@@ -72,7 +73,7 @@ def test_a_stop_text_across_many_tokens(tokenizer: Any) -> None:
 
 def test_special_tokens_are_left_out_or_kept(tokenizer: Any) -> None:
     for skip, expected in ((True, "a"), (False, "<s>a")):
-        texts = TextStream(tokenizer.backend_tokenizer, skip, (), False)
+        texts = TextStream(HubTokenizer(tokenizer.backend_tokenizer), skip, (), False)
         for token in [tokenizer.bos_token_id, *tokenizer.encode("a", add_special_tokens=False)]:
             texts.add(token, may_stop=True)
         texts.finish()

@@ -22,17 +22,21 @@ if vectors == "none":
     llvm.get_host_cpu_features = llvm.FeatureMap
 import torch
 from foreword import LLM, SamplingParams
+from foreword.engine import EngineConfig
+from foreword.engine.build import make_parts
 found = {}
 prompts = [{"prompt_token_ids": [5 + (7 * n + at) % 300 for at in range(40 + 9 * n)]} for n in range(3)]
 for cache in (True, False):
-    llm = LLM(model, kv_cache_memory_bytes=2**21, enable_prefix_caching=cache, **json.loads(options))
+    config = EngineConfig(model, kv_cache_memory_bytes=2**21, enable_prefix_caching=cache, **json.loads(options))
+    parts = make_parts(config)
+    llm = LLM.over(parts.engine())
     params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True, logprobs=3)
     outputs = [answer.outputs[0] for answer in llm.generate(2 * prompts, params, use_tqdm=False)]
     found[cache] = [[o.token_ids, [{t: p.logprob for t, p in at.items()} for at in o.logprobs]] for o in outputs]
 print(json.dumps({
     "same": found[True] == found[False],
     "answers": found[True],
-    "passed": llm.engine.self_test.passed,
+    "passed": parts.self_test.passed,
     "threads": torch.get_num_threads(),
 }))
 """

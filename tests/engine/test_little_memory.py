@@ -24,7 +24,7 @@ def test_more_requests_than_blocks(make_llm: Callable[..., LLM]) -> None:
     answers = small.generate(prompts, greedy(20), use_tqdm=False)
     expected = large.generate(prompts, greedy(20), use_tqdm=False)
     assert [a.outputs[0].token_ids for a in answers] == [a.outputs[0].token_ids for a in expected]
-    assert small.engine.scheduler.num_preemptions > 0
+    assert small.engine.state().preemptions > 0
     assert_settled(small)
 
 

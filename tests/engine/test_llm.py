@@ -2,16 +2,19 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
 
 import pytest
 import torch
 import transformers
 
 from engine.checks import assert_settled
-from foreword.engine import LLM, SamplingParams
-from foreword.errors import ConfigError, ModelError, ParameterError, PromptError
-from foreword.sched import StepPlan
+from engine.making import Made
+from foreword.engine import LLM, EngineConfig, SamplingParams
+from foreword.engine.options import EngineOptions
+from foreword.engine.runner import Sampled, Step
+from foreword.errors import ConfigError, ModelError, ParameterError, PromptError, Unavailable
 from foreword.testing.tiny_models import write_model
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
@@ -64,21 +67,19 @@ def test_ends_at_a_stop_token(llm: LLM) -> None:
     assert (answer.finish_reason, answer.stop_reason) == ("stop", third)
 
 
-def test_ends_at_the_models_end_token_unless_ignored(llm: LLM) -> None:
+def test_ends_at_the_models_end_token_unless_ignored(llm: LLM, make_engine: Callable[..., Made]) -> None:
     tokens = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
-    ends = llm.engine.model.eos_token_ids
-    assert ends == frozenset([1])
-    object.__setattr__(llm.engine.model, "eos_token_ids", frozenset([tokens[1]]))
-    try:
-        answer = llm.generate(PROMPT, greedy(ignore_eos=False))[0].outputs[0]
-        assert answer.token_ids == tokens[: tokens.index(tokens[1]) + 1]
-        assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
-        assert llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == tokens
-        later = llm.generate(PROMPT, greedy(ignore_eos=False, min_tokens=5))[0].outputs[0].token_ids
-        assert len(later) > 5
-        assert tokens[1] not in later[:5]
-    finally:
-        object.__setattr__(llm.engine.model, "eos_token_ids", ends)
+    assert llm.engine.info.end_token_ids == frozenset([1])
+    parts = make_engine().parts
+    info = replace(parts.info, end_token_ids=frozenset([tokens[1]]))
+    ending = LLM.over(replace(parts, info=info).engine())
+    answer = ending.generate(PROMPT, greedy(ignore_eos=False))[0].outputs[0]
+    assert answer.token_ids == tokens[: tokens.index(tokens[1]) + 1]
+    assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
+    assert ending.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == tokens
+    later = ending.generate(PROMPT, greedy(ignore_eos=False, min_tokens=5))[0].outputs[0].token_ids
+    assert len(later) > 5
+    assert tokens[1] not in later[:5]
 
 
 def test_ends_at_a_stop_text(llm: LLM) -> None:
@@ -91,14 +92,10 @@ def test_ends_at_a_stop_text(llm: LLM) -> None:
         assert (answer.finish_reason, answer.stop_reason) == ("stop", stop)
 
 
-def test_n_continuations_compute_the_prompt_once(llm: LLM) -> None:
-    rows, run = [], llm.engine.runner.run
-
-    def counted(plan: StepPlan, every_row: Any = ()) -> Any:
-        rows.append(plan.num_tokens)
-        return run(plan, every_row)
-
-    llm.engine.runner.run = counted  # type: ignore[method-assign]
+def test_n_continuations_compute_the_prompt_once(make_engine: Callable[..., Made]) -> None:
+    made, rows = make_engine(), []
+    made.parts.runner.sinks.append(lambda step, _: rows.append(step.num_tokens))
+    llm = LLM.over(made.engine)
     (output,) = llm.generate(PROMPT, SamplingParams(n=3, seed=1, max_tokens=4, ignore_eos=True))
     assert [answer.index for answer in output.outputs] == [0, 1, 2]
     assert len({tuple(answer.token_ids) for answer in output.outputs}) > 1
@@ -165,22 +162,23 @@ def test_streams_and_generate_may_take_turns(llm: LLM) -> None:
     assert_settled(llm)
 
 
-def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_nothing_behind(make_engine: Callable[..., Made]) -> None:
     """Of the call that was interrupted; an open stream goes on."""
+    made = make_engine()
+    llm = LLM.over(made.engine)
     expected = llm.generate(PROMPT, GREEDY)[0].outputs
     stream = llm.stream(PROMPT, GREEDY)
     next(stream)
-    run = llm.engine.runner.run
 
-    def interrupted(*given: Any) -> Any:
-        monkeypatch.setattr(llm.engine.runner, "run", run)
-        run(*given)
+    def interrupted(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
+        made.runner.hook = None
+        run(step)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(llm.engine.runner, "run", interrupted)
+    made.runner.hook = interrupted
     with pytest.raises(KeyboardInterrupt):
         llm.generate([{"prompt_token_ids": [9] * 40}] * 3, GREEDY, use_tqdm=False)
-    llm.engine.cache.check_integrity()
+    llm.engine.check_integrity()
     assert [*stream][-1].outputs == expected
     assert_settled(llm)
 
@@ -252,7 +250,33 @@ def test_chat_needs_a_template(tmp_path: Any, llm: LLM) -> None:
     messages = [{"role": "user", "content": "the fox"}]
     (output,) = llm.chat(messages, GREEDY)
     assert output.prompt == "<user>the fox\n<assistant>"
-    bare = LLM(str(write_model(tmp_path, "llama", num_hidden_layers=1)), kv_cache_memory_bytes=2**20, self_test=False)
-    bare.get_tokenizer().chat_template = None
+    model = write_model(tmp_path, "llama", num_hidden_layers=1)
+    (model / "chat_template.jinja").unlink()
+    bare = LLM(str(model), kv_cache_memory_bytes=2**20, self_test=False)
     with pytest.raises(ModelError, match="has no chat template; use generate"):
         bare.chat(messages)
+
+
+def test_a_rendered_conversation_is_a_prompt(llm: LLM) -> None:
+    messages = [{"role": "user", "content": "the fox"}]
+    prompt = llm.render_chat(messages)
+    assert llm.generate(prompt, GREEDY)[0].outputs == llm.chat(messages, GREEDY)[0].outputs
+    assert [*llm.stream(prompt, GREEDY)][-1].outputs == llm.chat(messages, GREEDY)[0].outputs
+
+
+def test_closed_it_says_so(make_llm: Callable[..., LLM]) -> None:
+    with make_llm() as llm:
+        stream = llm.stream(PROMPT, GREEDY)
+        next(stream)
+    llm.close()
+    with pytest.raises(Unavailable, match="This LLM has been closed; make another one"):
+        llm.generate(PROMPT)
+    with pytest.raises(Unavailable, match="closed"):
+        next(stream)
+    with pytest.raises(Unavailable, match="closed"):
+        llm.verify_report()
+
+
+def test_the_options_that_editors_know_are_those_of_the_config() -> None:
+    declared, known = get_type_hints(EngineConfig), get_type_hints(EngineOptions)
+    assert known == {field.name: declared[field.name] for field in fields(EngineConfig) if field.name != "model"}

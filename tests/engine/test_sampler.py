@@ -7,31 +7,36 @@ import pytest
 import torch
 
 from foreword.engine import SamplingParams
-from foreword.engine.sampler import Sampled, SamplingRow, sample, token_logprobs
+from foreword.engine.runner import Sampled, Sampling, StepChunk
+from foreword.engine.sampler import adjust, sample, token_logprobs
 from foreword.errors import ParameterError
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
 SHARES = LOGITS.softmax(-1)
 
 
-def row(seed: int = 0, prompt: tuple[int, ...] = (), output: tuple[int, ...] = (), **params: Any) -> SamplingRow:
-    return SamplingRow(
-        params=SamplingParams(**params),
-        generator=torch.Generator().manual_seed(seed),
-        tokens=np.array(prompt + output, np.int32),
-        num_prompt_tokens=len(prompt),
-        banned=[],
-    )
+def row(
+    seed: int = 0,
+    prompt: tuple[int, ...] = (),
+    output: tuple[int, ...] = (),
+    banned: tuple[int, ...] = (),
+    end: int | None = None,
+    **params: Any,
+) -> StepChunk:
+    """The end of a continuation of these tokens; what is drawn stands at position ``end``."""
+    tokens = np.array(prompt + output, np.int32)
+    sampling = Sampling(SamplingParams(**params), seed, banned)
+    end = len(tokens) if end is None else end
+    return StepChunk("r", end - 1, end, tokens, np.zeros(1, np.int32), len(prompt), sampling)
 
 
-def one(given: SamplingRow, logits: torch.Tensor = LOGITS) -> Sampled:
+def one(given: StepChunk, logits: torch.Tensor = LOGITS) -> Sampled:
     return sample(logits[None], [given])[0]
 
 
 def drawn(count: int = 1000, **params: Any) -> torch.Tensor:
     """How often each token comes."""
-    given = row(**params)
-    tokens = [one(given).token for _ in range(count)]
+    tokens = [one(row(end=position, **params)).token for position in range(1, count + 1)]
     return torch.bincount(torch.tensor(tokens), minlength=len(LOGITS)) / count
 
 
@@ -68,36 +73,36 @@ def test_penalties_by_their_formulas() -> None:
     """Repetition counts prompt and output, the others the output only, frequency by number."""
     logits = torch.tensor([[1.0, -1.0, 0.5, 3.0]])
     before = logits.clone()
-    given = row(
-        prompt=(1,), output=(0, 0, 3), repetition_penalty=2.0, presence_penalty=0.25, frequency_penalty=0.5, logprobs=4
-    )
-    given = SamplingRow(SamplingParams(**{**vars(given.params), "temperature": 0.0}), *list(_rest(given)))
+    penalties = {"repetition_penalty": 2.0, "presence_penalty": 0.25, "frequency_penalty": 0.5}
+    given = row(prompt=(1,), output=(0, 0, 3), temperature=0.0, logprobs=4, **penalties)
+    assert given.sampling is not None
     expected = [1.0 / 2 - 0.25 - 2 * 0.5, -1.0 * 2, 0.5, 3.0 / 2 - 0.25 - 0.5]
-    from foreword.engine.sampler import _adjust
-
     adjusted = logits[0].clone()
-    _adjust(adjusted, given)
+    adjust(adjusted, given, given.sampling)
     torch.testing.assert_close(adjusted, torch.tensor(expected))
     assert sample(logits, [given])[0].token == 3
     assert torch.equal(logits, before), "log-probabilities are reported from the model's own logits"
 
 
-def _rest(given: SamplingRow) -> tuple[Any, ...]:
-    return given.generator, given.tokens, given.num_prompt_tokens, given.banned
-
-
 def test_banned_tokens_never_come() -> None:
-    given = row(temperature=0.0)
-    given.banned = [0, 1]
-    assert one(given).token == 2
+    assert one(row(temperature=0.0, banned=(0, 1))).token == 2
 
 
-def test_a_seed_gives_the_same_tokens_in_any_batch() -> None:
-    alone, batched = row(seed=3), row(seed=3)
+def test_a_seed_and_a_position_give_the_same_token_in_any_batch_at_any_time() -> None:
     others = [row(seed=1), row(seed=2, top_k=1, repetition_penalty=1.5, output=(1,))]
-    for _ in range(20):
-        expected = one(alone).token
-        assert sample(torch.stack([LOGITS, LOGITS, LOGITS]), [others[0], batched, others[1]])[1].token == expected
+    expected = [one(row(seed=3, end=end)).token for end in range(1, 40)]
+    for end, token in reversed(list(enumerate(expected, 1))):
+        batched = row(seed=3, end=end)
+        assert sample(torch.stack([LOGITS, LOGITS, LOGITS]), [others[0], batched, others[1]])[1].token == token
+    assert len(set(expected)) > 2
+
+
+@pytest.mark.parametrize("seed", [0, -1, 2**62, -(2**62), 2**62 + 7])
+def test_every_seed_that_a_request_may_have_is_its_own(seed: int) -> None:
+    logits = torch.zeros(1000)
+    tokens = [[one(row(seed=given, end=end), logits).token for end in range(1, 9)] for given in (seed, seed + 1)]
+    assert tokens[0] != tokens[1]
+    assert len(set(tokens[0])) > 4
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])

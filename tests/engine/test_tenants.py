@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from engine.checks import assert_settled
+from engine.making import add, finish
 from foreword.engine import LLM, RequestOutput, SamplingParams
 
 PROMPT = list(range(2, 50))
@@ -12,10 +13,8 @@ GREEDY = SamplingParams(temperature=0, max_tokens=20, ignore_eos=True, repetitio
 
 
 def ask(llm: LLM, tenant: str | None, public: int, prompt: list[int] = PROMPT, **more: object) -> RequestOutput:
-    llm.engine.add_request(prompt, GREEDY, tenant=tenant, public_tokens=public, stream=False, **more)  # type: ignore[arg-type]
-    while llm.engine.has_unfinished_requests():
-        outputs = llm.engine.step()
-    return outputs[0]
+    name = add(llm.engine, prompt, GREEDY, tenant=tenant, public_tokens=public, stream=False, **more)
+    return finish(llm.engine)[name]
 
 
 @pytest.mark.parametrize("public", [1, 15, 16, 17, 31, 46, 47, 48, 60])
@@ -71,10 +70,7 @@ def test_preempted_requests_keep_their_private_part(make_llm: Callable[..., LLM]
     names = {}
     for number in range(6):
         tenant = f"t{number % 3}"
-        names[llm.engine.add_request(PROMPT, GREEDY, tenant=tenant, public_tokens=20, stream=False)] = tenant
-    outputs = {}
-    while llm.engine.has_unfinished_requests():
-        outputs.update({output.request_id: output for output in llm.engine.step()})
-        llm.engine.cache.check_integrity()
+        names[add(llm.engine, PROMPT, GREEDY, tenant=tenant, public_tokens=20, stream=False)] = tenant
+    outputs = finish(llm.engine)
     assert all(outputs[name].outputs[0].token_ids == expected for name in names)
     assert_settled(llm)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from engine.checks import assert_settled
+from engine.making import Made
 from foreword.engine import LLM, SamplingParams
+from foreword.engine.runner import Sampled, Step
 
 PROMPT = {"prompt_token_ids": list(range(2, 62))}
 GREEDY = SamplingParams(temperature=0.0, max_tokens=2)
@@ -28,10 +30,11 @@ def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str
 
 
 @pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
-def test_one_flipped_value_is_counted(make_llm: Callable[..., LLM], kv_dtype: str) -> None:
-    llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
+def test_one_flipped_value_is_counted(make_engine: Callable[..., Made], kv_dtype: str) -> None:
+    made = make_engine(verify_cache=1.0, kv_dtype=kv_dtype)
+    llm = LLM.over(made.engine)
     llm.generate(PROMPT, GREEDY)
-    memory = llm.engine.runner.memory
+    memory = made.parts.runner.memory
     panel, lane = memory.keys[1][0, :, 3].nonzero()[5]
     memory.keys[1][0, panel, 3, lane] += 1.0
     llm.generate(PROMPT, GREEDY)
@@ -49,14 +52,19 @@ def test_no_room_is_counted_as_skipped(make_llm: Callable[..., LLM]) -> None:
     assert_settled(llm)
 
 
-def test_a_check_that_raises_harms_nobody(make_llm: Callable[..., LLM], monkeypatch: pytest.MonkeyPatch) -> None:
-    llm = make_llm(verify_cache=1.0)
+def test_a_check_that_raises_harms_nobody(make_engine: Callable[..., Made]) -> None:
+    made = make_engine(verify_cache=1.0)
+    llm = LLM.over(made.engine)
     answer = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
 
-    def broken(*_: object) -> None:
-        raise MemoryError("made by the test")
+    def forget(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
+        """The step's logits are not there when the verifier asks for them."""
+        out = run(step)
+        for sink in made.parts.runner.sinks:
+            sink(step, [])
+        return out
 
-    monkeypatch.setattr(llm.engine.verifier, "_compute", broken)
+    made.runner.hook = forget
     assert llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == answer
     assert llm.verify_report().skipped == 1
     assert_settled(llm)

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.making import add, token_ids
 from foreword.account import Account, HitEnd, MissReason, Source
 from foreword.engine import LLM, Engine, EngineConfig, SamplingParams
+from foreword.engine.build import build_engine
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, RequestFinished, StepFinished
 from foreword.observe import Observer, Reason
 from foreword.tokens import unpack_tokens
@@ -15,7 +17,7 @@ TABLE = "| ID | Name | Salary |\n|----|------|--------|\n| 1 | Alice Smith | 850
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(EngineConfig(self_test=False, kv_cache_memory_bytes=2**23))
+    return build_engine(EngineConfig(self_test=False, kv_cache_memory_bytes=2**23))
 
 
 @pytest.fixture
@@ -28,16 +30,15 @@ def events(engine: Engine) -> Iterator[list[Event]]:
 
 
 def run(engine: Engine, *prompts: str, **params: int) -> None:
-    tokenizer = engine.model.tokenizer
     for number, prompt in enumerate(prompts):
         settings = SamplingParams(**{"temperature": 0, "max_tokens": 3, "ignore_eos": True, **params})
-        engine.add_request(tokenizer.encode(prompt), settings, request_id=f"r{number}")
+        add(engine, token_ids(engine, prompt), settings, request_id=f"r{number}")
         while engine.has_unfinished_requests():
             engine.step()
 
 
 def test_a_request_tells_its_tokens_account_and_times(engine: Engine, events: list[Event]) -> None:
-    ids = engine.model.tokenizer.encode(TABLE)
+    ids = token_ids(engine, TABLE)
     run(engine, TABLE, TABLE)
     first, second = [event for event in events if isinstance(event, RequestFinished)]
     assert unpack_tokens(first.tokens) == ids
@@ -51,7 +52,7 @@ def test_a_request_tells_its_tokens_account_and_times(engine: Engine, events: li
 
 
 def test_steps_tell_their_spans(engine: Engine, events: list[Event]) -> None:
-    length = len(engine.model.tokenizer.encode(TABLE))
+    length = len(token_ids(engine, TABLE))
     run(engine, TABLE)
     steps = [event for event in events if isinstance(event, StepFinished)]
     assert [(step.spans, step.generating) for step in steps] == [(((0, length),), 0), ((), 1), ((), 1)]
@@ -64,7 +65,7 @@ def test_several_continuations_are_one_request(engine: Engine, events: list[Even
 
 
 def test_an_abort_before_admission_is_told_too(engine: Engine, events: list[Event]) -> None:
-    engine.add_request([1, 2, 3], SamplingParams(), request_id="gone")
+    add(engine, [1, 2, 3], SamplingParams(), request_id="gone")
     engine.abort("gone")
     (event,) = events
     assert isinstance(event, RequestFinished)
@@ -94,7 +95,7 @@ def test_llm_explains_its_own_requests() -> None:
 
 
 def test_what_enters_and_leaves_the_cache_is_told(engine: Engine, events: list[Event]) -> None:
-    length = len(engine.model.tokenizer.encode(TABLE))
+    length = len(token_ids(engine, TABLE))
     run(engine, TABLE)
     stored = [event for event in events if isinstance(event, BlockStored)]
     assert (stored[0].start, len(stored[0].tokens) // 4) == (0, length)

@@ -8,8 +8,7 @@ import openai
 import pytest
 import torch
 
-from engine.models import models_loaded_once
-from foreword.engine import Engine, EngineConfig
+from foreword.engine import EngineConfig
 from foreword.testing.tiny_models import write_model
 from server.live import Live, live_server
 
@@ -21,10 +20,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def load_once() -> Iterator[None]:
+def one_thread() -> None:
+    """The fastest for tiny models."""
     torch.set_num_threads(1)
-    with models_loaded_once():
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +51,7 @@ def serve(engine_config: Callable[..., EngineConfig]) -> Iterator[Callable[..., 
 
         def start(engine: dict[str, Any] | None = None, **options: Any) -> Live:
             config = engine_config(**(engine or {}))
-            return stack.enter_context(live_server(lambda: Engine(config), **{"served_model_name": "tiny", **options}))
+            return stack.enter_context(live_server(config, **{"served_model_name": "tiny", **options}))
 
         yield start
 
@@ -62,7 +60,7 @@ def serve(engine_config: Callable[..., EngineConfig]) -> Iterator[Callable[..., 
 def shared_live(engine_config: Callable[..., EngineConfig]) -> Iterator[Live]:
     """One server for all tests that leave nothing behind."""
     config = engine_config()
-    with live_server(lambda: Engine(config), served_model_name="tiny") as running:
+    with live_server(config, served_model_name="tiny") as running:
         yield running
 
 
@@ -79,7 +77,7 @@ def live(shared_live: Live) -> Iterator[Live]:
 def table_reader() -> Iterator[Live]:
     """A server of the model in the package."""
     config = EngineConfig(kv_cache_memory_bytes=2**26, self_test=False)
-    with live_server(lambda: Engine(config)) as running:
+    with live_server(config) as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 
-from foreword.engine import Engine, EngineConfig
+from foreword.engine import EngineConfig
 from foreword.testing.tiny_models import write_model
 from server.live import Live, live_server
 
@@ -184,7 +184,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         config = EngineConfig(model=str(write_model(Path(folder), "llama")), **ENGINE)
-        with live_server(lambda: Engine(config), **SERVER) as live:
+        with live_server(config, **SERVER) as live:
             report = soak(live, given.minutes * 60, seed=given.seed)
             state = live.engine.usage()
     for name, count in sorted(report.counts.items()):

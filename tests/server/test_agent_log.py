@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from cli.test_cli import run
-from foreword.engine import Engine, EngineConfig
+from foreword.engine import EngineConfig
 from foreword.testing.tiny_models import write_model
 from prompt.families import TEMPLATES
 from server.live import Live, live_server
@@ -135,7 +135,7 @@ def recorded(request: pytest.FixtureRequest, agent_model: Path, engine_config: C
     loop: Loop = request.param
     config = engine_config(model=str(agent_model))
     logs: list[list[Record]] = []
-    with live_server(lambda: Engine(config), served_model_name="tiny") as live:
+    with live_server(config, served_model_name="tiny") as live:
         for system in (stable, dated):
             recorder = Recorder()
             loop(live, recorder, system)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from foreword.engine.runner import Step
 from foreword.server.tenants import load_tenants
 from server.live import Live
 
@@ -47,13 +48,7 @@ def held(serve: Callable[..., Live]) -> Iterator[Callable[..., tuple[Live, threa
     def start(**options: Any) -> tuple[Live, threading.Event]:
         live, go_on = serve(**options), threading.Event()
         events.append(go_on)
-        step = live.engine.step
-
-        def waiting() -> Any:
-            go_on.wait(60)
-            return step()
-
-        live.engine.step = waiting  # type: ignore[method-assign]
+        live.runner.before = lambda _: go_on.wait(60)
         return live, go_on
 
     yield start
@@ -202,7 +197,10 @@ def test_a_burst_does_not_get_past_the_queue(held: Any) -> None:
         thread.join()
     assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 12
     live.settle()
-    assert live.service._sequences == 0
+    threads, answers = in_background(live, [ASKED] * 4)
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 4, "all the room is there again"
 
 
 def test_n_counts_against_the_queue(held: Any) -> None:
@@ -258,15 +256,13 @@ def test_a_client_that_leaves_frees_its_blocks(live: Live, path: str, stream: bo
         "/v1/responses": {"model": "tiny", "input": "fox", "max_output_tokens": 900, "temperature": 0},
         "/v1/messages": {"model": "tiny", "messages": message, "max_tokens": 900, "temperature": 0},
     }[path]
-    step, taken = live.engine.step, threading.Event()
+    taken = threading.Event()
 
-    def slow() -> Any:
+    def slow(_: Step) -> None:
         taken.set()
         time.sleep(0.01)
-        return step()
 
-    live.engine.step = slow  # type: ignore[method-assign]
-    try:
+    with live.before_steps(slow):
         content = json.dumps({**body, "stream": stream}).encode()
         address = live.url.removeprefix("http://").split(":")
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
@@ -276,8 +272,6 @@ def test_a_client_that_leaves_frees_its_blocks(live: Live, path: str, stream: bo
             if stream:
                 assert connection.recv(100)
         wait_for(lambda: not live.service.open_requests)
-    finally:
-        live.engine.step = step  # type: ignore[method-assign]
     live.settle()
     assert live.log()[-1]["outcome"] == "abort"
 
@@ -318,7 +312,7 @@ def test_shutting_down_answers_what_is_open_and_refuses_what_is_new(held: Any) -
     threads, answers = in_background(live, [ASKED] * 2)
     wait_for(lambda: live.service.open_requests == 2)
     live.server.should_exit = True
-    wait_for(lambda: live.service.draining)
+    wait_for(lambda: live.service.unavailable is not None)
     with live.client() as client:
         assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
@@ -334,7 +328,7 @@ def test_shutting_down_ends_what_takes_too_long_with_an_error(held: Any) -> None
     threads, answers = in_background(live, [LONG])
     wait_for(lambda: live.service.open_requests == 1)
     live.server.should_exit = True
-    wait_for(lambda: live.service.draining)
+    wait_for(lambda: live.service.unavailable is not None)
     time.sleep(0.5)
     go_on.set()
     for thread in threads:
@@ -346,10 +340,14 @@ def test_shutting_down_ends_what_takes_too_long_with_an_error(held: Any) -> None
 def test_a_dead_engine_is_told_to_everyone(held: Any) -> None:
     live, go_on = held()
 
-    def die(_: Any) -> Any:
-        raise SystemError("planted")
+    class Crash(BaseException):
+        """What no step survives."""
 
-    live.engine.scheduler.schedule = die
+    def die(_: Step) -> None:
+        go_on.wait(60)
+        raise Crash("planted")
+
+    live.runner.before = die
     threads, answers = in_background(live, [ASKED] * 3)
     wait_for(lambda: live.service.open_requests >= 1)
 
@@ -368,7 +366,7 @@ def test_a_dead_engine_is_told_to_everyone(held: Any) -> None:
         assert client.get("/ready").status_code == client.get("/health").status_code == 503
         refused = client.post("/v1/completions", json=ASKED)
         assert refused.status_code == 503
-        assert "The engine has died: SystemError: planted" in refused.json()["error"]["message"]
+        assert "The engine has died: Crash: planted" in refused.json()["error"]["message"]
         refused = client.post(
             "/v1/messages", json={"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "fox"}]}
         )

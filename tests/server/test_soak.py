@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from foreword.engine import Engine, EngineConfig
+from foreword.engine import EngineConfig
 from server.live import live_server
 from server.soak import ENGINE, SERVER, soak
 
@@ -11,7 +11,7 @@ SECONDS = 60
 
 def test_a_minute_under_load_leaves_nothing_behind(engine_config: Callable[..., EngineConfig]) -> None:
     config = engine_config(**ENGINE)
-    with live_server(lambda: Engine(config), **SERVER) as live:
+    with live_server(config, **SERVER) as live:
         report = soak(live, SECONDS)
         assert report.unexpected == []
         for kind in ("chat/completions", "completions", "responses", "messages"):

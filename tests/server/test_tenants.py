@@ -49,7 +49,7 @@ def test_share_all_shares_everything(serve: Any) -> None:
 
 def test_public_prefix_shares_the_system_prompt_and_isolates_what_follows(serve: Any) -> None:
     live = serve(tenants=load_tenants(None, KEYS), share="public-prefix")
-    system_tokens = len(live.engine.model.tokenizer.encode(f"<system>{SYSTEM}\n"))
+    system_tokens = len(live.encode(f"<system>{SYSTEM}\n"))
     assert cached(live, "key-a") == 0
     assert cached(live, "key-b") == system_tokens, "the system prompt, and not one token of what Alice said"
     whole = usage(live, "key-a")["prompt_tokens"] - 1
@@ -60,7 +60,7 @@ def test_public_prefix_shares_the_system_prompt_and_isolates_what_follows(serve:
 def test_public_prefix_does_not_share_answers(serve: Any) -> None:
     """Bob sends Alice's whole conversation, her answer included, as if it were his own history, or as his system prompt."""
     live = serve(tenants=load_tenants(None, KEYS), share="public-prefix")
-    system_tokens = len(live.engine.model.tokenizer.encode(f"<system>{SYSTEM}\n"))
+    system_tokens = len(live.encode(f"<system>{SYSTEM}\n"))
     cached(live, "key-a", max_tokens=30)
     assert cached(live, "key-b", user=PRIVATE + "And more.") == system_tokens
     guess = f"{SYSTEM}\n<user>{PRIVATE}"

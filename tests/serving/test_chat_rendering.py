@@ -1,14 +1,14 @@
 """A conversation gives the same tokens whether it comes through ``LLM.chat`` or through the server."""
 
 import json
+from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
-from foreword import LLM
+from foreword.engine.model_text import ModelText
 from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt, Message, ToolCall, text_blocks
 from foreword.serving.rendering import PromptRenderer
@@ -33,22 +33,20 @@ def test_the_library_and_the_server_render_alike(family: str, tmp_path: Path) ->
     config = {**json.loads(given["tokenizer_config.json"]), "tokenizer_class": "PreTrainedTokenizerFast"}
     for name, text in {**given, "tokenizer_config.json": json.dumps(config)}.items():
         (tmp_path / name).write_text(text)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    llm = LLM.__new__(LLM)
-    llm.engine = SimpleNamespace(model=SimpleNamespace(tokenizer=tokenizer, name=family))  # type: ignore[assignment]
-    renderer = PromptRenderer(tokenizer, family)
+    text = ModelText.of(AutoTokenizer.from_pretrained(tmp_path))
+    renderer = PromptRenderer(text, family)
     compared = 0
     for name in NAMES:
         # To the server no content is an empty one; a template may refuse it, so the library leaves it to the caller.
         filled = [{**message, "content": message["content"] or ""} for message in CONVERSATIONS[name]]
         conversation = ChatPrompt(tuple(map(neutral, CONVERSATIONS[name])))
         try:
-            prompt = llm.render_chat(filled)
+            prompt = text.chat_prompt(filled, add_generation_prompt=True, now=datetime.now())
         except PromptError:
             with pytest.raises(PromptError):
                 renderer.render(conversation)
             continue
         rendered = renderer.render(conversation)
-        assert (rendered.token_ids, rendered.text) == (prompt["prompt_token_ids"], prompt["prompt"]), name
+        assert (rendered.tokens, rendered.text) == (prompt.tokens, prompt.text), name
         compared += 1
     assert compared >= 2

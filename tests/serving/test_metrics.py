@@ -65,7 +65,7 @@ def asked(serve: Any) -> Live:
 
 
 def test_prompt_tokens_are_counted_once_by_source_and_tenant(asked: Live) -> None:
-    found, length = samples(asked), len(asked.engine.model.tokenizer.encode(ASKED["prompt"]))
+    found, length = samples(asked), len(asked.encode(ASKED["prompt"]))
     by_source = {
         source: [total(found, "foreword_prompt_tokens_total", source=source, tenant=tenant) for tenant in ("alice", "bob")]
         for source in ("cached", "shared_in_flight", "computed")
@@ -98,7 +98,7 @@ def test_an_aborted_requests_tokens_are_counted_too(serve: Any) -> None:
     live.settle()
     found = samples(live)
     assert total(found, "foreword_requests_total", outcome="abort") == 1
-    assert total(found, "foreword_prompt_tokens_total") == len(live.engine.model.tokenizer.encode(ASKED["prompt"]))
+    assert total(found, "foreword_prompt_tokens_total") == len(live.encode(ASKED["prompt"]))
     assert total(found, "vllm:request_success_total") == 0
 
 

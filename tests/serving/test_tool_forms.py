@@ -1,12 +1,10 @@
 """Tool calls are found in what a model writes, in whatever pieces it comes, and all else stays text."""
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from foreword.serving.stream import ChoiceReader
 from foreword.serving.tool_forms.base import ToolUse
 from foreword.serving.tool_forms.reader import ToolCallReader
 from server.live import Live
@@ -105,21 +103,16 @@ FUNCTION = {"name": "web", "parameters": {}}
         ),
         (
             "/v1/messages",
-            {"messages": TURN, "max_tokens": 4, "tools": [{"name": "web", "input_schema": {}}]},
+            {"messages": TURN, "max_tokens": 200, "tools": [{"name": "web", "input_schema": {}}]},
             {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
             '"type":"tool_use"',
         ),
     ],
 )
 def test_every_endpoint_tells_the_calls_and_only_one_where_so_asked(
-    live: Live, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], one: dict[str, Any], kind: str
+    live: Live, path: str, body: dict[str, Any], one: dict[str, Any], kind: str
 ) -> None:
-    """The tiny model writes none, so its answer is exchanged for two."""
-    read = ChoiceReader.read
-    monkeypatch.setattr(
-        ChoiceReader, "read", lambda self, answer: read(self, replace(answer, text=2 * WEB_CALL, finish_reason="stop"))
-    )
-    with live.client() as client:
+    with live.model_says(2 * WEB_CALL), live.client() as client:
         two, single = (client.post(path, json={"model": "tiny", **body, **more}) for more in ({}, one))
     answers = [answer.text.partition('"tools"')[0] for answer in (two, single)]  # the request's own tools may be repeated
     assert [answer.count(kind) for answer in answers] == [2, 1], answers

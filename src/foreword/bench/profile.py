@@ -13,8 +13,11 @@ from statistics import median
 from typing import Any
 
 from foreword.backends.base import ATTENTION, LINEAR, MODELLING
+from foreword.engine.build import EngineParts
 from foreword.engine.engine import Engine
+from foreword.engine.request import EngineRequest
 from foreword.sampling_params import SamplingParams
+from foreword.tokens import pack_tokens
 
 CACHE, SCHEDULING, SAMPLING = "cache", "scheduling", "sampling"
 BATCH, OUTPUT, REST = "building the batch", "text and output", "rest of the step"
@@ -82,25 +85,25 @@ class Stopwatch:
 
 
 @contextmanager
-def watching(engine: Engine) -> Iterator[Stopwatch]:
+def watching(parts: EngineParts, engine: Engine) -> Iterator[Stopwatch]:
     """A stopwatch around everything that a step calls."""
     watch = Stopwatch()
     watch.watch(engine, "step", REST)
     for name in ("schedule", "commit", "finish"):
         watch.watch(engine.scheduler, name, SCHEDULING)
     for name in ("match", "reserve", "plan", "commit", "grow", "release"):
-        watch.watch(engine.cache, name, CACHE)
-    runner = engine.runner
+        watch.watch(engine.scheduler.cache, name, CACHE)
+    runner = parts.runner
     watch.watch(runner, "run", BATCH)
-    watch.watch(runner.memory, "copy", CACHE)
+    watch.watch(runner, "carry_out", CACHE)
     watch.watch(runner.memory, "write", ATTENTION)
     watch.watch(runner.backend.attention, "prepare", ATTENTION)
     watch.watch(runner.backend.attention, "attend", ATTENTION)
-    watch.watch(engine.model.module, "forward", MODELLING)
-    for linear in runner.backend.linear_layers(engine.model.module):
+    watch.watch(parts.model.module, "forward", MODELLING)
+    for linear in runner.backend.linear_layers(parts.model.module):
         watch.watch(linear.module, "forward", LINEAR)
     runner.observer = watch
-    watch.watch(engine, "_sample", SAMPLING)
+    watch.watch(runner, "sample", SAMPLING)
     watch.watch(engine, "_advance", OUTPUT)
     try:
         yield watch
@@ -132,17 +135,17 @@ class Phase:
         return {"phase": self.name, "laps": self.laps, "seconds": self.seconds, "neither_model_nor_attention": self.added}
 
 
-def profile(engine: Engine, repetitions: int = 3) -> list[Phase]:
+def profile(parts: EngineParts, engine: Engine, repetitions: int = 3) -> list[Phase]:
     """Profile prefill, and decode at each of BATCHES; prompts are shorter where the model's context asks for it."""
-    prefix = min(PREFIX, engine.max_model_len - OWN - STEPS - 2)
-    rng, vocab = random.Random(0), engine.model.vocab_size
+    prefix = min(PREFIX, engine.info.max_model_len - OWN - STEPS - 2)
+    rng, vocab = random.Random(0), engine.info.vocab_size
 
     def some(count: int) -> list[int]:
         return [rng.randrange(vocab) for _ in range(count)]
 
     _add(engine, [some(OWN)], n_out=4)
     _finish(engine)
-    with watching(engine) as watch:
+    with watching(parts, engine) as watch:
         laps = []
         for _ in range(repetitions):
             head = some(prefix)
@@ -176,13 +179,14 @@ def _decode(engine: Engine, watch: Stopwatch, prompts: list[list[int]]) -> list[
 
 def _add(engine: Engine, prompts: list[list[int]], n_out: int) -> None:
     for prompt in prompts:
-        engine.add_request(prompt, SamplingParams(temperature=0.0, max_tokens=n_out, ignore_eos=True))
+        params = SamplingParams(temperature=0.0, max_tokens=n_out, ignore_eos=True)
+        engine.add_request(EngineRequest(pack_tokens(prompt), params))
 
 
 def _step(engine: Engine) -> None:
-    for output in engine.step():
-        if output.error is not None:
-            raise output.error
+    for generation in engine.step().news:
+        if generation.error is not None:
+            raise generation.error
 
 
 def _finish(engine: Engine) -> None:

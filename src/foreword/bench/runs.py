@@ -9,8 +9,11 @@ from typing import Any
 from foreword.bench.bounds import ModelWork, ideal_rounds
 from foreword.bench.machine import Limits, measure_limits, watching_others
 from foreword.bench.workloads import WORKLOADS, Answer, Ask, Round, Workload
+from foreword.engine.build import EngineParts
 from foreword.engine.engine import Engine
+from foreword.engine.request import EngineRequest
 from foreword.sampling_params import SamplingParams
+from foreword.tokens import pack_tokens
 
 WARM_UP_SCALE = 1 / 32
 SPOILT = 0.05
@@ -72,21 +75,21 @@ class Result:
 
 
 def repeat_workloads(
-    engine: Engine, workloads: Sequence[Workload], repetitions: int, answered: Callable[[str], None]
+    parts: EngineParts, engine: Engine, workloads: Sequence[Workload], repetitions: int, answered: Callable[[str], None]
 ) -> tuple[list[Result], Limits]:
-    """Run the workloads in turn, ``repetitions`` times, after a short warm-up that is not counted.
+    """Run the workloads on an engine of these parts in turn, ``repetitions`` times, after a warm-up that is not counted.
 
     Every repetition has its own tokens, so it starts cold. The machine's limits are measured before each round of all
     workloads; the best count. ``answered`` is called with a workload's name whenever a request of it has ended.
     """
-    vocab = engine.model.vocab_size
-    warm_up = WORKLOADS["crowd"].fitted(WARM_UP_SCALE, engine.max_model_len)
+    vocab = engine.info.vocab_size
+    warm_up = WORKLOADS["crowd"].fitted(WARM_UP_SCALE, engine.info.max_model_len)
     warm_up.run("warm-up", vocab, partial(run_batch, engine, lambda: None))
     runs: dict[str, list[list[Round]]] = {workload.name: [] for workload in workloads}
     others: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     limits: Limits | None = None
     for number in range(repetitions):
-        measured = measure_limits(engine.backend)
+        measured = measure_limits(parts.runner.backend)
         limits = measured if limits is None else limits.best(measured)
         for workload in workloads:
             load: dict[str, float] = {}
@@ -95,7 +98,7 @@ def repeat_workloads(
             runs[workload.name].append(rounds)
             others[workload.name].append(load["other_cores"])
     assert limits is not None
-    work, sharing = ModelWork.of(engine.model, engine.backend), engine.config.enable_prefix_caching
+    work, sharing = ModelWork.of(parts.model, parts.runner.backend), engine.info.prefix_caching
     results = [
         _result(workload, runs[workload.name], max(others[workload.name]), work, limits, sharing) for workload in workloads
     ]
@@ -111,12 +114,13 @@ def run_batch(engine: Engine, answered: Callable[[], None], asks: list[Ask]) -> 
     ended: dict[str, Answer] = {}
     for ask in asks:
         params = SamplingParams(temperature=0.0, max_tokens=ask.n_out, ignore_eos=True)
-        ids.append(engine.add_request(ask.prompt, params))
+        ids.append(engine.add_request(EngineRequest(pack_tokens(ask.prompt), params)).request_id)
     while engine.has_unfinished_requests():
-        for output in engine.step():
-            if output.error is not None:
-                raise output.error
-            if output.finished:
+        for generation in engine.step().news:
+            if generation.error is not None:
+                raise generation.error
+            if generation.finished:
+                output = generation.output()
                 metrics = output.metrics
                 assert metrics.first_token_time is not None and metrics.finished_time is not None
                 ended[output.request_id] = Answer(

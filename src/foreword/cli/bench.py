@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,9 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from foreword.cli.bench_tables import profile_table, result_table
 from foreword.cli.config_flags import config_flags
-from foreword.cli.engine_options import EngineFlags, load, model_first
+from foreword.cli.engine_options import EngineFlags, loading, model_first
 from foreword.config import values_for
 from foreword.engine.config import EngineConfig
+
+if TYPE_CHECKING:
+    from foreword.engine.build import EngineParts
 
 
 @config_flags
@@ -45,29 +48,31 @@ def bench(
     the model's arithmetic and bytes take at the machine's own rates, which are measured in the same run.
     """
     from foreword.bench import choose_workloads, machine
+    from foreword.engine.build import make_parts
 
     console = Console()
     engine, words = model_first(engine, workloads or [])
-    llm = load(console, engine)
+    with loading(console, engine):
+        parts = make_parts(engine)
     options = values_for(EngineConfig, engine)
-    report: dict[str, Any] = {"machine": machine(), "model": llm.engine.model.name, "options": options}
+    report: dict[str, Any] = {"machine": machine(), "model": parts.info.model_name, "options": options}
     if profile:
-        report |= _profile(console, llm.engine, repeat)
+        report |= _profile(console, parts, repeat)
     else:
-        chosen = choose_workloads(words, scale, llm.engine.max_model_len)
-        report |= _workloads(console, llm.engine, chosen, repeat)
+        chosen = choose_workloads(words, scale, parts.info.max_model_len)
+        report |= _workloads(console, parts, chosen, repeat)
     if json_file is not None:
         json_file.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) -> dict[str, Any]:
+def _workloads(console: Console, parts: "EngineParts", chosen: list[Any], repeat: int) -> dict[str, Any]:
     """Run the workloads and print a table for each."""
     from foreword.bench import repeat_workloads
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         tasks = {each.name: bars.add_task(each.name, total=each.requests * repeat) for each in chosen}
-        results, limits = repeat_workloads(engine, chosen, repeat, lambda name: bars.advance(tasks[name]))
+        results, limits = repeat_workloads(parts, parts.engine(), chosen, repeat, lambda name: bars.advance(tasks[name]))
     for result in results:
         console.print(result_table(result))
     console.print(
@@ -78,13 +83,13 @@ def _workloads(console: Console, engine: Any, chosen: list[Any], repeat: int) ->
     return {"limits": vars(limits), "results": [result.as_json() for result in results]}
 
 
-def _profile(console: Console, engine: Any, repeat: int) -> dict[str, Any]:
+def _profile(console: Console, parts: "EngineParts", repeat: int) -> dict[str, Any]:
     """Print where a step's time goes."""
     from foreword.bench import profile, watching_others
 
     load: dict[str, Any] = {}
     with console.status("Profiling ..."), watching_others(load):
-        phases = profile(engine, repeat)
+        phases = profile(parts, parts.engine(), repeat)
     console.print(profile_table(phases))
     console.print(f"Medians; other programs used {load['other_cores']:.2f} cores meanwhile.", highlight=False)
     return {"profile": [phase.as_json() for phase in phases], **load}

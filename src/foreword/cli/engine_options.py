@@ -13,6 +13,7 @@ from foreword.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
     from foreword import LLM
     from foreword.account import Account
@@ -67,11 +68,16 @@ def model_first(engine: EngineConfig, words: list[str]) -> tuple[EngineConfig, l
     return engine, words
 
 
+def loading(console: "Console", engine: EngineConfig) -> "Status":
+    """A spinner while an engine is loaded, as a context manager."""
+    return console.status(f"Loading {engine.model or 'the table reader in the package'} ...")
+
+
 def load(console: "Console", engine: EngineConfig) -> "LLM":
     """Load an engine, with a spinner."""
     from foreword import LLM
 
-    with console.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
+    with loading(console, engine):
         return LLM(**values_for(EngineConfig, engine))
 
 

@@ -1,8 +1,8 @@
 """The engine in a thread of its own, and the bridge from asyncio to it.
 
-Only this thread touches the engine. Callers leave commands in a queue, which is read before every step; what a step brings
-goes to the event loop in one call. A reader that is slow gets the newest output and misses none of its text, because
-outputs are cumulative: nothing piles up. Why a thread and not a process: docs/notes/engine-thread.md.
+Only this thread touches the engine. Callers leave commands in a queue, which is read before every step; it is the bell as
+well on which the thread sleeps while there is nothing to compute. What a step brings goes to an event loop in one call, and
+is what is new. Why a thread and not a process: docs/notes/engine-thread.md.
 """
 
 import asyncio
@@ -10,108 +10,56 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from foreword.cache import Mark, Usage
-from foreword.engine import Engine, RequestOutput, SamplingParams
+from foreword.engine.engine import Engine, StepOutcome, StepState
+from foreword.engine.generation import Generation
+from foreword.engine.info import EngineInfo, EngineState
+from foreword.engine.model_text import ModelText
+from foreword.engine.request import EngineRequest
+from foreword.engine.stream import OnEnd, Stream
 from foreword.errors import InputError, IntegrityError, StepFailed, Unavailable
+from foreword.outputs import Delta
 
-logger = logging.getLogger("foreword.server")
+logger = logging.getLogger("foreword")
 T = TypeVar("T")
-AFTER_ANSWER = 0.001
-"""Seconds after which a request's end is told to ``on_end``: its reader, and the bytes it sends, go first."""
 
-OnEnd = Callable[[RequestOutput | None, Exception | None], None]
-"""Called once in the event loop when a request has ended: its last output, if it got one, and its error, if it has one."""
+Delivery = tuple[Stream, Delta | None, Exception | None]
 
 
 @dataclass(frozen=True, slots=True)
-class EngineRequest:
-    """The arguments of Engine.add_request."""
+class EngineFace:
+    """What of an engine never changes, and may be read from any thread."""
 
-    request_id: str
-    prompt: list[int]
-    params: SamplingParams
-    text: str | None = None
-    tenant: str | None = None
-    cache_salt: str | None = None
-    public_tokens: int = 0
-    marks: tuple[Mark, ...] = ()
-    use_cache: bool = True
-    stream: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class EngineState:
-    """The engine between two steps."""
-
-    running: int
-    waiting: int
-    preemptions: int
-    usage: Usage
-
-
-class OutputStream:
-    """The outputs of one request, for one reader in one event loop. ``close`` aborts the request if it has not ended."""
-
-    def __init__(self, request_id: str, abort: Callable[[str], None], on_end: OnEnd):
-        self.request_id = request_id
-        self._abort = abort
-        self._on_end = on_end
-        self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
-        self._latest: RequestOutput | None = None
-        self._error: Exception | None = None
-        self._ended = False
-
-    async def next(self) -> RequestOutput:
-        """The newest output (outputs are cumulative); not to be asked for after the last. Raises the request's error."""
-        await self._news.wait()
-        self._news.clear()
-        if self._error is not None:
-            raise self._error
-        assert self._latest is not None
-        return self._latest
-
-    def close(self) -> None:
-        """Nobody reads any more."""
-        if not self._ended:
-            self._abort(self.request_id)
-
-    def call_soon(self, output: RequestOutput | None, error: Exception | None = None) -> None:
-        """From the engine's thread: hand over an output, or an error, if the event loop still runs."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._deliver, output, error)
-
-    def _deliver(self, output: RequestOutput | None, error: Exception | None) -> None:
-        if self._ended:
-            return
-        self._latest, self._error = output, error or (output.error if output is not None else None)
-        self._news.set()
-        if output is None or output.finished:
-            self._ended = True
-            self._loop.call_later(AFTER_ANSWER, self._on_end, output, self._error)
+    info: EngineInfo
+    text: ModelText
+    clock: Callable[[], float]
 
 
 class EngineThread:
-    """Runs an engine until ``stop``. What escapes a step ends the thread, and every reader gets an error."""
+    """Runs an engine until ``stop``. What escapes a step ends the thread, and every reader gets an error.
+
+    ``idle_check_seconds``: after so long without work the cache's books are checked once.
+    """
 
     def __init__(self, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0):
         self._make_engine = make_engine
         self._idle_check_seconds = idle_check_seconds
         self._commands: queue.SimpleQueue[_Command | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # between leaving a command and the thread's end
-        self._started: Future[Engine] = Future()
+        self._started: Future[EngineFace] = Future()
         self._death: Exception | None = None
-        self._readers: dict[str, OutputStream] = {}  # only the engine's thread uses it
+        self._reason: Exception = Unavailable("The engine has been stopped.")
+        self._streams: dict[Generation, Stream] = {}  # only the engine's thread uses it
+        self._state: EngineState | None = None
         self._thread = threading.Thread(target=self._main, name="foreword-engine", daemon=True)
-        self.state = EngineState(0, 0, 0, Usage(0, 0, 0, 0, 0, 0))
 
-    def start(self) -> Engine:
-        """Make the engine, in its thread, and return it for reading what never changes. Raises what making it raised."""
+    def start(self) -> EngineFace:
+        """Make the engine, in its thread; returns what may be read of it. Raises what making it raised."""
         self._thread.start()
         return self._started.result()
 
@@ -120,12 +68,18 @@ class EngineThread:
         """What ended the thread; None while it takes requests."""
         return self._death
 
-    async def submit(self, request: EngineRequest, on_end: OnEnd) -> OutputStream:
+    @property
+    def state(self) -> EngineState:
+        """The engine's as it was after the last step."""
+        assert self._state is not None, "the engine has been started"
+        return self._state
+
+    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
         """Queue a request; returns once the engine has taken it. Raises PromptError or ParameterError if it has not.
 
         ``on_end`` is called only for a request that was taken.
         """
-        stream = OutputStream(request.request_id, self.abort, on_end)
+        stream = Stream(self._abort_stream, on_end)
         try:
             await self.call(lambda engine: self._add(engine, request, stream))
         except asyncio.CancelledError:
@@ -135,24 +89,10 @@ class EngineThread:
 
     async def call(self, function: Callable[[Engine], T]) -> T:
         """Run a function on the engine, between two steps. Raises what it raises; Unavailable when the thread is dead."""
-        return await asyncio.wrap_future(self._leave(function))
+        return await asyncio.wrap_future(self.leave(function))
 
-    def abort(self, request_id: str) -> None:
-        """End a request before the next step; nothing if it has ended."""
-        with contextlib.suppress(Unavailable):
-            self._leave(lambda engine: self._abort(engine, request_id, StepFailed("The request was aborted.")))
-
-    def abort_all(self, error: Exception) -> None:
-        """End all requests before the next step; their readers get the error."""
-        with contextlib.suppress(Unavailable):
-            self._leave(lambda engine: self._abort_all(engine, error))
-
-    def stop(self, timeout: float = 60.0) -> None:
-        """End the thread after the step under way; whoever still reads gets an error."""
-        self._commands.put(None)
-        self._thread.join(timeout)
-
-    def _leave(self, function: Callable[[Engine], T]) -> "Future[T]":
+    def leave(self, function: Callable[[Engine], T]) -> "Future[T]":
+        """Have a function run on the engine before the next step, without waiting. Unavailable when the thread is dead."""
         command = _Command(function, Future())
         with self._lock:
             if self._death is not None:
@@ -160,84 +100,102 @@ class EngineThread:
             self._commands.put(command)
         return command.result
 
+    def abort(self, request_id: str) -> None:
+        """End a request before the next step; nothing if it has ended."""
+        with contextlib.suppress(Unavailable):
+            self.leave(lambda engine: self._abort(engine, request_id, _aborted()))
+
+    def abort_all(self, error: Exception) -> None:
+        """End all requests before the next step; their readers get the error."""
+        with contextlib.suppress(Unavailable):
+            self.leave(lambda engine: self._abort_all(engine, error))
+
+    def ring(self) -> None:
+        """From any thread: wake the engine's thread, if it sleeps, to look again whether it can go on."""
+        self._commands.put(_Command(lambda _: None, Future()))
+
+    def stop(self, reason: Exception, timeout: float = 60.0) -> None:
+        """End the thread after the step under way; whoever still reads, or asks later, gets ``reason``."""
+        self._reason = reason
+        self._commands.put(None)
+        self._thread.join(timeout)
+
     def _main(self) -> None:
         try:
             engine = self._make_engine()
+            engine.on_arrival(self.ring)
         except BaseException as error:
             self._death = Unavailable(f"The engine could not be made: {error}")
             self._started.set_exception(error)
             return
-        self._started.set_result(engine)
+        self._state = engine.state()
+        self._started.set_result(EngineFace(engine.info, engine.text, engine.clock))
         try:
             self._loop(engine)
-            self._end(Unavailable("The server is shutting down."))
+            self._end(self._reason)
         except BaseException as error:
             logger.critical("The engine's thread has died; no request can be answered any more.", exc_info=error)
             self._end(Unavailable(f"The engine has died: {type(error).__name__}: {error}. The server must be restarted."))
 
     def _loop(self, engine: Engine) -> None:
-        while self._take_commands(engine):
-            if engine.has_unfinished_requests():
-                self._publish(engine.step())
-            self._note_state(engine)
+        asleep = True
+        while self._take_commands(engine, asleep):
+            outcome = engine.step()
+            self._publish(outcome)
+            self._state = engine.state()
+            asleep = outcome.state is StepState.AWAITING or not engine.has_unfinished_requests()
 
-    def _take_commands(self, engine: Engine) -> bool:
-        """Run the commands that are there; without work, wait for one. False: the thread is to end."""
+    def _take_commands(self, engine: Engine, asleep: bool) -> bool:
+        """Run the commands that are there; ``asleep``, wait for one. False: the thread is to end."""
         while True:
             try:
-                command = self._commands.get_nowait() if engine.has_unfinished_requests() else self._await_command(engine)
+                command = self._await_command(engine) if asleep else self._commands.get_nowait()
             except queue.Empty:
                 return True
             if command is None:
                 return False
+            asleep = False
             command.run(engine)
-            if self._commands.empty():
-                return True
 
     def _await_command(self, engine: Engine) -> "_Command | None":
         """The next command; the cache's books are checked once if none comes for a while."""
         try:
             return self._commands.get(timeout=self._idle_check_seconds)
         except queue.Empty:
-            engine.cache.check_integrity()
+            engine.check_integrity()
             return self._commands.get()
 
-    def _add(self, engine: Engine, request: EngineRequest, stream: OutputStream) -> None:
-        engine.add_request(
-            request.prompt,
-            request.params,
-            text=request.text,
-            tenant=request.tenant,
-            cache_salt=request.cache_salt,
-            public_tokens=request.public_tokens,
-            marks=request.marks,
-            use_cache=request.use_cache,
-            request_id=request.request_id,
-            stream=request.stream,
-        )
-        self._readers[request.request_id] = stream
+    def _add(self, engine: Engine, request: EngineRequest, stream: Stream) -> None:
+        generation = engine.add_request(request)
+        stream.attach(generation)
+        self._streams[generation] = stream
 
-    def _abort(self, engine: Engine, request_id: str, error: Exception) -> None:
-        output = engine.abort(request_id)
-        reader = self._readers.pop(request_id, None)
-        if reader is not None:
-            reader.call_soon(output, error)
+    def _abort_stream(self, stream: Stream) -> None:
+        """End a stream's request before the next step, also if the engine has not taken it yet."""
+        with contextlib.suppress(Unavailable):
+            self.leave(lambda engine: self._abort(engine, stream.request_id, _aborted()))
+
+    def _abort(self, engine: Engine, request_id: str | None, error: Exception) -> None:
+        if request_id is None:
+            return
+        generation = engine.abort(request_id)
+        stream = None if generation is None else self._streams.pop(generation, None)
+        if stream is not None:
+            _deliver([(stream, stream.take(), error)])
 
     def _abort_all(self, engine: Engine, error: Exception) -> None:
-        for request_id in list(self._readers):
-            self._abort(engine, request_id, error)
+        for generation in list(self._streams):
+            self._abort(engine, generation.request_id, error)
 
-    def _publish(self, outputs: list[RequestOutput]) -> None:
-        """Give a step's outputs to their readers."""
-        for output in outputs:
-            reader = self._readers[output.request_id]
-            if output.finished:
-                del self._readers[output.request_id]
-            reader.call_soon(output)
-
-    def _note_state(self, engine: Engine) -> None:
-        scheduler = engine.scheduler
-        self.state = EngineState(len(scheduler.running), len(scheduler.waiting), scheduler.num_preemptions, engine.usage())
+    def _publish(self, outcome: StepOutcome) -> None:
+        """Give readers what a step brought."""
+        deliveries: list[Delivery] = []
+        for generation in outcome.news:
+            stream = self._streams[generation]
+            if generation.finished:
+                del self._streams[generation]
+            deliveries.append((stream, stream.take(), generation.error))
+        _deliver(deliveries)
 
     def _end(self, reason: Exception) -> None:
         """Take no more commands, and tell all who wait."""
@@ -247,9 +205,27 @@ class EngineThread:
             command = self._commands.get()
             if command is not None:
                 command.fail(reason)
-        for reader in self._readers.values():
-            reader.call_soon(None, reason)
-        self._readers.clear()
+        _deliver([(stream, None, reason) for stream in self._streams.values()])
+        self._streams.clear()
+
+
+def _aborted() -> StepFailed:
+    return StepFailed("The request was aborted.")
+
+
+def _deliver(deliveries: Iterable[Delivery]) -> None:
+    """Hand news over to the event loops of their readers, as far as these still run: one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        by_loop[delivery[0].loop].append(delivery)
+    for loop, batch in by_loop.items():
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_deliver_here, batch)
+
+
+def _deliver_here(batch: list[Delivery]) -> None:
+    for stream, delta, error in batch:
+        stream.deliver(delta, error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
-"""A request while it runs, as its user sees it: one prompt, n sequences, their texts and log-probabilities."""
+"""A request while it runs, as its user sees it: one prompt, n continuations, their texts and log-probabilities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from foreword.engine.detokenizer import TextStream
-from foreword.engine.model import LoadedModel
-from foreword.engine.sampler import Sampled, TokenLogprobs
-from foreword.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+from foreword.engine.detokenizer import TextStream, TokenText
+from foreword.engine.request import EngineRequest
+from foreword.engine.runner import Sampled, Sampling, TokenLogprobs
+from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request
+from foreword.tokens import unpack_tokens
 
 
-class Sequence:
+class Continuation:
     """One continuation of a prompt; ``request_id`` is that of its Generation."""
 
     def __init__(
@@ -21,59 +21,49 @@ class Sequence:
         request: Request,
         index: int,
         params: SamplingParams,
-        model: LoadedModel,
-        generator: torch.Generator,
+        tokenizer: TokenText,
+        end_token_ids: frozenset[int],
+        seed: int,
     ):
         self.request_id = request_id
         self.request = request
         self.index = index
         self.params = params
-        self.generator = generator
         self.finish_reason: str | None = None
         self.stop_reason: str | int | None = None
         self.error: Exception | None = None
         self.first_token_time: float | None = None
         self.finished_time: float | None = None
-        self._model = model
-        self._text = TextStream(
-            model.tokenizer.backend_tokenizer,
-            params.skip_special_tokens,
-            params.stop_strings,
-            params.include_stop_str_in_output,
-        )
-        self._stop_ids = frozenset(params.stop_token_ids or ())
-        self._ends = frozenset() if params.ignore_eos else model.eos_token_ids
-        self._logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
-        self._cumulative = 0.0
-        self._prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+        self.prompt_logprobs: list[dict[int, Logprob] | None] | None = None
+        """By position, as far as computed; the first token has none. Only the first of n continuations keeps them."""
         if params.prompt_logprobs is not None and index == 0:
-            self._prompt_logprobs = [None]
+            self.prompt_logprobs = [None]
+        self.text = TextStream(tokenizer, params.skip_special_tokens, params.stop_strings, params.include_stop_str_in_output)
+        self.logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
+        self._tokenizer = tokenizer
+        self._seed = seed
+        self._stop_ids = frozenset(params.stop_token_ids or ())
+        self._ends = frozenset() if params.ignore_eos else end_token_ids
+        self._cumulative = 0.0
 
     @property
     def num_output_tokens(self) -> int:
-        """Tokens generated so far."""
+        """Tokens sampled so far."""
         return self.request.num_tokens - self.request.num_prompt_tokens
 
     @property
-    def prompt_done(self) -> bool:
-        """Whether the first token has been sampled."""
-        return self.num_output_tokens > 0
-
-    @property
-    def prompt_logprobs(self) -> list[dict[int, Logprob] | None] | None:
-        """By position, as far as computed; the first token has none. Only the first of n sequences keeps them."""
-        return self._prompt_logprobs
-
-    @property
     def lacks_prompt_logprobs(self) -> bool:
-        """Whether logprobs of the prompt are asked for and not all computed yet."""
-        return self._prompt_logprobs is not None and len(self._prompt_logprobs) < self.request.num_prompt_tokens
+        """Whether log-probabilities of the prompt are still to be computed."""
+        return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.request.num_prompt_tokens
 
-    def banned_tokens(self) -> list[int]:
-        """Ends that must not come yet."""
-        if self.num_output_tokens >= self.params.min_tokens:
-            return []
-        return sorted(self._ends | self._stop_ids)
+    def sampling(self) -> Sampling:
+        """How to choose its next token."""
+        return Sampling(self.params, self._seed, self._banned_tokens())
+
+    def token_ids(self, start: int = 0) -> list[int]:
+        """The sampled tokens from the one numbered ``start`` on."""
+        ids: list[int] = self.request.tokens[self.request.num_prompt_tokens + start : self.request.num_tokens].tolist()
+        return ids
 
     def add_token(self, sampled: Sampled, now: float) -> None:
         """Append a sampled token and decide whether it is the last one."""
@@ -83,47 +73,54 @@ class Sequence:
             self.first_token_time = now
         self.request.append(token)
         if sampled.logprobs is not None:
-            assert self._logprobs is not None
+            assert self.logprobs is not None
             self._cumulative += sampled.logprobs.logprob
-            self._logprobs.append(self._describe(token, sampled.logprobs))
+            self.logprobs.append(self._describe(token, sampled.logprobs))
         if token in self._ends:
             self.finish_reason = "stop"
             return
         if token in self._stop_ids:
             self.finish_reason, self.stop_reason = "stop", token
             return
-        stop = self._text.add(token, may_stop=self.num_output_tokens >= self.params.min_tokens)
+        stop = self.text.add(token, may_stop=self.num_output_tokens >= self.params.min_tokens)
         if stop is not None:
             self.finish_reason, self.stop_reason = "stop", stop
         elif self.request.num_tokens >= self.request.limit:
             self.finish_reason = "length"
 
-    def add_prompt_logprobs(self, position: int, logprobs: TokenLogprobs) -> None:
-        """Log-probabilities of the prompt's token at ``position``, which come in order, once each."""
-        assert self._prompt_logprobs is not None
-        if position == len(self._prompt_logprobs):
-            self._prompt_logprobs.append(self._describe(int(self.request.tokens[position]), logprobs))
+    def add_prompt_logprobs(self, start: int, logprobs: Sequence[TokenLogprobs]) -> None:
+        """Log-probabilities of the prompt's tokens from position ``start`` on; what is known already is passed over."""
+        if self.prompt_logprobs is None:
+            return
+        for position, found in enumerate(logprobs, start):
+            if position == len(self.prompt_logprobs):
+                self.prompt_logprobs.append(self._describe(int(self.request.tokens[position]), found))
 
     def finish(self, reason: str, now: float, error: Exception | None) -> None:
         """No more tokens."""
         self.finish_reason, self.finished_time, self.error = reason, now, error
-        self._text.finish()
+        self.text.finish()
 
     def output(self) -> CompletionOutput:
-        """What there is so far."""
-        request = self.request
+        """All of it so far."""
         return CompletionOutput(
             index=self.index,
-            text=self._text.text,
-            token_ids=request.tokens[request.num_prompt_tokens : request.num_tokens].tolist(),
-            cumulative_logprob=None if self._logprobs is None else self._cumulative,
-            logprobs=None if self._logprobs is None else list(self._logprobs),
+            text=self.text.text,
+            token_ids=self.token_ids(),
+            cumulative_logprob=None if self.logprobs is None else self._cumulative,
+            logprobs=None if self.logprobs is None else list(self.logprobs),
             finish_reason=self.finish_reason,
             stop_reason=self.stop_reason,
         )
 
+    def _banned_tokens(self) -> tuple[int, ...]:
+        """Ends that must not come yet."""
+        if self.num_output_tokens >= self.params.min_tokens:
+            return ()
+        return tuple(sorted(self._ends | self._stop_ids))
+
     def _describe(self, token: int, logprobs: TokenLogprobs) -> dict[int, Logprob]:
-        decode = self._model.tokenizer.decode
+        decode = self._tokenizer.decode
         entries = {
             other: Logprob(value, rank, decode([other]))
             for rank, (other, value) in enumerate(zip(logprobs.top_ids, logprobs.top_logprobs, strict=True), start=1)
@@ -134,38 +131,96 @@ class Sequence:
 
 @dataclass(eq=False)
 class Generation:
-    """A request of a user. ``stream``: it gives an output after every token, not only at its end."""
+    """A request of a user and its continuations so far. Only the engine changes it; once finished, nobody does."""
 
     request_id: str
-    text: str | None
-    prompt: list[int]
-    params: SamplingParams
-    sequences: list[Sequence]
+    request: EngineRequest
+    continuations: list[Continuation]
     arrival: float
-    stream: bool
 
     @property
     def finished(self) -> bool:
-        """Whether all continuations have ended."""
-        return all(sequence.finished_time is not None for sequence in self.sequences)
+        """Whether all its continuations have ended."""
+        return all(continuation.finished_time is not None for continuation in self.continuations)
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it was not answered; None when it was, or is being."""
+        return next((continuation.error for continuation in self.continuations if continuation.error), None)
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens sampled so far, in all continuations."""
+        return sum(continuation.num_output_tokens for continuation in self.continuations)
+
+    def metrics(self) -> RequestMetrics:
+        """Its times so far."""
+        first = [c.first_token_time for c in self.continuations if c.first_token_time is not None]
+        ends = [c.finished_time for c in self.continuations if c.finished_time is not None]
+        return RequestMetrics(
+            arrival_time=self.arrival,
+            first_token_time=min(first, default=None),
+            finished_time=max(ends) if self.finished else None,
+            preemptions=sum(continuation.request.preemptions for continuation in self.continuations),
+        )
 
     def output(self) -> RequestOutput:
-        """What there is so far."""
-        first = [s.first_token_time for s in self.sequences if s.first_token_time is not None]
-        ends = [s.finished_time for s in self.sequences if s.finished_time is not None]
+        """All there is so far, made whole: time and memory in the length of prompt and answer."""
         return RequestOutput(
             request_id=self.request_id,
-            prompt=self.text,
-            prompt_token_ids=self.prompt,
-            prompt_logprobs=self.sequences[0].prompt_logprobs,
-            outputs=[sequence.output() for sequence in self.sequences],
+            prompt=self.request.text,
+            prompt_token_ids=unpack_tokens(self.request.tokens),
+            prompt_logprobs=self.continuations[0].prompt_logprobs,
+            outputs=[continuation.output() for continuation in self.continuations],
             finished=self.finished,
-            metrics=RequestMetrics(
-                arrival_time=self.arrival,
-                first_token_time=min(first, default=None),
-                finished_time=max(ends) if self.finished else None,
-                preemptions=sum(sequence.request.preemptions for sequence in self.sequences),
-            ),
-            account=self.sequences[0].request.account(),
-            error=next((sequence.error for sequence in self.sequences if sequence.error), None),
+            metrics=self.metrics(),
+            account=self.continuations[0].request.account(),
+            error=self.error,
+        )
+
+
+class Reader:
+    """A place in a generation: each look gives what has come since the one before."""
+
+    def __init__(self, generation: Generation):
+        self._generation = generation
+        self._places = [_Place(continuation) for continuation in generation.continuations]
+
+    def take(self) -> Delta:
+        """What is new. After that of a finished generation there is no more."""
+        generation = self._generation
+        return Delta(
+            request_id=generation.request_id,
+            choices=tuple(choice for place in self._places if (choice := place.take()) is not None),
+            account=generation.continuations[0].request.account(),
+            metrics=generation.metrics(),
+            finished=generation.finished,
+        )
+
+
+class _Place:
+    """How far one continuation has been read."""
+
+    def __init__(self, continuation: Continuation):
+        self._continuation = continuation
+        self._pieces = 0
+        self._tokens = 0
+        self._ended = False
+
+    def take(self) -> ChoiceDelta | None:
+        continuation = self._continuation
+        pieces, tokens = self._pieces, self._tokens
+        ends = continuation.finished_time is not None and not self._ended
+        if continuation.num_output_tokens == tokens and not ends:
+            return None
+        self._pieces, self._tokens = len(continuation.text.pieces), continuation.num_output_tokens
+        self._ended = self._ended or ends
+        logprobs = continuation.logprobs
+        return ChoiceDelta(
+            index=continuation.index,
+            text="".join(continuation.text.pieces[pieces:]),
+            token_ids=tuple(continuation.token_ids(tokens)),
+            logprobs=None if logprobs is None else tuple(logprobs[tokens:]),
+            finish_reason=continuation.finish_reason if ends else None,
+            stop_reason=continuation.stop_reason if ends else None,
         )

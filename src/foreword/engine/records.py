@@ -1,24 +1,25 @@
 """What the engine tells its observer."""
 
-from foreword.engine.generation import Sequence
+from foreword.engine.generation import Continuation
+from foreword.engine.request import EngineRequest
 from foreword.events import RequestFinished, StepFinished
 from foreword.sched import StepPlan
 
 
-def request_finished(sequence: Sequence, outcome: str, now: float) -> RequestFinished:
-    """The event of a sequence that has just ended."""
-    request, space = sequence.request, sequence.request.namespace
+def request_finished(asked: EngineRequest, continuation: Continuation, outcome: str, now: float) -> RequestFinished:
+    """The event of a request whose first continuation has just ended."""
+    request, space = continuation.request, continuation.request.namespace
     tokens, prompt = request.packed(), 4 * request.num_prompt_tokens
     return RequestFinished(
-        request_id=sequence.request_id,
+        request_id=continuation.request_id,
         namespace=space.key,
         identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt),
-        tenant=space.tenant,
+        tenant=asked.asked_by or asked.tenant,
         tokens=tokens[:prompt],
         generated=tokens[prompt:],
         arrival=request.arrival,
         admitted=request.admitted,
-        first_token=sequence.first_token_time,
+        first_token=continuation.first_token_time,
         finished=now,
         outcome=outcome,
         account=request.account(),

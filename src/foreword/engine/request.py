@@ -18,6 +18,8 @@ class EngineRequest:
         The prompt's text, for the output.
     tenant, cache_salt
         Two requests share cached prefixes only under the same of both.
+    asked_by
+        Who asked, for events: there may be a tenant that shares with all. None: ``tenant``.
     public_tokens
         So many leading tokens of a tenant's prompt are shared with all tenants.
     marks
@@ -34,6 +36,7 @@ class EngineRequest:
     text: str | None = None
     tenant: str | None = None
     cache_salt: str | None = None
+    asked_by: str | None = None
     public_tokens: int = 0
     marks: tuple[Mark, ...] = ()
     use_cache: bool = True

@@ -1,81 +1,109 @@
-"""Runs a step's plan through the model: one packed batch, no padding but to an even number of rows.
+"""What the engine asks of whoever computes: the one seam between the loop and a model. Imports no torch.
 
-Elementwise kernels treat the last few numbers of a tensor by another code path. With an even number of rows, layer widths
-that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
+A step goes in, tokens come out; sampling stands behind the seam, so the engine sees no logits. What is needed to draw a
+token is the row's seed and position and nothing else: the same token comes after a preemption, in any batch, on another
+node. Loads from and stores to a lower tier will be more of the cache's actions.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from foreword.backends.base import AttentionStep, Backend, Span, StepObserver
-from foreword.engine.model import LoadedModel
-from foreword.sched import Request, ScheduledChunk, StepPlan
+from foreword.cache import CacheAction
+from foreword.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
-class ChunkLogits:
-    """Logits [rows, vocabulary] of one chunk: of its last token, or of all its tokens where they were asked for."""
+class Sampling:
+    """How to choose the token that follows a chunk.
 
-    chunk: ScheduledChunk
-    logits: torch.Tensor
+    seed
+        Of this continuation; any whole number. Together with the token's position it determines what is drawn.
+    banned
+        Token ids that must not come here (ends, before min_tokens). A mask made from a grammar belongs here as well.
+    """
+
+    params: SamplingParams
+    seed: int
+    banned: tuple[int, ...] = ()
 
 
-class ModelRunner:
-    """Holds the model, its KV memory and the attention backend; knows nothing of queues and caches."""
+@dataclass(frozen=True, slots=True)
+class StepChunk:
+    """Tokens [start, end) of one continuation: its rows of the packed batch. Valid until the step has been run.
 
-    def __init__(self, model: LoadedModel, memory: Any, backend: Backend[Any]):
-        self.model = model
-        self.memory = memory
-        self.backend = backend
-        self.observer: StepObserver | None = None
+    tokens
+        All its known tokens, prompt and output (int32); the first ``num_prompt_tokens`` are the prompt.
+    blocks
+        Its block table (int32): block ids of tokens 0, block_size, ... up to ``end`` at least.
+    sampling
+        None: nothing is sampled after it.
+    prompt_logprobs
+        For each token of the prompt that follows one of the chunk, so many of the likeliest are reported; None: no report.
+    """
 
-    @torch.inference_mode()
-    def run(self, plan: StepPlan, every_row: Collection[Request] = ()) -> list[ChunkLogits]:
-        """Carry out the copies, compute the chunks, and return the logits of those that sample.
+    request_id: str
+    start: int
+    end: int
+    tokens: npt.NDArray[np.int32]
+    blocks: npt.NDArray[np.int32]
+    num_prompt_tokens: int
+    sampling: Sampling | None = None
+    prompt_logprobs: int | None = None
 
-        For the requests in ``every_row`` the logits of all the chunk's tokens are returned, also before they sample.
-        """
-        self.memory.copy(plan.actions)
-        spans, ids, positions, keep, kept = [], [], [], [], []
-        row = 0
-        for chunk in plan.chunks:
-            request, count = chunk.request, chunk.end - chunk.start
-            assert request.reservation is not None
-            table = request.reservation.table
-            at = np.arange(chunk.start, chunk.end)
-            spans.append(Span(row, chunk.start, chunk.end, table))
-            ids.append(request.tokens[chunk.start : chunk.end])
-            positions.append(at)
-            wanted = count if request in every_row else int(chunk.samples)
-            if wanted:
-                keep.append(np.arange(row + count - wanted, row + count))
-                kept.append((chunk, wanted))
-            row += count
-        padding = np.zeros(row % 2, np.int64)
-        rows = row + len(padding)
-        step = AttentionStep.of(self.backend.attention, self.memory, spans, rows, self.observer)
-        logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), keep, step)
-        out, first = [], 0
-        for chunk, wanted in kept:
-            out.append(ChunkLogits(chunk, logits[first : first + wanted]))
-            first += wanted
-        return out
 
-    def _forward(
-        self, ids: np.ndarray, positions: np.ndarray, keep: list[np.ndarray], step: AttentionStep[Any]
-    ) -> torch.Tensor:
-        """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
-        rows = np.concatenate(keep) if keep else np.zeros(1, np.int64)
-        out = self.model.module(
-            input_ids=torch.from_numpy(ids.astype(np.int64))[None],
-            position_ids=torch.from_numpy(positions)[None],
-            use_cache=False,
-            logits_to_keep=torch.from_numpy(rows),
-            foreword_step=step,
-        )
-        logits: torch.Tensor = out.logits[0]
-        return logits.float()
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The chunks that are computed together, in the order of their rows."""
+
+    chunks: tuple[StepChunk, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Rows of the packed batch, without padding."""
+        return sum(chunk.end - chunk.start for chunk in self.chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """A token's log-probability and rank, and the likeliest tokens: ids and log-probabilities, best first."""
+
+    logprob: float
+    rank: int
+    top_ids: list[int]
+    top_logprobs: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a step brought one chunk.
+
+    token
+        The sampled token; None if none was wanted, or the row is broken.
+    logprobs
+        Of that token, before penalties and temperature; None unless they were asked for.
+    broken
+        One of the logits to sample from is NaN or +inf.
+    prompt_logprobs
+        Of the prompt's tokens start + 1, start + 2, ... up to ``end`` or the prompt's last one.
+    """
+
+    token: int | None = None
+    logprobs: TokenLogprobs | None = None
+    broken: bool = False
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+
+
+class Runner(Protocol):
+    """Computes steps on KV memory of its own. Called from one thread."""
+
+    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+        """Do what the cache asks of the memory, in order, before the step that needs it."""
+        ...
+
+    def run(self, step: Step) -> list[Sampled]:
+        """Compute the chunks' KV, sample, and return one result for each chunk, in order. What it raises fails the step."""
+        ...

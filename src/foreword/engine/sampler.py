@@ -1,48 +1,11 @@
 """From logits to tokens: one batch, each row by its own parameters, and never dependent on the other rows."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from foreword.sampling_params import SamplingParams
-
-
-@dataclass(slots=True)
-class SamplingRow:
-    """What the sampler needs to know of one sequence.
-
-    tokens
-        Prompt and output so far (int32); the first ``num_prompt_tokens`` are the prompt.
-    banned
-        Token ids that must not come yet (ends, before min_tokens).
-    """
-
-    params: SamplingParams
-    generator: torch.Generator
-    tokens: npt.NDArray[np.int32]
-    num_prompt_tokens: int
-    banned: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprobs:
-    """Chosen token's log-probability and rank, and the likeliest tokens: ids and log-probabilities, best first."""
-
-    logprob: float
-    rank: int
-    top_ids: list[int]
-    top_logprobs: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """A row's token; None when one of its logits is NaN or +inf."""
-
-    token: int | None
-    logprobs: TokenLogprobs | None
-
+from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token."""
@@ -50,22 +13,26 @@ SMALLEST_NOISE = 1e-30
 """0 / 0 would be NaN, and NaN would win."""
 
 
-def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[Sampled]:
-    """Choose a token for every row of ``logits`` [rows, vocabulary]. Log-probabilities are those before any change."""
+def sample(logits: torch.Tensor, chunks: Sequence[StepChunk]) -> list[Sampled]:
+    """Choose a token for every row of ``logits`` [chunks, vocabulary], each the last of a chunk that samples.
+
+    Log-probabilities are those before any change.
+    """
+    rows = [(chunk, chunk.sampling) for chunk in chunks if chunk.sampling is not None]
     broken = (~(logits < float("inf"))).any(-1).tolist()
-    adjusted = logits.clone() if any(_changes_logits(row) for row in rows) else logits
-    for index, row in enumerate(rows):
-        _adjust(adjusted[index], row)
+    adjusted = logits.clone() if any(_changes_logits(sampling) for _, sampling in rows) else logits
+    for index, (chunk, sampling) in enumerate(rows):
+        adjust(adjusted[index], chunk, sampling)
     tokens = adjusted.argmax(-1).tolist()
-    for index, row in enumerate(rows):
-        if row.params.temperature >= GREEDY_BELOW and not broken[index]:
-            tokens[index] = _draw(adjusted[index], row)
+    for index, (chunk, sampling) in enumerate(rows):
+        if sampling.params.temperature >= GREEDY_BELOW and not broken[index]:
+            tokens[index] = _draw(adjusted[index], sampling, chunk.end)
     out = []
-    for index, row in enumerate(rows):
+    for index, (_, sampling) in enumerate(rows):
         if broken[index]:
-            out.append(Sampled(None, None))
+            out.append(Sampled(broken=True))
             continue
-        count = row.params.logprobs
+        count = sampling.params.logprobs
         reported = None if count is None else token_logprobs(logits[index], tokens[index], count)
         out.append(Sampled(tokens[index], reported))
     return out
@@ -80,32 +47,29 @@ def token_logprobs(logits: torch.Tensor, token: int, count: int) -> TokenLogprob
     return TokenLogprobs(float(chosen), rank, ids.tolist(), values.tolist())
 
 
-def _changes_logits(row: SamplingRow) -> bool:
-    params = row.params
-    return bool(row.banned or params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0)
-
-
-def _adjust(logits: torch.Tensor, row: SamplingRow) -> None:
+def adjust(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling) -> None:
     """Apply penalties and bans to one row, in place."""
-    params = row.params
+    params = sampling.params
     if params.repetition_penalty != 1.0:
-        seen = torch.from_numpy(np.unique(row.tokens)).long()
+        seen = torch.from_numpy(np.unique(chunk.tokens)).long()
         values = logits[seen]
         logits[seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
     if params.presence_penalty or params.frequency_penalty:
-        ids, counts = np.unique(row.tokens[row.num_prompt_tokens :], return_counts=True)
+        ids, counts = np.unique(chunk.tokens[chunk.num_prompt_tokens :], return_counts=True)
         penalties = params.presence_penalty + params.frequency_penalty * torch.from_numpy(counts).to(logits.dtype)
         logits[torch.from_numpy(ids).long()] -= penalties
-    if row.banned:
-        logits[row.banned] = float("-inf")
+    if sampling.banned:
+        logits[list(sampling.banned)] = float("-inf")
 
 
-def _draw(logits: torch.Tensor, row: SamplingRow) -> int:
-    """Draw from one row after temperature, top-k, top-p and min-p.
+def _changes_logits(sampling: Sampling) -> bool:
+    params = sampling.params
+    return bool(sampling.banned or params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0)
 
-    The noise has the length of the vocabulary whatever was cut, so a seed gives the same draw in any batch.
-    """
-    params = row.params
+
+def _draw(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
+    """Draw the token at ``position`` of its continuation, after temperature, top-k, top-p and min-p."""
+    params = sampling.params
     probabilities = (logits / params.temperature).softmax(-1)
     if 0 < params.top_k < len(logits):
         least = probabilities.topk(params.top_k).values[-1]
@@ -117,5 +81,11 @@ def _draw(logits: torch.Tensor, row: SamplingRow) -> int:
         probabilities[ids[before >= params.top_p * total]] = 0.0
     if params.min_p > 0.0:
         probabilities = probabilities.masked_fill(probabilities < params.min_p * probabilities.max(), 0.0)
-    noise = torch.empty_like(probabilities).exponential_(generator=row.generator)
-    return int((probabilities / noise.clamp_min_(SMALLEST_NOISE)).argmax())
+    noise = _noise(sampling.seed, position, len(probabilities)).clamp_min_(SMALLEST_NOISE)
+    return int((probabilities / noise).argmax())
+
+
+def _noise(seed: int, position: int, count: int) -> torch.Tensor:
+    """Exponential noise of length ``count``, float32: a function of its arguments. No state is kept between tokens."""
+    numbers = np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, position], np.uint64)))
+    return torch.from_numpy(numbers.standard_exponential(count, np.float32))

@@ -36,8 +36,8 @@ class Grouping:
         return [result for _, result in sorted(zip(self.order, results, strict=True), key=lambda pair: pair[0])]
 
 
-def group_by_prefix(prompts: Iterable[Sequence[int]], scopes: Sequence[Hashable] | None = None) -> Grouping:
-    """Order prompts (token ids) as a walk of their prefix tree: what shares a beginning stands together.
+def group_by_prefix(prompts: Iterable[Sequence[int] | bytes], scopes: Sequence[Hashable] | None = None) -> Grouping:
+    """Order prompts (token ids, or packed tokens) as a walk of their prefix tree: what shares a beginning stands together.
 
     Prompts share only within a scope (a cache salt, a tenant); without ``scopes`` all are in one. Scopes come in the order
     of their first prompt, the branches of a tree in the order of their tokens. O(n log n) comparisons of prompts.
@@ -58,7 +58,9 @@ def group_by_prefix(prompts: Iterable[Sequence[int]], scopes: Sequence[Hashable]
     return Grouping(tuple(order), total, total - shared)
 
 
-def _token_array(prompt: Sequence[int]) -> TokenArray:
+def _token_array(prompt: Sequence[int] | bytes) -> TokenArray:
+    if isinstance(prompt, bytes):
+        return np.frombuffer(prompt, np.uint32)
     try:
         array = np.asarray(prompt, np.uint32)
     except (ValueError, TypeError, OverflowError) as error:

@@ -6,22 +6,27 @@ from typing import Any
 
 from foreword.config import unknown_option
 from foreword.errors import PromptError
+from foreword.tokens import pack_tokens
 
-PromptInput = str | Mapping[str, Any]
 KEYS = ["prompt", "prompt_token_ids", "cache_salt"]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as text, token ids or both (then the ids count), and its cache salt."""
+    """A prompt as text, packed tokens or both (then the tokens count), and its cache salt."""
 
     text: str | None
-    token_ids: list[int] | None
+    tokens: bytes | None
     cache_salt: str | None = None
+
+
+PromptInput = str | Mapping[str, Any] | Prompt
 
 
 def parse_prompt(given: PromptInput) -> Prompt:
     """Check a prompt in any of its forms; PromptError says what is wrong with it."""
+    if isinstance(given, Prompt):
+        return given
     if isinstance(given, str):
         given = {"prompt": given}
     if not isinstance(given, Mapping):
@@ -40,4 +45,4 @@ def parse_prompt(given: PromptInput) -> Prompt:
         raise PromptError("The prompt is empty; it needs at least one token.")
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise PromptError(f"'cache_salt' is {salt!r}; it must be a non-empty string, or left out.")
-    return Prompt(text, None if ids is None else list(ids), salt)
+    return Prompt(text, None if ids is None else pack_tokens(list(ids)), salt)

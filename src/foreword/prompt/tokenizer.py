@@ -1,14 +1,18 @@
-"""Text to token ids, with the place in the text where each token ends."""
+"""Text to token ids, with the place in the text where each token ends; and token ids to text."""
 
 import itertools
 import re
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import tokenizers
+from tokenizers.decoders import DecodeStream
 
 from foreword.errors import ModelError, PromptError
+from foreword.tokens import pack_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,10 @@ class Tokenizer(Protocol):
 
 
 class HubTokenizer:
-    """A tokenizer of the ``tokenizers`` library, as ``tokenizer.json`` in a model's directory describes it."""
+    """A tokenizer of the ``tokenizers`` library, as ``tokenizer.json`` in a model's directory describes it.
+
+    Text is never cut and never padded, whatever the file or another user of the library's object says.
+    """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
         self._tokenizer = tokenizer
@@ -40,21 +47,41 @@ class HubTokenizer:
     def from_json(cls, text: str) -> "HubTokenizer":
         """Read the content of ``tokenizer.json``. ModelError when it is none."""
         try:
-            tokenizer = tokenizers.Tokenizer.from_str(text)
+            return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"tokenizer.json cannot be read: {error}. Is it the file that the model came with?") from error
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return cls(tokenizer)
 
     def encode(self, text: str) -> Encoded:
-        """Token ids of a text, with the place where each ends; PromptError for invalid Unicode."""
+        """Token ids and where they end, without special tokens but those in the text."""
+        encoding = self._encode(text, add_special_tokens=False)
+        return Encoded(encoding.ids, [end for _, end in encoding.offsets])
+
+    def tokens(self, text: str, add_special_tokens: bool) -> bytes:
+        """The packed tokens of a text. With ``add_special_tokens`` those that the model puts around a text are added.
+
+        They are for prompts that are written out; a chat template writes its own. PromptError for invalid Unicode.
+        """
+        return pack_tokens(self._encode(text, add_special_tokens).ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included."""
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=False)
+        return text
+
+    def decoder(self, skip_special_tokens: bool) -> Callable[[int], str | None]:
+        """A function of the tokens of one text, in order: what each adds; None while a character is not whole."""
+        return partial(DecodeStream(skip_special_tokens=skip_special_tokens).step, self._tokenizer)
+
+    def _encode(self, text: str, add_special_tokens: bool) -> tokenizers.Encoding:
+        if self._tokenizer.truncation is not None:
+            self._tokenizer.no_truncation()
+        if self._tokenizer.padding is not None:
+            self._tokenizer.no_padding()
         try:
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError):
             place = next((place for place, sign in enumerate(text) if "\ud800" <= sign <= "\udfff"), 0)
             raise PromptError(f"The prompt is not valid Unicode: half a surrogate pair at character {place}.") from None
-        return Encoded(encoding.ids, [end for _, end in encoding.offsets])
 
 
 class ApproximateTokenizer:

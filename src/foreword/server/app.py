@@ -12,49 +12,47 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from foreword import __version__
-from foreword.engine.engine_thread import EngineThread
 from foreword.errors import ForewordError, InputError, NotFoundError
 from foreword.server import anthropic, openai
 from foreword.server.gate import Gate
 from foreword.server.http import ClientGone, Dialect, error_response
 from foreword.server.http1 import BoundedProtocol
 from foreword.server.operator import cache_api, dashboard
-from foreword.server.tenants import Tenants
-from foreword.serving.config import ServerConfig
-from foreword.serving.service import Service
+from foreword.server.parts import ServerParts
 
 Announce = Callable[[str, int], object]
 """Told the host and the port of an address that the server listens on."""
 
 
-def create_app(service: Service, thread: EngineThread, tenants: Tenants) -> FastAPI:
-    """An app over a service whose engine thread has been started; the app stops it at its end."""
+def create_app(parts: ServerParts) -> FastAPI:
+    """An app over parts that run; the app closes them at its end."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(thread.stop)
-        service.observation.close()
+        await asyncio.to_thread(parts.close)
 
     app = FastAPI(title="Foreword", version=__version__, lifespan=lifespan, redoc_url=None)
-    app.state.service = service
-    app.state.keyless = not tenants.by_hash
-    dialects = [anthropic.make_dialect(), openai.make_dialect(service.config.remembered_answers)]
+    app.state.parts = parts
+    dialects = [anthropic.make_dialect(), openai.make_dialect(parts.config.remembered_answers)]
     app.state.dialect_of = dialect_of = _chooser(dialects)
     for dialect in dialects:
         app.router.routes.extend(dialect.router.routes)  # flat: nested ones cost each request half a millisecond
     app.include_router(cache_api.make_router())
     dashboard.add_to(app)
-    _add_own_endpoints(app, service)
+    _add_own_endpoints(app, parts)
     _add_error_handlers(app, dialect_of)
-    app.add_middleware(Gate, service=service, tenants=tenants, dialect_of=dialect_of)
+    app.add_middleware(Gate, parts=parts, dialect_of=dialect_of)
     return app
 
 
 class Server(uvicorn.Server):
     """uvicorn, which before it closes connections lets the service answer, or refuse, what is open."""
 
-    def __init__(self, app: FastAPI, config: ServerConfig, announce: Announce | None = None):
+    def __init__(self, app: FastAPI, announce: Announce | None = None):
+        self.parts: ServerParts = app.state.parts
+        self._announce = announce
+        config = self.parts.config
         super().__init__(
             uvicorn.Config(
                 app,
@@ -68,22 +66,21 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=5,
             )
         )
-        self._service: Service = app.state.service
-        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where."""
         await super().startup(sockets)
+        model, share = self.parts.service.model.name, self.parts.config.share
         for server in self.servers:
             for listening in server.sockets:
                 host, port = listening.getsockname()[:2]
-                self._service.log_start((host, port))
+                self.parts.log.info("serving", url=f"http://{host}:{port}", model=model, share=share)
                 if self._announce is not None:
                     self._announce(host, port)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close."""
-        await self._service.drain()
+        await self.parts.service.drain()
         await super().shutdown(sockets)
 
 
@@ -96,23 +93,23 @@ def _chooser(dialects: Sequence[Dialect]) -> Callable[[str], Dialect]:
     return choose
 
 
-def _add_own_endpoints(app: FastAPI, service: Service) -> None:
+def _add_own_endpoints(app: FastAPI, parts: ServerParts) -> None:
     @app.get("/health", tags=["Operation"], response_model=None)
     async def health() -> Response:
         """Whether the process is of use: 503 when the engine has died, and a restart is all that helps."""
-        dead = service.engine_death
+        dead = parts.front.death
         return JSONResponse({"status": "ok" if dead is None else str(dead)}, 200 if dead is None else 503)
 
     @app.get("/ready", tags=["Operation"], response_model=None)
     async def ready() -> Response:
         """Whether requests are taken: 503 also while the server shuts down."""
-        reason = service.unavailable
+        reason = parts.service.unavailable
         return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
 
     @app.get("/metrics", tags=["Operation"], response_model=None)
     async def metrics() -> Response:
         """Counters in Prometheus' text format."""
-        return Response(service.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(parts.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> None:

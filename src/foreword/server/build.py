@@ -1,32 +1,44 @@
-"""From options to a server that is ready to run."""
+"""From an engine and options to a server that is ready to run."""
 
-from collections.abc import Callable
+import time
 
-from foreword.engine import Engine
-from foreword.engine.engine_thread import EngineThread
+from foreword.observe import ObserverConfig
 from foreword.server.app import Announce, Server, create_app
+from foreword.server.parts import ServerParts
 from foreword.server.tenants import Tenants
 from foreword.serving.config import ServerConfig
+from foreword.serving.events import EventFanOut
+from foreword.serving.front import EngineFront
+from foreword.serving.journal import Journal
 from foreword.serving.log import Log, make_log
 from foreword.serving.metrics import Metrics
-from foreword.serving.service import Service
+from foreword.serving.observation import Observation
+from foreword.serving.prompt_thread import PromptThread
+from foreword.serving.rendering import PromptRenderer
+from foreword.serving.service import ServedModel, Service
 
 
 def make_server(
-    make_engine: Callable[[], Engine],
+    front: EngineFront,
     config: ServerConfig,
     tenants: Tenants,
     log: Log | None = None,
+    observer: ObserverConfig | None = None,
     announce: Announce | None = None,
 ) -> Server:
-    """Start the engine in its thread and put the app over it. Raises what making the engine raises.
+    """Put an app over an engine that runs. ``Server.run()`` serves until it is told to stop, and closes the engine.
 
-    ``announce`` is called with the host and port of each address, once the server listens there.
-    ``Server.run()`` then serves until it is told to stop, and stops the engine.
+    ``observer``: options of what /v1/cache and the dashboard tell. ``announce`` is called with the host and port of each
+    address, once the server listens there.
     """
-    thread = EngineThread(make_engine, config.idle_check_seconds)
-    engine = thread.start()
-    name = config.served_model_name or engine.model.name
-    metrics = Metrics(name, state=lambda: thread.state, alive=lambda: thread.death is None)
-    service = Service(thread, engine, config, metrics, log or make_log())
-    return Server(create_app(service, thread, tenants), config, announce)
+    log = log or make_log()
+    info = front.info
+    model = ServedModel(config.served_model_name or info.model_name, info.max_model_len, int(time.time()))
+    metrics = Metrics(model.name, state=lambda: front.state, alive=lambda: front.death is None)
+    observer = observer or ObserverConfig(minimum_tokens=config.min_cached_tokens)
+    renderer = PromptRenderer(front.text, model.name)
+    observation = Observation(info, front.now, renderer, observer)
+    front.subscribe(EventFanOut(info, front.now, metrics, observation.sink))
+    prompts = PromptThread(renderer)
+    service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
+    return Server(create_app(ServerParts(config, tenants, front, prompts, service, metrics, log, observation)), announce)

@@ -10,9 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreword.errors import ForewordError, InputError, Overloaded, TimedOut, TooLargeError
 from foreword.server.http import Caller, Dialect, error_response, status_of
-from foreword.server.tenants import Tenants
+from foreword.server.parts import ServerParts
 from foreword.serving.metrics import Metrics
-from foreword.serving.service import Service
 
 OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashboard")
 """Paths, and what is below them, that need no API key."""
@@ -21,11 +20,12 @@ OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashb
 class Gate:
     """ASGI middleware. The body is read here, whole, so that nobody behind it has to bound it."""
 
-    def __init__(self, app: ASGIApp, service: Service, tenants: Tenants, dialect_of: Callable[[str], Dialect]):
+    def __init__(self, app: ASGIApp, parts: ServerParts, dialect_of: Callable[[str], Dialect]):
         self._app = app
-        self._service = service
-        self._config = service.config
-        self._tenants = tenants
+        self._config = parts.config
+        self._tenants = parts.tenants
+        self._metrics = parts.metrics
+        self._log = parts.log
         self._dialect_of = dialect_of
         self._open: Counter[str] = Counter()
 
@@ -34,11 +34,11 @@ class Gate:
             await self._app(scope, receive, send)
             return
         request_id = uuid.uuid4().hex
-        noted = _NotedSend(send, request_id, self._service.metrics)
+        noted = _NotedSend(send, request_id, self._metrics)
         try:
             await self._pass(scope, receive, noted, request_id)
         except Exception as error:
-            self._service.log_failure(scope["path"], error)
+            self._log.error("failure", path=scope["path"], exc_info=error)
             if not noted.started:
                 await error_response(self._dialect_of(scope["path"]), error, request_id)(scope, receive, noted)
 

@@ -22,6 +22,7 @@ from foreword.errors import (
     TooLargeError,
     Unavailable,
 )
+from foreword.server.parts import ServerParts
 from foreword.serving.service import Service
 
 T = TypeVar("T")
@@ -69,7 +70,12 @@ def caller(request: Request) -> Caller:
 
 def service(request: Request) -> Service:
     """The service behind the app."""
-    found: Service = request.app.state.service
+    return parts(request).service
+
+
+def parts(request: Request) -> ServerParts:
+    """The parts of the server behind the app."""
+    found: ServerParts = request.app.state.parts
     return found
 
 

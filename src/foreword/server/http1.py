@@ -12,7 +12,7 @@ HEAD_BYTES = 64 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection that remembers no head without end. ``app.state`` has ``dialect_of`` and ``service``."""
+    """A connection that remembers no head without end. ``app.state`` has ``dialect_of`` and ``parts``."""
 
     url = b""
     _head = 0  # bytes of the address and the headers that are whole
@@ -66,7 +66,7 @@ class BoundedProtocol(HttpToolsProtocol):
             status = 431
             error = InputError(f"The request's head has more than {HEAD_BYTES} bytes; send fewer or shorter headers.")
         state = self.config.loaded_app.state
-        state.service.metrics.refused(status)
+        state.parts.metrics.refused(status)
         request_id = uuid.uuid4().hex
         answer = error_response(state.dialect_of(self.url.decode("latin-1")), error, request_id, status)
         names = [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode()), (b"connection", b"close")]

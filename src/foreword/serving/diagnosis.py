@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, Message
-from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, Usage
+from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, TokenUsage
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 
 
@@ -15,7 +15,7 @@ class AnsweredRequest:
     tokens: bytes
 
 
-def diagnose(request: NeutralRequest, tokens: bytes, usage: Usage, earlier: AnsweredRequest | None) -> Diagnosis:
+def diagnose(request: NeutralRequest, tokens: bytes, usage: TokenUsage, earlier: AnsweredRequest | None) -> Diagnosis:
     """Why a request did, or did not, reuse an earlier one's prompt. ``tokens`` is its prompt, packed."""
     if earlier is None:
         return Diagnosis(Changed.NOT_FOUND)

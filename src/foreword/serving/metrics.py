@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from foreword.account import Account, Source
-from foreword.engine.engine_thread import EngineState
+from foreword.engine.info import EngineState
 from foreword.observe import BlockLife
 from foreword.observe.block_lives import SAMPLED_ONE_IN
 

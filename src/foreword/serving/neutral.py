@@ -84,7 +84,7 @@ class NeutralRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """A request's tokens.
 
     account
@@ -189,7 +189,7 @@ class Update:
     """What is new in a stream. The first one comes with the first token, or at the end of the prompt if none is to come."""
 
     choices: tuple[Choice, ...]
-    usage: Usage
+    usage: TokenUsage
     finished: bool
     diagnosis: Diagnosis | None = None
 
@@ -199,5 +199,5 @@ class Answer:
     """A whole answer; its usage is final."""
 
     choices: tuple[Choice, ...]
-    usage: Usage
+    usage: TokenUsage
     diagnosis: Diagnosis | None = None

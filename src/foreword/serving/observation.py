@@ -5,11 +5,11 @@ import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from foreword.engine import Engine
-from foreword.events import Event, RequestFinished
+from foreword.engine.info import EngineInfo
+from foreword.events import Event
 from foreword.observe import Observer, ObserverConfig, Prefix, PromptShape
 from foreword.prompt.chat import PromptForm
 from foreword.serving.rendering import PromptRenderer
@@ -21,29 +21,26 @@ LABELLED = 8  # new prefixes that are looked at each time
 _Edge = tuple[int, int, int]  # number, start, end of a prefix
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """Who sent a request, and its prompt as it came."""
-
-    tenant: str
-    prompt: PromptForm
-
-
 class Observation:
     """Events in, answers out. Reads prompts for the observer: it knows the tokenizer, the template, and what was sent.
 
-    ``minimum_tokens`` is the length of the shortest prompt that the server caches.
+    now
+        The engine's clock, in seconds.
+    config
+        Of the observer; the sizes of its curve follow from the engine's cache.
     """
 
-    def __init__(self, engine: Engine, renderer: PromptRenderer, minimum_tokens: int = 0):
-        self.bytes_per_token = engine.block_bytes / engine.config.block_size
-        self.cache_tokens = engine.cache.config.num_blocks * engine.config.block_size
+    def __init__(
+        self, info: EngineInfo, now: Callable[[], float], renderer: PromptRenderer, config: ObserverConfig | None = None
+    ):
+        self.now = now
+        self.bytes_per_token = info.bytes_per_token
+        self.cache_tokens = info.cache_tokens
         self.curve_sizes = tuple(max(1, round(self.cache_tokens * size)) for size in SIZES)
-        self._clock = engine.clock
         self._renderer = renderer
-        self._observer = Observer(ObserverConfig(curve_sizes=self.curve_sizes, minimum_tokens=minimum_tokens))
+        self._observer = Observer(replace(config or ObserverConfig(), curve_sizes=self.curve_sizes))
         self._events: deque[Event] = deque()
-        self._asked: OrderedDict[str, _Asked] = OrderedDict()
+        self._asked: OrderedDict[str, PromptForm] = OrderedDict()
         self._shapes: OrderedDict[str, PromptShape | None] = OrderedDict()
         self._labels: dict[_Edge, str] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-observer")
@@ -57,9 +54,9 @@ class Observation:
         with contextlib.suppress(RuntimeError):  # it has been closed
             self._worker.submit(self._digest)
 
-    def asked(self, request_id: str, tenant: str, prompt: PromptForm) -> None:
-        """A request is about to be given to the engine."""
-        self._asked[request_id] = _Asked(tenant, prompt)
+    def asked(self, request_id: str, prompt: PromptForm) -> None:
+        """A request is about to be given to the engine: its prompt is kept, to explain where in it a hit ended."""
+        self._asked[request_id] = prompt
         while len(self._asked) > 2 * self._observer.config.recent_requests:
             self._asked.popitem(last=False)
 
@@ -67,10 +64,6 @@ class Observation:
         """How long requests can be explained, in words."""
         config = self._observer.config
         return f"The last {config.recent_requests} requests are kept, up to {config.recent_tokens} tokens in all."
-
-    def now(self) -> float:
-        """The engine's clock, in seconds."""
-        return self._clock()
 
     async def read(self, function: Callable[[Observer], T]) -> T:
         """What a function makes of the observer; all events so far are taken."""
@@ -89,7 +82,7 @@ class Observation:
         """What a request's prompt was made of; None if it was no conversation, or has been forgotten."""
         if request_id not in self._shapes:
             asked = self._asked.get(request_id)
-            self._shapes[request_id] = None if asked is None else self._renderer.shape(asked.prompt)
+            self._shapes[request_id] = None if asked is None else self._renderer.shape(asked)
             while len(self._shapes) > 64:
                 self._shapes.popitem(last=False)
         return self._shapes[request_id]
@@ -131,7 +124,4 @@ class Observation:
 
     def _digest(self) -> None:
         while self._events:
-            event = self._events.popleft()
-            if isinstance(event, RequestFinished) and event.request_id in self._asked:
-                event = replace(event, tenant=self._asked[event.request_id].tenant)
-            self._observer(event)
+            self._observer(self._events.popleft())

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
 
 from foreword.cache import Mark
-from foreword.engine.detokenizer import prompt_template
+from foreword.engine.model_text import ModelText
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, PromptForm
 from foreword.prompt.segments import SegmentedPrompt, segment
 from foreword.prompt.vendor_forms.openai import write_message
+from foreword.tokens import TOKEN_BYTES, pack_tokens
 
 SHORT = 2000
 """Characters of a prompt that are rendered and tokenized within some 2 ms."""
@@ -21,6 +21,8 @@ SHORT = 2000
 class RenderedPrompt:
     """A prompt as the engine takes it.
 
+    tokens
+        Packed.
     text
         None where the client sent token ids.
     marks
@@ -29,19 +31,24 @@ class RenderedPrompt:
         Leading tokens that are tools and system prompt.
     """
 
-    token_ids: list[int]
+    tokens: bytes
     text: str | None
     marks: tuple[Mark, ...] = ()
     public_tokens: int = 0
 
+    @property
+    def num_tokens(self) -> int:
+        """Length of the prompt."""
+        return len(self.tokens) // TOKEN_BYTES
+
 
 class PromptRenderer:
-    """One model's tokenizer and chat template. ``tokenizer`` is transformers'."""
+    """Prompts to tokens, by one model's tokenizer and chat template."""
 
-    def __init__(self, tokenizer: Any, model_name: str):
-        self._tokenizer = tokenizer
+    def __init__(self, text: ModelText, model_name: str):
+        self._text = text
+        self._template = text.template
         self._model_name = model_name
-        self._template = prompt_template(tokenizer)
 
     def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize. PromptError for a prompt that the template or the tokenizer does not take."""
@@ -51,15 +58,14 @@ class PromptRenderer:
             if isinstance(prompt, str):
                 if not prompt:
                     raise PromptError("The prompt is empty; it needs at least one token.")
-                return RenderedPrompt(self._tokenizer.backend_tokenizer.encode(prompt).ids, prompt)
+                return RenderedPrompt(self._text.tokenizer.tokens(prompt, add_special_tokens=True), prompt)
         except UnicodeEncodeError as error:
             raise PromptError(f"The prompt is not valid Unicode: {error.reason} at character {error.start}.") from None
-        return RenderedPrompt(list(prompt), None)
+        return RenderedPrompt(pack_tokens(prompt), None)
 
     def decode(self, token_ids: list[int]) -> str:
         """The text of token ids."""
-        text: str = self._tokenizer.decode(token_ids)
-        return text
+        return self._text.tokenizer.decode(token_ids)
 
     def shape(self, prompt: PromptForm) -> PromptShape | None:
         """What a prompt is made of; None if it is no conversation."""
@@ -81,10 +87,12 @@ class PromptRenderer:
         options = {"now": datetime.now(), **conversation.template_options}
         if not conversation.marks and not find_public_part:
             text = self._template.render(messages, tools, conversation.add_generation_prompt, **options)
-            return RenderedPrompt(self._template.encode(text), text)
+            return RenderedPrompt(self._text.tokenizer.tokens(text, add_special_tokens=False), text)
         found = segment(self._template, messages, tools, conversation.add_generation_prompt, **options)
         marks = tuple(mark for at in conversation.marks if (mark := _mark(found, at)).position > 0)
-        return RenderedPrompt(found.token_ids, found.text, marks, _public_tokens(found) if find_public_part else 0)
+        return RenderedPrompt(
+            pack_tokens(found.token_ids), found.text, marks, _public_tokens(found) if find_public_part else 0
+        )
 
 
 def is_short(prompt: PromptForm) -> bool:

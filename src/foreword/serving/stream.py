@@ -1,13 +1,13 @@
 """What comes back of one open request: its updates, or its whole answer, and the usage in them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
 
-from foreword.engine import CompletionOutput, RequestOutput
-from foreword.engine.engine_thread import OutputStream
 from foreword.errors import TimedOut
-from foreword.serving.neutral import Answer, Choice, Diagnosis, NeutralRequest, Update, UsableTools, Usage
+from foreword.outputs import ChoiceDelta, Delta
+from foreword.serving.front import DeltaStream
+from foreword.serving.neutral import Answer, Choice, Diagnosis, NeutralRequest, TokenUsage, Update
 from foreword.serving.rendering import RenderedPrompt
 from foreword.serving.tool_forms.reader import ToolCallReader
 
@@ -17,62 +17,37 @@ class OpenRequest:
     """A request on its way: what is known of it, for its stream and for its end.
 
     arrival
-        Seconds of the engine's clock.
-    deadline
-        Seconds of the event loop's clock, by which the answer must be there.
+        In seconds of the engine's clock.
+    timeout
+        Seconds from then on in which the answer must be there.
     """
 
     request: NeutralRequest
     prompt: RenderedPrompt
     arrival: float
-    deadline: float
+    timeout: float
     uses_cache: bool
 
 
-Diagnose = Callable[[OpenRequest, Usage], Diagnosis | None]
+Diagnose = Callable[[OpenRequest, TokenUsage], Diagnosis | None]
 """Why a request could not reuse an earlier prompt; None when that was not asked."""
 
 
-class ChoiceReader:
-    """Reads one continuation as it comes: here, and only here, tool calls are told from text."""
-
-    def __init__(self, index: int, tools: UsableTools):
-        self._index = index
-        self._reader = ToolCallReader(tools.names, tools.parallel)
-        self._characters = self._tokens = 0
-        self.ended = False
-
-    def read(self, answer: CompletionOutput) -> Choice | None:
-        """What a continuation has to tell since the last time; None if nothing."""
-        text, token_ids = answer.text[self._characters :], answer.token_ids[self._tokens :]
-        logprobs = None if answer.logprobs is None else tuple(answer.logprobs[self._tokens :])
-        if self.ended or not (token_ids or answer.finish_reason):
-            return None
-        self._characters, self._tokens = len(answer.text), len(answer.token_ids)
-        self.ended = answer.finish_reason is not None
-        parts = self._reader.feed(text)
-        if self.ended:
-            parts += self._reader.finish()
-        return Choice(
-            index=self._index,
-            parts=tuple(parts),
-            token_ids=tuple(token_ids),
-            finish_reason=answer.finish_reason,
-            stop_reason=answer.stop_reason,
-            logprobs=logprobs,
-            calls=self._reader.calls,
-        )
-
-
 class UpdateStream:
-    """The updates of one request. ``close`` must be called at the end; closing early aborts the request."""
+    """The updates of one request. ``close`` must be called at the end; closing early aborts the request.
 
-    def __init__(self, opened: OpenRequest, outputs: OutputStream, diagnose: Diagnose):
+    now
+        The clock of the request's arrival, in seconds.
+    """
+
+    def __init__(self, opened: OpenRequest, deltas: DeltaStream, now: Callable[[], float], diagnose: Diagnose):
+        request, tools = opened.request, opened.request.tools
         self._opened = opened
-        self._outputs = outputs
+        self._deltas = deltas
+        self._now = now
         self._diagnose = diagnose
-        request = opened.request
-        self._readers = [ChoiceReader(index, request.tools) for index in range(request.sampling.n)]
+        self._readers = [ToolCallReader(tools.names, tools.parallel) for _ in range(request.sampling.n)]
+        self._output_tokens = 0
         self._begun = self._finished = False
 
     def __aiter__(self) -> AsyncIterator[Update]:
@@ -82,53 +57,82 @@ class UpdateStream:
         """What is new. Raises the request's error, and TimedOut when it takes too long."""
         if self._finished:
             raise StopAsyncIteration
-        output = await self._newest()
-        self._finished = output.finished
-        used = usage(self._opened, output)
-        diagnosis = None if self._begun else self._diagnose(self._opened, used)
+        delta = await self._next()
+        choices = tuple(self._choice(new) for new in delta.choices)
+        self._finished = delta.finished
+        usage = self._usage(delta)
+        diagnosis = None if self._begun else self._diagnose(self._opened, usage)
         self._begun = True
-        return Update(self._choices(output), used, output.finished, diagnosis)
+        return Update(choices, usage, delta.finished, diagnosis)
 
     async def last(self) -> Answer:
         """The whole answer, once it is there."""
-        output = await self._newest()
-        while not output.finished:
-            output = await self._newest()
-        used = usage(self._opened, output)
-        return Answer(self._choices(output), used, self._diagnose(self._opened, used))
+        updates = [update async for update in self]
+        by_index: dict[int, list[Choice]] = {}
+        for update in updates:
+            for choice in update.choices:
+                by_index.setdefault(choice.index, []).append(choice)
+        choices = tuple(_joined(by_index[index]) for index in sorted(by_index))
+        return Answer(choices, updates[-1].usage, updates[0].diagnosis)
 
     def close(self) -> None:
         """No more updates are wanted."""
-        self._outputs.close()
+        self._deltas.close()
 
-    def _choices(self, output: RequestOutput) -> tuple[Choice, ...]:
-        found = [reader.read(answer) for reader, answer in zip(self._readers, output.outputs, strict=True)]
-        return tuple(choice for choice in found if choice is not None)
-
-    async def _newest(self) -> RequestOutput:
+    async def _next(self) -> Delta:
         try:
-            async with asyncio.timeout_at(self._opened.deadline):
-                return await self._outputs.next()
+            async with asyncio.timeout(self._opened.arrival + self._opened.timeout - self._now()):
+                return await self._deltas.next()
         except TimeoutError:
             self.close()
             raise TimedOut(
                 "The request took longer than this server allows. Ask for fewer tokens, or try again later."
             ) from None
 
+    def _choice(self, new: ChoiceDelta) -> Choice:
+        """What is new of a continuation. Here, and only here, calls of tools are told from text."""
+        reader = self._readers[new.index]
+        parts = reader.feed(new.text)
+        if new.finish_reason is not None:
+            parts += reader.finish()
+        self._output_tokens += len(new.token_ids)
+        return Choice(
+            index=new.index,
+            parts=tuple(parts),
+            token_ids=new.token_ids,
+            finish_reason=new.finish_reason,
+            stop_reason=new.stop_reason,
+            logprobs=new.logprobs,
+            calls=reader.calls,
+        )
 
-def usage(opened: OpenRequest, output: RequestOutput) -> Usage:
-    """A request's tokens so far: what its marks cover is counted once, for the first mark at or behind it."""
-    account = output.account
-    written: dict[float, int] = {}
-    start = account.reused
-    marks = opened.prompt.marks if opened.uses_cache else ()
-    for mark in sorted(marks, key=lambda mark: mark.position):
-        if mark.position > start:
-            written[mark.ttl_seconds] = written.get(mark.ttl_seconds, 0) + mark.position - start
-            start = mark.position
-    return Usage(
-        account=account,
-        output_tokens=sum(len(answer.token_ids) for answer in output.outputs),
-        written=account.computed if opened.uses_cache else 0,
-        written_by_ttl=written,
+    def _usage(self, delta: Delta) -> TokenUsage:
+        """The tokens so far. What marks cover counts once, for the first mark at or behind it."""
+        account, opened = delta.account, self._opened
+        written: dict[float, int] = {}
+        start = account.reused
+        marks = opened.prompt.marks if opened.uses_cache else ()
+        for mark in sorted(marks, key=lambda mark: mark.position):
+            if mark.position > start:
+                written[mark.ttl_seconds] = written.get(mark.ttl_seconds, 0) + mark.position - start
+                start = mark.position
+        return TokenUsage(
+            account=account,
+            output_tokens=self._output_tokens,
+            written=account.computed if opened.uses_cache else 0,
+            written_by_ttl=written,
+        )
+
+
+def _joined(pieces: Sequence[Choice]) -> Choice:
+    """One choice of all its updates."""
+    last = pieces[-1]
+    if len(pieces) == 1:
+        return last
+    logprobs = None if last.logprobs is None else tuple(entry for piece in pieces for entry in piece.logprobs or ())
+    return replace(
+        last,
+        parts=tuple(part for piece in pieces for part in piece.parts),
+        token_ids=tuple(token for piece in pieces for token in piece.token_ids),
+        logprobs=logprobs,
     )

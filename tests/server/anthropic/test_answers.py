@@ -12,18 +12,18 @@ from pydantic import TypeAdapter
 
 from foreword.account import Account, Source
 from foreword.server.anthropic.answers import Head, events, message
-from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, TokenUsage, Update
 from serving.choices import choices
 
 HEAD = Head("msg_1", "tiny", 8)
 
 
-def usage(output: int = 3, cached: int = 0, shared: int = 0, **more: Any) -> Usage:
+def usage(output: int = 3, cached: int = 0, shared: int = 0, **more: Any) -> TokenUsage:
     sources = {Source.CACHED: cached, Source.SHARED_IN_FLIGHT: shared, Source.COMPUTED: 100 - cached - shared}
-    return Usage(Account(100, sources), output, **more)
+    return TokenUsage(Account(100, sources), output, **more)
 
 
-def whole(choice: Choice, used: Usage | None = None, diagnosis: Diagnosis | None = None) -> anthropic.types.Message:
+def whole(choice: Choice, used: TokenUsage | None = None, diagnosis: Diagnosis | None = None) -> anthropic.types.Message:
     body = message(HEAD, Answer((choice,), used or usage(), diagnosis))
     return TypeAdapter(anthropic.types.Message).validate_python(body, strict=False)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from foreword.engine import Engine, EngineConfig
+from foreword.engine import EngineConfig
 from server.anthropic.conftest import anthropic_client
 from server.live import Live, live_server
 
@@ -33,7 +33,7 @@ def clock() -> Clock:
 def shared_small(engine_config: Callable[..., EngineConfig], clock: Clock) -> Iterator[Live]:
     """A server with room for 44 blocks of 16 tokens."""
     config = engine_config(kv_cache_memory_bytes=2**19 + 2**14, max_num_seqs=16)
-    with live_server(lambda: Engine(config, clock=clock), served_model_name="tiny") as running:
+    with live_server(config, clock=clock, served_model_name="tiny") as running:
         yield running
 
 

@@ -1,5 +1,6 @@
 """The Messages API over HTTP, with Anthropic's SDK: answers, streams, usage, warm-up, diagnostics, bad input."""
 
+import itertools
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import anthropic
 import pytest
 from anthropic.types import MessageParam, Usage
 
+from foreword.engine.runner import Step
 from server.live import Live
 
 SYSTEM = "the lazy dog sleeps under the quick brown fox, and the fox jumps over it again and again. " * 4
@@ -219,19 +221,15 @@ def test_errors_as_the_sdk_sees_them(client: anthropic.Anthropic) -> None:
     ask(client)
 
 
-def test_an_error_in_a_stream_is_its_last_event(
-    live: Live, client: anthropic.Anthropic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, steps = live.engine.runner.run, []
+def test_an_error_in_a_stream_is_its_last_event(live: Live, client: anthropic.Anthropic) -> None:
+    steps = itertools.count(1)
 
-    def fail_third(*args: Any) -> Any:
-        steps.append(None)
-        if len(steps) == 3:
+    def fail_third(_: Step) -> None:
+        if next(steps) == 3:
             raise RuntimeError("broken")
-        return run(*args)
 
-    monkeypatch.setattr(live.engine.runner, "run", fail_third)
     with (
+        live.before_steps(fail_third),
         pytest.raises(anthropic.APIStatusError) as error,
         client.messages.stream(model="tiny", max_tokens=8, messages=user("the quick brown fox")) as stream,
     ):

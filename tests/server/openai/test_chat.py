@@ -109,7 +109,7 @@ def test_without_a_limit_an_answer_goes_on_to_the_end_of_the_context(client: ope
     long = {"role": "user", "content": "x" * 900}
     asked = {**ASKED, "messages": [SYSTEM, long], "max_tokens": None, "extra_body": {"ignore_eos": True}}
     usage = client.chat.completions.create(**asked).usage
-    assert usage.total_tokens == live.engine.max_model_len
+    assert usage.total_tokens == live.engine.info.max_model_len
 
 
 def test_messages_in_parts_and_tools_are_rendered(client: openai.OpenAI) -> None:

@@ -41,7 +41,7 @@ def test_a_stream_adds_up_to_the_answer(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("form", ["texts", "ids"])
 def test_several_prompts_have_their_choices_in_order(client: openai.OpenAI, live: Live, form: str) -> None:
     prompts: list[Any] = [PROMPT, "lazy dog", "fox fox"]
-    encode = live.engine.model.tokenizer.encode
+    encode = live.encode
     alone = [client.completions.create(**{**ASKED, "prompt": prompt}).choices[0].text for prompt in prompts]
     given = prompts if form == "texts" else [encode(prompt) for prompt in prompts]
     answer = client.completions.create(**{**ASKED, "prompt": given, "n": 2})
@@ -56,7 +56,7 @@ def test_several_prompts_have_their_choices_in_order(client: openai.OpenAI, live
 
 def test_echo_repeats_the_prompt(client: openai.OpenAI, live: Live) -> None:
     whole = client.completions.create(**ASKED).choices[0].text
-    for prompt in (PROMPT, live.engine.model.tokenizer.encode(PROMPT)):
+    for prompt in (PROMPT, live.encode(PROMPT)):
         asked = {**ASKED, "prompt": prompt, "echo": True}
         assert client.completions.create(**asked).choices[0].text == PROMPT + whole
         assert "".join(c.choices[0].text for c in client.completions.create(**asked, stream=True)) == PROMPT + whole

@@ -1,13 +1,11 @@
 """Responses and models through the official SDK."""
 
-from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
-from foreword.serving.stream import ChoiceReader
 from server.fixtures import openai_client
 from server.live import Live
 
@@ -102,28 +100,18 @@ def test_diagnostics(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_call_is_an_item_and_can_be_gone_on_from(
-    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, stream: bool
-) -> None:
-    """The tiny model writes none, so its answer is exchanged for one."""
+def test_a_call_is_an_item_and_can_be_gone_on_from(live: Live, client: openai.OpenAI, stream: bool) -> None:
     call = '<tool_call>{"name": "look", "arguments": {"at": "dog"}}</tool_call>'
-    read = ChoiceReader.read
-
-    def calls(self: ChoiceReader, answer: Any) -> Any:
-        ended = answer.finish_reason is not None
-        return read(self, replace(answer, text=call if ended else "", finish_reason="stop" if ended else None))
-
-    monkeypatch.setattr(ChoiceReader, "read", calls)
-    asked: Any = {**ASKED, "tools": [{"type": "function", "name": "look", "parameters": {}}]}
-    if stream:
-        *_, last = client.responses.create(**asked, stream=True)
-        first = last.response
-    else:
-        first = client.responses.create(**asked)
+    asked: Any = {**ASKED, "tools": [{"type": "function", "name": "look", "parameters": {}}], "max_output_tokens": 200}
+    with live.model_says(call):
+        if stream:
+            *_, last = client.responses.create(**asked, stream=True)
+            first = last.response
+        else:
+            first = client.responses.create(**asked)
+        assert client.responses.create(**asked, tool_choice="none").output_text == call
     (item,) = first.output
     assert (item.type, item.name, item.arguments, first.status) == ("function_call", "look", '{"at": "dog"}', "completed")
-    assert client.responses.create(**asked, tool_choice="none").output_text == call
-    monkeypatch.undo()
     result: Any = {"type": "function_call_output", "call_id": item.call_id, "output": "It is lazy."}
     second = client.responses.create(**{**asked, "input": [result]}, previous_response_id=first.id)
     written_out: Any = [{"role": "user", "content": ASKED["input"]}, item, result]

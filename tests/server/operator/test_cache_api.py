@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from foreword.observe import ObserverConfig
 from foreword.server.tenants import Tenants, new_key
 from server.live import Live
 
@@ -99,8 +100,7 @@ def test_bad_input(serve: Callable[..., Live]) -> None:
 
 
 def test_a_forgotten_request_says_how_long_they_are_kept(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
-    live = serve()
-    live.service.observation._observer.recent.max_requests = 1
+    live = serve(observer=ObserverConfig(recent_requests=1))
     first = ask(live, "one")
     ask(live, "two")
     message = get(live, f"explain/{first}", status=404)["error"]["message"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreword.prompt.vendor_forms import ttl
-from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, Update, Usage
+from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, TokenUsage, Update
 from foreword.serving.tool_forms.base import ToolUse
 
 MISS_REASONS = {
@@ -116,7 +116,7 @@ def _tool_use(head: Head, index: int, use: ToolUse) -> Json:
     return {"type": "tool_use", "id": call_id, "name": use.name, "input": {}}
 
 
-def _message(head: Head, content: list[Json], ending: Json, usage: Usage, diagnosis: Diagnosis | None) -> Json:
+def _message(head: Head, content: list[Json], ending: Json, usage: TokenUsage, diagnosis: Diagnosis | None) -> Json:
     return {
         "id": head.message_id,
         "type": "message",
@@ -129,7 +129,7 @@ def _message(head: Head, content: list[Json], ending: Json, usage: Usage, diagno
     }
 
 
-def _usage(usage: Usage) -> Json:
+def _usage(usage: TokenUsage) -> Json:
     written = usage.written_by_ttl
     return {
         **_cumulative(usage),
@@ -140,7 +140,7 @@ def _usage(usage: Usage) -> Json:
     }
 
 
-def _cumulative(usage: Usage) -> Json:
+def _cumulative(usage: TokenUsage) -> Json:
     """The counts that are repeated at the end of a stream."""
     created = sum(usage.written_by_ttl.values())
     return {
@@ -154,7 +154,7 @@ def _cumulative(usage: Usage) -> Json:
 _NO_ENDING: Json = {"stop_reason": None, "stop_sequence": None}
 
 
-def _ending(head: Head, choice: Choice, usage: Usage) -> Json:
+def _ending(head: Head, choice: Choice, usage: TokenUsage) -> Json:
     """Why the answer ended, in the vendor's words."""
     if choice.finish_reason == "length":
         full = usage.output_tokens >= head.max_tokens

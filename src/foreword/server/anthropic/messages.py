@@ -34,7 +34,7 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
 async def count_tokens(body: CountTokensBody, request: Request) -> Response:
     """How many tokens a prompt has; nothing is computed or cached."""
     served = service(request)
-    served.check_model(body.model)
+    served.model.check_name(body.model)
     return JSONResponse({"input_tokens": await served.count_tokens(conversation(body))})
 
 

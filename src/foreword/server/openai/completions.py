@@ -14,7 +14,7 @@ from foreword.server.openai.requests import cache_settings, is_prewarm, sampling
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
-from foreword.serving.neutral import Answer, Choice, NeutralRequest, Update, Usage
+from foreword.serving.neutral import Answer, Choice, NeutralRequest, TokenUsage, Update
 from foreword.serving.service import Service
 from foreword.serving.stream import UpdateStream
 
@@ -118,7 +118,7 @@ async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream]
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     if with_usage:
         head["usage"] = None
-    usages: dict[int, Usage] = {}
+    usages: dict[int, TokenUsage] = {}
     begun: set[tuple[int, int]] = set()
     async for place, update in _merged(streams):
         usages[place] = update.usage

@@ -23,7 +23,7 @@ from foreword.server.openai.responses_schema import (
 )
 from foreword.server.openai.sse import errors_as_events, sse
 from foreword.server.openai.usage import cache_diagnostics, response_usage
-from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, UsableTools, Usage
+from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, TokenUsage, UsableTools
 from foreword.serving.remembered import Remembered
 from foreword.serving.stream import UpdateStream
 
@@ -133,7 +133,7 @@ class _Turn:
             output.finish(status)
         return self._finish(status, output.items, answer.usage, answer.diagnosis)
 
-    def _finish(self, status: str, output: list[Json], usage: Usage, diagnosis: Diagnosis | None) -> Json:
+    def _finish(self, status: str, output: list[Json], usage: TokenUsage, diagnosis: Diagnosis | None) -> Json:
         """The whole response, remembered unless the client does not want that."""
         content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
@@ -161,7 +161,7 @@ class _Turn:
                     if marked(part.prompt_cache_breakpoint, part):
                         yield self._shift + index, block
 
-    def _content(self, status: str, output: list[Json], usage: Usage | None, diagnosis: Diagnosis | None) -> Json:
+    def _content(self, status: str, output: list[Json], usage: TokenUsage | None, diagnosis: Diagnosis | None) -> Json:
         body, options = self._body, self._body.prompt_cache_options
         incomplete = {"reason": "max_output_tokens"} if status == "incomplete" else None
         content: Json = {

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foreword.outputs import Logprob
-from foreword.serving.neutral import Changed, Choice, Diagnosis, Usage
+from foreword.serving.neutral import Changed, Choice, Diagnosis, TokenUsage
 
 Json = dict[str, Any]
 NO_CHANCE = -9999.0
@@ -19,7 +19,7 @@ REASONS = {
 }
 
 
-def completion_usage(usages: Iterable[Usage]) -> Json:
+def completion_usage(usages: Iterable[TokenUsage]) -> Json:
     """``usage`` of both completions endpoints, over all prompts of a request."""
     usages = list(usages)
     prompt = sum(usage.prompt_tokens for usage in usages)
@@ -35,7 +35,7 @@ def completion_usage(usages: Iterable[Usage]) -> Json:
     }
 
 
-def response_usage(usage: Usage) -> Json:
+def response_usage(usage: TokenUsage) -> Json:
     """``usage`` of the Responses endpoint."""
     return {
         "input_tokens": usage.prompt_tokens,

@@ -16,7 +16,7 @@ from foreword.events import RequestFinished
 from foreword.observe import Counts, Explanation, Observer, Prefix, TokenPrice, TwinGroup, own_price
 from foreword.prompt.prices import PriceTable
 from foreword.prompt.volatile import differing_value
-from foreword.server.http import caller, service
+from foreword.server.http import caller, parts
 from foreword.server.tenants import ANONYMOUS
 from foreword.serving.config import Share
 from foreword.serving.observation import Observation
@@ -32,11 +32,11 @@ class Viewer:
     """Who looks, and what it may see."""
 
     def __init__(self, request: Request):
-        found = service(request)
+        found = parts(request)
         self.observation: Observation = found.observation
         self.tenant = caller(request).tenant
         has_servers_key = found.config.api_key is not None and self.tenant == ANONYMOUS
-        self.operator = request.app.state.keyless or has_servers_key or self.tenant in found.config.operators
+        self.operator = not found.tenants.by_hash or has_servers_key or self.tenant in found.config.operators
         self._shares = found.config.share
 
     def require_operator(self) -> None:

@@ -1,0 +1,200 @@
+"""AsyncLLM: the engine as asynchronous programs call it; a server is one of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self, TypeVar, Unpack
+
+from foreword.config import build_config
+from foreword.engine.config import EngineConfig
+from foreword.engine.engine import Engine
+from foreword.engine.engine_thread import EngineThread
+from foreword.engine.info import EngineInfo, EngineState
+from foreword.engine.model_text import ModelText
+from foreword.engine.options import EngineOptions
+from foreword.engine.request import EngineRequest
+from foreword.engine.stream import OnEnd, Stream
+from foreword.errors import ParameterError, Unavailable
+from foreword.events import EventSink
+from foreword.observe import Explanation, Observer, TokenReader
+from foreword.outputs import Delta, RequestOutput
+from foreword.prompt import Prompt, PromptInput, parse_prompt
+from foreword.sampling_params import SamplingParams
+
+T = TypeVar("T")
+Message = Mapping[str, Any]
+_CLOSED = "This AsyncLLM has been closed; it answers no more requests. Make another one."
+
+
+class AsyncLLM:
+    """An engine with its model, in a thread of its own. Options are the fields of EngineConfig.
+
+        async with AsyncLLM("path/to/model") as llm:
+            output = await llm.generate("Once upon a time")
+            async for delta in llm.stream("Once upon a time"):
+                print(delta.choices[0].text, end="")
+
+    Making one loads the model, and returns when it can take requests. Requests run side by side, whatever event loops they
+    come from; a task that is cancelled frees its blocks before the next step. After ``close`` every call raises Unavailable.
+    """
+
+    _thread: EngineThread
+    _observer: Observer | None
+
+    def __init__(self, model: str | None = None, **options: Unpack[EngineOptions]):
+        observer = Observer()
+        config = build_config(EngineConfig, {"model": model, **options}, "option of AsyncLLM")
+        self._begin(lambda: _build(config, observer), observer)
+
+    @classmethod
+    def over(cls, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0) -> Self:
+        """One over an engine of the caller's, which is made in the engine's thread. Raises what making it raises.
+
+        It has no observer of its own and explains nothing: see ``subscribe``. After ``idle_check_seconds`` without work the
+        cache's books are checked.
+        """
+        llm = cls.__new__(cls)
+        llm._begin(make_engine, None, idle_check_seconds)
+        return llm
+
+    @property
+    def info(self) -> EngineInfo:
+        """What never changes of the engine."""
+        return self._face.info
+
+    @property
+    def text(self) -> ModelText:
+        """The model's tokenizer and chat template; may be used from any thread."""
+        return self._face.text
+
+    @property
+    def state(self) -> EngineState:
+        """Requests and blocks after the last step."""
+        return self._thread.state
+
+    @property
+    def death(self) -> Exception | None:
+        """Why no request is taken any more, be it ``close``; None while they are."""
+        return self._thread.death
+
+    def now(self) -> float:
+        """Seconds of the engine's clock."""
+        return self._face.clock()
+
+    async def generate(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> RequestOutput:
+        """Answer a prompt, given in any form that LLM.generate takes. Raises what keeps it from being answered."""
+        stream = await self._submit(prompt, sampling_params, stream=False)
+        try:
+            await stream.last()
+            return stream.output()
+        finally:
+            stream.close()
+
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        sampling_params: SamplingParams | None = None,
+        *,
+        add_generation_prompt: bool = True,
+    ) -> RequestOutput:
+        """Answer a conversation. Messages have ``role`` and ``content``; the chat template renders them."""
+        return await self.generate(await self.render_chat(messages, add_generation_prompt), sampling_params)
+
+    async def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
+        """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
+        return await asyncio.to_thread(self.text.chat_prompt, list(messages), add_generation_prompt, datetime.now())
+
+    async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncIterator[Delta]:
+        """Answer a prompt piece by piece: each delta has what is new. Who leaves the loop early closes the iterator.
+
+        (``contextlib.aclosing`` does; a task that is cancelled while it waits does, too.)
+        """
+        stream = await self._submit(prompt, sampling_params, stream=True)
+        try:
+            finished = False
+            while not finished:
+                delta = await stream.next()
+                finished = delta.finished
+                yield delta
+        finally:
+            stream.close()
+
+    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
+        """Queue a request that has been made ready; returns once the engine has taken it.
+
+        PromptError or ParameterError if it has not. ``on_end`` is called, in this event loop, when a request that was taken
+        has ended, however it ended.
+        """
+        return await self._thread.submit(request, on_end)
+
+    def abort(self, request_id: str) -> None:
+        """End a request before the next step; nothing if it has ended. Its reader gets StepFailed."""
+        self._check_open()
+        self._thread.abort(request_id)
+
+    def abort_all(self, error: Exception) -> None:
+        """End all requests before the next step; their readers get the error."""
+        self._thread.abort_all(error)
+
+    async def explain(self, request_id: str) -> Explanation:
+        """Why a finished request hit or missed, with the texts that part there; the id is that of its RequestOutput.
+
+        NotFoundError when it is unknown or, after some thousand others, forgotten.
+        """
+        observer = self._observer
+        if observer is None:
+            raise ParameterError("This AsyncLLM stands over an engine of your own and observes nothing; subscribe to it.")
+        return await self.call(lambda engine: observer.explain(request_id, TokenReader(engine.text.tokenizer.decode)))
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget all cached prefixes. Running requests go on."""
+        await self.call(lambda engine: engine.reset_prefix_cache())
+
+    def subscribe(self, sink: EventSink | None) -> None:
+        """From the next step on tell ``sink`` (None: nobody) of requests, steps and blocks, from the engine's thread.
+
+        It takes the place of the observer that ``explain`` asks.
+        """
+        self._thread.leave(lambda engine: engine.subscribe(sink))
+        self._observer = None
+
+    async def call(self, function: Callable[[Engine], T]) -> T:
+        """Run a function on the engine, in its thread and between two steps. Raises what it raises."""
+        return await self._thread.call(function)
+
+    def close(self) -> None:
+        """End the engine after the step under way, and wait for that; whoever still reads gets Unavailable.
+
+        Harmless a second time.
+        """
+        self._thread.stop(Unavailable(_CLOSED))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _begin(self, make_engine: Callable[[], Engine], observer: Observer | None, idle_check_seconds: float = 10.0) -> None:
+        self._observer = observer
+        self._thread = EngineThread(make_engine, idle_check_seconds)
+        self._face = self._thread.start()
+
+    async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
+        self._check_open()
+        prompt = parse_prompt(given)
+        tokens = await asyncio.to_thread(self.text.tokens, prompt)
+        request = EngineRequest(
+            tokens, params or SamplingParams(), text=prompt.text, cache_salt=prompt.cache_salt, stream=stream
+        )
+        return await self.submit(request)
+
+    def _check_open(self) -> None:
+        if self.death is not None:
+            raise Unavailable(str(self.death)) from self.death
+
+
+def _build(config: EngineConfig, observer: Observer) -> Engine:
+    from foreword.engine.build import build_engine  # needs torch; an engine of other parts may not
+
+    return build_engine(config, observer)

@@ -1,0 +1,103 @@
+"""Runs steps through the model: one packed batch, no padding but to an even number of rows.
+
+Elementwise kernels treat the last few numbers of a tensor by another code path. With an even number of rows, layer widths
+that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from foreword.backends.base import AttentionStep, Backend, Span, StepObserver
+from foreword.cache import CacheAction
+from foreword.engine.model import LoadedModel
+from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
+from foreword.engine.sampler import sample, token_logprobs
+
+LogitsSink = Callable[[Step, list[torch.Tensor]], None]
+"""Told of a step and the logits [rows, vocabulary] of each of its chunks, before sampling; not to be changed."""
+
+
+class ModelRunner:
+    """A model, its KV memory and the backend that computes them; knows nothing of queues and caches.
+
+    ``sinks`` are told of the logits of every step; who verifies or records adds one. ``observer`` is told of its parts.
+    """
+
+    def __init__(self, model: LoadedModel, memory: Any, backend: Backend[Any]):
+        self.model = model
+        self.memory = memory
+        self.backend = backend
+        self.sinks: list[LogitsSink] = []
+        self.observer: StepObserver | None = None
+
+    @torch.inference_mode()
+    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+        """Do what the cache asks of the memory, in order."""
+        self.memory.copy(actions)
+
+    @torch.inference_mode()
+    def run(self, step: Step) -> list[Sampled]:
+        """Compute the chunks and sample after those that ask for it."""
+        logits = self.logits(step)
+        for sink in self.sinks:
+            sink(step, logits)
+        return self.sample(step, logits)
+
+    @torch.inference_mode()
+    def logits(self, step: Step) -> list[torch.Tensor]:
+        """Compute the chunks; the logits of each [rows, vocabulary]: all its rows where they are reported, else the last."""
+        spans, ids, positions, keep = [], [], [], []
+        wanted: list[int] = []
+        row = 0
+        for chunk in step.chunks:
+            count = chunk.end - chunk.start
+            spans.append(Span(row, chunk.start, chunk.end, chunk.blocks))
+            ids.append(chunk.tokens[chunk.start : chunk.end])
+            positions.append(np.arange(chunk.start, chunk.end))
+            wanted.append(count if chunk.prompt_logprobs is not None else int(chunk.sampling is not None))
+            keep.append(np.arange(row + count - wanted[-1], row + count))
+            row += count
+        padding = np.zeros(row % 2, np.int64)
+        attention = AttentionStep.of(self.backend.attention, self.memory, spans, row + len(padding), self.observer)
+        kept = np.concatenate(keep)
+        logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention)
+        return list(torch.split(logits[: len(kept)], wanted))
+
+    def sample(self, step: Step, logits: list[torch.Tensor]) -> list[Sampled]:
+        """What comes after each chunk, from its ``logits`` [rows, vocabulary]."""
+        reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
+        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None]
+        out = [Sampled(prompt_logprobs=each) for each in reported]
+        if sampling:
+            last = torch.stack([logits[place][-1] for place in sampling])
+            for place, sampled in zip(sampling, sample(last, [step.chunks[place] for place in sampling]), strict=True):
+                out[place] = replace(sampled, prompt_logprobs=reported[place]) if reported[place] else sampled
+        return out
+
+    def _forward(self, ids: np.ndarray, positions: np.ndarray, keep: np.ndarray, step: AttentionStep[Any]) -> torch.Tensor:
+        """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
+        rows = keep if len(keep) else np.zeros(1, np.int64)
+        out = self.model.module(
+            input_ids=torch.from_numpy(ids.astype(np.int64))[None],
+            position_ids=torch.from_numpy(positions)[None],
+            use_cache=False,
+            logits_to_keep=torch.from_numpy(rows),
+            foreword_step=step,
+        )
+        logits: torch.Tensor = out.logits[0]
+        return logits.float()
+
+
+def _prompt_logprobs(chunk: StepChunk, logits: torch.Tensor) -> tuple[TokenLogprobs, ...]:
+    """Of the prompt's tokens that follow those of the chunk."""
+    count = chunk.prompt_logprobs
+    if count is None:
+        return ()
+    last = min(chunk.end, chunk.num_prompt_tokens - 1)
+    return tuple(
+        token_logprobs(logits[at - chunk.start], int(chunk.tokens[at + 1]), count) for at in range(chunk.start, last)
+    )

@@ -1,0 +1,59 @@
+"""A model's words: its tokenizer and its chat template. Can be read from any thread."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from foreword.errors import ModelError
+from foreword.prompt.inputs import Prompt
+from foreword.prompt.template import PromptTemplate
+from foreword.prompt.tokenizer import HubTokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class ModelText:
+    """How text becomes tokens, and tokens text.
+
+    template
+        None where the model has no chat template.
+    original
+        The tokenizer as transformers loads it; None where there is none.
+    """
+
+    tokenizer: HubTokenizer
+    template: PromptTemplate | None = None
+    original: "PreTrainedTokenizerBase | None" = None
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "ModelText":
+        """Those of transformers' ``tokenizer``. ModelError if its chat template is not valid."""
+        own = HubTokenizer(tokenizer.backend_tokenizer)
+        if not tokenizer.chat_template:
+            return cls(own, None, tokenizer)
+        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+        return cls(own, PromptTemplate(tokenizer.chat_template, own, special), tokenizer)
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, now: datetime) -> Prompt:
+        """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses."""
+        if self.template is None:
+            raise ModelError(
+                "The model's tokenizer has no chat template; use generate() with a prompt that is written out, or add "
+                "chat_template.jinja to the model's directory."
+            )
+        text = self.template.render(messages, add_generation_prompt=add_generation_prompt, now=now)
+        return Prompt(text, self.tokenizer.tokens(text, add_special_tokens=False))
+
+    def tokens(self, prompt: Prompt) -> bytes:
+        """The packed tokens of a prompt: its own, or those of its text with the special tokens that the model adds."""
+        if prompt.tokens is not None:
+            return prompt.tokens
+        assert prompt.text is not None
+        return self.tokenizer.tokens(prompt.text, add_special_tokens=True)
+
+    def tokenized(self, prompt: Prompt) -> Prompt:
+        """A prompt that has its tokens."""
+        return prompt if prompt.tokens is not None else replace(prompt, tokens=self.tokens(prompt))

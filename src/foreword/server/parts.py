@@ -1,0 +1,32 @@
+"""What a server is put together from, in one record: the app's state."""
+
+from dataclasses import dataclass
+
+from foreword.server.tenants import Tenants
+from foreword.serving.config import ServerConfig
+from foreword.serving.front import EngineFront
+from foreword.serving.log import Log
+from foreword.serving.metrics import Metrics
+from foreword.serving.observation import Observation
+from foreword.serving.prompt_thread import PromptThread
+from foreword.serving.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """The parts of one server. ``close`` ends their threads, the engine's too."""
+
+    config: ServerConfig
+    tenants: Tenants
+    front: EngineFront
+    prompts: PromptThread
+    service: Service
+    metrics: Metrics
+    log: Log
+    observation: Observation
+
+    def close(self) -> None:
+        """End the threads. Whoever still waits for an answer gets an error."""
+        self.front.close()
+        self.prompts.close()
+        self.observation.close()

@@ -1,0 +1,33 @@
+"""Where the engine's events go: times between tokens and lives of blocks to the metrics, everything to the observer."""
+
+from collections.abc import Callable
+
+from foreword.engine.info import EngineInfo
+from foreword.events import Event, EventSink, RequestFinished, StepFinished
+from foreword.observe import BlockLives
+from foreword.serving.metrics import Metrics
+
+
+class EventFanOut:
+    """A sink of an engine's events. Called by the engine's thread while it works: it keeps, and computes next to nothing.
+
+    now
+        The engine's clock, in seconds.
+    observer
+        A sink that takes every event.
+    """
+
+    def __init__(self, info: EngineInfo, now: Callable[[], float], metrics: Metrics, observer: EventSink):
+        self._block_lives = BlockLives(info.num_blocks, info.block_size)
+        self._now = now
+        self._metrics = metrics
+        self._observer = observer
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, StepFinished):
+            self._metrics.token_gaps.step(event.generating, self._now())
+        elif not isinstance(event, RequestFinished):
+            for life in self._block_lives(event, self._now()):
+                self._metrics.block(life)
+        self._observer(event)

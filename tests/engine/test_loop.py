@@ -1,0 +1,149 @@
+"""The loop with a runner that computes nothing: waiting is a state, a deadlock an error, and no torch is needed."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from foreword.cache import CacheAction, CacheConfig, Chunk, ModelFingerprint, PrefixCache, Reservation
+from foreword.engine import LLM, Engine, EngineInfo, EngineRequest, SamplingParams
+from foreword.engine.engine import StepState
+from foreword.engine.model_text import ModelText
+from foreword.engine.runner import Sampled, Step
+from foreword.errors import StepFailed
+from foreword.prompt.tokenizer import HubTokenizer
+from foreword.sched import Scheduler, SchedulerConfig
+from foreword.tokens import pack_tokens
+
+REQUEST = EngineRequest(pack_tokens(range(20)), SamplingParams(max_tokens=3))
+
+
+class CountingRunner:
+    """The next token is the count of the tokens before it."""
+
+    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+        pass
+
+    def run(self, step: Step) -> list[Sampled]:
+        return [Sampled(None if chunk.sampling is None else chunk.end % 50) for chunk in step.chunks]
+
+
+class HoldingCache(PrefixCache):
+    """Plans nothing while ``held``: as if what requests read were still to be brought."""
+
+    held = False
+    asked = 0
+
+    def plan(self, reservation: Reservation, num_tokens: int, budget: int) -> Chunk | None:
+        self.asked += 1
+        return None if self.held else super().plan(reservation, num_tokens, budget)
+
+
+class Load:
+    """Something under way to the engine."""
+
+    def __init__(self) -> None:
+        self.under_way = True
+        self.ring: Callable[[], None] = lambda: None
+
+    def awaited(self) -> bool:
+        return self.under_way
+
+    def on_arrival(self, ring: Callable[[], None]) -> None:
+        self.ring = ring
+
+
+def make(load: Load | None = None) -> tuple[Engine, HoldingCache]:
+    cache = HoldingCache(CacheConfig(num_blocks=20))
+    info = EngineInfo("none", 100, 50, 20, 16, 1.0, 8, True, frozenset(), ModelFingerprint("none"))
+    scheduler = Scheduler(SchedulerConfig(max_num_seqs=8), cache)
+    text = ModelText(HubTokenizer(Tokenizer(WordLevel({"a": 0}, unk_token="a"))))
+    return Engine(scheduler, CountingRunner(), info, text, arrivals=load), cache
+
+
+def test_steps_work_until_there_is_nothing_to_do() -> None:
+    engine, _ = make()
+    generation = engine.add_request(REQUEST)
+    states = [engine.step().state for _ in range(4)]
+    assert states == [StepState.WORKED] * 3 + [StepState.IDLE]
+    assert generation.output().outputs[0].token_ids == [20, 21, 22]
+
+
+def test_what_others_bring_is_waited_for() -> None:
+    load = Load()
+    engine, cache = make(load)
+    generation = engine.add_request(REQUEST)
+    cache.held = True
+    for _ in range(3):
+        outcome = engine.step()
+        assert (outcome.state, outcome.news) == (StepState.AWAITING, ())
+    cache.held = load.under_way = False
+    while engine.has_unfinished_requests():
+        assert engine.step().state is StepState.WORKED
+    assert generation.error is None
+    engine.check_integrity()
+
+
+def test_what_nobody_brings_ends_the_requests() -> None:
+    """They would wait for ever otherwise."""
+    load = Load()
+    engine, cache = make(load)
+    generation = engine.add_request(REQUEST)
+    cache.held, load.under_way = True, False
+    outcome = engine.step()
+    assert (outcome.state, outcome.news) == (StepState.STUCK, (generation,))
+    assert isinstance(generation.error, StepFailed)
+    assert "1 running, 0 waiting" in str(generation.error)
+    assert engine.usage().held_blocks == 0
+    assert engine.step().state is StepState.IDLE
+
+
+def test_a_library_call_sleeps_until_the_bell_rings() -> None:
+    load = Load()
+    engine, cache = make(load)
+    llm = LLM.over(engine)
+    cache.held = True
+
+    def arrive() -> None:
+        cache.held = load.under_way = False
+        load.ring()
+
+    timer = threading.Timer(0.05, arrive)
+    timer.start()
+    (output,) = llm.generate({"prompt_token_ids": list(range(20))}, SamplingParams(max_tokens=3))
+    timer.join()
+    assert output.outputs[0].token_ids == [20, 21, 22]
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "transformers", "llvmlite", "safetensors")))  # an import of them raises
+sys.path.insert(0, sys.argv[1])
+import time
+from engine.test_loop import REQUEST, make
+made = []
+for _ in range(20):
+    start = time.perf_counter()
+    engine, _ = make()
+    made.append(time.perf_counter() - start)
+generation = engine.add_request(REQUEST)
+while engine.has_unfinished_requests():
+    engine.step()
+assert generation.output().outputs[0].token_ids == [20, 21, 22]
+print(sorted(made)[10])
+"""
+
+
+def test_an_engine_is_made_and_runs_without_torch(record_property: Callable[[str, object], None]) -> None:
+    """In about a tenth of a millisecond: a hundred times that would be something else than putting parts together."""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, tests], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    seconds = float(done.stdout)
+    print(f"an engine is made in {seconds * 1000:.2f} ms")
+    record_property("seconds_to_make_an_engine", seconds)
+    assert seconds < 0.01

@@ -1,0 +1,143 @@
+"""What comes back of a request: what is new, each once, whatever the pace of its reader."""
+
+import asyncio
+
+import pytest
+
+from foreword.cache import Mark
+from foreword.engine.request import EngineRequest
+from foreword.errors import StepFailed, TimedOut
+from foreword.outputs import Logprob
+from foreword.serving.neutral import Answer, Changed, Diagnosis, Update, UsableTools
+from foreword.serving.rendering import RenderedPrompt
+from foreword.serving.stream import OpenRequest, UpdateStream
+from foreword.serving.tool_forms.base import ToolUse
+from foreword.tokens import pack_tokens
+from serving.fake_front import FakeFront, FakeStream, neutral
+
+CALL = '<tool_call>{"name": "web", "arguments": {"q": 1}}</tool_call>'
+
+
+def opened(front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), **more: object) -> tuple[UpdateStream, FakeStream]:
+    """A stream of a prompt of four tokens, and the end that the test holds."""
+    request = neutral(n=n, **more)
+    prompt = RenderedPrompt(pack_tokens([1, 2, 3, 4]), None, marks)
+    one = OpenRequest(request, prompt, front.now(), 5.0, uses_cache=True)
+    stream = FakeStream(front, EngineRequest(prompt.tokens, request.sampling, "r"), lambda _: None)
+    return UpdateStream(one, stream, front.now, lambda _, usage: Diagnosis(Changed.TOOLS, lost_tokens=usage.reused)), stream
+
+
+async def all_of(updates: UpdateStream) -> list[Update]:
+    return [update async for update in updates]
+
+
+def test_each_update_has_what_is_new_and_the_last_ends_the_stream() -> None:
+    async def main() -> list[Update]:
+        updates, told = opened(FakeFront())
+        told.tell("a")
+        told.tell("b")
+        told.tell("", finish="stop", stop_reason="END")
+        return await all_of(updates)
+
+    got = asyncio.run(main())
+    assert [update.choices[0].parts for update in got] == [("a",), ("b",), ()]
+    assert [update.choices[0].token_ids for update in got] == [(1,), (2,), (3,)]
+    assert [update.usage.output_tokens for update in got] == [1, 2, 3]
+    assert [update.finished for update in got] == [False, False, True]
+    assert (got[-1].choices[0].finish_reason, got[-1].choices[0].stop_reason) == ("stop", "END")
+
+
+def test_the_first_update_alone_says_why_an_earlier_prompt_was_not_reused() -> None:
+    async def main() -> list[Update]:
+        updates, told = opened(FakeFront())
+        told.cached = 3
+        told.tell("a")
+        told.tell("b", finish="stop")
+        return await all_of(updates)
+
+    assert [update.diagnosis for update in asyncio.run(main())] == [Diagnosis(Changed.TOOLS, lost_tokens=3), None]
+
+
+def test_a_call_comes_as_one_part_however_its_text_comes() -> None:
+    async def main(whole: bool) -> list[Update] | Answer:
+        updates, told = opened(FakeFront(), tools=UsableTools(frozenset({"web"})))
+        for letter in f"I look.{CALL}":
+            told.tell(letter)
+        told.tell("", finish="stop")
+        return await (updates.last() if whole else all_of(updates))
+
+    got = asyncio.run(main(False))
+    assert isinstance(got, list)
+    parts = [part for update in got for part in update.choices[0].parts]
+    assert "".join(part for part in parts if isinstance(part, str)) == "I look."
+    assert parts[-1] == ToolUse("web", {"q": 1})
+    assert got[-1].choices[0].calls == 1, "also where the call itself came before"
+    answer = asyncio.run(main(True))
+    assert isinstance(answer, Answer)
+    (choice,) = answer.choices
+    assert (choice.text, choice.tool_uses, choice.calls) == ("I look.", [ToolUse("web", {"q": 1})], 1)
+    assert choice.token_ids == tuple(range(1, len(CALL) + 9))
+
+
+def test_continuations_are_read_apart() -> None:
+    async def main() -> Answer:
+        updates, told = opened(FakeFront(), n=2, tools=UsableTools(frozenset({"web"})))
+        told.tell("<tool_", index=0)
+        told.tell("x", index=1)
+        told.tell("call", index=0, finish="length", last=False)
+        told.tell("y", index=1, finish="stop")
+        return await updates.last()
+
+    answer = asyncio.run(main())
+    assert [(choice.index, choice.text, choice.finish_reason) for choice in answer.choices] == [
+        (0, "<tool_call", "length"),
+        (1, "xy", "stop"),
+    ]
+    assert answer.usage.output_tokens == 4
+
+
+def test_log_probabilities_stand_with_their_tokens() -> None:
+    async def main() -> Answer:
+        updates, told = opened(FakeFront())
+        told.tell("a", logprobs=({1: Logprob(-1.0, 1, "a")},))
+        told.tell("b", finish="stop", logprobs=({2: Logprob(-2.0, 1, "b")},))
+        return await updates.last()
+
+    (choice,) = asyncio.run(main()).choices
+    assert choice.logprobs is not None
+    assert [list(entry) for entry in choice.logprobs] == [[1], [2]]
+
+
+def test_what_marks_cover_is_counted_once_for_the_first_mark_behind_it() -> None:
+    async def main() -> Update:
+        updates, told = opened(FakeFront(), marks=(Mark(4, 300.0), Mark(2, 3600.0)))
+        told.cached = 1
+        told.tell("a", finish="stop")
+        return await anext(updates)
+
+    usage = asyncio.run(main()).usage
+    assert (usage.written, usage.written_by_ttl) == (3, {3600.0: 1, 300.0: 2})
+
+
+def test_an_error_is_raised_where_the_reader_is() -> None:
+    async def main() -> None:
+        updates, told = opened(FakeFront())
+        told.tell("a")
+        told.fail(StepFailed("planted"))
+        assert (await anext(updates)).choices[0].text == "a"
+        with pytest.raises(StepFailed, match="planted"):
+            await anext(updates)
+
+    asyncio.run(main())
+
+
+def test_a_request_that_takes_too_long_is_aborted() -> None:
+    async def main() -> None:
+        front = FakeFront()
+        updates, told = opened(front)
+        front.clock = 5.0  # all the time it had
+        with pytest.raises(TimedOut, match="longer than this server allows"):
+            await anext(updates)
+        assert told.closed
+
+    asyncio.run(main())
