@@ -76,13 +76,17 @@ class Service:
         self._sequences += request.sampling.n
         try:
             prompt = await self._render(request)
-            opened = OpenRequest(request, prompt, arrival, self.config.request_timeout, self._uses_cache(request, prompt))
-            self._journal.begins(opened)
-            deltas = await self._front.submit(self._engine_request(opened), lambda end: self._end(opened, end))
         except BaseException:
             self._sequences -= request.sampling.n
             raise
+        opened = OpenRequest(request, prompt, arrival, self.config.request_timeout, self._uses_cache(request, prompt))
         self._open.add(opened)
+        try:
+            self._journal.begins(opened)
+            deltas = await self._front.submit(self._engine_request(opened), lambda end: self._ended(opened, end))
+        except BaseException:
+            self._let_go(opened)
+            raise
         return UpdateStream(opened, deltas, self._front.now, self._journal.diagnose)
 
     async def count_tokens(self, prompt: PromptForm) -> int:
@@ -147,7 +151,10 @@ class Service:
             stream=request.stream,
         )
 
-    def _end(self, opened: OpenRequest, end: RequestEnd) -> None:
-        self._open.discard(opened)
-        self._sequences -= opened.request.sampling.n
+    def _ended(self, opened: OpenRequest, end: RequestEnd) -> None:
+        self._let_go(opened)
         self._journal.ended(opened, end)
+
+    def _let_go(self, opened: OpenRequest) -> None:
+        self._open.remove(opened)
+        self._sequences -= opened.request.sampling.n
