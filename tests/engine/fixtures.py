@@ -9,6 +9,7 @@ import torch
 
 from engine.making import Made, make
 from foreword.engine import LLM, EngineConfig
+from foreword.engine.llm import LLMOverEngine
 from foreword.testing.tiny_models import write_model
 
 
@@ -46,4 +47,4 @@ def make_engine(model_dir: Callable[..., str]) -> Callable[..., Made]:
 @pytest.fixture
 def make_llm(make_engine: Callable[..., Made]) -> Callable[..., LLM]:
     """An LLM over such an engine."""
-    return lambda **options: LLM.over(make_engine(**options).engine)
+    return lambda **options: LLMOverEngine(make_engine(**options).engine)

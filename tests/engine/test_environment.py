@@ -24,12 +24,13 @@ import torch
 from foreword import LLM, SamplingParams
 from foreword.engine import EngineConfig
 from foreword.engine.build import make_parts
+from foreword.engine.llm import LLMOverEngine
 found = {}
 prompts = [{"prompt_token_ids": [5 + (7 * n + at) % 300 for at in range(40 + 9 * n)]} for n in range(3)]
 for cache in (True, False):
     config = EngineConfig(model, kv_cache_memory_bytes=2**21, enable_prefix_caching=cache, **json.loads(options))
     parts = make_parts(config)
-    llm = LLM.over(parts.engine())
+    llm = LLMOverEngine(parts.engine())
     params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True, logprobs=3)
     outputs = [answer.outputs[0] for answer in llm.generate(2 * prompts, params, use_tqdm=False)]
     found[cache] = [[o.token_ids, [{t: p.logprob for t, p in at.items()} for at in o.logprobs]] for o in outputs]

@@ -12,6 +12,7 @@ import transformers
 from engine.checks import assert_settled
 from engine.making import Made
 from foreword.engine import LLM, EngineConfig, SamplingParams
+from foreword.engine.llm import LLMOverEngine
 from foreword.engine.options import EngineOptions
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import ConfigError, ModelError, ParameterError, PromptError, Unavailable
@@ -72,7 +73,7 @@ def test_ends_at_the_models_end_token_unless_ignored(llm: LLM, make_engine: Call
     assert llm.engine.info.end_token_ids == frozenset([1])
     parts = make_engine().parts
     info = replace(parts.info, end_token_ids=frozenset([tokens[1]]))
-    ending = LLM.over(replace(parts, info=info).engine())
+    ending = LLMOverEngine(replace(parts, info=info).engine())
     answer = ending.generate(PROMPT, greedy(ignore_eos=False))[0].outputs[0]
     assert answer.token_ids == tokens[: tokens.index(tokens[1]) + 1]
     assert (answer.finish_reason, answer.stop_reason) == ("stop", None)
@@ -95,7 +96,7 @@ def test_ends_at_a_stop_text(llm: LLM) -> None:
 def test_n_continuations_compute_the_prompt_once(make_engine: Callable[..., Made]) -> None:
     made, rows = make_engine(), []
     made.parts.runner.sinks.append(lambda step, _: rows.append(step.num_tokens))
-    llm = LLM.over(made.engine)
+    llm = LLMOverEngine(made.engine)
     (output,) = llm.generate(PROMPT, SamplingParams(n=3, seed=1, max_tokens=4, ignore_eos=True))
     assert [answer.index for answer in output.outputs] == [0, 1, 2]
     assert len({tuple(answer.token_ids) for answer in output.outputs}) > 1
@@ -165,7 +166,7 @@ def test_streams_and_generate_may_take_turns(llm: LLM) -> None:
 def test_an_interrupt_leaves_nothing_behind(make_engine: Callable[..., Made]) -> None:
     """Of the call that was interrupted; an open stream goes on."""
     made = make_engine()
-    llm = LLM.over(made.engine)
+    llm = LLMOverEngine(made.engine)
     expected = llm.generate(PROMPT, GREEDY)[0].outputs
     stream = llm.stream(PROMPT, GREEDY)
     next(stream)

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from foreword.cache import CacheAction, CacheConfig, Chunk, ModelFingerprint, PrefixCache, Reservation
-from foreword.engine import LLM, Engine, EngineInfo, EngineRequest, SamplingParams
+from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.engine import StepState
+from foreword.engine.llm import LLMOverEngine
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import StepFailed
@@ -105,7 +106,7 @@ def test_what_nobody_brings_ends_the_requests() -> None:
 def test_a_library_call_sleeps_until_the_bell_rings() -> None:
     load = Load()
     engine, cache = make(load)
-    llm = LLM.over(engine)
+    llm = LLMOverEngine(engine)
     cache.held = True
 
     def arrive() -> None:

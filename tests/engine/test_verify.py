@@ -7,6 +7,7 @@ import pytest
 from engine.checks import assert_settled
 from engine.making import Made
 from foreword.engine import LLM, SamplingParams
+from foreword.engine.llm import LLMOverEngine
 from foreword.engine.runner import Sampled, Step
 
 PROMPT = {"prompt_token_ids": list(range(2, 62))}
@@ -32,7 +33,7 @@ def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str
 @pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
 def test_one_flipped_value_is_counted(make_engine: Callable[..., Made], kv_dtype: str) -> None:
     made = make_engine(verify_cache=1.0, kv_dtype=kv_dtype)
-    llm = LLM.over(made.engine)
+    llm = LLMOverEngine(made.engine)
     llm.generate(PROMPT, GREEDY)
     memory = made.parts.runner.memory
     panel, lane = memory.keys[1][0, :, 3].nonzero()[5]
@@ -54,7 +55,7 @@ def test_no_room_is_counted_as_skipped(make_llm: Callable[..., LLM]) -> None:
 
 def test_a_check_that_raises_harms_nobody(make_engine: Callable[..., Made]) -> None:
     made = make_engine(verify_cache=1.0)
-    llm = LLM.over(made.engine)
+    llm = LLMOverEngine(made.engine)
     answer = llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids
 
     def forget(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:

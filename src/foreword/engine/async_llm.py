@@ -1,4 +1,4 @@
-"""AsyncLLM: the engine as asynchronous programs call it; a server is one of them."""
+"""The engine as asynchronous programs call it: AsyncEngine takes requests, AsyncLLM prompts. A server is one of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,39 +23,21 @@ from foreword.sampling_params import SamplingParams
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
-_CLOSED = "This AsyncLLM has been closed; it answers no more requests. Make another one."
 
 
-class AsyncLLM:
-    """An engine with its model, in a thread of its own. Options are the fields of EngineConfig.
+class AsyncEngine:
+    """An engine in a thread of its own, which is the only one to touch it; it is made there too.
 
-        async with AsyncLLM("path/to/model") as llm:
-            output = await llm.generate("Once upon a time")
-            async for delta in llm.stream("Once upon a time"):
-                print(delta.choices[0].text, end="")
-
-    Making one loads the model, and returns when it can take requests. Requests run side by side, whatever event loops they
-    come from; a task that is cancelled frees its blocks before the next step. After ``close`` every call raises Unavailable.
+    Requests run side by side, whatever event loops they come from. After ``close`` every call raises Unavailable.
     """
 
-    _thread: EngineThread
-    _observer: Observer | None
+    def __init__(self, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0):
+        """Returns when the engine can take requests; raises what making it raises.
 
-    def __init__(self, model: str | None = None, **options: Unpack[EngineOptions]):
-        observer = Observer()
-        config = build_config(EngineConfig, {"model": model, **options}, "option of AsyncLLM")
-        self._begin(lambda: _build(config, observer), observer)
-
-    @classmethod
-    def over(cls, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0) -> Self:
-        """One over an engine of the caller's, which is made in the engine's thread. Raises what making it raises.
-
-        It has no observer of its own and explains nothing: see ``subscribe``. After ``idle_check_seconds`` without work the
-        cache's books are checked.
+        After ``idle_check_seconds`` without work the cache's books are checked once.
         """
-        llm = cls.__new__(cls)
-        llm._begin(make_engine, None, idle_check_seconds)
-        return llm
+        self._thread = EngineThread(make_engine, idle_check_seconds)
+        self._face = self._thread.start()
 
     @property
     def info(self) -> EngineInfo:
@@ -80,6 +62,67 @@ class AsyncLLM:
     def now(self) -> float:
         """Seconds of the engine's clock."""
         return self._face.clock()
+
+    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
+        """Queue a request that has been made ready; returns once the engine has taken it.
+
+        PromptError or ParameterError if it has not. ``on_end`` is called, in this event loop, when a request that was taken
+        has ended, however it ended.
+        """
+        return await self._thread.submit(request, on_end)
+
+    def abort_all(self, error: Exception) -> None:
+        """End all requests before the next step; their readers get the error."""
+        self._thread.abort_all(error)
+
+    def subscribe(self, sink: EventSink | None) -> None:
+        """From the next step on tell ``sink`` alone (None: nobody) of requests, steps and blocks, in the engine's thread."""
+        self._thread.leave(lambda engine: engine.subscribe(sink))
+
+    async def call(self, function: Callable[[Engine], T]) -> T:
+        """Run a function on the engine, in its thread and between two steps. Raises what it raises."""
+        return await self._thread.call(function)
+
+    def close(self) -> None:
+        """End the engine after the step under way, and wait for that; whoever still reads gets Unavailable.
+
+        Harmless a second time.
+        """
+        closed = f"This {type(self).__name__} has been closed; it answers no more requests. Make another one."
+        self._thread.stop(Unavailable(closed))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+
+class AsyncLLM(AsyncEngine):
+    """An engine with its model, in a thread of its own. Options are the fields of EngineConfig.
+
+        async with AsyncLLM("path/to/model") as llm:
+            output = await llm.generate("Once upon a time")
+            async for delta in llm.stream("Once upon a time"):
+                print(delta.choices[0].text, end="")
+
+    Making one loads the model. A task that is cancelled frees its blocks before the next step.
+    """
+
+    _observer: Observer | None = None
+
+    def __init__(self, model: str | None = None, **options: Unpack[EngineOptions]):
+        observer = Observer()
+        config = build_config(EngineConfig, {"model": model, **options}, "option of AsyncLLM")
+        super().__init__(lambda: _build(config, observer))
+        self._observer = observer
+
+    @classmethod
+    def over(cls, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0) -> Self:
+        """One over an engine of the caller's: see AsyncEngine. It has no observer, and explains nothing."""
+        llm = cls.__new__(cls)
+        super(AsyncLLM, llm).__init__(make_engine, idle_check_seconds)
+        return llm
 
     async def generate(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> RequestOutput:
         """Answer a prompt, given in any form that LLM.generate takes. Raises what keeps it from being answered."""
@@ -119,22 +162,10 @@ class AsyncLLM:
         finally:
             stream.close()
 
-    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
-        """Queue a request that has been made ready; returns once the engine has taken it.
-
-        PromptError or ParameterError if it has not. ``on_end`` is called, in this event loop, when a request that was taken
-        has ended, however it ended.
-        """
-        return await self._thread.submit(request, on_end)
-
     def abort(self, request_id: str) -> None:
         """End a request before the next step; nothing if it has ended. Its reader gets StepFailed."""
         self._check_open()
         self._thread.abort(request_id)
-
-    def abort_all(self, error: Exception) -> None:
-        """End all requests before the next step; their readers get the error."""
-        self._thread.abort_all(error)
 
     async def explain(self, request_id: str) -> Explanation:
         """Why a finished request hit or missed, with the texts that part there; the id is that of its RequestOutput.
@@ -149,36 +180,6 @@ class AsyncLLM:
     async def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes. Running requests go on."""
         await self.call(lambda engine: engine.reset_prefix_cache())
-
-    def subscribe(self, sink: EventSink | None) -> None:
-        """From the next step on tell ``sink`` (None: nobody) of requests, steps and blocks, from the engine's thread.
-
-        It takes the place of the observer that ``explain`` asks.
-        """
-        self._thread.leave(lambda engine: engine.subscribe(sink))
-        self._observer = None
-
-    async def call(self, function: Callable[[Engine], T]) -> T:
-        """Run a function on the engine, in its thread and between two steps. Raises what it raises."""
-        return await self._thread.call(function)
-
-    def close(self) -> None:
-        """End the engine after the step under way, and wait for that; whoever still reads gets Unavailable.
-
-        Harmless a second time.
-        """
-        self._thread.stop(Unavailable(_CLOSED))
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.close)
-
-    def _begin(self, make_engine: Callable[[], Engine], observer: Observer | None, idle_check_seconds: float = 10.0) -> None:
-        self._observer = observer
-        self._thread = EngineThread(make_engine, idle_check_seconds)
-        self._face = self._thread.start()
 
     async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
         self._check_open()

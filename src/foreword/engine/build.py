@@ -74,8 +74,7 @@ def build_engine(
 
 
 def make_parts(config: EngineConfig, load: ModelLoader = load_model) -> EngineParts:
-    """Load a model and make what its engine consists of; logs what there is, and tests the machine if that is asked for.
-    """
+    """Load a model and make what its engine consists of; logs what there is, and tests the machine if that is asked for."""
     folder = kernel_folder(config.kernel_cache_dir, os.environ)
     backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization, folder)
     model = load(open_checkpoint(config.model), backend)

@@ -4,6 +4,7 @@ import logging
 import random
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from foreword.cache import PrefixCache
@@ -102,9 +103,8 @@ class CacheVerifier:
 
     def _slots(self, request: Request, count: int) -> torch.Tensor:
         assert request.reservation is not None
-        at = torch.arange(count)
-        size: int = self._runner.memory.block_size
-        return torch.from_numpy(request.reservation.table).long()[at // size] * size + at % size
+        at, size = np.arange(count), self._runner.memory.block_size
+        return torch.from_numpy(request.reservation.table[at // size].astype(np.int64) * size + at % size)
 
 
 def _bits(numbers: torch.Tensor) -> torch.Tensor:

@@ -46,14 +46,6 @@ class LLM:
         config = build_config(EngineConfig, {"model": model, **options}, "option of LLM")
         self._begin(build_engine(config, observer), observer)
 
-    @classmethod
-    def over(cls, engine: Engine) -> Self:
-        """An LLM over an engine that was made elsewhere; what that engine tells goes to the LLM from now on."""
-        llm, observer = cls.__new__(cls), Observer()
-        engine.subscribe(observer)
-        llm._begin(engine, observer)
-        return llm
-
     @property
     def engine(self) -> Engine:
         """The engine itself, for measurements and tests of Foreword; its methods may change."""
@@ -200,6 +192,15 @@ class LLM:
     def _abort(self, generation: Generation) -> None:
         if self._engine is not None and not generation.finished:
             self._engine.abort(generation.request_id)
+
+
+class LLMOverEngine(LLM):
+    """An LLM over an engine that was made elsewhere; what that engine tells goes to the LLM from now on."""
+
+    def __init__(self, engine: Engine):
+        observer = Observer()
+        engine.subscribe(observer)
+        self._begin(engine, observer)
 
 
 def _one_each(given: Params, count: int) -> list[SamplingParams]:
