@@ -159,8 +159,9 @@ class Residency:
         self._cut_blocks(leaf, keep if keep > 0 else 0)
         self.evicted_tokens += backed - leaf.backed
         if leaf.backed < leaf.end:
+            if leaf in self.ghosts:
+                self.ghosts.move_to_end(leaf)
             self.ghosts[leaf] = now
-            self.ghosts.move_to_end(leaf)
         elif leaf.start == leaf.end:
             self.tree.detach(leaf)
         if keep <= 0 and is_evictable(parent):

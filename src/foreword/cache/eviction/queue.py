@@ -101,8 +101,8 @@ class EvictionQueue:
 
 
 def _valid(entry: Entry) -> bool:
-    node = entry[2]
-    return node.ticket == entry[1] and is_evictable(node)
+    node = entry[2]  # evictable, as below, but written out: this is asked several times a request
+    return node.ticket == entry[1] and not node.holders and node.backed > node.start and not node.resident
 
 
 def is_evictable(node: Node) -> bool:
