@@ -1,11 +1,11 @@
-# Three commands: `make demo`, `make serve` and `make test`. Each makes .venv first if it is not there.
+# `make demo`, `make serve`, `make check` (while one works) and `make test` (all of it). Each makes .venv first if it is not there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 # What is imported is compiled then, and kept: quicker than compiling all that is installed.
 INSTALL := $(VENV)/bin/python -m pip -q --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve test format reference clean
+.PHONY: demo serve lint check test test-lowest test-no-torch format reference clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -13,12 +13,37 @@ demo: $(VENV)/engine-installed
 serve: $(VENV)/server-installed
 	$(VENV)/bin/foreword serve $(MODEL)
 
-test: $(VENV)/dev-installed
+lint: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+
+check: lint
+	$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
+
+test: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The lowest version of each direct dependency that pyproject.toml allows. pip cannot choose those; uv can.
+LOWEST := .venv-lowest
+test-lowest: $(VENV)/dev-installed
+	$(VENV)/bin/python -m pip -q --disable-pip-version-check install uv
+	$(VENV)/bin/uv venv -q --clear --python $(VENV)/bin/python $(LOWEST)
+	$(VENV)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct $(UV_OPTIONS) \
+		-e '.[engine,server,audit,training,plots,dev]'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What works without the engine: the folders that import no torch, and the commands that need no model.
+NO_TORCH := .venv-no-torch
+PURE := cache sched prompt observe audit replay cli/test_config_flags.py cli/test_prompt_commands.py cli/test_reference.py \
+	test_packaging.py test_tokens.py
+test-no-torch:
+	$(PYTHON) -m venv --clear $(NO_TORCH)
+	$(NO_TORCH)/bin/python -m pip -q --disable-pip-version-check install -c constraints.txt -e '.[audit]' \
+		pytest pytest-timeout hypothesis jsonschema-rs sarif-pydantic
+	! $(NO_TORCH)/bin/python -c 'import torch' 2> /dev/null
+	$(NO_TORCH)/bin/python -m pytest $(addprefix tests/,$(PURE))
 
 format: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check --fix .
@@ -44,4 +69,4 @@ $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(NO_TORCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,30 @@ from collections.abc import Iterator
 
 import pytest
 
+SLOW = (
+    "server/test_soak.py",
+    "server/test_openapi.py",
+    "server/test_agent_log.py",
+    "server/operator/test_page.py",
+    "server/test_serve_commands.py::test_the_probe_says_what_can_be_told",
+    "bench/test_isolation.py",
+    "engine/test_environment.py",
+    "engine/test_bit_identity.py",
+    "engine/test_little_memory.py",
+    "cache/test_properties.py",
+    "cache/test_marks.py::test_a_flood_of_one_off_prompts",
+    "cache/test_marks.py::test_a_marked_prefix_within_the_budget",
+    "audit/test_robustness.py",
+    "audit/test_conversations.py::test_conversations_are_bounded",
+    "audit/test_tokens.py::test_faults_are_found_with_a_real_template_too",
+    "audit/test_rules.py::test_tools_of_ever_new_names_are_bounded",
+    "cli/test_cli.py",
+    "cli/test_audit.py",
+    "observe/test_prefixes.py::test_a_million",
+)
+"""Tests, by the beginning of their ids below tests/, that `make check` leaves to `make test`: they start processes, load
+models anew, or try thousands of cases."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -18,5 +42,8 @@ def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The minute of soak is first, so that the other worker does not wait for it at the end."""
+    """The minute of soak is first, so that the other worker does not wait for it at the end; slow tests are marked."""
     items.sort(key=lambda item: item.path.name != "test_soak.py")
+    for item in items:
+        if item.nodeid.split("tests/")[-1].startswith(SLOW):
+            item.add_marker("slow")

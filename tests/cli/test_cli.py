@@ -6,15 +6,18 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import foreword
 from foreword.cli import main
 from foreword.cli.demo import markdown_table
 
+TABLE_READER = Path(foreword.__file__).parent / "weights" / "table_reader"
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "from foreword.cli.main import run; run()"]
 TABLE = "| ID | Name | Salary |\n|----|------|--------|\n| 1 | Alice Smith | 85000 |\n| 2 | Bob Johnson | 65000 |\n"
@@ -139,11 +142,11 @@ def test_bench_says_where_the_time_of_a_step_goes(tmp_path: Path) -> None:
     assert [phase["phase"] for phase in phases] == ["prefill of 512 tokens", "decode, batch 1", "decode, batch 8"]
 
 
-def test_chat_reuses_the_conversation() -> None:
-    """In a pseudo-terminal, as a person does it."""
+def chatted(typed: str, *args: str) -> str:
+    """What chat writes to somebody who types that in a pseudo-terminal."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "chat", "--system", TABLE, "--max-tokens", "12"],
+        [*COMMAND, "chat", "--system", TABLE, "--max-tokens", "12", *args],
         stdin=follower,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -151,12 +154,39 @@ def test_chat_reuses_the_conversation() -> None:
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"},
     )
     os.close(follower)
-    os.write(leader, b"What is Alice Smith's salary?\nWhat is Bob Johnson's salary?\n\n")
+    os.write(leader, typed.encode())
     out, _ = process.communicate(timeout=240)
     os.close(leader)
+    return out
+
+
+def test_chat_reuses_the_conversation() -> None:
+    out = chatted("What is Alice Smith's salary?\nWhat is Bob Johnson's salary?\n\n")
     reused = [int(number) for number in re.findall(r"(\d+) of \d+ prompt tokens reused", out)]
     assert len(reused) == 2
     assert reused[1] > reused[0]
+
+
+def test_chat_takes_commands_and_does_not_send_them() -> None:
+    out = chatted("/help\n/rest\nWhat is Bob Johnson's salary?\n/reset\nWhat is Bob Johnson's salary?\n/exit\nnever\n")
+    assert out.count("/reset  forget the conversation") == 2
+    assert "There is no command /rest." in out
+    accounts = re.findall(r"(\d+) of (\d+) prompt tokens reused", out)
+    assert len(accounts) == 2
+    assert accounts[0][1] == accounts[1][1], "the conversation began anew"
+    assert int(accounts[1][0]) == int(accounts[1][1]) - 1
+
+
+def test_generate_says_when_a_chat_model_is_sent_raw_text(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(TABLE_READER, model)
+    raw = run("generate", str(model), "--max-tokens", "2", "Hello")
+    assert raw.returncode == 0, raw.stderr
+    assert "This model has a chat template; the text is sent as it is." in raw.stderr
+    chat = run("generate", "--model", str(model), "--max-tokens", "2", "--chat", "Hello")
+    assert "chat template;" not in chat.stderr
+    tokens = [int(re.findall(r"(\d+) prompt tokens", each.stderr)[0]) for each in (raw, chat)]
+    assert tokens[1] > tokens[0]
 
 
 def test_the_example_in_the_readme_is_the_file_and_runs() -> None:

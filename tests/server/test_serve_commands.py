@@ -20,7 +20,7 @@ from foreword.cli.config_flags import field_flags
 from foreword.cli.main import app
 from foreword.cli.serve import serve_command
 from foreword.engine import EngineConfig
-from foreword.errors import ConfigError
+from foreword.errors import ConfigError, ParameterError
 from foreword.server.tenants import load_tenants
 from foreword.serving.config import ServerConfig
 from server.live import Live
@@ -143,3 +143,9 @@ def test_the_probe_says_what_can_be_told(serve: Any, share: str, status: int, sa
     assert result.exit_code == status, result.output
     assert says in result.output
     assert "asked before by the other tenant" in result.output
+
+
+def test_the_probe_without_keys_says_how_to_run_it() -> None:
+    refused = run("probe-isolation", "http://127.0.0.1:8000", "--victim-key", "a").exception
+    assert isinstance(refused, ParameterError)
+    assert "FOREWORD_API_KEYS=alice:one,bob:two foreword serve" in str(refused)

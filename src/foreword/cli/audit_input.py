@@ -65,11 +65,11 @@ def _spool(log: Path, spool: IO[bytes]) -> None:
 def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes | str]:
     """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8. ``name`` is for errors."""
     try:
-        stream = _decoded(_unpacked(raw))
-        while line := stream.readline(longest):
-            yield line
-            while len(line) == longest and line[-1:] not in ("\n", b"\n"):
-                line = stream.readline(longest)
+        with _decoded(_unpacked(raw)) as stream:
+            while line := stream.readline(longest):
+                yield line
+                while len(line) == longest and line[-1:] not in ("\n", b"\n"):
+                    line = stream.readline(longest)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
 

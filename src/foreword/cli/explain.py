@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from foreword.account import Source
@@ -34,8 +34,10 @@ def explain_request(
 
 
 def requests_table(requests: list[dict[str, Any]]) -> Table:
-    """The latest requests; ids and tenants are shown as they are, never as markup."""
-    table = Table("request", "tenant", "ago", "prompt", "not computed", "reason", expand=True)
+    """The latest requests; ids and tenants are shown as they are, never as markup, and ids whole, to be pasted."""
+    longest = max((len(request["request_id"]) for request in requests), default=0)
+    first = Column("request", no_wrap=True, min_width=longest)
+    table = Table(first, "tenant", "ago", "prompt", "not computed", "reason", expand=True)
     for request in requests:
         reused = sum(request[source] for source in Source if source is not Source.COMPUTED)
         share = reused / max(1, request["prompt_tokens"])

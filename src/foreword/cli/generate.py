@@ -46,7 +46,9 @@ def generate(
     prefix = prefix_file.read_text() if prefix_file else ""
     llm = load(notes, engine)
     failed = False
-    for output in _outputs(llm, [prefix + prompt for prompt in given], params, chat, notes):
+    if engine.model is not None and not chat and getattr(llm.get_tokenizer(), "chat_template", None):
+        notes.print("[dim]This model has a chat template; the text is sent as it is. --chat uses the template.[/dim]")
+    for output in _outputs(llm, [prefix + prompt for prompt in given], params, chat):
         if output.error is not None:
             failed = True
             notes.print(f"[red]Error:[/red] {output.error}", highlight=False)
@@ -63,11 +65,8 @@ def generate(
         raise typer.Exit(2)
 
 
-def _outputs(llm: "LLM", prompts: list[str], params: SamplingParams, chat: bool, notes: Console) -> "list[RequestOutput]":
-    """What the model answers; a model with a chat template that is sent raw text is told of, in a note."""
+def _outputs(llm: "LLM", prompts: list[str], params: SamplingParams, chat: bool) -> "list[RequestOutput]":
     bar = len(prompts) > 1
     if chat:
         return llm.chat([[{"role": "user", "content": prompt}] for prompt in prompts], params, use_tqdm=bar)
-    if getattr(llm.get_tokenizer(), "chat_template", None):
-        notes.print("[dim]This model has a chat template; the text is sent as it is. --chat uses the template.[/dim]")
     return llm.generate(prompts, params, use_tqdm=bar)

@@ -50,17 +50,19 @@ def run() -> None:
     try:
         app(prog_name=NAME)
     except InputError as error:
-        _say(f"[red]Error:[/red] {error}")
+        _say(str(error), "[red]Error:[/red] ")
         sys.exit(2)
     except (ForewordError, ImportError) as error:
-        _say(f"[red]Error:[/red] {error}")
+        _say(str(error), "[red]Error:[/red] ")
         sys.exit(1)
     except KeyboardInterrupt:
         _say("Stopped.")
         sys.exit(130)
 
 
-def _say(text: str) -> None:
+def _say(text: str, before: str = "") -> None:
+    """Print to standard error; the text is no markup, as in foreword[engine]."""
     from rich.console import Console  # here, as most commands end without an error
+    from rich.markup import escape
 
-    Console(stderr=True).print(text, highlight=False)
+    Console(stderr=True).print(before + escape(text), highlight=False, soft_wrap=True)

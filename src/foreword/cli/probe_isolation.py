@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foreword.cli.options import extra_needed
+from foreword.errors import ParameterError
 
 if TYPE_CHECKING:
     from foreword.bench.isolation import ProbeReport, Separation
@@ -14,16 +15,29 @@ if TYPE_CHECKING:
 
 def probe_isolation(
     url: Annotated[str, typer.Argument(help="The server, for instance http://127.0.0.1:8000.")],
-    victim_key: Annotated[str, typer.Option(help="API key of one tenant.", envvar="FOREWORD_VICTIM_KEY")] = "",
-    attacker_key: Annotated[str, typer.Option(help="API key of another tenant.", envvar="FOREWORD_ATTACKER_KEY")] = "",
+    victim_key: Annotated[
+        str, typer.Option(help="API key of one tenant.", envvar="FOREWORD_VICTIM_KEY", hide_input=True)
+    ] = "",
+    attacker_key: Annotated[
+        str, typer.Option(help="API key of another tenant.", envvar="FOREWORD_ATTACKER_KEY", hide_input=True)
+    ] = "",
     samples: Annotated[int, typer.Option(min=2, help="Prompts of each of three kinds.")] = 40,
     characters: Annotated[int, typer.Option(min=1, help="Length of a prompt.")] = 1000,
 ) -> None:
     """Measure whether one tenant can tell by timing what another one has asked. Exit status 3 if it can.
 
     Run it on a server of your own that has nothing else to do. AUC is the area under the ROC curve: 0.5 when nothing can be
-    told, 1 when everything can.
+    told, 1 when everything can. It needs the API keys of two tenants.
+
+    Example:  FOREWORD_API_KEYS=alice:one,bob:two foreword serve
+    and then  foreword probe-isolation http://127.0.0.1:8000 --victim-key one --attacker-key two
     """
+    if not (victim_key and attacker_key):
+        raise ParameterError(
+            "The probe asks as two tenants, so it needs their API keys: --victim-key and --attacker-key (or "
+            "FOREWORD_VICTIM_KEY and FOREWORD_ATTACKER_KEY). On a server without keys all are one tenant, and there is "
+            "nothing to keep apart; start one with two:  FOREWORD_API_KEYS=alice:one,bob:two foreword serve"
+        )
     with extra_needed("server"):
         from foreword.bench.isolation import probe_isolation as probe
 
