@@ -11,15 +11,16 @@ from engine.checks import assert_settled
 from engine.making import Made
 from foreword.backends.cpu.formats import QUANTIZATIONS
 from foreword.backends.registry import make_backend
-from foreword.bench import Limits, choose_workloads, measure_limits, repeat_workloads, runs
+from foreword.bench import Limits, choose_workloads, measure_limits, repeat_workloads
 from foreword.bench.machine import watching_others
 
+TABLE = choose_workloads(["table"], 1 / 32, 1024)
 
-@pytest.fixture(autouse=True)
-def known_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def known_limits() -> Callable[[object], Limits]:
     """The machine gets better from one measurement to the next."""
     found = iter([Limits(1e6, 1e6, 1e6), Limits(2e6, 3e6, 1e6)])
-    monkeypatch.setattr(runs, "measure_limits", lambda _quantization: next(found))
+    return lambda _: next(found)
 
 
 def test_figures_stand_beside_bounds_and_tokens_add_up(make_engine: Callable[..., Made]) -> None:
@@ -27,7 +28,7 @@ def test_figures_stand_beside_bounds_and_tokens_add_up(make_engine: Callable[...
     engine = made.engine
     chosen = choose_workloads([], 1 / 32, engine.info.max_model_len)
     answered = Counter[str]()
-    results, limits = repeat_workloads(made.parts, engine, chosen, 2, lambda name: answered.update([name]))
+    results, limits = repeat_workloads(made.parts, engine, chosen, 2, lambda name: answered.update([name]), known_limits())
     assert limits == Limits(2e6, 3e6, 1e6)
     assert answered == {each.name: 2 * each.requests for each in chosen}
     for result in results:
@@ -50,7 +51,7 @@ def test_figures_stand_beside_bounds_and_tokens_add_up(make_engine: Callable[...
 
 def test_without_the_cache_everything_is_computed(make_engine: Callable[..., Made]) -> None:
     made = make_engine(enable_prefix_caching=False, kv_cache_memory_bytes=2**23)
-    (result,), _ = repeat_workloads(made.parts, made.engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+    (result,), _ = repeat_workloads(made.parts, made.engine, TABLE, 1, lambda _: None, known_limits())
     assert result.cached_tokens == 0
     assert result.figures[0].bound == pytest.approx(result.figures[1].bound, rel=0.1)
 
@@ -63,7 +64,7 @@ def test_a_request_that_fails_ends_the_run(make_engine: Callable[..., Made]) -> 
 
     made.runner.hook = broken
     with pytest.raises(RuntimeError, match="made by the test"):
-        repeat_workloads(made.parts, made.engine, choose_workloads(["table"], 1 / 32, 1024), 1, lambda _: None)
+        repeat_workloads(made.parts, made.engine, TABLE, 1, lambda _: None, known_limits())
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)

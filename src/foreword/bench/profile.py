@@ -1,25 +1,29 @@
 """Where a step's time goes: model, attention, cache, scheduling, sampling, and the rest.
 
-Nothing in the engine knows of it. For the time of a profile, clocks are put around the methods that the engine calls; what
-a call spends in another one that is watched counts for the inner one alone, so the parts add up to the step.
+An engine is made of the same parts, with a stopwatch in between: before its scheduler, cache and runner, and handed to the
+runner as its observer. What a call spends in another one that is watched counts for the inner one alone, so the parts add
+up to the step.
 """
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 from foreword.backends.base import ATTENTION, LINEAR, MODELLING
 from foreword.engine.build import EngineParts
 from foreword.engine.engine import Engine
+from foreword.engine.model_runner import SAMPLING, ModelRunner
 from foreword.engine.request import EngineRequest
 from foreword.sampling_params import SamplingParams
+from foreword.sched import Scheduler
 from foreword.tokens import pack_tokens
 
-CACHE, SCHEDULING, SAMPLING = "cache", "scheduling", "sampling"
+CACHE, SCHEDULING = "cache", "scheduling"
 BATCH, OUTPUT, REST = "building the batch", "text and output", "rest of the step"
 PARTS = (LINEAR, MODELLING, ATTENTION, CACHE, SCHEDULING, SAMPLING, BATCH, OUTPUT, REST)
 MODEL_PARTS = (LINEAR, MODELLING, ATTENTION)
@@ -29,42 +33,13 @@ PREFIX, OWN, STEPS, BATCHES = 512, 32, 32, (1, 8)
 
 
 class Stopwatch:
-    """Seconds by part, each without the parts inside it."""
+    """Seconds by part, each without the parts inside it. A StepObserver."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock = clock
         self._open: list[str] = []
         self._since = 0.0
         self._seconds = dict.fromkeys(PARTS, 0.0)
-        self._watched: list[tuple[Any, str]] = []
-
-    def watch(self, owner: Any, name: str, part: str) -> None:
-        """From now on calls of ``owner.name`` count for ``part``."""
-        call = getattr(owner, name)
-
-        def timed(*args: Any, **options: Any) -> Any:
-            self.begin(part)
-            try:
-                return call(*args, **options)
-            finally:
-                self.end()
-
-        self._replace(owner, name, timed)
-
-    def _replace(self, owner: Any, name: str, call: Callable[..., Any]) -> None:
-        setattr(owner, name, call)
-        self._watched.append((owner, name))
-
-    def release(self) -> None:
-        """Leave all owners as they were."""
-        while self._watched:
-            owner, name = self._watched.pop()
-            delattr(owner, name)
-
-    def lap(self) -> dict[str, float]:
-        """Seconds by part since the last lap."""
-        seconds, self._seconds = self._seconds, dict.fromkeys(PARTS, 0.0)
-        return seconds
 
     def begin(self, part: str) -> None:
         """See StepObserver."""
@@ -76,6 +51,25 @@ class Stopwatch:
         self._settle()
         self._open.pop()
 
+    def go_over_to(self, part: str) -> None:
+        """The innermost part, if there is one, ends here, and ``part`` takes its place."""
+        if self._open:
+            self.end()
+            self.begin(part)
+
+    def timed(self, call: Callable[..., Any], part: str, *args: Any, **options: Any) -> Any:
+        """Make a call, for ``part``."""
+        self.begin(part)
+        try:
+            return call(*args, **options)
+        finally:
+            self.end()
+
+    def lap(self) -> dict[str, float]:
+        """Seconds by part since the last lap."""
+        seconds, self._seconds = self._seconds, dict.fromkeys(PARTS, 0.0)
+        return seconds
+
     def _settle(self) -> None:
         """What has passed since the last change belongs to the innermost part."""
         now = self._clock()
@@ -84,32 +78,44 @@ class Stopwatch:
         self._since = now
 
 
+class Timed:
+    """A part of an engine, the calls of some of its methods timed; everything else is the part's own."""
+
+    def __init__(self, watch: Stopwatch, part: Any, methods: Mapping[str, str]):
+        self._watch, self._part, self._methods = watch, part, methods
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        return partial(self._watch.timed, found, self._methods[name]) if name in self._methods else found
+
+
+class TimedScheduler(Timed):
+    """What comes after a step is committed is output."""
+
+    def commit(self, plan: Any) -> None:
+        """See Scheduler."""
+        self._watch.timed(self._part.commit, SCHEDULING, plan)
+        self._watch.go_over_to(OUTPUT)
+
+
 @contextmanager
-def watching(parts: EngineParts, engine: Engine) -> Iterator[Stopwatch]:
-    """A stopwatch around everything that a step calls."""
-    watch = Stopwatch()
-    watch.watch(engine, "step", REST)
-    for name in ("schedule", "commit", "finish"):
-        watch.watch(engine.scheduler, name, SCHEDULING)
-    for name in ("match", "reserve", "plan", "commit", "grow", "release"):
-        watch.watch(engine.scheduler.cache, name, CACHE)
-    runner = parts.runner
-    watch.watch(runner, "run", BATCH)
-    watch.watch(runner, "carry_out", CACHE)
-    watch.watch(runner.memory, "write", ATTENTION)
-    watch.watch(runner.backend.attention, "prepare", ATTENTION)
-    watch.watch(runner.backend.attention, "attend", ATTENTION)
-    watch.watch(parts.model.module, "forward", MODELLING)
-    for linear in runner.backend.linear_layers(parts.model.module):
-        watch.watch(linear.module, "forward", LINEAR)
-    runner.observer = watch
-    watch.watch(runner, "sample", SAMPLING)
-    watch.watch(engine, "_advance", OUTPUT)
+def watched(parts: EngineParts) -> Iterator[tuple[Engine, Stopwatch]]:
+    """An engine of these parts, and the stopwatch between them. Its steps are to be timed for REST."""
+    watch, runner = Stopwatch(), parts.runner
+    cache: Any = Timed(watch, parts.cache, dict.fromkeys(("match", "reserve", "plan", "commit", "grow", "release"), CACHE))
+    scheduler: Any = Scheduler(parts.config.scheduler_config(), cache)
+    scheduler = TimedScheduler(watch, scheduler, dict.fromkeys(("schedule", "finish"), SCHEDULING))
+    observed: Any = ModelRunner(parts.model, runner.memory, runner.backend, watch)
+    observed = Timed(watch, observed, {"run": BATCH, "carry_out": CACHE})
+    hooks = []
+    for layer in runner.backend.linear_layers(parts.model.module):
+        hooks.append(layer.module.register_forward_pre_hook(lambda *_: watch.begin(LINEAR)))
+        hooks.append(layer.module.register_forward_hook(lambda *_: watch.end(), always_call=True))
     try:
-        yield watch
+        yield replace(parts, scheduler=scheduler).engine(runner=observed), watch
     finally:
-        runner.observer = None
-        watch.release()
+        for hook in hooks:
+            hook.remove()
 
 
 @dataclass(frozen=True)
@@ -135,45 +141,46 @@ class Phase:
         return {"phase": self.name, "laps": self.laps, "seconds": self.seconds, "neither_model_nor_attention": self.added}
 
 
-def profile(parts: EngineParts, engine: Engine, repetitions: int = 3) -> list[Phase]:
+def profile(parts: EngineParts, repetitions: int = 3) -> list[Phase]:
     """Profile prefill, and decode at each of BATCHES; prompts are shorter where the model's context asks for it."""
-    prefix = min(PREFIX, engine.info.max_model_len - OWN - STEPS - 2)
-    rng, vocab = random.Random(0), engine.info.vocab_size
+    prefix = min(PREFIX, parts.info.max_model_len - OWN - STEPS - 2)
+    rng, vocab = random.Random(0), parts.info.vocab_size
 
     def some(count: int) -> list[int]:
         return [rng.randrange(vocab) for _ in range(count)]
 
-    _add(engine, [some(OWN)], n_out=4)
-    _finish(engine)
-    with watching(parts, engine) as watch:
+    with watched(parts) as (engine, watch):
+        step = partial(watch.timed, partial(_step, engine), REST)
+        _add(engine, [some(OWN)], n_out=4)
+        _finish(engine, step)
         laps = []
         for _ in range(repetitions):
             head = some(prefix)
             watch.lap()
             _add(engine, [head], n_out=1)
-            _finish(engine)
+            _finish(engine, step)
             laps.append(watch.lap())
         phases = [_phase(f"prefill of {prefix} tokens", laps)]
         for batch in BATCHES:
             laps = []
             for _ in range(repetitions):
-                laps += _decode(engine, watch, [head + some(OWN) for _ in range(batch)])
+                laps += _decode(engine, step, watch, [head + some(OWN) for _ in range(batch)])
             phases.append(_phase(f"decode, batch {batch}", laps))
     return phases
 
 
-def _decode(engine: Engine, watch: Stopwatch, prompts: list[list[int]]) -> list[dict[str, float]]:
+def _decode(engine: Engine, step: Callable[[], None], watch: Stopwatch, prompts: list[list[int]]) -> list[dict[str, float]]:
     """A lap for each step in which all of the requests get a token after their first."""
     _add(engine, prompts, STEPS + 2)
-    _step(engine)
+    step()
     while engine.scheduler.waiting or any(r.num_tokens == r.num_prompt_tokens for r in engine.scheduler.running):
-        _step(engine)
+        step()
     watch.lap()
     laps = []
     for _ in range(STEPS):
-        _step(engine)
+        step()
         laps.append(watch.lap())
-    _finish(engine)
+    _finish(engine, step)
     return laps
 
 
@@ -189,9 +196,9 @@ def _step(engine: Engine) -> None:
             raise generation.error
 
 
-def _finish(engine: Engine) -> None:
+def _finish(engine: Engine, step: Callable[[], None]) -> None:
     while engine.has_unfinished_requests():
-        _step(engine)
+        step()
 
 
 def _phase(name: str, laps: list[dict[str, float]]) -> Phase:

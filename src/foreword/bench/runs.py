@@ -6,6 +6,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from foreword.backends.base import Backend
 from foreword.bench.bounds import ModelWork, ideal_rounds
 from foreword.bench.machine import Limits, measure_limits, watching_others
 from foreword.bench.workloads import WORKLOADS, Answer, Ask, Round, Workload
@@ -75,11 +76,16 @@ class Result:
 
 
 def repeat_workloads(
-    parts: EngineParts, engine: Engine, workloads: Sequence[Workload], repetitions: int, answered: Callable[[str], None]
+    parts: EngineParts,
+    engine: Engine,
+    workloads: Sequence[Workload],
+    repetitions: int,
+    answered: Callable[[str], None],
+    measure: Callable[[Backend[Any]], Limits] = measure_limits,
 ) -> tuple[list[Result], Limits]:
     """Run the workloads on an engine of these parts in turn, ``repetitions`` times, after a warm-up that is not counted.
 
-    Every repetition has its own tokens, so it starts cold. The machine's limits are measured before each round of all
+    Every repetition has its own tokens, so it starts cold. ``measure`` finds the machine's limits before each round of all
     workloads; the best count. ``answered`` is called with a workload's name whenever a request of it has ended.
     """
     vocab = engine.info.vocab_size
@@ -89,7 +95,7 @@ def repeat_workloads(
     others: dict[str, list[float]] = {workload.name: [] for workload in workloads}
     limits: Limits | None = None
     for number in range(repetitions):
-        measured = measure_limits(parts.runner.backend)
+        measured = measure(parts.runner.backend)
         limits = measured if limits is None else limits.best(measured)
         for workload in workloads:
             load: dict[str, float] = {}

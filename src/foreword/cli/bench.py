@@ -89,7 +89,7 @@ def _profile(console: Console, parts: "EngineParts", repeat: int) -> dict[str, A
 
     load: dict[str, Any] = {}
     with console.status("Profiling ..."), watching_others(load):
-        phases = profile(parts, parts.engine(), repeat)
+        phases = profile(parts, repeat)
     console.print(profile_table(phases))
     console.print(f"Medians; other programs used {load['other_cores']:.2f} cores meanwhile.", highlight=False)
     return {"profile": [phase.as_json() for phase in phases], **load}

@@ -4,19 +4,22 @@ Elementwise kernels treat the last few numbers of a tensor by another code path.
 that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from foreword.backends.base import AttentionStep, Backend, Span, StepObserver
+from foreword.backends.base import ATTENTION, MODELLING, AttentionStep, Backend, Span, StepObserver
 from foreword.cache import CacheAction
 from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
 from foreword.engine.sampler import sample, token_logprobs
 
+SAMPLING = "sampling"
+"""The part of a step that comes after the model, for its observer."""
 LogitsSink = Callable[[Step, list[torch.Tensor]], None]
 """Told of a step and the logits [rows, vocabulary] of each of its chunks, before sampling; not to be changed."""
 
@@ -24,15 +27,18 @@ LogitsSink = Callable[[Step, list[torch.Tensor]], None]
 class ModelRunner:
     """A model, its KV memory and the backend that computes them; knows nothing of queues and caches.
 
-    ``sinks`` are told of the logits of every step; who verifies or records adds one. ``observer`` is told of its parts.
+    sinks
+        Are told of the logits of every step; who verifies or records adds one.
+    observer
+        Is told of the parts of every step.
     """
 
-    def __init__(self, model: LoadedModel, memory: Any, backend: Backend[Any]):
+    def __init__(self, model: LoadedModel, memory: Any, backend: Backend[Any], observer: StepObserver | None = None):
         self.model = model
         self.memory = memory
         self.backend = backend
         self.sinks: list[LogitsSink] = []
-        self.observer: StepObserver | None = None
+        self._observer = observer
 
     @torch.inference_mode()
     def carry_out(self, actions: Sequence[CacheAction]) -> None:
@@ -45,7 +51,8 @@ class ModelRunner:
         logits = self.logits(step)
         for sink in self.sinks:
             sink(step, logits)
-        return self.sample(step, logits)
+        with self._part(SAMPLING):
+            return self.sample(step, logits)
 
     @torch.inference_mode()
     def logits(self, step: Step) -> list[torch.Tensor]:
@@ -62,9 +69,11 @@ class ModelRunner:
             keep.append(np.arange(row + count - wanted[-1], row + count))
             row += count
         padding = np.zeros(row % 2, np.int64)
-        attention = AttentionStep.of(self.backend.attention, self.memory, spans, row + len(padding), self.observer)
-        kept = np.concatenate(keep)
-        logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention)
+        kept, rows = np.concatenate(keep), row + len(padding)
+        with self._part(ATTENTION):
+            attention = AttentionStep.of(self.backend.attention, self.memory, spans, rows, self._observer)
+        with self._part(MODELLING):
+            logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention)
         return list(torch.split(logits[: len(kept)], wanted))
 
     def sample(self, step: Step, logits: list[torch.Tensor]) -> list[Sampled]:
@@ -77,6 +86,18 @@ class ModelRunner:
             for place, sampled in zip(sampling, sample(last, [step.chunks[place] for place in sampling]), strict=True):
                 out[place] = replace(sampled, prompt_logprobs=reported[place]) if reported[place] else sampled
         return out
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """What is done inside is a part of the step, for the observer."""
+        if self._observer is None:
+            yield
+            return
+        self._observer.begin(name)
+        try:
+            yield
+        finally:
+            self._observer.end()
 
     def _forward(self, ids: np.ndarray, positions: np.ndarray, keep: np.ndarray, step: AttentionStep[Any]) -> torch.Tensor:
         """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
