@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 
+from engine.making import add
 from engine.models import load
 from engine.recording import RecordingEngine, Trace
 from foreword.backends.registry import BACKENDS
@@ -77,10 +78,10 @@ def test_logits_are_those_of_transformers(
     scattered = long[0].output.prompt_token_ids + long[0].output.outputs[0].token_ids[:-1]  # type: ignore[union-attr]
 
     # one mixed step: a decode, a cached prefix with a chunk after it, scattered blocks, a fresh prefill
-    ids = [engine.engine.add_request(prompt(5, 7), GREEDY)]
+    ids = [add(engine.engine, prompt(5, 7), GREEDY)]
     engine.step()
     for mixed in (first + prompt(6, 50), scattered + prompt(7, 9), prompt(8, 290)):
-        ids.append(engine.engine.add_request(mixed, GREEDY))
+        ids.append(add(engine.engine, mixed, GREEDY))
     engine.step()
     tables = [request.reservation.table for request in engine.engine.scheduler.running]
     assert len(tables) == 4
