@@ -4,10 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foreword.cache import pack_tokens, unpack_tokens
 from foreword.errors import PromptError
-from foreword.tokens import TOKEN_BYTES, VECTOR_BYTES, common_tokens, common_with_edge
+from foreword.tokens import TOKEN_BYTES, VECTOR_BYTES, common_tokens, common_with_edge, shared_from, shared_tokens
 
 
 def test_pack_is_little_endian_int32() -> None:
@@ -50,3 +52,20 @@ def test_first_difference_against_a_plain_loop() -> None:
             expected = min(len(edge), len(query))
         assert common_with_edge(pack_tokens(query), 0, memoryview(pack_tokens(edge))) == expected
         assert common_tokens(pack_tokens(query), pack_tokens(edge)) == expected
+
+
+TOKENS = st.lists(st.sampled_from([0, 1, 256, 2**31 - 1]), max_size=200)
+
+
+@given(TOKENS, TOKENS, st.integers(0, 5))
+def test_shared_tokens_are_those_that_are_equal(a: list[int], b: list[int], skip: int) -> None:
+    expected = next((n for n, (x, y) in enumerate(zip(a[skip:], b, strict=False)) if x != y), min(len(a[skip:]), len(b)))
+    assert shared_from(pack_tokens(a), 4 * min(skip, len(a)), pack_tokens(b)) == expected
+
+
+def test_shared_tokens_of_long_prompts() -> None:
+    a = list(range(5000))
+    for at in (0, 1, 63, 64, 65, 4000, 4999):
+        b = a.copy()
+        b[at] = 9999
+        assert shared_tokens(pack_tokens(a), pack_tokens(b)) == at

@@ -1,25 +1,7 @@
-from hypothesis import given
-from hypothesis import strategies as st
+"""Where two prompts that have parted go on alike."""
 
 from foreword.cache import pack_tokens
 from foreword.observe.alignment import Meeting, find_tokens, meet
-from foreword.tokens import shared_from, shared_tokens
-
-TOKENS = st.lists(st.sampled_from([0, 1, 256, 2**31 - 1]), max_size=200)
-
-
-@given(TOKENS, TOKENS, st.integers(0, 5))
-def test_shared_tokens_are_those_that_are_equal(a: list[int], b: list[int], skip: int) -> None:
-    expected = next((n for n, (x, y) in enumerate(zip(a[skip:], b, strict=False)) if x != y), min(len(a[skip:]), len(b)))
-    assert shared_from(pack_tokens(a), 4 * min(skip, len(a)), pack_tokens(b)) == expected
-
-
-def test_shared_tokens_of_long_prompts() -> None:
-    a = list(range(5000))
-    for at in (0, 1, 63, 64, 65, 4000, 4999):
-        b = a.copy()
-        b[at] = 9999
-        assert shared_tokens(pack_tokens(a), pack_tokens(b)) == at
 
 
 def test_two_prompts_meet_after_the_value_that_differs() -> None:
