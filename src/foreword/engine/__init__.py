@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from foreword.engine.async_llm import AsyncEngine, AsyncLLM
+    from foreword.engine.build import build_engine
     from foreword.engine.config import EngineConfig
     from foreword.engine.engine import Engine
     from foreword.engine.info import EngineInfo, EngineState
@@ -15,12 +17,16 @@ if TYPE_CHECKING:
     from foreword.engine.request import EngineRequest
     from foreword.engine.runner import Runner
     from foreword.engine.verify import VerifyReport
-    from foreword.outputs import CompletionOutput, Logprob, RequestMetrics, RequestOutput
+    from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
     from foreword.sampling_params import SamplingParams
 
 _HOMES = {
     "LLM": "engine.llm",
+    "AsyncEngine": "engine.async_llm",
+    "AsyncLLM": "engine.async_llm",
+    "ChoiceDelta": "outputs",
     "CompletionOutput": "outputs",
+    "Delta": "outputs",
     "Engine": "engine.engine",
     "EngineConfig": "engine.config",
     "EngineInfo": "engine.info",
@@ -32,10 +38,15 @@ _HOMES = {
     "Runner": "engine.runner",
     "SamplingParams": "sampling_params",
     "VerifyReport": "engine.verify",
+    "build_engine": "engine.build",
 }
 __all__ = [
     "LLM",
+    "AsyncEngine",
+    "AsyncLLM",
+    "ChoiceDelta",
     "CompletionOutput",
+    "Delta",
     "Engine",
     "EngineConfig",
     "EngineInfo",
@@ -47,6 +58,7 @@ __all__ = [
     "Runner",
     "SamplingParams",
     "VerifyReport",
+    "build_engine",
 ]
 
 __getattr__ = lazy_exports(__name__, _HOMES)

@@ -3,15 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foreword.errors import ModelError
 from foreword.prompt.inputs import Prompt
 from foreword.prompt.template import PromptTemplate
 from foreword.prompt.tokenizer import HubTokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class ModelText:
 
     tokenizer: HubTokenizer
     template: PromptTemplate | None = None
-    original: "PreTrainedTokenizerBase | None" = None
+    original: Any = None
 
     @classmethod
     def of(cls, tokenizer: Any) -> "ModelText":
