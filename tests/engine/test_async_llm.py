@@ -101,7 +101,7 @@ def test_requests_are_answered_side_by_side(started: Started) -> None:
     ends = Ends()
 
     async def ask(name: str) -> list[Delta]:
-        return await read(await started.llm.submit(request(name), ends.of(name)))
+        return await read(started.llm.submit(request(name), ends.of(name)))
 
     async def main() -> list[list[Delta]]:
         answers = await asyncio.gather(*(ask(f"r{number}") for number in range(20)))
@@ -158,9 +158,9 @@ def test_a_slow_reader_loses_nothing_and_gets_it_in_one_piece(started: Started) 
     ends = Ends()
 
     async def main() -> tuple[list[Delta], list[Delta]]:
-        slow = await started.llm.submit(request("slow", 30), ends.of("slow"))
+        slow = started.llm.submit(request("slow", 30), ends.of("slow"))
         await until(lambda: "slow" in ends.told)
-        return await read(slow), await read(await started.llm.submit(request("quick", 30)))
+        return await read(slow), await read(started.llm.submit(request("quick", 30)))
 
     slow, quick = asyncio.run(main())
     assert len(slow) == 1
@@ -173,7 +173,7 @@ def test_closing_aborts_and_frees_the_blocks(started: Started) -> None:
     ends = Ends()
 
     async def main() -> None:
-        stream = await started.llm.submit(request("left", 900), ends.of("left"))
+        stream = started.llm.submit(request("left", 900), ends.of("left"))
         await stream.next()
         stream.close()
         stream.close()
@@ -190,7 +190,7 @@ def test_closing_aborts_and_frees_the_blocks(started: Started) -> None:
 
 def test_an_abort_by_name_ends_the_readers_stream(started: Started) -> None:
     async def main() -> None:
-        stream = await started.llm.submit(request("named", 900))
+        stream = started.llm.submit(request("named", 900))
         await stream.next()
         started.llm.abort("named")
         started.llm.abort("nobody")
@@ -239,29 +239,64 @@ def test_cancelling_while_the_engine_is_busy_leaves_nothing(started: Started) ->
     async def main() -> None:
         blocker = asyncio.ensure_future(started.llm.call(lambda _: (busy.set(), go_on.wait(30))))
         await until(busy.is_set)
-        asking = asyncio.ensure_future(started.llm.submit(request("never"), ends.of("never")))
+        stream = started.llm.submit(request("never"), ends.of("never"))
+        asking = asyncio.ensure_future(read(stream))
         await asyncio.sleep(0.01)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
+        stream.close()
         go_on.set()
         await blocker
         assert not await started.llm.call(lambda engine: engine.has_unfinished_requests())
+        await until(lambda: "never" in ends.told)
 
     asyncio.run(main())
-    assert ends.told == {}
+    assert (ends.told["never"].outcome, ends.told["never"].output_tokens) == ("abort", 0), "it was taken, and made no step"
     assert_settled(started.engine)
 
 
 def test_a_refused_request_raises_and_the_others_go_on(started: Started) -> None:
     async def main() -> RequestOutput:
         with pytest.raises(PromptError, match="empty"):
-            await started.llm.submit(EngineRequest(b"", SamplingParams(), "bad"), Ends().of("bad"))
+            started.llm.submit(EngineRequest(b"", SamplingParams(), "bad"), Ends().of("bad"))
         with pytest.raises(PromptError, match="Did you mean 'prompt'"):
             await started.llm.generate({"promt": "a"})
         return await started.llm.generate(PROMPT, greedy())
 
     assert asyncio.run(main()).finished
+
+
+def test_what_only_the_engine_can_refuse_is_told_to_the_reader(started: Started) -> None:
+    """A name in use; and the engine's death, for a request that it has not looked at."""
+    ends = Ends()
+
+    async def main() -> None:
+        llm, busy, go_on = started.llm, threading.Event(), threading.Event()
+        first = llm.submit(request("one", 900))
+        with pytest.raises(ParameterError, match="'one' is in use"):
+            await read(llm.submit(request("one"), ends.of("one")))
+        first.close()
+        await until(lambda: "one" in ends.told)
+
+        def die(_: Engine) -> None:
+            busy.set()
+            go_on.wait(30)
+            raise IntegrityError("planted")
+
+        dying = asyncio.ensure_future(llm.call(die))
+        await until(busy.is_set)
+        late = llm.submit(request("late"), ends.of("late"))
+        late.close()
+        go_on.set()
+        with pytest.raises(Unavailable, match="planted"):
+            await read(late)
+        with pytest.raises(IntegrityError):
+            await dying
+        await until(lambda: "late" in ends.told)
+
+    asyncio.run(main())
+    assert [(end.outcome, end.output_tokens, end.account) for end in ends.told.values()] == 2 * [("error", 0, None)]
 
 
 def test_a_failed_forward_pass_ends_its_requests_only(started: Started) -> None:
@@ -276,7 +311,7 @@ def test_a_failed_forward_pass_ends_its_requests_only(started: Started) -> None:
 
     async def main() -> RequestOutput:
         started.made.runner.hook = broken
-        stream = await started.llm.submit(request("bad"), ends.of("bad"))
+        stream = started.llm.submit(request("bad"), ends.of("bad"))
         await until(lambda: "bad" in ends.told)
         delta = await stream.next()
         assert (len(delta.choices[0].token_ids), delta.choices[0].finish_reason, delta.finished) == (2, None, False)
@@ -298,12 +333,14 @@ def test_the_engines_death_is_told_to_everyone(started: Started) -> None:
 
     async def main() -> list[Any]:
         llm = started.llm
-        streams = [await llm.submit(request(f"r{number}", 900), ends.of(f"r{number}")) for number in range(3)]
+        streams = [llm.submit(request(f"r{number}", 900), ends.of(f"r{number}")) for number in range(3)]
         reading = [asyncio.ensure_future(read(stream)) for stream in streams]
         with pytest.raises(IntegrityError):
             await llm.call(die)
         errors = await asyncio.gather(*reading, return_exceptions=True)
-        for late in (llm.submit(request("late"), ends.of("late")), llm.call(lambda engine: engine), llm.generate(PROMPT)):
+        with pytest.raises(Unavailable, match="planted"):
+            llm.submit(request("late"), ends.of("late"))
+        for late in (llm.call(lambda engine: engine), llm.generate(PROMPT)):
             with pytest.raises(Unavailable, match="planted"):
                 await late
         await until(lambda: len(ends.told) == 3)
@@ -320,20 +357,19 @@ def test_the_engines_death_is_told_to_everyone(started: Started) -> None:
 def test_closed_it_says_so(started: Started) -> None:
     async def main() -> None:
         async with started.llm as llm:
-            stream = await llm.submit(request("open", 900))
+            stream = llm.submit(request("open", 900))
         calls = [
             read(stream),
             llm.generate(PROMPT),
             llm.chat([{"role": "user", "content": "the fox"}]),
             anext(llm.stream(PROMPT)),
-            llm.submit(request("late")),
             llm.reset_prefix_cache(),
             llm.call(lambda engine: engine),
         ]
         for call in calls:
             with pytest.raises(Unavailable, match="This AsyncLLM has been closed"):
                 await call
-        for now in (lambda: llm.abort("open"), lambda: llm.subscribe(None)):
+        for now in (lambda: llm.abort("open"), lambda: llm.subscribe(None), lambda: llm.submit(request("late"))):
             with pytest.raises(Unavailable, match="This AsyncLLM has been closed"):
                 now()
         llm.close()
@@ -396,7 +432,7 @@ def test_the_thread_sleeps_until_what_is_awaited_arrives() -> None:
     cache = held[0]
 
     async def main() -> list[Delta]:
-        stream = await llm.submit(REQUEST)
+        stream = llm.submit(REQUEST)
         await until(lambda: cache.asked > 0)
         await asyncio.sleep(0.05)
         asked = cache.asked

@@ -118,7 +118,7 @@ class FakeFront:
     def now(self) -> float:
         return self.clock
 
-    async def submit(self, request: EngineRequest, on_end: Callable[[RequestEnd], None]) -> FakeStream:
+    def submit(self, request: EngineRequest, on_end: Callable[[RequestEnd], None]) -> FakeStream:
         if self.refuses is not None:
             raise self.refuses
         self.streams.append(FakeStream(self, request, on_end))

@@ -12,7 +12,7 @@ from foreword.engine.engine_thread import EngineThread
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.options import EngineOptions
-from foreword.engine.request import EngineRequest
+from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.stream import OnEnd, Stream
 from foreword.errors import ParameterError, Unavailable
 from foreword.events import EventSink
@@ -63,13 +63,14 @@ class AsyncEngine:
         """Seconds of the engine's clock."""
         return self._face.clock()
 
-    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
-        """Queue a request that has been made ready; returns once the engine has taken it.
+    def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
+        """Queue a request that has been made ready, without waiting for the engine; to be called in a running event loop.
 
-        PromptError or ParameterError if it has not. ``on_end`` is called, in this event loop, when a request that was taken
-        has ended, however it ended.
+        PromptError, ParameterError and Unavailable are raised here, and nothing is queued. ``on_end`` is called once, in
+        that loop, when a request that was queued has ended, however it ended.
         """
-        return await self._thread.submit(request, on_end)
+        check_request(request, self.info)
+        return self._thread.submit(request, on_end)
 
     def abort_all(self, error: Exception) -> None:
         """End all requests before the next step; their readers get the error."""
@@ -188,7 +189,7 @@ class AsyncLLM(AsyncEngine):
         request = EngineRequest(
             tokens, params or SamplingParams(), text=prompt.text, cache_salt=prompt.cache_salt, stream=stream
         )
-        return await self.submit(request)
+        return self.submit(request)
 
     def _check_open(self) -> None:
         if self.death is not None:

@@ -11,23 +11,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
 from foreword.account import Account
-from foreword.cache import Mark, Namespace, PrivatePart, Usage
+from foreword.cache import Namespace, PrivatePart, Usage
 from foreword.engine.arrivals import Arrivals
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.records import request_finished, step_finished
-from foreword.engine.request import EngineRequest
+from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.verify import Verifier, VerifyReport
-from foreword.errors import ParameterError, PromptError, StepFailed
+from foreword.errors import ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request, ScheduledChunk, Scheduler, StepPlan
-from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
+from foreword.tokens import TOKEN_BYTES
 
 logger = logging.getLogger("foreword")
 
@@ -100,9 +98,7 @@ class Engine:
         if name in self._generations:
             raise ParameterError(f"request_id {name!r} is in use by a request that has not finished.")
         params, length = request.params, len(request.tokens) // TOKEN_BYTES
-        self._check_prompt(name, request.tokens)
-        _check_params(params, self.info.vocab_size)
-        _check_marks(request.marks, length)
+        check_request(request, self.info, name)
         arrival = self.clock()
         namespace, private = self._scope(request.tenant, request.cache_salt, min(request.public_tokens, length))
         continuations = []
@@ -199,20 +195,6 @@ class Engine:
         generation = self._generations.get(request_id)
         return None if generation is None else generation.continuations[0].request.account()
 
-    def _check_prompt(self, name: str, tokens: bytes) -> None:
-        ids, longest = np.frombuffer(tokens, TOKEN_TYPE), self.info.max_model_len
-        if not len(ids):
-            raise PromptError(f"Request {name}: the prompt is empty; it needs at least one token.")
-        if ids.max() >= self.info.vocab_size:
-            raise PromptError(
-                f"Request {name}: token id {ids.max()} is not in the vocabulary of {self.info.vocab_size} tokens."
-            )
-        if len(ids) >= longest:
-            raise PromptError(
-                f"Request {name}: the prompt has {len(ids)} tokens, but prompt and answer together may have "
-                f"{longest}. Shorten it, or raise max_model_len if the model allows more."
-            )
-
     def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivatePart | None]:
         """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
         model = self.info.fingerprint
@@ -306,19 +288,3 @@ class Engine:
             self._events(request_finished(generation.request, continuation, reason, now))
         if generation.finished:
             del self._generations[continuation.request_id]
-
-
-def _check_params(params: SamplingParams, vocabulary: int) -> None:
-    for name in ("logprobs", "prompt_logprobs"):
-        count = getattr(params, name)
-        if count is not None and count > vocabulary:
-            raise ParameterError(f"{name} is {count}; the vocabulary has {vocabulary} tokens.")
-    for token in params.stop_token_ids or ():
-        if not 0 <= token < vocabulary:
-            raise ParameterError(f"stop_token_ids has {token}; the vocabulary has {vocabulary} tokens.")
-
-
-def _check_marks(marks: tuple[Mark, ...], length: int) -> None:
-    for mark in marks:
-        if not (0 < mark.position <= length and mark.ttl_seconds > 0):
-            raise ParameterError(f"{mark}: a mark stands at 1 to {length}, the prompt's length, for more than 0 seconds.")

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from foreword.engine.engine import Engine, StepOutcome, StepState
@@ -74,17 +75,13 @@ class EngineThread:
         assert self._state is not None, "the engine has been started"
         return self._state
 
-    async def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
-        """Queue a request; returns once the engine has taken it. Raises PromptError or ParameterError if it has not.
+    def submit(self, request: EngineRequest, on_end: OnEnd | None = None) -> Stream:
+        """Queue a request, in a running event loop and without waiting for the engine. Unavailable when the thread is dead.
 
-        ``on_end`` is called only for a request that was taken.
+        Should the engine not take it, its reader and ``on_end`` are told why.
         """
         stream = Stream(self._abort_stream, on_end)
-        try:
-            await self.call(lambda engine: self._add(engine, request, stream))
-        except asyncio.CancelledError:
-            stream.close()
-            raise
+        self.leave(lambda engine: self._add(engine, request, stream)).add_done_callback(partial(_tell_if_refused, stream))
         return stream
 
     async def call(self, function: Callable[[Engine], T]) -> T:
@@ -211,6 +208,12 @@ class EngineThread:
 
 def _aborted() -> StepFailed:
     return StepFailed("The request was aborted.")
+
+
+def _tell_if_refused(stream: Stream, taken: "Future[None]") -> None:
+    error = taken.exception()
+    if isinstance(error, Exception):
+        _deliver([(stream, None, error)])
 
 
 def _deliver(deliveries: Iterable[Delivery]) -> None:

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from foreword.cache import Mark
+from foreword.engine.info import EngineInfo
+from foreword.errors import ParameterError, PromptError
 from foreword.sampling_params import SamplingParams
+from foreword.tokens import TOKEN_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +46,35 @@ class EngineRequest:
     marks: tuple[Mark, ...] = ()
     use_cache: bool = True
     stream: bool = True
+
+
+def check_request(request: EngineRequest, info: EngineInfo, name: str | None = None) -> None:
+    """PromptError or ParameterError for a request that this engine cannot answer. Plain reading, so any thread may ask.
+
+    ``name``: that of the request in errors; None: its id, if it has one.
+    """
+    known = name or request.request_id
+    name = "The request" if known is None else f"Request {known}"
+    ids, longest, vocabulary = np.frombuffer(request.tokens, TOKEN_TYPE), info.max_model_len, info.vocab_size
+    if not len(ids):
+        raise PromptError(f"{name}: the prompt is empty; it needs at least one token.")
+    if ids.max() >= vocabulary:
+        raise PromptError(f"{name}: token id {ids.max()} is not in the vocabulary of {vocabulary} tokens.")
+    if len(ids) >= longest:
+        raise PromptError(
+            f"{name}: the prompt has {len(ids)} tokens, but prompt and answer together may have {longest}. Shorten it, or "
+            f"raise max_model_len if the model allows more."
+        )
+    _check_params(request.params, vocabulary)
+    for mark in request.marks:
+        if not (0 < mark.position <= len(ids) and mark.ttl_seconds > 0):
+            raise ParameterError(f"{mark}: a mark stands at 1 to {len(ids)}, the prompt's length, for more than 0 seconds.")
+
+
+def _check_params(params: SamplingParams, vocabulary: int) -> None:
+    for field, count in (("logprobs", params.logprobs), ("prompt_logprobs", params.prompt_logprobs)):
+        if count is not None and count > vocabulary:
+            raise ParameterError(f"{field} is {count}; the vocabulary has {vocabulary} tokens.")
+    for token in params.stop_token_ids or ():
+        if not 0 <= token < vocabulary:
+            raise ParameterError(f"stop_token_ids has {token}; the vocabulary has {vocabulary} tokens.")

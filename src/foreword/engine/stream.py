@@ -109,9 +109,9 @@ class Stream:
 
     def _end(self, delta: Delta | None) -> RequestEnd:
         generation = self._generation
-        assert generation is not None
-        if delta is None:
-            return RequestEnd("error", generation.num_output_tokens, None, None, self._error)
+        if delta is None or generation is None:
+            tokens = 0 if generation is None else generation.num_output_tokens
+            return RequestEnd("error", tokens, None, None, self._error)
         outcome = generation.continuations[0].finish_reason or "error"
         return RequestEnd(outcome, generation.num_output_tokens, delta.account, delta.metrics, self._error)
 

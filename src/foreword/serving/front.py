@@ -50,7 +50,7 @@ class EngineFront(Protocol):
         """The engine's clock, in seconds."""
         ...
 
-    async def submit(self, request: EngineRequest, on_end: Callable[[RequestEnd], None]) -> DeltaStream:
+    def submit(self, request: EngineRequest, on_end: Callable[[RequestEnd], None]) -> DeltaStream:
         """Queue a request. PromptError, ParameterError and Unavailable are raised here, before anything is queued.
 
         ``on_end`` is called once, when a request that was queued has ended.

@@ -83,7 +83,7 @@ class Service:
         self._open.add(opened)
         try:
             self._journal.begins(opened)
-            deltas = await self._front.submit(self._engine_request(opened), lambda end: self._ended(opened, end))
+            deltas = self._front.submit(self._engine_request(opened), lambda end: self._ended(opened, end))
         except BaseException:
             self._let_go(opened)
             raise
