@@ -15,7 +15,7 @@ import httpx2
 from engine.models import load_once
 from foreword.cache import CacheAction
 from foreword.engine import Engine, EngineConfig
-from foreword.engine.async_llm import AsyncLLM
+from foreword.engine.async_llm import AsyncEngine
 from foreword.engine.build import make_parts
 from foreword.engine.runner import Runner, Sampled, Step
 from foreword.observe import ObserverConfig
@@ -134,7 +134,7 @@ def live_server(
 
     log_text = io.StringIO()
     config = ServerConfig(**{"port": 0, "drain_timeout": 5.0, **options})
-    llm = AsyncLLM.over(make, config.idle_check_seconds)
+    llm = AsyncEngine(make, config.idle_check_seconds)
     server = make_server(llm, config, tenants or Tenants({}), make_log(log_text), observer)
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -34,14 +34,14 @@ def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     """Load the model, listen, and serve until the process is told to stop."""
     with extra_needed("server"):
         from foreword.server.build import make_server
-    from foreword.engine.async_llm import AsyncLLM
+    from foreword.engine.async_llm import AsyncEngine
     from foreword.engine.build import build_engine
     from foreword.server.tenants import load_tenants
 
     tenants = load_tenants(server.api_keys_file, api_key=server.api_key)
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
-        front = AsyncLLM.over(partial(build_engine, engine), server.idle_check_seconds)
+        front = AsyncEngine(partial(build_engine, engine), server.idle_check_seconds)
         running = make_server(front, server, tenants, announce=partial(_say_where, notes))
     # What loading left stays: a collection that went through all of it would stop everybody for a quarter of a second.
     gc.collect()

@@ -1,4 +1,4 @@
-"""What serving asks of an engine: requests go in, what is new comes back. ``AsyncLLM`` is one; so is whatever tests make."""
+"""What serving asks of an engine: requests go in, what is new comes back. ``AsyncEngine`` is one; tests make another."""
 
 from collections.abc import Callable
 from typing import Protocol
