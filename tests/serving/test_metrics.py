@@ -93,8 +93,8 @@ def test_requests_are_counted_by_outcome(asked: Live) -> None:
 def test_an_aborted_requests_tokens_are_counted_too(serve: Any) -> None:
     live: Live = serve()
     body = {**ASKED, "max_tokens": 900, "ignore_eos": True, "stream": True}
-    with live.client() as client, client.stream("POST", "/v1/completions", json=body):
-        pass
+    with live.client() as client, client.stream("POST", "/v1/completions", json=body) as answer:
+        assert next(answer.iter_lines()), "the first token, and so the whole prompt, is there"
     live.settle()
     found = samples(live)
     assert total(found, "foreword_requests_total", outcome="abort") == 1
