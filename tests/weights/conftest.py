@@ -1,3 +1,3 @@
-from engine.fixtures import load_once, make_llm, model_dir, one_thread
+from engine.fixtures import make_engine, make_llm, model_dir, one_thread
 
-__all__ = ["load_once", "make_llm", "model_dir", "one_thread"]
+__all__ = ["make_engine", "make_llm", "model_dir", "one_thread"]
