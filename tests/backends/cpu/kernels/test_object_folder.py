@@ -65,12 +65,6 @@ def test_what_was_compiled_is_found_again_and_gives_the_same(tmp_path: Path) -> 
     assert len(objects.kept) == 1
 
 
-def test_nothing_is_kept_without_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    use(elementwise_kernels, None)
-    assert not list(tmp_path.iterdir())
-
-
 def add(constant: int) -> KernelModule[()]:
     """A kernel that puts a constant."""
     signature = Signature("constant", out="pointer")
