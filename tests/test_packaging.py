@@ -82,7 +82,7 @@ def test_a_pure_folder_is_tested_without_torch() -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("package", ["foreword.sched", *PUBLIC_PACKAGES])
+@pytest.mark.parametrize("package", ["foreword.sched", "foreword.engine", *PUBLIC_PACKAGES])
 def test_a_package_exports_what_it_says(package: str) -> None:
     """Every name of ``__all__`` is there, and nothing that is imported to be exported is missing from it."""
     module = importlib.import_module(package)

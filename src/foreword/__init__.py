@@ -13,6 +13,7 @@ from foreword.lazy import lazy_exports
 if TYPE_CHECKING:
     from foreword.account import Account, MissReason
     from foreword.cache.marks import Mark
+    from foreword.engine.async_llm import AsyncLLM
     from foreword.engine.config import EngineConfig
     from foreword.engine.llm import LLM
     from foreword.observe.explain import Explanation
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LLM",
     "Account",
+    "AsyncLLM",
     "CompletionOutput",
     "EngineConfig",
     "Explanation",
@@ -36,6 +38,7 @@ __all__ = [
 _HOMES = {
     "LLM": "engine.llm",
     "Account": "account",
+    "AsyncLLM": "engine.async_llm",
     "CompletionOutput": "outputs",
     "EngineConfig": "engine.config",
     "Explanation": "observe.explain",

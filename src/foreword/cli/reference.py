@@ -63,6 +63,7 @@ PUBLIC_PACKAGES = (
     "foreword.audit",
     "foreword.observe",
     "foreword.replay",
+    "foreword.testing",
 )
 PUBLIC_PAGE = """\
 <!-- Written by `make reference` from the packages; a test compares it. Change their docstrings or `__all__`. -->
