@@ -20,16 +20,13 @@ PARTS = frozenset(
 METHODS, FUNCTION_LINES, FILE_LINES = 10, 60, 500
 
 ALLOWED: dict[str, tuple[int, str]] = {
-    "benchmarks/engine.py": (1, "a seam is missing"),
-    "tests/backends/cpu/test_decoder_stack.py": (1, "a seam is missing"),
-    "tests/bench/test_runs.py": (1, "a seam is missing"),
-    "tests/cache/test_integrity.py": (3, "a seam is missing"),
-    "tests/server/anthropic/test_messages.py": (1, "a seam is missing"),
+    "benchmarks/engine.py": (1, "times the engine's parts from outside, each for one run"),
+    "tests/backends/cpu/test_decoder_stack.py": (1, "whether the layers were replaced is what is tested"),
+    "tests/bench/test_runs.py": (1, "the machine's own rates are measured there"),
+    "tests/cache/test_integrity.py": (3, "breaks a cache on purpose, which has no door for that"),
+    "tests/server/anthropic/test_messages.py": (1, "the name is public in Anthropic's SDK, whose object it is"),
 }
 """Files in which tests read or replace what is not theirs: how often, and why. It only gets shorter."""
-
-ASKED = ("src/foreword/backends/cpu/decoder_stack.py", "src/foreword/bench/profile.py")
-"""Files of the package that ask what kind of part they have. It only gets shorter."""
 
 
 def sources(*folders: str) -> list[Source]:
@@ -82,7 +79,7 @@ def test_nobody_reads_what_is_private_in_another_module(package: list[Source]) -
 
 def test_nobody_asks_what_kind_of_part_it_has(package: list[Source]) -> None:
     found = [line for source in package for line in laws.isinstance_of_parts(source, PARTS)]
-    assert not listed(line for line in found if line.split(":")[0] not in ASKED)
+    assert not listed(found)
 
 
 def test_tests_stand_at_the_seams() -> None:
@@ -91,6 +88,7 @@ def test_tests_stand_at_the_seams() -> None:
     counts = Counter(line.split(":")[0] for line in found)
     more = {file for file, count in counts.items() if count > ALLOWED.get(file, (0, ""))[0]}
     assert not listed(line for line in found if line.split(":")[0] in more)
+    assert {file: counts[file] for file in ALLOWED} == {file: count for file, (count, _) in ALLOWED.items()}, "shorten it"
 
 
 def _beyond_the_seams(source: Source) -> Iterator[str]:
