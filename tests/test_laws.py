@@ -22,7 +22,6 @@ METHODS, FUNCTION_LINES, FILE_LINES = 10, 60, 500
 ALLOWED: dict[str, tuple[int, str]] = {
     "benchmarks/engine.py": (1, "times the engine's parts from outside, each for one run"),
     "tests/backends/cpu/test_decoder_stack.py": (1, "whether the layers were replaced is what is tested"),
-    "tests/bench/test_runs.py": (1, "the machine's own rates are measured there"),
     "tests/cache/test_integrity.py": (3, "breaks a cache on purpose, which has no door for that"),
     "tests/server/anthropic/test_messages.py": (1, "the name is public in Anthropic's SDK, whose object it is"),
 }
