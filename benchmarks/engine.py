@@ -162,12 +162,12 @@ def one_warm(
     began = time.perf_counter()
     ids = tokenized(engine, text)
     encoded = time.perf_counter()
-    request_id = engine.add_request(request(ids, 2)).request_id
+    generation = engine.add_request(request(ids, 2))
     while not engine.step().news:
         pass
     ended = time.perf_counter()
-    account = engine.account(request_id)
-    assert account is not None and len(steps) == 1, "a warm request takes one step"
+    account = generation.account()
+    assert len(steps) == 1, "a warm request takes one step"
     parts = dict(clock.seconds)
     start = time.perf_counter()
     run(steps[0])
@@ -241,11 +241,10 @@ def saved(path: str | None) -> dict[str, Any]:
     engine = load_engine(path, 2**28)
     rows, prompt_tokens, computed = [], 0, 0
     for number, text in enumerate(tqdm(prompts(), unit="question", desc="saved"), start=1):
-        request_id = engine.add_request(request(tokenized(engine, text), 8)).request_id
+        generation = engine.add_request(request(tokenized(engine, text), 8))
         while not engine.step().news:
             pass
-        account = engine.account(request_id)
-        assert account is not None
+        account = generation.account()
         finish(engine)
         prompt_tokens += account.prompt_tokens
         computed += account.computed

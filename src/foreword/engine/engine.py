@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foreword.account import Account
 from foreword.cache import Namespace, PrivatePart, Usage
 from foreword.engine.arrivals import Arrivals
 from foreword.engine.generation import Continuation, Generation
@@ -189,11 +188,6 @@ class Engine:
     def verify_report(self) -> VerifyReport:
         """What the verifier has found so far."""
         return VerifyReport() if self._verifier is None else self._verifier.report()
-
-    def account(self, request_id: str) -> Account | None:
-        """Where the tokens of an unfinished request's prompt came from so far."""
-        generation = self._generations.get(request_id)
-        return None if generation is None else generation.continuations[0].request.account()
 
     def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivatePart | None]:
         """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""

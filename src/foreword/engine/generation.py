@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from foreword.account import Account
 from foreword.engine.detokenizer import TextStream, TokenText
 from foreword.engine.request import EngineRequest
 from foreword.engine.runner import Sampled, Sampling, TokenLogprobs
@@ -153,6 +154,10 @@ class Generation:
         """Tokens sampled so far, in all continuations."""
         return sum(continuation.num_output_tokens for continuation in self.continuations)
 
+    def account(self) -> Account:
+        """Where the prompt's tokens came from so far: for the first continuation; the others share its prompt."""
+        return self.continuations[0].request.account()
+
     def metrics(self) -> RequestMetrics:
         """Its times so far."""
         first = [c.first_token_time for c in self.continuations if c.first_token_time is not None]
@@ -174,7 +179,7 @@ class Generation:
             outputs=[continuation.output() for continuation in self.continuations],
             finished=self.finished,
             metrics=self.metrics(),
-            account=self.continuations[0].request.account(),
+            account=self.account(),
             error=self.error,
         )
 
@@ -192,7 +197,7 @@ class Reader:
         return Delta(
             request_id=generation.request_id,
             choices=tuple(choice for place in self._places if (choice := place.take()) is not None),
-            account=generation.continuations[0].request.account(),
+            account=generation.account(),
             metrics=generation.metrics(),
             finished=generation.finished,
         )
