@@ -67,12 +67,15 @@ def bench(
 
 def _workloads(console: Console, parts: "EngineParts", chosen: list[Any], repeat: int) -> dict[str, Any]:
     """Run the workloads and print a table for each."""
-    from foreword.bench import repeat_workloads
+    from foreword.bench import StepCosts, repeat_workloads
 
+    costs = StepCosts()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         tasks = {each.name: bars.add_task(each.name, total=each.requests * repeat) for each in chosen}
-        results, limits = repeat_workloads(parts, parts.engine(), chosen, repeat, lambda name: bars.advance(tasks[name]))
+        results, limits = repeat_workloads(
+            parts, parts.engine(costs), chosen, repeat, lambda name: bars.advance(tasks[name])
+        )
     for result in results:
         console.print(result_table(result))
     console.print(
@@ -80,7 +83,8 @@ def _workloads(console: Console, parts: "EngineParts", chosen: list[Any], repeat
         f"{limits.read_gb_s:.1f} GB/s, the best of this run. At 100 % an engine would waste nothing.",
         highlight=False,
     )
-    return {"limits": vars(limits), "results": [result.as_json() for result in results]}
+    figures = [result.as_json() for result in results]
+    return {"limits": vars(limits), "results": figures, "cost_model": costs.as_json()}
 
 
 def _profile(console: Console, parts: "EngineParts", repeat: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ COMMANDS = {
     "explain": "explain:explain_request",
     "top": "top:top",
     "report": "report:report",
+    "replay": "replay:replay",
     "audit-template": "audit_template:audit_template_command",
     "completion": "completion:completion",
 }

@@ -20,6 +20,7 @@ from foreword.cli.engine_options import SAMPLING
 from foreword.engine.config import EngineConfig
 from foreword.errors import ParameterError
 from foreword.observe import ObserverConfig
+from foreword.replay.config import ReplayConfig
 from foreword.sampling_params import SamplingParams
 from foreword.serving.config import ServerConfig
 
@@ -40,6 +41,7 @@ CONFIGS: tuple[tuple[type, str, tuple[str, ...] | None], ...] = (
     (EngineConfig, "For `LLM`, `AsyncLLM`, and the commands that load a model.", None),
     (ServerConfig, "For `foreword serve`.", None),
     (AuditConfig, "For `foreword audit`.", None),
+    (ReplayConfig, "For `foreword replay`.", None),
     (SamplingParams, "For `generate`, `chat` and `stream`; flags are those of `foreword generate` and `chat`.", SAMPLING),
     (CacheConfig, "For a `PrefixCache` of one's own. An engine counts its blocks itself and has the other options.", NONE),
     (ObserverConfig, "For an `Observer` of one's own.", NONE),

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
@@ -37,8 +38,11 @@ def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     from foreword.engine.async_llm import AsyncEngine
     from foreword.engine.build import build_engine
     from foreword.server.tenants import load_tenants
+    from foreword.serving.trace_file import open_trace
 
     tenants = load_tenants(server.api_keys_file, api_key=server.api_key)
+    if server.trace is not None:
+        open_trace(Path(server.trace)).close()  # what cannot be written is said before a model is loaded
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
         front = AsyncEngine(partial(build_engine, engine), server.idle_check_seconds)

@@ -6,7 +6,10 @@ It is what published simulators replay: a request is whole in the cache while it
 from collections.abc import Iterable, Sequence
 
 from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, PrivatePart, RequestLedger
+from foreword.replay.costs import MEASURED, Costs
+from foreword.replay.result import ReplayResult, Tally
 from foreword.replay.traces import TraceRequest
+from foreword.sched import SchedulerConfig
 from foreword.tokens import TOKEN_BYTES
 
 SPACE = Namespace(ModelFingerprint("trace"))
@@ -54,6 +57,31 @@ def hit_rate(prompts: Iterable[bytes], config: CacheConfig) -> float:
         total += len(tokens) // TOKEN_BYTES
         cached += 0 if ledger is None else ledger.account().cached
     return cached / total if total else 0.0
+
+
+def replay_cache(
+    requests: Iterable[TraceRequest],
+    config: CacheConfig,
+    costs: Costs = MEASURED,
+    step_tokens: int = SchedulerConfig.max_num_batched_tokens,
+    scale: int = 1,
+) -> ReplayResult:
+    """A trace through a cache alone. TTFT is that of an idle machine: what the tokens that are not cached take."""
+    cache, tally, seconds = PrefixCache(config), Tally(), 0.0
+    for request in requests:
+        seconds = request.arrival
+        prompt = request.prompt(scale)
+        ledger = None
+        if prompt:
+            known = request.answer(scale)[:-TOKEN_BYTES]  # the last token of an answer is never computed
+            ledger = process(cache, namespace_of(request), prompt, seconds, generated=known, use_cache=request.uses_cache)
+        if ledger is None:
+            tally.refused += 1
+            continue
+        account = ledger.account()
+        ttft = costs.alone_seconds(account.reused, account.prompt_tokens, step_tokens)
+        tally.add(account, len(known) // TOKEN_BYTES + 1, ttft)
+    return tally.result(cache.usage().evicted_tokens, 0, seconds, 0.0)
 
 
 def namespace_of(request: TraceRequest) -> Namespace:

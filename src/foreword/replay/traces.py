@@ -37,8 +37,10 @@ MAX_LINE = 64 * 2**20  # bytes
 LOOKED_AT = 100  # requests from which the size of a trace's blocks is told
 BLOCK_SIZES = (512, 256, 128, 64, 32, 16)
 SESSION_SECONDS = 47.0
-"""Seconds from the begin of a session to that of the next: the published sessions do not say when they began."""
-REORDERED = 4096  # requests among which a trace in the order of ends is put into the order of arrivals
+"""From the begin of a session to that of the next: the published sessions do not say when they began. With this pause (four
+and a half hours for all) caches of two sizes hit as an independent simulator measured (tests/replay/test_published.py)."""
+REORDERED, REORDERED_KEYS = 4096, 2**22
+"""So many requests, and keys of them (32 MiB), are looked at to put a trace in the order of ends into that of arrivals."""
 LENGTHS_BLOCK = 512
 NO_KEYS: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
 
@@ -80,6 +82,10 @@ class TraceRequest:
         """The tokens of the answer, packed."""
         start = self.length(scale)
         return self._tokens(start, start + self.output_tokens // scale, scale)
+
+    def without_answer(self) -> "TraceRequest":
+        """The same request, asked for no more than its first token: nothing but the prompt enters a cache."""
+        return replace(self, output_tokens=1)
 
     def length(self, scale: int = 1) -> int:
         """Tokens of ``prompt(scale)``: one at least, if the prompt has any."""
@@ -204,19 +210,23 @@ def _keys(number: int, ids: list[Any], high: int = 0) -> Keys:
 def _in_order(requests: Iterable[TraceRequest]) -> Iterator[TraceRequest]:
     """By arrival, counted from the first one. What lies further apart than the window comes as late as its place."""
     window: list[tuple[float, int, TraceRequest]] = []
-    start = latest = None
+    keys, start, latest = 0, 0.0, -1.0  # before the first
+
+    def first() -> TraceRequest:
+        nonlocal keys, start, latest
+        request = heapq.heappop(window)[2]
+        keys -= len(request.keys)
+        start = request.arrival if latest < 0 else start
+        latest = max(request.arrival - start, latest, 0.0)
+        return replace(request, arrival=latest)
+
     for number, request in enumerate(requests):
         heapq.heappush(window, (request.arrival, number, request))
-        if len(window) <= REORDERED:
-            continue
-        first = heapq.heappop(window)[2]
-        start = first.arrival if start is None else start
-        latest = max(first.arrival - start, latest or 0.0)
-        yield replace(first, arrival=latest)
-    for arrival, _, request in sorted(window, key=lambda entry: entry[:2]):
-        start = arrival if start is None else start
-        latest = max(arrival - start, latest or 0.0)
-        yield replace(request, arrival=latest)
+        keys += len(request.keys)
+        while len(window) > REORDERED or keys > REORDERED_KEYS:
+            yield first()
+    while window:
+        yield first()
 
 
 def _hash_ids(lines: Lines, size: int | None) -> Iterator[TraceRequest]:
@@ -314,27 +324,55 @@ def _lengths(lines: Lines) -> Iterator[TraceRequest]:
         )  # fmt: skip
 
 
-def _foreword(lines: Lines) -> Iterator[TraceRequest]:
-    """What TraceWriter writes: a line of what holds for all, then a line a request, in the order of their ends."""
-    number, text = next(lines)
-    head = _json(number, text)
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A line of what holds for those behind it: a trace that was begun in a file, perhaps behind others."""
+
+    number: int
+    began: float
+    block_tokens: int
+
+
+def _section(number: int, head: dict[str, Any], count: int) -> _Section:
     if head.get("version") != VERSION:
         raise TraceError(f"Line {number}: this trace is of version {head.get('version')!r}; this Foreword reads {VERSION}.")
-    size = _field(number, head, "block_tokens")
+    size, began = _field(number, head, "block_tokens"), _field(number, head, "began", (int, float))
     if not size:
         raise TraceError(f"Line {number}: 'block_tokens' is 0; a block has at least 1 token.")
-    return _in_order(_foreword_request(number, _json(number, text), size) for number, text in lines)
+    return _Section(count, began, size)
 
 
-def _foreword_request(number: int, record: dict[str, Any], size: int) -> TraceRequest:
-    prompt, output = _field(number, record, "prompt"), _field(number, record, "output")
+def _foreword(lines: Lines) -> Iterator[TraceRequest]:
+    """What TraceWriter writes: a line of what holds for all, then a line a request, in the order of their ends.
+
+    A server that started again has begun anew, in the same file: what it says of prefixes has nothing to do with before.
+    """
+
+    def requests() -> Iterator[TraceRequest]:
+        section = first = None
+        for number, text in lines:
+            record = _json(number, text)
+            if record.get("format") == FORMAT:
+                section = _section(number, record, 1 if section is None else section.number + 1)
+                first = section if first is None else first
+                continue
+            assert section is not None and first is not None  # the first line has the format
+            yield _foreword_request(number, record, section, max(0.0, section.began - first.began))
+
+    return _in_order(requests())
+
+
+def _foreword_request(number: int, record: dict[str, Any], section: _Section, begin: float) -> TraceRequest:
+    prompt, output, size = _field(number, record, "prompt"), _field(number, record, "output"), section.block_tokens
     try:
-        keys = np.frombuffer(b64decode(_field(number, record, "keys", str), validate=True), "<u8")
+        keys = np.frombuffer(b64decode(_field(number, record, "keys", str), validate=True), "<u4").astype(np.uint64)
     except ValueError:
-        raise TraceError(f"Line {number}: 'keys' are no whole 64-bit numbers in base64.") from None
+        raise TraceError(f"Line {number}: 'keys' are no whole 32-bit numbers in base64.") from None
     if len(keys) != -(-(prompt + output) // size):
         raise TraceError(f"Line {number}: {prompt} + {output} tokens have {len(keys)} keys of {size} tokens each.")
+    keys += np.uint64(section.number << 32)
+    arrival, scope = begin + _field(number, record, "arrival", (int, float)), _field(number, record, "scope", str)
     return TraceRequest(
-        _field(number, record, "arrival", (int, float)), prompt, output, keys, size, _field(number, record, "scope", str),
+        arrival, prompt, output, keys, size, scope,
         uses_cache=record.get("cache", True) is True, keys_go_on=True, number=number,
     )  # fmt: skip

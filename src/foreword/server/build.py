@@ -1,6 +1,7 @@
 """From an engine and options to a server that is ready to run."""
 
 import time
+from pathlib import Path
 
 from foreword.observe import ObserverConfig
 from foreword.server.app import Announce, Server, create_app
@@ -16,6 +17,7 @@ from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.rendering import PromptRenderer
 from foreword.serving.service import ServedModel, Service
+from foreword.serving.trace_file import TraceFile, open_trace
 
 
 def make_server(
@@ -38,7 +40,11 @@ def make_server(
     observer = observer or ObserverConfig(minimum_tokens=config.min_cached_tokens)
     renderer = PromptRenderer(front.text, model.name)
     observation = Observation(info, front.now, renderer, observer)
-    front.subscribe(EventFanOut(info, front.now, metrics, observation.sink))
+    trace = None if config.trace is None else TraceFile(open_trace(Path(config.trace)), front.now(), log)
+    observers = [observation.sink] if trace is None else [observation.sink, trace.sink]
+    front.subscribe(EventFanOut(info, front.now, metrics, *observers))
     prompts = PromptThread(renderer)
     service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
-    return Server(create_app(ServerParts(config, tenants, front, prompts, service, metrics, log, observation)), announce)
+    return Server(
+        create_app(ServerParts(config, tenants, front, prompts, service, metrics, log, observation, trace)), announce
+    )

@@ -10,6 +10,7 @@ from foreword.serving.metrics import Metrics
 from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.service import Service
+from foreword.serving.trace_file import TraceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,12 @@ class ServerParts:
     metrics: Metrics
     log: Log
     observation: Observation
+    trace: TraceFile | None = None
 
     def close(self) -> None:
         """End the threads. Whoever still waits for an answer gets an error."""
         self.front.close()
         self.prompts.close()
         self.observation.close()
+        if self.trace is not None:
+            self.trace.close()

@@ -59,6 +59,9 @@ class ServerConfig:
     operators: tuple[str, ...] = option((), name="operator")
     """Tenants whose keys may see the dashboard: figures and texts of all tenants. Whoever has ``api_key`` may, and everyone
     where there are no keys."""
+    trace: str | None = None
+    """File to which a line is written for every request, without its words: a trace that `foreword replay` reads. A file of
+    before is continued; None: no trace."""
     log_prompts: bool = False
     """Whether the text of prompts is written into the log."""
 

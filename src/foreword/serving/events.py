@@ -13,15 +13,15 @@ class EventFanOut:
 
     now
         The engine's clock, in seconds.
-    observer
-        A sink that takes every event.
+    observers
+        Sinks that take every event.
     """
 
-    def __init__(self, info: EngineInfo, now: Callable[[], float], metrics: Metrics, observer: EventSink):
+    def __init__(self, info: EngineInfo, now: Callable[[], float], metrics: Metrics, *observers: EventSink):
         self._block_lives = BlockLives(info.num_blocks, info.block_size)
         self._now = now
         self._metrics = metrics
-        self._observer = observer
+        self._observers = observers
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -30,4 +30,5 @@ class EventFanOut:
         elif not isinstance(event, RequestFinished):
             for life in self._block_lives(event, self._now()):
                 self._metrics.block(life)
-        self._observer(event)
+        for observer in self._observers:
+            observer(event)
