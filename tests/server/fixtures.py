@@ -87,5 +87,6 @@ def openai_client(live: Live, key: str = "none") -> openai.OpenAI:
 
 
 @pytest.fixture
-def client(live: Live) -> openai.OpenAI:
-    return openai_client(live)
+def client(live: Live) -> Iterator[openai.OpenAI]:
+    with openai_client(live) as client:
+        yield client

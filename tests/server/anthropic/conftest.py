@@ -1,5 +1,7 @@
 """Fixtures: Anthropic's SDK against the live servers."""
 
+from collections.abc import Iterator
+
 import anthropic
 import pytest
 
@@ -12,5 +14,6 @@ def anthropic_client(live: Live, key: str = "none") -> anthropic.Anthropic:
 
 
 @pytest.fixture
-def client(live: Live) -> anthropic.Anthropic:
-    return anthropic_client(live)
+def client(live: Live) -> Iterator[anthropic.Anthropic]:
+    with anthropic_client(live) as client:
+        yield client
