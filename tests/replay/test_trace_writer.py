@@ -152,7 +152,7 @@ def test_a_replay_of_ones_own_engine_comes_to_its_figures() -> None:
         )
         while engine.has_unfinished_requests():
             engine.step()
-        accounts.append(asked.continuations[0].request.account())
+        accounts.append(asked.account())
         history = [*history[-5:], [*prompt, *asked.continuations[0].token_ids()]]
         runner.clock.now += 1
     expected = {source: sum(each.by_source.get(source, 0) for each in accounts) for source in Source}

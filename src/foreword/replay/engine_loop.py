@@ -65,7 +65,7 @@ class EngineReplay:
             for generation in engine.step().news:
                 asked, metrics = self._asked.pop(generation.request_id), generation.metrics()
                 assert metrics.first_token_time is not None and generation.error is None
-                account = generation.continuations[0].request.account()
+                account = generation.account()
                 tally.add(account, generation.num_output_tokens, metrics.first_token_time - asked.arrival)
         usage, state = engine.usage(), engine.state()
         return tally.result(usage.evicted_tokens, state.preemptions, self.clock.now - start, self._runner.busy_seconds)
