@@ -103,6 +103,7 @@ class StepFinished:
 
 Event = CacheEvent | RequestFinished | StepFinished
 EventSink = Callable[[Event], None]
+CacheEventSink = Callable[[CacheEvent], None]
 
 
 class EventRelay:

@@ -39,6 +39,7 @@ def test_planted_fault(code: str) -> None:
     assert abs(finding.tokens_lost - (lost - clean_lost)) <= TOLERANCE * len(plan.faulty)
     assert finding.tokens_lost >= 0.6 * plan.lost * plan.lost_chars / 4
     assert report.totals.dollars is not None
+    assert finding.dollars_lost is not None
     assert finding.dollars_lost == pytest.approx(report.totals.dollars - (report.totals.repaired_dollars or 0))
     assert 0 < finding.dollars_lost < report.totals.dollars
     assert clean.findings == ()
@@ -54,7 +55,7 @@ def computed(finding: Finding, report: Report) -> int:
 def position(line: Line, label: str, char: int | None) -> int | None:
     """The token position of a character of a piece (None: its end), counted anew from the body: 4 bytes and a head each."""
     body = line["request"]
-    texts = [(f"tools, tool {i + 1}", None) for i, _ in enumerate(body.get("tools", ()))]
+    texts: list[tuple[str, str | None]] = [(f"tools, tool {i + 1}", None) for i, _ in enumerate(body.get("tools", ()))]
     texts += [(f"system, block {i + 1}", block["text"]) for i, block in enumerate(body.get("system", ()))]
     number = 0
     for message in body["messages"]:

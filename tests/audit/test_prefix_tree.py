@@ -20,7 +20,8 @@ prompts = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=9), max_size
 
 @given(prompts, st.lists(st.sampled_from("ab"), min_size=25, max_size=25))
 def test_seen_and_nearest_are_those_of_the_longest_common_prefix(given_prompts: list[list[int]], names: list[str]) -> None:
-    tree, earlier = PrefixTree(LOTS), []
+    tree = PrefixTree(LOTS)
+    earlier: list[tuple[str, list[int]]] = []
     for number, (prompt, name) in enumerate(zip(given_prompts, names, strict=False)):
         visit = tree.visit(name, pack(*prompt), number, 0.0, math.inf, 0.0)
         shared = [common(prompt, other) if name == scope else 0 for scope, other in earlier]

@@ -100,7 +100,7 @@ def test_responses() -> None:
 @pytest.mark.parametrize("body", [CHAT, MESSAGES, RESPONSES])
 def test_wrappers_do_not_change_the_prompt(body: dict[str, Any]) -> None:
     bare = read(body)
-    wrapped = [
+    wrapped: list[dict[str, Any]] = [
         {"ts": 5, "request": body},
         {"timestamp": "1970-01-01T00:00:05Z", "request": json.dumps(body)},
         {"custom_id": "a", "method": "POST", "url": "/v1/x", "body": body, "created_at": 5_000_000_000_000},

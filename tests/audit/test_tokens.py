@@ -6,6 +6,7 @@ import pytest
 
 from audit.generator import encoded, planted
 from foreword.audit import ByteTokens, PieceTokens, TemplateTokens, audit
+from foreword.audit.auditor import Lines
 from foreword.audit.case import part
 from foreword.audit.readers import read_record
 from foreword.audit.request import LoggedPiece, LoggedRequest
@@ -108,8 +109,8 @@ def test_a_result_and_a_text_of_one_message_are_rendered_apart() -> None:
         ],
     }
     _, messages, places = as_messages(read_record(body, 1).pieces)
-    results = [Message("tool", text_blocks(text), tool_call_id="t1", name="look") for text in "ab"]
-    assert messages[2:] == [*results, Message("user", text_blocks("And now?"))]
+    said = [Message("tool", text_blocks(text), tool_call_id="t1", name="look") for text in "ab"]
+    assert messages[2:] == [*said, Message("user", text_blocks("And now?"))]
     assert places[3:] == [("message", 2, 0), ("message", 3, 0), ("message", 4, 0)]
 
 
@@ -125,19 +126,25 @@ def test_two_prompts_part_at_the_first_token_that_differs(family: str) -> None:
         read_record({"model": "m", "messages": [{"role": "system", "content": f"It is {day}."}, *asked], "tools": tools}, 1)
         for day in ("Monday", "Tuesday")
     ]
+    before, after = requests
     old, new = (TemplateTokens(chat).encode(request) for request in requests)
     seen = next(n for n in range(len(new)) if old.packed[: 4 * n + 4] != new.packed[: 4 * n + 4])
-    parted = part(*requests, new, seen)
+    parted = part(before, after, new, seen)
     assert parted is not None
     assert parted.new_piece.label == "system, block 1"
     assert parted.position == seen
+
+
+def again(log: list[bytes]) -> Lines:
+    """A log in memory, read as often as is asked for."""
+    return lambda _purpose: log
 
 
 @pytest.mark.parametrize("code", ["FW101", "FW202", "FW203", "FW302"])
 def test_faults_are_found_with_a_real_template_too(code: str) -> None:
     plan = planted(code)
     for log, codes in ((encoded(plan.faulty), [code]), (encoded(plan.clean), [])):
-        report = audit(lambda _purpose, log=log: log, TemplateTokens(template("qwen2_5")), PriceTable.built_in())
+        report = audit(again(log), TemplateTokens(template("qwen2_5")), PriceTable.built_in())
         assert [finding.code for finding in report.findings] == codes
         for finding in report.findings:
             assert finding.label == plan.label

@@ -1,6 +1,7 @@
 """The bound: what a model computes and reads, and the times of an ideal engine."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ ARITHMETIC_ONLY = Limits(gflops=1.0, linear_gflops=1.0, read_gb_s=1e9)
 READING_ONLY = Limits(gflops=1e9, linear_gflops=1e9, read_gb_s=1.0)
 
 
-def work_of(path: str, **options: str) -> ModelWork:
+def work_of(path: str, **options: Any) -> ModelWork:
     backend = make_backend("cpu", 16, **options)
     return ModelWork.of(load_model(SafetensorsCheckpoint(path), backend), backend)
 

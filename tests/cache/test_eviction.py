@@ -182,10 +182,10 @@ def test_the_queue_sorts_what_does_not_come_in_order() -> None:
             node.last_use = 20.0
             queue.push(node)
         order = []
-        while (node := queue.first(100)) is not None:
-            assert queue.first(100) is node  # as long as it has blocks
-            order.append((node.last_use, node.ticket))
-            node.backed = 0
+        while (first := queue.first(100)) is not None:
+            assert queue.first(100) is first  # as long as it has blocks
+            order.append((first.last_use, first.ticket))
+            first.backed = 0
         assert order == sorted(order)
         assert len(order) == 30
 

@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 from foreword.cache import ModelFingerprint, Namespace
 
@@ -16,7 +17,7 @@ def test_equal_text_in_different_slots_gives_different_keys() -> None:
 
 
 def test_equal_text_in_different_fields_of_the_model_gives_different_keys() -> None:
-    words = ["", "a", "a+"]
+    words: list[Any] = ["", "a", "a+"]  # also as the block's size: no field can be taken for another
     keys = {ModelFingerprint(*texts).key for texts in itertools.product(words, repeat=8)}
     assert len(keys) == len(words) ** 8
     assert ModelFingerprint("w", block_size=16).key != ModelFingerprint("w", block_size=32).key

@@ -96,7 +96,8 @@ def test_a_conversation_that_goes_on_writes_on_in_the_block_of_the_last_turn() -
 
 def test_tokens_are_compared_not_hashes() -> None:
     """Two blocks with one CRC: a cache that trusts such a name would reuse the wrong KV."""
-    crc, seen, pair = 0, {}, None
+    crc, pair = 0, None
+    seen: dict[int, list[int]] = {}
     for number in range(400_000):
         block = [number, number * 7 % 1000, 0, 0]
         crc = zlib.crc32(pack_tokens(block)) & 0xFFFFFF

@@ -4,10 +4,11 @@ import random
 
 import pytest
 
-from cache.harness import SPACE, Machine, machine, match, reason, run_ids
+from cache.harness import Machine, machine, match, reason, run_ids
 from foreword.cache import CacheConfig, HitEnd, Mark, MissReason, PrivatePart, pack_tokens, unpack_tokens
 from foreword.cache.tree import child_key, key_tokens
 from foreword.events import BlockRemoved, BlockStored
+from foreword.testing.hash_kv import SPACE
 
 PROMPT = run_ids(0, 14)
 LENGTHS = [0, 1, 3, 4, 5, 7, 8, 11, 12, 13]

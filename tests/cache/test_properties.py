@@ -144,7 +144,7 @@ class Model(RuleBasedStateMachine):
     )
     def start(self, ids: list[int], owner: str, data: st.DataObject) -> None:
         private = None
-        if self.known and data.draw(st.booleans()):
+        if len(self.known) > 0 and data.draw(st.booleans()):
             base = data.draw(st.sampled_from(self.known))
             ids = [token for token, _ in base[: data.draw(st.integers(0, len(base)))]] + ids
         if owner:

@@ -143,8 +143,7 @@ def test_without_room_nothing_changes_and_the_look_up_counts_once() -> None:
         assert m.cache.reserve(m.cache.match(SPACE, tokens), ledger, 5) is None
         m.check()
         assert m.cache.usage() == before
-    assert ledger.account().cached == 0
-    assert ledger.hit_end is None
+    assert (ledger.account().cached, ledger.hit_end) == (0, None)
     m.finish(holder)
     reservation = m.cache.reserve(m.cache.match(SPACE, tokens), ledger, 6)
     assert reservation is not None

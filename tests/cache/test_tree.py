@@ -2,6 +2,7 @@
 
 import random
 from array import array
+from typing import Any
 
 from foreword.cache import pack_tokens
 from foreword.cache.pool import BLOCK_ID, Blocks
@@ -91,14 +92,15 @@ def test_nearest_sees_no_ghosts() -> None:
 
 def test_a_split_divides_blocks_and_positions_and_keeps_holders() -> None:
     tree, root, edge, stub = chain()
-    edge.ready, edge.planned, edge.holders, edge.last_use, edge.copier = 2, 6, 3, 7.0, "copier"
+    copier: Any = "copier"
+    edge.ready, edge.planned, edge.holders, edge.last_use, edge.copier = 2, 6, 3, 7.0, copier
     upper = tree.split(edge, 4)
     assert (upper.start, upper.ready, upper.planned, upper.backed, upper.end) == (0, 2, 4, 4, 4)
     assert (edge.start, edge.ready, edge.planned, edge.backed, edge.end) == (4, 4, 6, 8, 8)
     assert upper.blocks.tolist() == [10]
     assert edge.blocks.tolist() == [11]
     assert (upper.holders, upper.last_use, edge.holders) == (3, 7.0, 3)
-    assert (upper.copier, edge.copier) == ("copier", None)  # the copy is of the first tokens
+    assert (upper.copier, edge.copier) == (copier, None)  # the copy is of the first tokens
     assert (edge.parent, upper.parent, stub.parent) == (upper, root, edge)
     assert tree.walk(root, pack_tokens([1, 2, 3, 4, 5, 6, 7, 8, 9, 9])) == (stub, 10)
     assert tree.node_count == 3

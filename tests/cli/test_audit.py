@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -185,7 +186,7 @@ def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
     names = "empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz", "listed.json"
     empty, nothing, damaged, listed = (tmp_path / name for name in names)
     spoilt = {name: tmp_path / name for name in ("gz", "bz2", "xz", "zst")}
-    packed = gzip.compress, bz2.compress, lzma.compress, zstandard.compress
+    packed: tuple[Callable[[bytes], bytes], ...] = gzip.compress, bz2.compress, lzma.compress, zstandard.compress
     for path, pack in zip(spoilt.values(), packed, strict=True):
         data = bytearray(pack(faulty.read_bytes()))
         data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
@@ -194,7 +195,7 @@ def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
     nothing.write_bytes(b'{"a": 1}\n')
     listed.write_text(json.dumps([json.loads(line) for line in faulty.read_text().splitlines()]))
     damaged.write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
-    cases = [
+    cases: list[tuple[list[Any], str]] = [
         *(([path], "cannot be read to its end") for path in spoilt.values()),
         ([tmp_path / "missing.jsonl"], "is not a file"),
         ([tmp_path], "is not a file"),

@@ -236,8 +236,12 @@ def test_a_cancelled_task_frees_its_blocks_before_the_next_step(started: Started
 def test_cancelling_while_the_engine_is_busy_leaves_nothing(started: Started) -> None:
     ends, busy, go_on = Ends(), threading.Event(), threading.Event()
 
+    def stay_busy(_: Engine) -> bool:
+        busy.set()
+        return go_on.wait(30)
+
     async def main() -> None:
-        blocker = asyncio.ensure_future(started.llm.call(lambda _: (busy.set(), go_on.wait(30))))
+        blocker = asyncio.ensure_future(started.llm.call(stay_busy))
         await until(busy.is_set)
         stream = started.llm.submit(request("never"), ends.of("never"))
         asking = asyncio.ensure_future(read(stream))

@@ -1,6 +1,7 @@
 """What an engine tells its observer."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def events(engine: Engine) -> Iterator[list[Event]]:
     engine.reset_prefix_cache()
 
 
-def run(engine: Engine, *prompts: str, **params: int) -> None:
+def run(engine: Engine, *prompts: str, **params: Any) -> None:
     for number, prompt in enumerate(prompts):
         settings = SamplingParams(**{"temperature": 0, "max_tokens": 3, "ignore_eos": True, **params})
         add(engine, token_ids(engine, prompt), settings, request_id=f"r{number}")

@@ -244,7 +244,7 @@ def test_bad_parameters_are_refused(llm: LLM) -> None:
 
 def test_unknown_options_are_refused_with_the_nearest_name(model_dir: Callable[..., str]) -> None:
     with pytest.raises(ConfigError, match=r"Unknown option of LLM 'max_num_seq'. Did you mean 'max_num_seqs'\?"):
-        LLM(model_dir("llama"), max_num_seq=3)
+        LLM(model_dir("llama"), max_num_seq=3)  # type: ignore[call-arg]
 
 
 def test_chat_needs_a_template(tmp_path: Any, llm: LLM) -> None:

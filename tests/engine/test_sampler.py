@@ -73,7 +73,7 @@ def test_penalties_by_their_formulas() -> None:
     """Repetition counts prompt and output, the others the output only, frequency by number."""
     logits = torch.tensor([[1.0, -1.0, 0.5, 3.0]])
     before = logits.clone()
-    penalties = {"repetition_penalty": 2.0, "presence_penalty": 0.25, "frequency_penalty": 0.5}
+    penalties: dict[str, Any] = {"repetition_penalty": 2.0, "presence_penalty": 0.25, "frequency_penalty": 0.5}
     given = row(prompt=(1,), output=(0, 0, 3), temperature=0.0, logprobs=4, **penalties)
     assert given.sampling is not None
     expected = [1.0 / 2 - 0.25 - 2 * 0.5, -1.0 * 2, 0.5, 3.0 / 2 - 0.25 - 0.5]

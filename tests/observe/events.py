@@ -25,6 +25,7 @@ class Bytes:
 
     def shape(self, request_id: str) -> PromptShape | None:
         del request_id
+        return None
 
 
 class Requests:

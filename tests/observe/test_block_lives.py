@@ -84,7 +84,8 @@ def test_with_the_cache_the_followed_blocks_are_forgotten(lives: BlockLives) -> 
 
 
 def test_a_real_caches_events_are_enough() -> None:
-    now, told = 0.0, []
+    now = 0.0
+    told: list[BlockLife] = []
     lives = BlockLives(num_blocks=128, block_size=4)
 
     def sink(event: CacheEvent) -> None:

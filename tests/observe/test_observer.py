@@ -1,12 +1,13 @@
 import random
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from foreword.account import Source
 from foreword.errors import ConfigError
-from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, StepFinished
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, StepFinished
 from foreword.observe import Observer, ObserverConfig, Reason
 from observe.events import Bytes, Requests
 
@@ -58,12 +59,13 @@ def test_random_prompts_read_no_hits() -> None:
 
 def test_the_events_of_cache_and_steps() -> None:
     observer = Observer()
-    for event in (
+    events: list[Event] = [
         BlockStored(b"", 0, bytes(40), (1,)),
         BlockRemoved(b"", 0, 4, (1,)),
         AllBlocksCleared(),
         *(StepFinished(0.005 * tokens, ((0, tokens),), 0) for tokens in (50, 100, 200, 400)),
-    ):
+    ]
+    for event in events:
         observer(event)
     counts = observer.counts()
     assert (counts.stored_tokens, counts.removed_tokens, counts.resets, counts.requests) == (10, 4, 1, 0)
@@ -116,6 +118,6 @@ def test_memory_is_bounded_by_many_distinct_prefixes() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("recent_requests", 0), ("curve_samples", -1), ("minimum_tokens", -1), ("curve_sizes", (64, 0))]
 )
-def test_options_out_of_range(name: str, value: object) -> None:
+def test_options_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"{name} is {value}")):
         ObserverConfig(**{name: value})

@@ -38,7 +38,15 @@ def test_the_table_in_the_docs_is_the_scripts(tmp_path: Path) -> None:
     assert "of 1000. Token exact:" in table
     copy = tmp_path / "observe.md"
     copy.write_text(text, encoding="utf-8")
-    script = [sys.executable, ROOT / "benchmarks" / "observe.py", "reasons", "--cases", "3", "--write", copy]
+    script: list[str | Path] = [
+        sys.executable,
+        ROOT / "benchmarks" / "observe.py",
+        "reasons",
+        "--cases",
+        "3",
+        "--write",
+        copy,
+    ]
     subprocess.run(script, check=True, capture_output=True)
     written = copy.read_text(encoding="utf-8")
     assert written.startswith(before + BEGIN)

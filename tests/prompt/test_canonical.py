@@ -16,8 +16,8 @@ from foreword.prompt.canonical import (
     canonical_request,
     canonical_text,
     canonical_tools,
-    tool_name,
 )
+from foreword.prompt.chat import tool_name
 from prompt.families import template
 
 NAMES = st.sampled_from(["city", "days", "unit", "é", "limit"])
@@ -71,9 +71,9 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 def disguise(value: Any, rng: random.Random, key: str = "") -> Any:
     """The same request, written by another client."""
     if isinstance(value, dict):
-        items = list(value.items())
-        rng.shuffle(items)
-        return {name: disguise(item, rng, name) for name, item in items}
+        pairs = list(value.items())
+        rng.shuffle(pairs)
+        return {name: disguise(item, rng, name) for name, item in pairs}
     if isinstance(value, list):
         items = [disguise(item, rng) for item in value]
         if key in ("tools", "required"):

@@ -4,12 +4,13 @@ import pytest
 
 from foreword.errors import PromptError
 from foreword.prompt import Prompt, parse_prompt
+from foreword.tokens import pack_tokens
 
 
 def test_the_three_forms() -> None:
     assert parse_prompt("hello") == Prompt("hello", None)
     assert parse_prompt({"prompt": "hello", "cache_salt": "a"}) == Prompt("hello", None, "a")
-    assert parse_prompt({"prompt_token_ids": (1, 2)}) == Prompt(None, [1, 2])
+    assert parse_prompt({"prompt_token_ids": (1, 2)}) == Prompt(None, pack_tokens([1, 2]))
 
 
 @pytest.mark.parametrize(

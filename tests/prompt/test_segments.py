@@ -198,7 +198,8 @@ def test_blank_contents_and_questions_about_what_is_not_there() -> None:
 )
 @pytest.mark.parametrize("family", ["chatml", "qwen3", "mistral"])
 def test_a_call_of_no_known_form_is_written_or_refused(family: str, call: Any) -> None:
-    talk = [{"role": "user", "content": "Go."}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    said: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [call]}
+    talk: list[dict[str, Any]] = [{"role": "user", "content": "Go."}, said]
     try:
         expected = template(family).render(talk)
     except PromptError:

@@ -60,7 +60,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_text_and_the_tokens_are_those_of_transformers(both: tuple[PromptTemplate, Any], name: str) -> None:
     ours, theirs = both
-    options = {"date_string": "22 Nov 2026"}
+    options: dict[str, Any] = {"date_string": "22 Nov 2026"}
     for tools, generation in itertools.product((None, [TOOL]), (True, False)):
         try:
             expected = theirs.apply_chat_template(

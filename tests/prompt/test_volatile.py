@@ -3,6 +3,7 @@
 import itertools
 import random
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -100,12 +101,13 @@ def test_masked_texts_of_two_requests_are_equal() -> None:
 
 def test_the_value_in_which_two_texts_part_is_found_without_any_word_before_it() -> None:
     rng = random.Random(1)
-    for kind, make in {
+    make_of: dict[str, Callable[[], str]] = {
         "date": lambda: f"{datetime(2026, 1, 1) + timedelta(days=rng.randrange(3000)):%Y-%m-%d}",
         "datetime": lambda: f"{datetime(2026, 1, 1) + timedelta(seconds=rng.randrange(10**8)):%Y-%m-%d %H:%M}",
         "uuid": lambda: str(uuid.UUID(int=rng.getrandbits(128))),
         "epoch": lambda: str(rng.randrange(1_700_000_000, 1_800_000_000)),
-    }.items():
+    }
+    for kind, make in make_of.items():
         one, two = make(), make()
         pair = differing_value(f"Rules of {one} follow.", f"Rules of {two} follow.")
         assert pair is not None

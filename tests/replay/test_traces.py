@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ class Endless(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         buffer[: len(self.line)] = self.line
         return len(self.line)
 

@@ -25,7 +25,12 @@ from server.live import Live, live_server
 
 CLIENTS = 32
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog"]
-ENGINE = {"kv_cache_memory_bytes": 2**21, "max_num_seqs": 8, "max_num_batched_tokens": 128, "self_test": False}
+ENGINE: dict[str, Any] = {
+    "kv_cache_memory_bytes": 2**21,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 128,
+    "self_test": False,
+}
 SERVER: dict[str, Any] = {
     "served_model_name": "tiny",
     "max_queue": 20,

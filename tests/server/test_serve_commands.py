@@ -10,8 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from bench.test_isolation import slow_prefill
 from cli.test_cli import COMMAND
@@ -69,7 +68,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "self_test": None,
         "enable_prefix_caching": None,
     }
-    args, expected = [], {}
+    args: list[str] = []
+    expected: dict[str, Any] = {}
     for config in (ServerConfig, EngineConfig):
         for number, flag in enumerate(field_flags(config), start=20):
             value = values.get(
@@ -79,8 +79,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
             args.append(form if value is None else f"{form}={value}")
             expected[flag.name] = flag.default is False if value is None else flag.to_field(value)
     expected["operators"] = ("alice",)
-    config, of_engine = serve_options(*args)
-    assert dataclasses.asdict(config) | dataclasses.asdict(of_engine) == expected
+    of_server, of_engine = serve_options(*args)
+    assert dataclasses.asdict(of_server) | dataclasses.asdict(of_engine) == expected
 
 
 def test_names_that_people_have_in_their_scripts_stay() -> None:

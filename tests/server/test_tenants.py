@@ -16,7 +16,8 @@ PRIVATE = "My secret is a lazy dog. " * 4
 
 def cached(live: Live, key: str, system: str = SYSTEM, user: str = PRIVATE, **more: Any) -> int:
     """Ask as somebody; how many prompt tokens were cached."""
-    return usage(live, key, system, user, **more)["prompt_tokens_details"]["cached_tokens"]
+    found: int = usage(live, key, system, user, **more)["prompt_tokens_details"]["cached_tokens"]
+    return found
 
 
 def usage(live: Live, key: str, system: str = SYSTEM, user: str = PRIVATE, **more: Any) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def usage(live: Live, key: str, system: str = SYSTEM, user: str = PRIVATE, **mor
     with live.client(headers={"authorization": f"Bearer {key}"}) as client:
         answer = client.post("/v1/chat/completions", json=body)
     assert answer.status_code == 200, answer.text
-    return answer.json()["usage"]
+    found: dict[str, Any] = answer.json()["usage"]
+    return found
 
 
 def test_by_default_tenants_never_share_and_one_shares_with_itself(serve: Any) -> None:

@@ -31,8 +31,8 @@ def neutral(message: dict[str, Any]) -> Message:
 def test_the_library_and_the_server_render_alike(family: str, tmp_path: Path) -> None:
     given = files(family)
     config = {**json.loads(given["tokenizer_config.json"]), "tokenizer_class": "PreTrainedTokenizerFast"}
-    for name, text in {**given, "tokenizer_config.json": json.dumps(config)}.items():
-        (tmp_path / name).write_text(text)
+    for name, content in {**given, "tokenizer_config.json": json.dumps(config)}.items():
+        (tmp_path / name).write_text(content)
     text = ModelText.of(AutoTokenizer.from_pretrained(tmp_path))
     renderer = PromptRenderer(text, family)
     compared = 0

@@ -1,6 +1,7 @@
 """What comes back of a request: what is new, each once, whatever the pace of its reader."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from serving.fake_front import FakeFront, FakeStream, neutral
 CALL = '<tool_call>{"name": "web", "arguments": {"q": 1}}</tool_call>'
 
 
-def opened(front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), **more: object) -> tuple[UpdateStream, FakeStream]:
+def opened(front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), **more: Any) -> tuple[UpdateStream, FakeStream]:
     """A stream of a prompt of four tokens, and the end that the test holds."""
     request = neutral(n=n, **more)
     prompt = RenderedPrompt(pack_tokens([1, 2, 3, 4]), None, marks)

@@ -32,7 +32,7 @@ def cells(table: Table) -> list[str]:
 @pytest.mark.parametrize("part", [TRAIN, HELD_OUT])
 def test_every_word_of_a_table_belongs_to_its_part(part: str) -> None:
     generator = Generator(part, seed=7)
-    headers = set()
+    headers: set[str] = set()
     for _ in range(300):
         table = generator.table(rows=5, columns=6, mixed=0.5)
         headers.update(column.header.capitalize() for column in table.columns)

@@ -36,7 +36,7 @@ from foreword.cache.residency import Residency
 from foreword.cache.results import Chunk, Match, Usage
 from foreword.cache.tree import Node, RadixTree, Root, lacking_nodes, path_blocks
 from foreword.errors import PromptError
-from foreword.events import AllBlocksCleared, BlockReused, EventSink
+from foreword.events import AllBlocksCleared, BlockReused, CacheEventSink
 from foreword.tokens import TOKEN_BYTES
 
 COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
@@ -51,7 +51,9 @@ class PrefixCache:
         The insides, for whoever checks them.
     """
 
-    def __init__(self, config: CacheConfig, policy: EvictionPolicy | None = None, events: EventSink | None = None) -> None:
+    def __init__(
+        self, config: CacheConfig, policy: EvictionPolicy | None = None, events: CacheEventSink | None = None
+    ) -> None:
         self.config = config
         self.actions = Actions()
         self._size = size = config.block_size

@@ -8,7 +8,7 @@ from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.namespace import PrivatePart
 from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.tree import NO_BLOCKS, Node, RadixTree, Root
-from foreword.events import BlockRemoved, BlockStored, EventSink
+from foreword.events import BlockRemoved, BlockStored, CacheEventSink
 
 
 class Residency:
@@ -25,7 +25,7 @@ class Residency:
         queue: EvictionQueue,
         marked: MarkedPaths,
         ghost_limit: int,
-        events: EventSink | None,
+        events: CacheEventSink | None,
     ):
         self.tree = tree
         self.pool = pool

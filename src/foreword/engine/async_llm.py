@@ -1,7 +1,7 @@
 """The engine as asynchronous programs call it: AsyncEngine takes requests, AsyncLLM prompts. A server is one of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar, Unpack
 
@@ -148,7 +148,7 @@ class AsyncLLM(AsyncEngine):
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
         return await asyncio.to_thread(self.text.chat_prompt, list(messages), add_generation_prompt, datetime.now())
 
-    async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncIterator[Delta]:
+    async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
         """Answer a prompt piece by piece: each delta has what is new. Who leaves the loop early closes the iterator.
 
         (``contextlib.aclosing`` does; a task that is cancelled while it waits does, too.)

@@ -49,7 +49,7 @@ def test_another_activation_or_odd_sizes_stay_with_transformers(tmp_path: Path, 
 def test_a_layer_that_computes_something_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names are the same; the result is not."""
     path = str(write_model(tmp_path, "llama"))
-    forward = modeling_llama.LlamaMLP.forward
+    forward: Any = modeling_llama.LlamaMLP.forward
     with monkeypatch.context() as patch:
         patch.setattr(modeling_llama.LlamaMLP, "forward", lambda self, x: 1.001 * forward(self, x))
         assert not stacks(load(path))

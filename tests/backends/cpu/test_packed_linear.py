@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -54,9 +55,10 @@ def test_a_model_in_int8_is_near_to_the_model(model_dir: Callable[..., str]) -> 
         engine = RecordingEngine(model_dir("llama"), quantization=quantization, kv_cache_memory_bytes=2**20)
         (trace,) = engine.run(list(range(2, 90)), prompt_logprobs=0, max_tokens=1)
         logits.append(torch.stack(list(trace.logits.values())))
-    assert len(logits[0]) == 88
-    assert bool((torch.cosine_similarity(*logits) > 0.95).all())
-    assert not torch.equal(*logits)
+    one, other = logits
+    assert len(one) == 88
+    assert bool((torch.cosine_similarity(one, other) > 0.95).all())
+    assert not torch.equal(one, other)
 
 
 class Attention(nn.Module):
@@ -126,7 +128,8 @@ def test_a_subclass_of_linear_is_left_alone() -> None:
 
 def test_blocks_are_packed_in_the_format_they_are_stored_in() -> None:
     """Whatever was asked for; here with a tensor in place of blocks, for the formats at hand are made from floats."""
-    model, stored = nn.ModuleDict({"a": nn.Linear(64, 32), "b": nn.Linear(64, 32)}), some(32, 64, seed=4)
+    model: Any = nn.ModuleDict({"a": nn.Linear(64, 32), "b": nn.Linear(64, 32)})
+    stored = some(32, 64, seed=4)
     pack(model, "none", Stored({"a.weight": "int8"}, {"a.weight": stored}))
     assert [model[name].format.name for name in "ab"] == ["int8", "float32"]
     rows = some(3, 64)
@@ -135,7 +138,8 @@ def test_blocks_are_packed_in_the_format_they_are_stored_in() -> None:
 
 
 def test_layers_that_are_stored_in_different_formats_stay_apart() -> None:
-    module, stored = Attention((False,) * 3), some(32, 64)
+    stored = some(32, 64)
+    module: Any = Attention((False,) * 3)
     assert pack(module, "none", Stored({"v_proj.weight": "int8"}, {"v_proj.weight": stored})) == 4
     assert module.v_proj.format.name == "int8"
 

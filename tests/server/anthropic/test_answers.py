@@ -44,6 +44,7 @@ def stream(*updates: Update) -> list[dict[str, Any]]:
 
 def test_a_whole_message() -> None:
     got = whole(Choice(0, ("Hello",), (1, 2), "stop"))
+    assert got.content[0].type == "text"
     assert (got.id, got.model, got.role, got.content[0].text) == ("msg_1", "tiny", "assistant", "Hello")
     assert (got.stop_reason, got.stop_sequence, got.diagnostics) == ("end_turn", None, None)
 
@@ -155,6 +156,7 @@ def test_the_uses_of_tools_are_blocks() -> None:
 def test_without_tools_a_call_is_text() -> None:
     (choice,) = choices([CALLS])
     got = whole(choice)
+    assert got.content[0].type == "text"
     assert (got.content[0].text, got.stop_reason) == (CALLS, "end_turn")
 
 

@@ -122,7 +122,7 @@ def test_a_mark_refreshes_earlier_ones_no_further_than_it_looks_back(small: Live
         messages: Any = [{"role": "user", "content": content}]
         system: Any = [{"type": "text", "text": SYSTEM}]
         later = anthropic_client(small).messages.create(model="tiny", max_tokens=1, system=system, messages=messages)
-        assert later.usage.cache_read_input_tokens > 100  # that it is read does not depend on it
+        assert (later.usage.cache_read_input_tokens or 0) > 100  # that it is read does not depend on it
         clock.ahead += 900  # past the later mark's five minutes, and past an hour since the first one was made
         flood(small, 100)
         assert (ask(small, "z") > 100) == survives

@@ -29,6 +29,13 @@ def ask(client: anthropic.Anthropic, **more: Any) -> anthropic.types.Message:
     return client.messages.create(**{**body, **more})  # type: ignore[no-any-return]
 
 
+def text_of(message: anthropic.types.Message) -> str:
+    """Of an answer that is nothing but text."""
+    (block,) = message.content
+    assert block.type == "text"
+    return block.text
+
+
 def counts(usage: Usage) -> tuple[int, int, int]:
     """Tokens read, written under a mark, and neither."""
     assert usage.cache_read_input_tokens is not None
@@ -57,7 +64,7 @@ def test_a_stream_says_the_same_as_an_answer(client: anthropic.Anthropic) -> Non
     ) as stream:
         kinds = [event.type for event in stream]
         streamed = stream.get_final_message()
-    assert streamed.content[0].text == whole.content[0].text
+    assert text_of(streamed) == text_of(whole)
     assert (streamed.stop_reason, streamed.usage.output_tokens) == ("max_tokens", 4)
     assert sum(counts(streamed.usage)) == sum(counts(whole.usage))
     assert (kinds[0], kinds[1], kinds[-3:]) == (
@@ -68,10 +75,10 @@ def test_a_stream_says_the_same_as_an_answer(client: anthropic.Anthropic) -> Non
 
 
 def test_a_stop_sequence(client: anthropic.Anthropic) -> None:
-    text = ask(client, max_tokens=12).content[0].text
+    text = text_of(ask(client, max_tokens=12))
     got = ask(client, max_tokens=12, stop_sequences=[text[4:7]])
     assert (got.stop_reason, got.stop_sequence) == ("stop_sequence", text[4:7])
-    assert got.content[0].text == text[: text.index(text[4:7])]
+    assert text_of(got) == text[: text.index(text[4:7])]
 
 
 def test_the_context_may_end_an_answer(client: anthropic.Anthropic) -> None:
@@ -116,9 +123,12 @@ def test_the_usage_in_a_stream(client: anthropic.Anthropic) -> None:
     ask(client, system=system())
     with client.messages.stream(model="tiny", max_tokens=3, messages=user("more"), system=system()) as stream:
         events = list(stream)
-    start, end = events[0].message.usage, events[-2].usage
+    first, last = events[0], events[-2]
+    assert first.type == "message_start"
+    assert last.type == "message_delta"
+    start, end = first.message.usage, last.usage
     assert counts(start) == (end.cache_read_input_tokens, end.cache_creation_input_tokens, end.input_tokens)
-    assert start.cache_read_input_tokens > 50
+    assert counts(start)[0] > 50
     assert end.output_tokens == 3
 
 
@@ -126,7 +136,7 @@ def test_the_usage_in_a_stream(client: anthropic.Anthropic) -> None:
 def test_max_tokens_0_warms(client: anthropic.Anthropic, stream: bool) -> None:
     if stream:
         with client.messages.stream(model="tiny", max_tokens=0, messages=user("the quick brown fox")) as events:
-            warm = events.get_final_message()
+            warm: anthropic.types.Message = events.get_final_message()
     else:
         warm = ask(client, max_tokens=0)
     assert (warm.content, warm.stop_reason, warm.usage.output_tokens) == ([], "max_tokens", 0)
@@ -149,6 +159,7 @@ def test_diagnostics(client: anthropic.Anthropic) -> None:
 
     assert reason() == (None, None)
     kind, missed = reason(system="the dog")
+    assert missed is not None
     assert (kind, 0 < missed <= sum(counts(first.usage))) == ("system_changed", True), "no more than there was to be read"
     assert reason(messages=user("another question"))[0] == "messages_changed"
     assert reason(tools=tools)[0] == "tools_changed"
@@ -212,7 +223,8 @@ def test_what_is_no_json_is_refused(live: Live, content: bytes) -> None:
 def test_errors_as_the_sdk_sees_them(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, model="huge")
-    assert missing.value.body["error"]["type"] == "not_found_error"  # type: ignore[index, call-overload]
+    told: Any = missing.value.body
+    assert told["error"]["type"] == "not_found_error"
     assert missing.value.request_id is not None
     with pytest.raises(anthropic.BadRequestError, match="max_tokens"):
         ask(client, max_tokens=-1)
@@ -234,6 +246,7 @@ def test_an_error_in_a_stream_is_its_last_event(live: Live, client: anthropic.An
         client.messages.stream(model="tiny", max_tokens=8, messages=user("the quick brown fox")) as stream,
     ):
         list(stream)
-    assert error.value.body["error"]["type"] == "api_error"  # type: ignore[index, call-overload]
+    told: Any = error.value.body
+    assert told["error"]["type"] == "api_error"
     assert "broken" in str(error.value)
     ask(client)

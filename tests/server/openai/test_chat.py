@@ -16,15 +16,16 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": [SYSTEM, USER], "temperatu
 
 def test_the_table_reader_answers_from_the_table_and_reads_it_once(table_reader: Live) -> None:
     client = openai_client(table_reader)
-    table = {"role": "system", "content": markdown_table()}
-    cached = []
+    table: Any = {"role": "system", "content": markdown_table()}
+    cached: list[int] = []
     for question in questions()[:6]:
         plain = question.text.removeprefix("Question: ").partition(" Your answer")[0]
         answer = client.chat.completions.create(
             model="table-reader", messages=[table, {"role": "user", "content": plain}], temperature=0, max_tokens=30
         )
         assert answer.choices[0].message.content == question.answer
-        cached.append(answer.usage.prompt_tokens_details.cached_tokens)
+        usage: Any = answer.usage
+        cached.append(usage.prompt_tokens_details.cached_tokens)
     assert cached[0] == 0
     assert min(cached[1:]) > 150
 
@@ -114,9 +115,10 @@ def test_without_a_limit_an_answer_goes_on_to_the_end_of_the_context(client: ope
 
 def test_messages_in_parts_and_tools_are_rendered(client: openai.OpenAI) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
-    tools = [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {"type": "object"}}}]
+    look = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
+    tools: Any = [{"type": "function", "function": look}]
     call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "dog"}'}}
-    messages = [
+    messages: list[Any] = [
         SYSTEM,
         {"role": "user", "content": parts},
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -137,7 +139,8 @@ def test_a_salt_narrows_sharing(client: openai.OpenAI) -> None:
     def cached(salt: str | None) -> int:
         extra = {} if salt is None else {"cache_salt": salt}
         usage = client.chat.completions.create(**ASKED, extra_body=extra).usage
-        return usage.prompt_tokens_details.cached_tokens
+        found: int = usage.prompt_tokens_details.cached_tokens
+        return found
 
     assert [cached("a"), cached("b"), cached(None)] == [0, 0, 0]
     assert min(cached("a"), cached("b"), cached(None)) > 0
@@ -227,8 +230,8 @@ def test_bad_requests_are_refused_and_the_next_one_works(
     for stream in (False, True):
         with pytest.raises(openai.APIStatusError) as caught:
             client.chat.completions.create(**{**ASKED, "stream": stream, **change})
-        error = caught.value
-        assert error.status_code == (404 if "model" in change else 400)
-        assert message in error.body["message"], error.body
-        assert error.body["type"] == ("not_found_error" if "model" in change else "invalid_request_error")
+        told: Any = caught.value.body
+        assert caught.value.status_code == (404 if "model" in change else 400)
+        assert message in told["message"], told
+        assert told["type"] == ("not_found_error" if "model" in change else "invalid_request_error")
     assert client.chat.completions.create(**ASKED).choices[0].message.content

@@ -15,7 +15,8 @@ TEXT = 'Wait. <tool_call>{"name": "look", "arguments": {"at": "dög"}}</tool_cal
 
 
 def read(pieces: list[str], names: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
-    text, calls = "", []
+    text = ""
+    calls: list[dict[str, Any]] = []
     for choice in choices(pieces, names):
         text, calls = text + choice.text, calls + tool_calls("chatcmpl-1", choice)
     return text, calls, finish_reason(choice)

@@ -2,10 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from server.live import Live
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -17,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debi
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
+def browser() -> Iterator["Browser"]:
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -27,7 +31,7 @@ def browser() -> Iterator["playwright.Browser"]:
 class Opened:
     """The page in a tab, and all that its console said."""
 
-    def __init__(self, browser: "playwright.Browser", url: str, **options: object):
+    def __init__(self, browser: "Browser", url: str, **options: Any):
         self.context = browser.new_context(**options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(20_000)
@@ -36,7 +40,7 @@ class Opened:
         self.page.on("pageerror", lambda error: self.console.append(str(error)))
         self.page.goto(url)
 
-    def __enter__(self) -> "playwright.Page":
+    def __enter__(self) -> "Page":
         return self.page
 
     def __exit__(self, *_: object) -> None:
@@ -49,7 +53,7 @@ def ask(live: Live, prompt: str) -> None:
         assert client.post("/v1/completions", json=body).status_code == 200
 
 
-def test_it_loads_updates_filters_and_explains(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_it_loads_updates_filters_and_explains(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for minute in (30, 31, 32):
         ask(live, f"It is 12:{minute}. {RULES}")
@@ -77,7 +81,7 @@ def test_it_loads_updates_filters_and_explains(browser: "playwright.Browser", se
     assert opened.console == []
 
 
-def test_prefixes_can_be_read_with_the_keyboard(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_prefixes_can_be_read_with_the_keyboard(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for number in range(3):
         ask(live, f"{RULES} Question {number} of four")
@@ -96,7 +100,7 @@ def test_prefixes_can_be_read_with_the_keyboard(browser: "playwright.Browser", s
     assert opened.console == []
 
 
-def test_near_twins_are_shown_with_their_saving(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_near_twins_are_shown_with_their_saving(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for minute in range(10, 20):
         ask(live, f"Be kind to all who ask. It is 12:{minute}:05. {RULES}")
@@ -112,7 +116,7 @@ def test_near_twins_are_shown_with_their_saving(browser: "playwright.Browser", s
     assert opened.console == []
 
 
-def test_savings_at_a_price(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_savings_at_a_price(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for number in range(2):
         ask(live, f"{RULES} {number}")
@@ -131,9 +135,7 @@ def test_savings_at_a_price(browser: "playwright.Browser", serve: Callable[..., 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_checker_of_accessibility_finds_no_fault(
-    browser: "playwright.Browser", serve: Callable[..., Live], scheme: str
-) -> None:
+def test_a_checker_of_accessibility_finds_no_fault(browser: "Browser", serve: Callable[..., Live], scheme: str) -> None:
     """Names, roles, contrast, order of headings and the like, by axe-core, with all parts of the page filled."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     live = serve()
@@ -148,7 +150,7 @@ def test_a_checker_of_accessibility_finds_no_fault(
     assert found.violations_count == 0, found.generate_report()
 
 
-def test_hostile_text_stays_text(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_hostile_text_stays_text(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for number in (1000, 2000):
         ask(live, f"{HOSTILE} {RULES} {number} {HOSTILE}")
@@ -168,7 +170,7 @@ def test_hostile_text_stays_text(browser: "playwright.Browser", serve: Callable[
     assert opened.console == []
 
 
-def test_a_phone_in_the_dark(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_a_phone_in_the_dark(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for number in range(2):
         ask(live, f"{RULES} {number}")
@@ -186,7 +188,7 @@ def test_a_phone_in_the_dark(browser: "playwright.Browser", serve: Callable[...,
     assert opened.console == []
 
 
-def test_without_a_key_it_asks_for_one(browser: "playwright.Browser", serve: Callable[..., Live]) -> None:
+def test_without_a_key_it_asks_for_one(browser: "Browser", serve: Callable[..., Live]) -> None:
     from server.operator.test_cache_api import keyed
 
     tenants, keys = keyed("ann", "boss")

@@ -47,7 +47,7 @@ def kept(folder: ObjectFolder) -> Path:
     return file
 
 
-def use(kernels: KernelModule, objects: ObjectFolder | None) -> torch.Tensor:
+def use(kernels: KernelModule[()], objects: ObjectFolder | None) -> torch.Tensor:
     """Compile anew, as in another process, and call."""
     kernels.forget()
     rows, added = torch.arange(64.0).view(2, 32), torch.full((2, 32), 0.5)

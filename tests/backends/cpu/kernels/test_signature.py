@@ -14,7 +14,7 @@ from llvmlite import ir
 
 from foreword.backends.cpu import formats, kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule, Kernels, kernel_module
-from foreword.backends.cpu.kernels.signature import Signature
+from foreword.backends.cpu.kernels.signature import Kind, Signature
 
 SCALE = Signature("scale", rows="pointer", width="int", factor="float", taken_rows="counter")
 FILES = [
@@ -117,7 +117,8 @@ def test_a_module_defines_what_it_declares() -> None:
 def test_the_order_in_which_fields_are_written_does_not_matter() -> None:
     """A kernel that puts each of its fields where its name says: whatever the order at the call, each comes to its place."""
     names = [f"field{index}" for index in range(12)]
-    copy = Signature("copy", out="pointer", **dict.fromkeys(names, "int"))
+    kinds: dict[str, Kind] = dict.fromkeys(names, "int")
+    copy = Signature("copy", out="pointer", **kinds)
 
     @kernel_module(copy)
     def kernels(module: ir.Module) -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from foreword.backends.cpu.formats.float32 import linear_kernels
 from foreword.backends.cpu.formats.int8 import int8_kernels
@@ -16,7 +17,7 @@ from foreword.backends.registry import make_backend
 from foreword.engine import LLM, SamplingParams
 from foreword.testing.tiny_models import write_model
 
-ALL: tuple[KernelModule, ...] = (
+ALL: tuple[KernelModule[()] | KernelModule[torch.dtype], ...] = (
     attention_kernels,
     elementwise_kernels,
     int8_kernels,
