@@ -21,7 +21,6 @@ class MissReason(StrEnum):
     FIRST_SEEN = "first_seen"
     DIVERGED = "diverged"
     EVICTED = "evicted"
-    NAMESPACE_DIFFERS = "namespace_differs"
     DISABLED = "disabled"
     COMPLETE = "complete"
 
@@ -50,20 +49,6 @@ class HitEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class ElsewhereHit:
-    """What another namespace holds of a prompt: for operators alone, since it tells what others have asked.
-
-    differs_in
-        The first part in which that namespace is another one: model, adapter, tenant or cache_salt.
-    lost_tokens
-        How many more tokens are readable there than were found.
-    """
-
-    differs_in: str
-    lost_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Account:
     """A request's prompt in tokens: its sources and what is still unprocessed add up to ``prompt_tokens``.
 
@@ -74,15 +59,12 @@ class Account:
         Tokens that were computed a second time, after the request had to make room; never counted as hits.
     hit_end
         Why and where the hit ended; None while the cache has not been asked.
-    elsewhere
-        What another namespace holds beyond that; None if nothing was found there. For operators.
     """
 
     prompt_tokens: int
     by_source: Mapping[Source, int] = field(default_factory=dict)
     recomputed: int = 0
     hit_end: HitEnd | None = None
-    elsewhere: ElsewhereHit | None = None
 
     def __post_init__(self) -> None:
         if min(self.by_source.values(), default=0) < 0 or self.unprocessed < 0:
@@ -121,9 +103,7 @@ class Account:
 
     @property
     def miss_reason(self) -> MissReason | None:
-        """Why the hit ended, other namespaces looked into: for operators. Within the own one: ``hit_end.reason``."""
-        if self.elsewhere is not None:
-            return MissReason.NAMESPACE_DIFFERS
+        """Why the hit ended, within the request's own namespace; None while the cache has not been asked."""
         return None if self.hit_end is None else self.hit_end.reason
 
     @property

@@ -27,15 +27,6 @@ def test_text_that_is_no_unicode_has_a_key() -> None:
     assert Namespace(ModelFingerprint("w"), cache_salt="\ud800").key != Namespace(ModelFingerprint("w")).key
 
 
-def test_the_first_part_that_differs_is_named() -> None:
-    one = Namespace(ModelFingerprint("w"), "a", "t", "s")
-    assert one.differs_in(Namespace(ModelFingerprint("w"), "a", "t", "s")) == ""
-    assert one.differs_in(Namespace(ModelFingerprint("v"), "a", "u", "s")) == "model"
-    assert one.differs_in(Namespace(ModelFingerprint("w"), None, "t", "s")) == "adapter"
-    assert one.differs_in(Namespace(ModelFingerprint("w"), "a", "u", "r")) == "tenant"
-    assert one.differs_in(Namespace(ModelFingerprint("w"), "a", "t", None)) == "cache_salt"
-
-
 def test_a_key_is_the_same_in_every_process() -> None:
     program = "from foreword.cache import *; print(Namespace(ModelFingerprint('w'), 'a', None, 's').key.hex())"
     keys = set()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from foreword.account import Account, ElsewhereHit, HitEnd, MissReason, Source
+    from foreword.account import Account, HitEnd, MissReason, Source
     from foreword.cache.actions import CacheAction, CopyBlock
     from foreword.cache.config import CacheConfig, CacheOptions
     from foreword.cache.ledger import RequestLedger
@@ -24,7 +24,6 @@ __all__ = [
     "CacheOptions",
     "Chunk",
     "CopyBlock",
-    "ElsewhereHit",
     "HitEnd",
     "Mark",
     "Match",
@@ -43,7 +42,6 @@ __all__ = [
 ]
 _HOMES = {
     "Account": "account",
-    "ElsewhereHit": "account",
     "HitEnd": "account",
     "MissReason": "account",
     "Source": "account",

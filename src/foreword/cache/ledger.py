@@ -4,7 +4,7 @@ A ledger belongs to a request, not to a look-up: a preempted request keeps its l
 prompt token is counted once, whatever happens to the request. What is computed a second time is counted apart.
 """
 
-from foreword.account import Account, ElsewhereHit, HitEnd, Source
+from foreword.account import Account, HitEnd, Source
 from foreword.errors import IntegrityError
 
 NO_TOKENS = dict.fromkeys(Source, 0)  # by source; to be copied
@@ -17,7 +17,6 @@ class RequestLedger:
         self.prompt_tokens = prompt_tokens
         self.recomputed = 0
         self.hit_end: HitEnd | None = None
-        self.elsewhere: ElsewhereHit | None = None
         self.high = 0  # tokens [0, _high) have a source
         self._by_source: dict[Source, int] = NO_TOKENS.copy()
 
@@ -38,7 +37,7 @@ class RequestLedger:
     def account(self) -> Account:
         """The account so far; raises IntegrityError when its sources are not the tokens that have one."""
         by_source = dict(self._by_source)
-        account = Account(self.prompt_tokens, by_source, self.recomputed, self.hit_end, self.elsewhere)
+        account = Account(self.prompt_tokens, by_source, self.recomputed, self.hit_end)
         if account.processed != min(self.high, self.prompt_tokens):
             raise IntegrityError(
                 f"Ledger: {account.processed} tokens have a source in the books; the first {self.high} were entered."

@@ -1,10 +1,9 @@
 """The look-up: where a prompt meets the tree, and why no later. Nothing here changes anything."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from foreword.account import ElsewhereHit, HitEnd, MissReason
+from foreword.account import HitEnd, MissReason
 from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.tree import Node, RadixTree, Root, backed_end, child_key, ready_end
 from foreword.tokens import TOKEN_BYTES
@@ -95,17 +94,6 @@ def explain(lookup: Lookup, query: Query, ghosts: "dict[Node, float]") -> HitEnd
         return HitEnd(MissReason.EVICTED, end, lost_tokens=lost, evicted_at=ghosts.get(_topmost_ghost(lookup.deepest)))
     nearest = b"" if lookup.source is None or not end else _visible(lookup.source, end, query.private)
     return HitEnd(MissReason.DIVERGED, end, nearest) if nearest else HitEnd(MissReason.FIRST_SEEN, end)
-
-
-def elsewhere(tree: RadixTree, query: Query, longest: int, others: Iterable[tuple[Namespace, Root]]) -> ElsewhereHit | None:
-    """The longest readable prefix of the prompt in other namespaces, if longer than ``longest``."""
-    best, own = None, longest
-    for other, root in others:
-        if root.resident:
-            cached = locate(tree, root, query).cached
-            if cached > longest:
-                best, longest = other, cached
-    return None if best is None else ElsewhereHit(query.namespace.differs_in(best), longest - own)
 
 
 def _topmost_ghost(node: Node) -> Node:

@@ -97,10 +97,3 @@ class Namespace:
         model = self.model.key
         head = b"m" + len(model).to_bytes(4, "big") + model
         return head + _part(b"a", self.adapter) + _part(b"t", self.tenant) + _part(b"s", self.cache_salt)
-
-    def differs_in(self, other: "Namespace") -> str:
-        """The first part in which two namespaces differ: model, adapter, tenant or cache_salt; empty when equal."""
-        for name in ("model", "adapter", "tenant", "cache_salt"):
-            if getattr(self, name) != getattr(other, name):
-                return name
-        return ""

@@ -25,7 +25,7 @@ from foreword.cache.insertion import Insertion
 from foreword.cache.inspection import CacheParts
 from foreword.cache.integrity import check_parts
 from foreword.cache.ledger import RequestLedger
-from foreword.cache.lookup import Lookup, Query, elsewhere, explain, locate
+from foreword.cache.lookup import Lookup, Query, explain, locate
 from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.marks import Mark, Marks
 from foreword.cache.namespace import Namespace, PrivatePart
@@ -38,8 +38,6 @@ from foreword.cache.tree import Node, RadixTree, Root, lacking_nodes, path_block
 from foreword.errors import PromptError
 from foreword.events import AllBlocksCleared, BlockReused, CacheEventSink
 from foreword.tokens import TOKEN_BYTES
-
-COMPARED_NAMESPACES = 8  # how many other namespaces an explanation looks into
 
 
 class PrefixCache:
@@ -115,15 +113,10 @@ class PrefixCache:
             return self._reserve_alone(hold, now)
         if lookup is None or match.version != self._tree.version:
             lookup = locate(self._tree, self._namespaces.root(query.namespace), query)
-        hit_end, other = ledger.hit_end, ledger.elsewhere
-        if hit_end is None:
-            hit_end = explain(lookup, query, self._residency.ghosts)
-            if len(self._namespaces) > 1 and hit_end.reason in (MissReason.DIVERGED, MissReason.FIRST_SEEN):
-                others = self._namespaces.newest_but(query.namespace, COMPARED_NAMESPACES)
-                other = elsewhere(self._tree, query, lookup.reach, others)
+        hit_end = ledger.hit_end or explain(lookup, query, self._residency.ghosts)
         if not self._take(hold, lookup, now):
             return None
-        ledger.hit_end, ledger.elsewhere = hit_end, other
+        ledger.hit_end = hit_end
         if lookup.cached:
             ledger.enter(Source.CACHED, 0, lookup.cached)
         if self._events and lookup.cached >= self._size:

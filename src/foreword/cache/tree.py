@@ -133,13 +133,10 @@ class RadixTree:
             root = self.roots[key] = Root(key)
         return root
 
-    def drop_unused_roots(self) -> list[bytes]:
-        """Take out the roots in which nothing is; returns their keys."""
-        unused = [key for key, root in self.roots.items() if root.unused]
-        for key in unused:
-            del self.roots[key]
+    def drop_unused_roots(self) -> None:
+        """Take out the roots in which nothing is."""
+        self.roots = {key: root for key, root in self.roots.items() if not root.unused}
         self.version += 1
-        return unused
 
     def drop_all_roots(self) -> None:
         """No namespace is found any more."""

@@ -6,7 +6,7 @@ among the requests of late, both texts are decoded around the place, and what se
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Protocol
@@ -14,7 +14,7 @@ from typing import Protocol
 from foreword.account import Account, MissReason
 from foreword.events import RequestFinished
 from foreword.observe.alignment import Meeting, meet
-from foreword.observe.recent import RecentRequests, came_before, visible_tokens
+from foreword.observe.recent import Neighbours, OwnRequests, RecentRequests, came_before, visible_tokens
 from foreword.observe.reordered import reordering
 from foreword.observe.shape import PromptShape, same_content
 from foreword.prompt.texts import common_prefix
@@ -28,12 +28,13 @@ SAME_TEXT = 48  # characters that two texts share beyond their first differing t
 
 
 class Reason(StrEnum):
-    """Why a hit ended where it ended. The first six are the ledger's (see cache/ledger.py); the others say more.
+    """Why a hit ended where it ended. The first five are the ledger's (see cache/ledger.py); the others say more.
 
+    ``namespace_differs``: the prefix is cached for another tenant or cache salt. For operators alone.
+    ``adapter_or_weights_changed``: the prefix is cached for another model or adapter. For operators alone.
     ``volatile_value``: a date, time, UUID, nonce or counter that is another one each time.
     ``tools_reordered``, ``json_reordered``: the same tools or JSON, written in another order.
     ``template_rerender``: the same conversation, but the chat template wrote its history otherwise than before.
-    ``adapter_or_weights_changed``: the prefix is cached for another model or adapter.
     ``below_minimum``: the prompt is shorter than the shortest one that is cached.
     ``not_admitted``: the request ended before its prompt was looked up.
     """
@@ -42,8 +43,8 @@ class Reason(StrEnum):
     FIRST_SEEN = "first_seen"
     DIVERGED = "diverged"
     EVICTED = "evicted"
-    NAMESPACE_DIFFERS = "namespace_differs"
     DISABLED = "disabled"
+    NAMESPACE_DIFFERS = "namespace_differs"
     VOLATILE_VALUE = "volatile_value"
     TOOLS_REORDERED = "tools_reordered"
     JSON_REORDERED = "json_reordered"
@@ -51,6 +52,10 @@ class Reason(StrEnum):
     ADAPTER_OR_WEIGHTS_CHANGED = "adapter_or_weights_changed"
     BELOW_MINIMUM = "below_minimum"
     NOT_ADMITTED = "not_admitted"
+
+
+COARSE = (Reason.DIVERGED, Reason.FIRST_SEEN)
+"""Reasons of the ledger that texts and other namespaces may say more about."""
 
 
 class PromptReader(Protocol):
@@ -96,19 +101,21 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True)
 class Eviction:
-    """When what the request lacks was evicted, in seconds of the engine's clock, and for which requests room was made.
+    """What the request lacks and was evicted.
 
-    ``pressure`` has (request id, prompt tokens) of those that were admitted then or were generating.
+    at, pressure
+        For operators alone: when, in seconds of the engine's clock, and (request id, prompt tokens) of those that were
+        admitted then or were generating. None and empty for others: it tells who else was busy.
     """
 
-    at: float
     lost_tokens: int
-    pressure: tuple[tuple[str, int], ...]
+    at: float | None = None
+    pressure: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a request hit or missed.
+    """Why a request hit or missed, within its own namespace.
 
     position
         Where the hit ended: leading tokens that were cached or in flight.
@@ -117,7 +124,10 @@ class Explanation:
     shared_text, old_text, new_text
         The end of the shared text, and how the nearest cached prefix and the prompt go on; empty without a reader.
     detail
-        What is special about it, in words, without text of the prompt: "a time", "adapter".
+        What is special about it, in words, without text of the prompt: "a time", "at least 64 tokens are cached".
+    elsewhere
+        For operators alone: another namespace has a longer prefix, and this is the first part in which it is another one
+        (model, adapter, tenant or cache_salt). Empty if none was found.
     """
 
     request_id: str
@@ -134,21 +144,51 @@ class Explanation:
     shared_text: str
     old_text: str
     new_text: str
+    elsewhere: str = ""
+
+    @property
+    def full_reason(self) -> Reason:
+        """The reason, other namespaces looked into: for operators alone."""
+        if not self.elsewhere:
+            return self.reason
+        changed = self.elsewhere in ("model", "adapter")
+        return Reason.ADAPTER_OR_WEIGHTS_CHANGED if changed else Reason.NAMESPACE_DIFFERS
 
 
-def explain(
+def explain_to_operators(
     request: RequestFinished, recent: RecentRequests, minimum_tokens: int, reader: PromptReader | None
+) -> Explanation:
+    """Explain a finished request by all requests of late, whoever's they are."""
+    found = _explain(request, recent, minimum_tokens, reader)
+    elsewhere = ""
+    if ledger_reason(request, minimum_tokens) in COARSE:
+        elsewhere = _in_other_namespace(request, recent)
+    return replace(found, elsewhere=elsewhere, eviction=_with_pressure(found.eviction, request, recent))
+
+
+def explain_to_owner(
+    request: RequestFinished, recent: RecentRequests, minimum_tokens: int, reader: PromptReader | None
+) -> Explanation:
+    """Explain a finished request to who asked it: nothing in it depends on requests of others in namespaces of its own."""
+    if request.identity[IDENTITY.index("tenant")] == request.tenant:  # the namespace is the tenant's
+        return _explain(request, recent, minimum_tokens, reader)
+    end = request.account.hit_end  # what the nearest cached prefix goes on with may be another tenant's
+    account = request.account if end is None else replace(request.account, hit_end=replace(end, nearest=b""))
+    asked = replace(request, account=account)
+    return _explain(asked, OwnRequests(recent, request), minimum_tokens, reader)
+
+
+def _explain(
+    request: RequestFinished, recent: Neighbours, minimum_tokens: int, reader: PromptReader | None
 ) -> Explanation:
     """Explain a finished request by the requests of late. Without a reader: no texts, and only what tokens tell."""
     position = request.account.position
     found = _nearest(request, recent)
     old = found[0] if found else None
     reason, detail = _by_ledger(request, minimum_tokens)
-    if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
-        reason, detail = _in_other_namespace(request, recent) or (reason, detail)
     shape = reader.shape(request.request_id) if reader else None
     texts = _texts(request, old, position, reader.decode) if reader else ("", "", "")
-    if reader is not None and old is not None and reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
+    if reader is not None and old is not None and reason in COARSE:
         reason, detail = _compare(request, old, shape, reader) or (reason, detail)
     return Explanation(
         request_id=request.request_id,
@@ -161,7 +201,7 @@ def explain(
         place=shape.label_at(position) if shape else "",
         detail=detail,
         nearest=_described(request, found),
-        eviction=_eviction(request, recent),
+        eviction=_eviction(request),
         shared_text=texts[0],
         old_text=texts[1],
         new_text=texts[2],
@@ -179,8 +219,6 @@ def _by_ledger(request: RequestFinished, minimum_tokens: int) -> tuple[Reason, s
         return Reason.NOT_ADMITTED, ""
     if end.reason is MissReason.DISABLED and request.account.prompt_tokens < minimum_tokens:
         return Reason.BELOW_MINIMUM, f"at least {minimum_tokens} tokens are cached"
-    if request.account.elsewhere is not None:
-        return _namespace_reason(request.account.elsewhere.differs_in), request.account.elsewhere.differs_in
     return Reason(end.reason), ""
 
 
@@ -189,21 +227,16 @@ def _next_tokens(request: RequestFinished) -> bytes:
     return b"" if request.account.hit_end is None else request.account.hit_end.nearest
 
 
-def _namespace_reason(part: str) -> Reason:
-    return Reason.ADAPTER_OR_WEIGHTS_CHANGED if part in ("model", "adapter") else Reason.NAMESPACE_DIFFERS
-
-
-def _in_other_namespace(request: RequestFinished, recent: RecentRequests) -> tuple[Reason, str] | None:
-    """Whether a namespace that the ledger did not look into has a longer prefix: it looks into the newest ones only."""
+def _in_other_namespace(request: RequestFinished, recent: RecentRequests) -> str:
+    """The first part in which a namespace with a longer prefix is another one; empty if there is none."""
     found = recent.elsewhere(request)
     if found is None or found[1] <= max(request.account.position, AROUND):
-        return None
+        return ""
     pairs = zip(IDENTITY, request.identity, found[0].identity, strict=True)
-    part = next((name for name, ours, theirs in pairs if ours != theirs), "model")
-    return _namespace_reason(part), part
+    return next((name for name, ours, theirs in pairs if ours != theirs), "model")
 
 
-def _nearest(request: RequestFinished, recent: RecentRequests) -> tuple[RequestFinished, Meeting | None] | None:
+def _nearest(request: RequestFinished, recent: Neighbours) -> tuple[RequestFinished, Meeting | None] | None:
     """The request that left the nearest cached prefix, and where the two go on alike.
 
     It is the one that goes on as the ledger noted. Where no cached prefix shares a token, one is looked for that begins
@@ -217,13 +250,17 @@ def _nearest(request: RequestFinished, recent: RecentRequests) -> tuple[RequestF
         near = (other for other in recent.nearest(request, wanted) if visible_tokens(other, request).startswith(wanted))
         return _most_alike(request, islice(near, COMPARED), request.account.position)
     if end.reason is MissReason.FIRST_SEEN and not at:
-        earlier = (other for other in recent.newest() if other.namespace == request.namespace and other is not request)
+        earlier = (other for other in recent.newest() if _is_neighbour(other, request))
         apart = (
             other for other in earlier if came_before(other, request) and not shared_tokens(request.tokens, other.tokens)
         )
         found = _most_alike(request, islice(apart, COMPARED), 0)
         return found if found and found[1] else None
     return None
+
+
+def _is_neighbour(other: RequestFinished, request: RequestFinished) -> bool:
+    return other.namespace == request.namespace and other.request_id != request.request_id
 
 
 def _most_alike(
@@ -246,16 +283,20 @@ def _described(request: RequestFinished, found: tuple[RequestFinished, Meeting |
     )
 
 
-def _eviction(request: RequestFinished, recent: RecentRequests) -> Eviction | None:
-    """When the missing tokens went, and who was admitted or generating at that time."""
+def _eviction(request: RequestFinished) -> Eviction | None:
     end = request.account.hit_end
-    at = None if end is None else end.evicted_at
-    if end is None or end.reason is not MissReason.EVICTED or at is None:
-        return None
+    return Eviction(end.lost_tokens) if end is not None and end.reason is MissReason.EVICTED else None
+
+
+def _with_pressure(eviction: Eviction | None, request: RequestFinished, recent: RecentRequests) -> Eviction | None:
+    """When the missing tokens went, and who was admitted or generating at that time."""
+    at = None if request.account.hit_end is None else request.account.hit_end.evicted_at
+    if eviction is None or at is None:
+        return eviction
     there = [other for other in recent.newest() if other.admitted is not None and other.admitted <= at <= other.finished]
     admitted = [other for other in there if other.admitted == at]
     pressure = tuple((other.request_id, len(other.tokens) // TOKEN_BYTES) for other in admitted or there)
-    return Eviction(at, end.lost_tokens, pressure)
+    return replace(eviction, at=at, pressure=pressure)
 
 
 def _texts(

@@ -9,7 +9,15 @@ from foreword.config import require
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe.counters import Counters, Counts
 from foreword.observe.curve import CurveSnapshot, HitRateCurve
-from foreword.observe.explain import Explanation, PromptReader, Reason, explain, ledger_reason
+from foreword.observe.explain import (
+    COARSE,
+    Explanation,
+    PromptReader,
+    Reason,
+    explain_to_operators,
+    explain_to_owner,
+    ledger_reason,
+)
 from foreword.observe.hashing import PrefixHasher
 from foreword.observe.near_twins import LEAST_ALIKE, NearTwins, TwinGroup
 from foreword.observe.prefixes import Prefix, PrefixSketch
@@ -69,7 +77,8 @@ class Observer:
         self._costs = CostFit()
         self._savings = SavingsCount()
         self._unclassified: deque[tuple[str, Reason]] = deque(maxlen=self.config.recent_requests)
-        self._reasons: OrderedDict[str, Reason] = OrderedDict()  # the finer ones
+        self._reasons: OrderedDict[str, Reason] = OrderedDict()  # the finer ones, for operators
+        self._own_reasons: OrderedDict[str, Reason] = OrderedDict()  # the finer ones, for who asked
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -89,9 +98,17 @@ class Observer:
         return self._recent
 
     def explain(self, request_id: str, reader: PromptReader | None = None) -> Explanation:
-        """Why a finished request hit or missed. NotFoundError when it is not, or no longer, remembered."""
+        """Why a finished request hit or missed, for operators: with what other namespaces and tenants have to do with it.
+
+        NotFoundError when it is not, or no longer, remembered.
+        """
         recent = self.recent
-        return explain(recent.get(request_id), recent, self.config.minimum_tokens, reader)
+        return explain_to_operators(recent.get(request_id), recent, self.config.minimum_tokens, reader)
+
+    def explain_to_owner(self, request_id: str, reader: PromptReader | None = None) -> Explanation:
+        """The same for who asked it: nothing of other namespaces, and compared with the tenant's own requests alone."""
+        recent = self.recent
+        return explain_to_owner(recent.get(request_id), recent, self.config.minimum_tokens, reader)
 
     def classify(self, reader: PromptReader, limit: int = 64) -> int:
         """Find the finer reasons of up to ``limit`` requests, for the counts; returns how many are left."""
@@ -99,16 +116,37 @@ class Observer:
         for _ in range(min(limit, len(self._unclassified))):
             request_id, before = self._unclassified.popleft()
             if request_id in recent:
-                found = self.explain(request_id, reader)
-                self._counters.changed(recent.get(request_id), before, found.reason)
-                self._reasons[request_id] = found.reason
-                if len(self._reasons) > self.config.recent_requests:
-                    self._reasons.popitem(last=False)
+                reason = self.explain(request_id, reader).full_reason
+                self._counters.changed(recent.get(request_id), before, reason)
+                self._note(self._reasons, request_id, reason)
         return len(self._unclassified)
 
     def reason(self, request_id: str) -> Reason:
-        """The reason of a finished request as far as it has been found so far. NotFoundError as above."""
-        return self._reasons.get(request_id) or ledger_reason(self.recent.get(request_id), self.config.minimum_tokens)
+        """The reason of a finished request as far as it has been found so far, for operators. NotFoundError as above."""
+        return self._reasons.get(request_id) or self._ledger_reason(request_id)
+
+    def reasons_to_owner(self, request_ids: Sequence[str], reader: PromptReader, limit: int = 64) -> list[Reason]:
+        """The reasons of finished requests for who asked them; the finer ones of up to ``limit`` more are found now.
+
+        How many are found depends on what was asked for here alone, never on what others look at. NotFoundError as above.
+        """
+        found = []
+        for request_id in request_ids:
+            reason = self._own_reasons.get(request_id) or self._ledger_reason(request_id)
+            if limit and request_id not in self._own_reasons and reason in COARSE:
+                limit -= 1
+                reason = self.explain_to_owner(request_id, reader).reason
+                self._note(self._own_reasons, request_id, reason)
+            found.append(reason)
+        return found
+
+    def _ledger_reason(self, request_id: str) -> Reason:
+        return ledger_reason(self.recent.get(request_id), self.config.minimum_tokens)
+
+    def _note(self, reasons: OrderedDict[str, Reason], request_id: str, reason: Reason) -> None:
+        reasons[request_id] = reason
+        if len(reasons) > self.config.recent_requests:
+            reasons.popitem(last=False)
 
     def counts(self) -> Counts:
         """Hits and misses by source and reason."""
@@ -167,7 +205,7 @@ class Observer:
         door = None if request.owner is None else (request.private_from, request.owner)
         self._prefixes.observe(namespace, tokens, reused, request.finished, request.tenant, door)
         self._savings.observe(length, reused, request.account.computed)
-        if reason in (Reason.DIVERGED, Reason.FIRST_SEEN):
+        if reason in COARSE:
             self._unclassified.append((request.request_id, reason))
             if request.account.computed >= LEAST_ALIKE:
                 self._look_for_twins(request)

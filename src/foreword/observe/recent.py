@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
+from typing import Protocol
 
 from foreword.errors import NotFoundError
 from foreword.events import RequestFinished
@@ -12,6 +13,18 @@ from foreword.tokens import TOKEN_BYTES, shared_tokens
 FORGOTTEN_NAMES = 16384  # ids of forgotten requests that are still known by name
 NAMESPACES = 64  # how many others, those used last, are looked into
 NEIGHBOURS = 16  # how far a look-up goes through prompts that were not there yet
+
+
+class Neighbours(Protocol):
+    """Earlier requests that a request may be compared with."""
+
+    def newest(self) -> Iterator[RequestFinished]:
+        """All of them, the last to finish first."""
+        ...
+
+    def nearest(self, request: RequestFinished, prompt: bytes) -> Iterator[RequestFinished]:
+        """Those of the same namespace that were there before, those that share most with ``prompt`` (packed) first."""
+        ...
 
 
 class RecentRequests:
@@ -80,7 +93,7 @@ class RecentRequests:
         others = [self._by_id[name] for _, name in near]
         others.sort(key=lambda other: shared_tokens(prompt, visible_tokens(other, request)), reverse=True)
         for other in others:
-            if other is not request and came_before(other, request):
+            if other.request_id != request.request_id and came_before(other, request):
                 yield other
 
     def beginning_with(self, namespace: bytes, tokens: bytes) -> RequestFinished | None:
@@ -123,6 +136,26 @@ class RecentRequests:
         del entries[bisect_left(entries, _entry(request))]
         if not entries:
             del self._sorted[request.namespace]
+
+
+class OwnRequests:
+    """Of the requests of late those that the tenant of one of them has asked in the same namespace."""
+
+    def __init__(self, recent: RecentRequests, request: RequestFinished):
+        self._recent = recent
+        self._tenant, self._namespace = request.tenant, request.namespace
+
+    def newest(self) -> Iterator[RequestFinished]:
+        """All of them, the last to finish first."""
+        for other in self._recent.newest():
+            if (other.tenant, other.namespace) == (self._tenant, self._namespace):
+                yield other
+
+    def nearest(self, request: RequestFinished, prompt: bytes) -> Iterator[RequestFinished]:
+        """Those that were there before ``request``, those that share most with ``prompt`` (packed) first."""
+        others = [other for other in self.newest() if other.request_id != request.request_id and came_before(other, request)]
+        others.sort(key=lambda other: shared_tokens(prompt, visible_tokens(other, request)), reverse=True)
+        yield from others
 
 
 def visible_tokens(other: RequestFinished, request: RequestFinished) -> bytes:

@@ -151,7 +151,7 @@ class Scheduler:
         for request in self.waiting[: self.config.lookahead]:
             match = self._match(request)
             if below is None or request.num_tokens - match.found < below:
-                key = (-match.found, request.namespace.key, request.packed(), request.arrival)
+                key = (-match.found, request.namespace.key, *_in_parts(request), request.arrival)
                 ranked.append((key, request, match))
         ranked.sort(key=lambda entry: entry[0])
         return [(request, match) for _, request, match in ranked]
@@ -199,6 +199,15 @@ class Scheduler:
         self.cache.release(request.reservation, now, generated)
         request.reservation = None
         self._no_room = False
+
+
+def _in_parts(request: Request) -> tuple[bytes, str, bytes]:
+    """A request's tokens to be sorted by: what is one owner's alone is compared with that owner's only."""
+    tokens, private = request.packed(), request.private
+    if private is None:
+        return tokens, "", b""
+    cut = private.start * TOKEN_BYTES
+    return tokens[:cut], private.owner, tokens[cut:]
 
 
 def _remaining(request: Request) -> int:

@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 from foreword import __version__
 from foreword.errors import ForewordError, InputError, NotFoundError
 from foreword.server import anthropic, openai
-from foreword.server.gate import Gate
+from foreword.server.gate import Gate, api_key
 from foreword.server.http import ClientGone, Dialect, error_response
 from foreword.server.http1 import BoundedProtocol
 from foreword.server.operator import cache_api, dashboard
+from foreword.server.operator.viewer import require_operator
 from foreword.server.parts import ServerParts
 
 Announce = Callable[[str, int], object]
@@ -107,8 +108,10 @@ def _add_own_endpoints(app: FastAPI, parts: ServerParts) -> None:
         return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
 
     @app.get("/metrics", tags=["Operation"], response_model=None)
-    async def metrics() -> Response:
-        """Counters in Prometheus' text format."""
+    async def metrics(request: Request) -> Response:
+        """Counters in Prometheus' text format, of all tenants: with an operator's key, where the server has keys."""
+        tenant, _ = parts.tenants.identify(api_key(request.headers))
+        require_operator(tenant, parts)
         return Response(parts.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

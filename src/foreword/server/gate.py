@@ -14,7 +14,7 @@ from foreword.server.parts import ServerParts
 from foreword.serving.metrics import Metrics
 
 OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashboard")
-"""Paths, and what is below them, that need no API key."""
+"""Paths, and what is below them, that need no API key here; /metrics looks at it itself, and never waits for room."""
 
 
 class Gate:
@@ -48,7 +48,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            tenant, key = self._tenants.identify(_api_key(Headers(scope=scope)))
+            tenant, key = self._tenants.identify(api_key(Headers(scope=scope)))
             if self._open[key] >= self._config.max_requests_per_key:
                 raise Overloaded(
                     f"{self._open[key]} requests of this API key are open, the most that are allowed. Wait for one to end."
@@ -129,7 +129,7 @@ class _Refused(Exception):
         self.status = status or status_of(error)
 
 
-def _api_key(headers: Headers) -> str | None:
-    """``Authorization: Bearer KEY`` or ``x-api-key: KEY``."""
+def api_key(headers: Headers) -> str | None:
+    """The key that a request bears: ``Authorization: Bearer KEY`` or ``x-api-key: KEY``."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else headers.get("x-api-key")

@@ -113,7 +113,7 @@ class Service:
             raise ParameterError(f"n is {request.sampling.n}; this server makes at most {self.config.max_choices} choices.")
         room = self._front.info.max_num_seqs + self.config.max_queue
         if self._sequences + request.sampling.n > room:
-            raise Overloaded(f"{self._sequences} answers are being made, and the queue is full. Try again in a moment.")
+            raise Overloaded(f"This server makes and queues {room} answers at a time, and is full. Try again in a moment.")
 
     async def _render(self, request: NeutralRequest) -> RenderedPrompt:
         find_public_part = self.config.share == Share.PUBLIC_PREFIX

@@ -1,61 +1,27 @@
 """GET /v1/cache/...: why requests hit or missed, which prefixes matter, what more memory would bring, what was saved.
 
-A key sees the requests of its own tenant. Figures of all tenants, and texts that may be another tenant's, are for
-operators: the tenants named so in the configuration, or everyone where there are no API keys.
+A key sees the requests of its own tenant, within their own namespaces. Figures of all tenants, and what others have to do
+with a request, are for operators: the tenants named so in the configuration, or everyone where there are no API keys.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
-from foreword.errors import ForbiddenError, NotFoundError, ParameterError
+from foreword.errors import NotFoundError, ParameterError
 from foreword.events import RequestFinished
-from foreword.observe import Counts, Explanation, Observer, Prefix, TokenPrice, TwinGroup, own_price
+from foreword.observe import Counts, Explanation, Observer, Prefix, Reason, TokenPrice, TwinGroup, own_price
 from foreword.prompt.prices import PriceTable
 from foreword.prompt.volatile import differing_value
-from foreword.server.http import caller, parts
-from foreword.server.tenants import ANONYMOUS
-from foreword.serving.config import Share
+from foreword.server.operator.viewer import CLASSIFIED, Viewer
 from foreword.serving.observation import Observation
 from foreword.tokens import TOKEN_BYTES, unpack_tokens
 
-ID_DIGITS = 32  # of a request, whatever a dialect puts before them
 SHOWN_TOKENS = 160  # of a prefix's text
 BEFORE_TOKENS = 32  # of a near-twin's text before the place
-CLASSIFIED = 8  # requests whose finer reasons are found at each look
-
-
-class Viewer:
-    """Who looks, and what it may see."""
-
-    def __init__(self, request: Request):
-        found = parts(request)
-        self.observation: Observation = found.observation
-        self.tenant = caller(request).tenant
-        has_servers_key = found.config.api_key is not None and self.tenant == ANONYMOUS
-        self.operator = not found.tenants.by_hash or has_servers_key or self.tenant in found.config.operators
-        self._shares = found.config.share
-
-    def require_operator(self) -> None:
-        """ForbiddenError for all but operators."""
-        if not self.operator:
-            raise ForbiddenError(
-                f"The tenant {self.tenant!r} may see its own requests only. Figures of all tenants are for operators: "
-                f"start the server with --operator {self.tenant}."
-            )
-
-    def may_see(self, request: RequestFinished | Explanation) -> bool:
-        """Whether a request is the viewer's own, or the viewer an operator."""
-        return self.operator or request.tenant == self.tenant
-
-    def shown(self, found: Explanation) -> Explanation:
-        """An explanation without the text that may be another tenant's."""
-        if self.operator or self._shares == Share.TENANT:
-            return found
-        return replace(found, old_text="", nearest=None, eviction=None)
 
 
 Seen = Annotated[Viewer, Depends()]
@@ -68,7 +34,7 @@ def make_router() -> APIRouter:
     @router.get("/explain/{request_id}")
     async def explain(viewer: Seen, request_id: str) -> JSONResponse:
         """Why a finished request hit or missed, to the token; 404 when it is unknown or forgotten."""
-        found = viewer.shown(await _explanation(viewer, request_id))
+        found = await viewer.observation.read(lambda observer: viewer.explanation(observer, request_id))
         return _json({**found.account.in_tokens(), **_without_account(found)})
 
     @router.get("/recent")
@@ -127,40 +93,19 @@ async def _curve(seen: Observation) -> dict[str, Any]:
     return {**found, "today_tokens": seen.cache_tokens, "bytes_per_token": seen.bytes_per_token}
 
 
-async def _explanation(viewer: Viewer, request_id: str) -> Explanation:
-    """The explanation of a request that the viewer may see; ids are also known without what a dialect puts before them."""
-
-    def read(observer: Observer) -> Explanation:
-        whole = next(
-            (known for known in observer.recent.ids() if len(request_id) >= ID_DIGITS and known.endswith(request_id)),
-            request_id,
-        )
-        if not viewer.may_see(observer.recent.get(whole)):
-            raise NotFoundError(f"Request {request_id!r} is not one of the tenant {viewer.tenant!r}.")
-        return observer.explain(whole, viewer.observation)
-
-    return await viewer.observation.read(read)
-
-
 def _recent(observer: Observer, viewer: Viewer, limit: int) -> list[dict[str, Any]]:
-    observer.classify(viewer.observation, CLASSIFIED)
-    now, found = viewer.observation.now(), []
-    for request in observer.recent.newest():
-        if viewer.may_see(request):
-            found.append(_summary(observer, request, now))
-        if len(found) == limit:
-            break
-    return found
+    now = viewer.observation.now()
+    return [_summary(request, reason, now) for request, reason in viewer.newest(observer, limit)]
 
 
-def _summary(observer: Observer, request: RequestFinished, now: float) -> dict[str, Any]:
+def _summary(request: RequestFinished, reason: Reason, now: float) -> dict[str, Any]:
     return {
         "request_id": request.request_id,
         "tenant": request.tenant,
         "age": now - request.finished,
         "outcome": request.outcome,
         **request.account.in_tokens(),
-        "reason": observer.reason(request.request_id),
+        "reason": reason,
         "position": request.account.position,
         "first_token_seconds": None if request.first_token is None else request.first_token - request.arrival,
     }
