@@ -85,7 +85,7 @@ def test_a_request_that_was_never_admitted() -> None:
 
 
 def test_another_namespace_is_found_among_many() -> None:
-    """The ledger looks into the newest namespaces only; the requests of late say more."""
+    """It is told to operators; who asked is told its own reason, in either view."""
     observer, requests = Observer(), Requests()
     long = "The same long beginning of a prompt, of a tenant, or of another. "
     observer(requests.run(long))
@@ -95,7 +95,9 @@ def test_another_namespace_is_found_among_many() -> None:
     observer(last)
     assert last.account.hit_end == HitEnd(MissReason.FIRST_SEEN, 0)
     found = observer.explain(last.request_id)
-    assert (found.reason, found.detail) == (Reason.NAMESPACE_DIFFERS, "tenant")
+    assert (found.full_reason, found.elsewhere, found.reason) == (Reason.NAMESPACE_DIFFERS, "tenant", Reason.FIRST_SEEN)
+    told = observer.explain_to_owner(last.request_id)
+    assert (told.full_reason, told.elsewhere) == (Reason.FIRST_SEEN, "")
 
 
 def test_nothing_private_of_another_owner_is_shown() -> None:

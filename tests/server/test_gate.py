@@ -64,14 +64,39 @@ def test_a_key_says_who_asks(headers: dict[str, str]) -> None:
     Desk().run(main)
 
 
-def test_health_and_metrics_need_no_key() -> None:
+def test_health_needs_no_key() -> None:
     async def main(desk: Desk) -> None:
         async with desk.client(None) as client:
-            for path in ("/health", "/ready", "/metrics", "/openapi.json", "/dashboard/style.css"):
+            for path in ("/health", "/ready", "/openapi.json", "/dashboard/style.css"):
                 assert (await client.get(path)).status_code == 200, path
             assert (await client.get("/healthy")).status_code == 401, "not below an open path"
 
     Desk().run(main)
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 401), ("c", 401), ("b", 403), ("a", 200)])
+def test_metrics_of_all_tenants_are_for_operators(key: str | None, status: int) -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client(key) as client:
+            answer = await client.get("/metrics")
+        assert answer.status_code == status
+        assert ("foreword_requests" in answer.text) is (status == 200)
+
+    Desk(operators=("alice",)).run(main)
+
+
+def test_metrics_need_no_key_where_there_are_none_and_never_wait_for_room() -> None:
+    async def main(desk: Desk) -> None:
+        desk.front.answers = None
+        async with desk.client(None) as client:
+            waiting = asyncio.create_task(client.post(PATH, json=ASKED))
+            while not desk.front.streams:
+                await asyncio.sleep(0)
+            assert (await client.post(PATH, json=ASKED)).status_code == 429
+            assert (await client.get("/metrics")).status_code == 200
+            waiting.cancel()
+
+    Desk(Tenants({}), max_requests_per_key=1).run(main)
 
 
 def test_each_answer_bears_the_id_by_which_it_can_be_explained() -> None:

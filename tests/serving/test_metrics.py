@@ -37,7 +37,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def samples(live: Live) -> Samples:
-    with live.client() as client:
+    with live.client(headers={"x-api-key": "a"}) as client:
         families = list(text_string_to_metric_families(client.get("/metrics").text))
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value for family in families for sample in family.samples
@@ -51,7 +51,7 @@ def total(found: Samples, name: str, **labels: str) -> float:
 @pytest.fixture
 def asked(serve: Any) -> Live:
     """A server after a miss, a hit, an explicit request without the cache, and a refusal."""
-    live: Live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}))
+    live: Live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), operators=("alice",))
     for key, body in (
         ("a", ASKED),
         ("a", {**ASKED, "stream": True}),

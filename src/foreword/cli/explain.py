@@ -18,11 +18,12 @@ def explain_request(
     ] = None,
     url: Url = HERE,
     api_key: Key = "",
+    cache_salt: Annotated[str, typer.Option(help="Salt of the requests, where a key that is no operator's looks.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print what the server said.")] = False,
 ) -> None:
     """Say why a request hit or missed: to the token, with the texts that part there."""
     console = Console()
-    with cache_client(url, api_key) as client:
+    with cache_client(url, api_key, cache_salt) as client:
         found = client.get("recent", limit=20) if request_id is None else client.get(f"explain/{request_id}")
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -66,9 +67,11 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
         console.print(Text(f"Nearest cached prefix: {where}; {alike}."))
     if eviction:
         names = ", ".join(f"{name} ({tokens} tokens)" for name, tokens in eviction["pressure"]) or "others"
-        before = max(0.0, found["finished"] - eviction["at"])
+        when = ""
+        if eviction["at"] is not None:
+            when = f", {max(0.0, found['finished'] - eviction['at']):.1f} s before this answer ended"
         lost = f"{eviction['lost_tokens']} tokens more had been cached and were evicted"
-        console.print(Text(f"{lost}, {before:.1f} s before this answer ended, to make room for {names}."))
+        console.print(Text(f"{lost}{when}, to make room for {names}."))
     for title, key, style in (
         ("The cached prefix went on", "old_text", "red"),
         ("This prompt goes on", "new_text", "green"),

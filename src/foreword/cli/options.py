@@ -17,11 +17,11 @@ Key = Annotated[
 HERE = "http://127.0.0.1:8000"
 
 
-def cache_client(url: str, key: str) -> "CacheClient":
-    """A client of the /v1/cache of the server at ``url``."""
+def cache_client(url: str, key: str, cache_salt: str = "") -> "CacheClient":
+    """A client of the /v1/cache of the server at ``url``; a tenant's key sees requests of one salt at a time."""
     with extra_needed("server"):
         from foreword.server.operator.client import CacheClient
-    return CacheClient(url, key)
+    return CacheClient(url, key, cache_salt)
 
 
 @contextmanager

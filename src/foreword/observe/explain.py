@@ -178,9 +178,7 @@ def explain_to_owner(
     return _explain(asked, OwnRequests(recent, request), minimum_tokens, reader)
 
 
-def _explain(
-    request: RequestFinished, recent: Neighbours, minimum_tokens: int, reader: PromptReader | None
-) -> Explanation:
+def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, reader: PromptReader | None) -> Explanation:
     """Explain a finished request by the requests of late. Without a reader: no texts, and only what tokens tell."""
     position = request.account.position
     found = _nearest(request, recent)

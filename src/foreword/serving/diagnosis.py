@@ -43,8 +43,6 @@ def _first_change(before: NeutralRequest, now: NeutralRequest, tokens_continue: 
     for name in sorted({*before.settings, *now.settings}):
         if before.settings.get(name) != now.settings.get(name):
             return Changed.SETTINGS, name
-    if before.cache.salt != now.cache.salt:
-        return Changed.SETTINGS, "cache_salt"
     if conversations:
         assert isinstance(old, ChatPrompt)
         assert isinstance(new, ChatPrompt)

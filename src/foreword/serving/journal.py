@@ -8,7 +8,7 @@ from foreword.serving.config import ServerConfig
 from foreword.serving.diagnosis import AnsweredRequest, diagnose
 from foreword.serving.log import Log
 from foreword.serving.metrics import Metrics
-from foreword.serving.neutral import Diagnosis, TokenUsage
+from foreword.serving.neutral import Diagnosis, NeutralRequest, TokenUsage
 from foreword.serving.observation import Observation
 from foreword.serving.remembered import Remembered
 from foreword.serving.stream import OpenRequest
@@ -48,13 +48,13 @@ class Journal:
         request = opened.request
         if request.cache.compare_with is None:
             return None
-        earlier = self._answered.get(request.tenant, request.cache.compare_with)
+        earlier = self._answered.get(_owner(request), request.cache.compare_with)
         return diagnose(request, opened.prompt.tokens, usage, earlier)
 
     def _remember(self, opened: OpenRequest) -> None:
         request, tokens = opened.request, opened.prompt.tokens
         size = 4 * len(tokens) + 1000  # tokens, text and objects: about 16 bytes a token
-        self._answered.add(request.tenant, request.request_id, AnsweredRequest(request, tokens), size)
+        self._answered.add(_owner(request), request.request_id, AnsweredRequest(request, tokens), size)
 
     def _write(self, opened: OpenRequest, end: RequestEnd, seconds: float) -> None:
         fields: dict[str, object] = {
@@ -71,6 +71,11 @@ class Journal:
             self._log.error("request", error=str(end.error), **fields)
         else:
             self._log.info("request", **fields)
+
+
+def _owner(request: NeutralRequest) -> tuple[str, str | None]:
+    """Who may compare with an answer: the same tenant, under the same salt."""
+    return request.tenant, request.cache.salt
 
 
 def _in_words(account: Account) -> dict[str, object]:

@@ -32,7 +32,7 @@ class CacheSettings:
     salt
         Narrows sharing to requests with the same salt; never widens it beyond the tenant's scope.
     compare_with
-        Id of an earlier answer of the same tenant: say why its prefix was not reused. None: not asked.
+        Id of an earlier answer of the same tenant and salt: say why its prefix was not reused. None: not asked.
     keep_seconds
         A mark with this TTL at the end of the prompt, beside those of the conversation. None: no such mark.
     """
@@ -132,7 +132,8 @@ class Diagnosis:
 
     changed
         ``nothing``: the earlier prompt is a prefix of this one, and was found in the cache as far as it was computed there.
-        ``not_found``: no such answer of this tenant is remembered. ``unknown``: the same prefix, but no longer cached.
+        ``not_found``: no such answer of this tenant under this salt is remembered. ``unknown``: the same prefix, but no
+        longer cached.
     setting
         For ``settings``: its name.
     missed_tokens

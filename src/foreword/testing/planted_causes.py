@@ -137,7 +137,7 @@ def run_case(world: World, case: Case) -> Verdict:
     position = _position(world, case)
     event = world.ask(case.faulty)
     found = world.observer.explain(event.request_id, world)
-    return Verdict(case.reason, found.reason, position, found.position)
+    return Verdict(case.reason, found.full_reason, position, found.position)
 
 
 def _position(world: World, case: Case) -> int:

@@ -15,10 +15,10 @@ RULES = "You answer questions about the garden. " * 6
 
 @pytest.fixture
 def ask() -> Callable[..., str]:
-    def send(live: Live, prompt: str, key: str = "none") -> str:
+    def send(live: Live, prompt: str, key: str = "none", **more: str) -> str:
         """Ask something; returns the answer's id."""
         headers = {"authorization": f"Bearer {key}"}
-        body = {"model": "tiny", "prompt": prompt, "max_tokens": 2, "temperature": 0}
+        body = {"model": "tiny", "prompt": prompt, "max_tokens": 2, "temperature": 0, **more}
         with live.client(headers=headers) as client:
             answer = client.post("/v1/completions", json=body)
         assert answer.status_code == 200, answer.text
@@ -27,8 +27,9 @@ def ask() -> Callable[..., str]:
     return send
 
 
-def get(live: Live, path: str, key: str = "none", status: int = 200) -> Any:
-    with live.client(headers={"authorization": f"Bearer {key}"}) as client:
+def get(live: Live, path: str, key: str = "none", status: int = 200, salt: str = "") -> Any:
+    named = {"x-cache-salt": salt} if salt else {}
+    with live.client(headers={"authorization": f"Bearer {key}", **named}) as client:
         answer = client.get(f"/v1/cache/{path}")
     assert answer.status_code == status, answer.text
     return answer.json()
@@ -113,7 +114,8 @@ def test_a_key_sees_its_own_requests_and_an_operator_sees_all(serve: Callable[..
     live = serve(tenants=tenants, operators=("boss",))
     mine, theirs = ask(live, "mine", keys["ann"]), ask(live, "theirs", keys["bob"])
     assert get(live, f"explain/{mine}", keys["ann"])["new_text"]
-    assert "not one of the tenant 'ann'" in get(live, f"explain/{theirs}", keys["ann"], 404)["error"]["message"]
+    told = [get(live, f"explain/{name}", keys["ann"], 404)["error"]["message"] for name in (theirs, "cmpl-" + "0" * 32)]
+    assert told[0].replace(theirs, "") == told[1].replace("cmpl-" + "0" * 32, ""), "as if it had never been"
     assert [request["request_id"] for request in get(live, "recent", keys["ann"])["requests"]] == [mine]
     for path in ("counts", "prefixes", "curve", "savings"):
         assert "--operator ann" in get(live, path, keys["ann"], 403)["error"]["message"]
@@ -131,6 +133,68 @@ def test_where_tenants_share_the_other_ones_text_is_not_shown(serve: Callable[..
     assert (found["old_text"], found["nearest"], found["reason"]) == ("", None, "diverged")
     assert found["cached"] > 0
     assert "secret of Bob" in get(live, f"explain/{mine}", keys["boss"])["old_text"]
+
+
+PARTS = ("reason", "detail", "elsewhere", "position", "cached", "computed", "nearest", "eviction", "old_text", "place")
+
+
+@pytest.mark.parametrize("share", ["tenant", "public-prefix"])
+def test_what_another_tenant_asked_is_told_to_operators_alone(
+    serve: Callable[..., Live], ask: Callable[..., str], share: str
+) -> None:
+    tenants, keys = keyed("ann", "bob", "boss")
+    told = []
+    for first in (keys["bob"], keys["ann"]):
+        live = serve(tenants=tenants, operators=("boss",), share=share)
+        ask(live, RULES + "The secret is 4711.", first)
+        mine = ask(live, RULES + "The secret is 4712.", keys["ann"] if first == keys["bob"] else keys["bob"])
+        found = get(live, f"explain/{mine}", keys["ann"] if first == keys["bob"] else keys["bob"])
+        told.append({part: found[part] for part in PARTS})
+        full = get(live, f"explain/{mine}", keys["boss"])
+        assert (full["reason"], full["detail"]) == ("namespace_differs", "tenant")
+        get(live, "recent", keys["boss"])
+        (seen,) = get(live, "recent", keys["ann"] if first == keys["bob"] else keys["bob"])["requests"]
+        assert seen["reason"] == "first_seen", "also after an operator has looked"
+        assert get(live, "recent", keys["boss"])["requests"][0]["reason"] == "namespace_differs"
+        assert get(live, "counts", keys["boss"])["requests_by_reason"]["namespace_differs"] == 1
+    assert told[0] == told[1]
+    assert (told[0]["reason"], told[0]["elsewhere"], told[0]["nearest"], told[0]["old_text"]) == ("first_seen", "", None, "")
+
+
+def test_two_salts_under_one_key_are_apart(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    tenants, keys = keyed("ann", "boss")
+    live = serve(tenants=tenants, operators=("boss",))
+    theirs = ask(live, RULES + "The secret is 4711.", keys["ann"], cache_salt="one")
+    mine = ask(live, RULES + "The secret is 4712.", keys["ann"], cache_salt="two")
+    plain = ask(live, RULES + "The secret is 4713.", keys["ann"])
+    assert get(live, f"explain/{mine}", keys["ann"], salt="two")["reason"] == "first_seen"
+    get(live, f"explain/{theirs}", keys["ann"], 404, salt="two")
+    get(live, f"explain/{mine}", keys["ann"], 404)
+    assert [seen["request_id"] for seen in get(live, "recent", keys["ann"], salt="two")["requests"]] == [mine]
+    assert [seen["request_id"] for seen in get(live, "recent", keys["ann"])["requests"]] == [plain]
+    assert len(get(live, "recent", keys["boss"])["requests"]) == 3
+    assert get(live, f"explain/{mine}", keys["boss"])["detail"] == "cache_salt"
+
+
+def test_a_public_prefix_is_compared_with_ones_own_prompts_alone(serve: Callable[..., Live]) -> None:
+    """Bob's system prompt with another time is not told to Ann; her own is."""
+    tenants, keys = keyed("ann", "bob", "boss")
+    live = serve(tenants=tenants, operators=("boss",), share="public-prefix")
+
+    def chat(key: str, minute: int) -> str:
+        messages = [{"role": "system", "content": f"It is 12:{minute}. {RULES}"}, {"role": "user", "content": "Hello?"}]
+        with live.client(headers={"authorization": f"Bearer {key}"}) as client:
+            answer = client.post("/v1/chat/completions", json={"model": "tiny", "messages": messages, "max_tokens": 1})
+        return str(answer.json()["id"])
+
+    chat(keys["bob"], 30)
+    mine = chat(keys["ann"], 31)
+    found = get(live, f"explain/{mine}", keys["ann"])
+    assert (found["reason"], found["detail"], found["nearest"], found["old_text"]) == ("diverged", "", None, "")
+    assert get(live, f"explain/{mine}", keys["boss"])["reason"] == "volatile_value"
+    again = get(live, f"explain/{chat(keys['ann'], 32)}", keys["ann"])
+    assert (again["reason"], again["detail"]) == ("volatile_value", "time")
+    assert again["nearest"]["request_id"] == mine
 
 
 def test_only_the_pages_own_files_are_served(serve: Callable[..., Live]) -> None:
@@ -157,6 +221,19 @@ def test_what_enters_and_leaves_the_cache_is_counted(serve: Callable[..., Live],
     assert again["eviction"]["lost_tokens"] > 0
     assert again["eviction"]["at"] <= again["finished"]
     assert first not in [name for name, _ in again["eviction"]["pressure"]]
+
+
+def test_for_whom_room_was_made_is_told_to_operators_alone(serve: Callable[..., Live], ask: Callable[..., str]) -> None:
+    tenants, keys = keyed("ann", "bob", "boss")
+    live = serve(tenants=tenants, operators=("boss",), engine={"kv_cache_memory_bytes": 2**18})
+    ask(live, RULES, keys["ann"])
+    for word in ("plums", "pears", "roses"):
+        ask(live, f"{word} " * 40, keys["bob"])
+    again = ask(live, RULES, keys["ann"])
+    told = get(live, f"explain/{again}", keys["ann"])
+    assert told["reason"] == "evicted"
+    assert told["eviction"] == {"lost_tokens": told["eviction"]["lost_tokens"], "at": None, "pressure": []}
+    assert get(live, f"explain/{again}", keys["boss"])["eviction"]["pressure"]
 
 
 def test_prompts_below_the_minimum_are_not_cached_and_it_says_so(

@@ -11,9 +11,11 @@ from foreword.errors import InputError, NotFoundError, Unavailable
 class CacheClient:
     """Asks a server about its cache."""
 
-    def __init__(self, url: str, key: str):
+    def __init__(self, url: str, key: str, cache_salt: str = ""):
         self.url = url.rstrip("/").removesuffix("/v1")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
+        headers = {b"authorization": f"Bearer {key}".encode()} if key else {}
+        if cache_salt:
+            headers[b"x-cache-salt"] = cache_salt.encode()
         try:
             self._client = httpx2.Client(base_url=f"{self.url}/v1/cache/", headers=headers, timeout=30)
         except httpx2.InvalidURL as error:

@@ -55,7 +55,8 @@ async function explain(requestId) {
         `${found.nearest.request_id}${found.nearest.in_answer ? ", its answer" : ""}; ` +
         `${whole.format(found.nearest.alike_after)} tokens are alike after the difference`],
       ["Evicted", eviction && `${whole.format(eviction.lost_tokens)} tokens, ` +
-        `${seconds(Math.max(0, found.finished - eviction.at))} before this answer ended, to make room for ${pressure || "others"}`]])),
+        (eviction.at === null ? "" : `${seconds(Math.max(0, found.finished - eviction.at))} before this answer ended, `) +
+        `to make room for ${pressure || "others"}`]])),
     found.old_text ? element("p", { class: "quiet" }, "The cached prefix went on:") : null,
     found.old_text ? element("pre", {}, found.shared_text, element("del", {}, found.old_text)) : null,
     found.new_text ? element("p", { class: "quiet" }, "This prompt goes on:") : null,
