@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -66,12 +67,22 @@ def test_help_needs_neither_torch_nor_numpy(arguments: list[str]) -> None:
     assert "Usage" in result.stdout
 
 
-def test_what_needs_torch_says_how_to_install_it() -> None:
-    result = run_without(ENGINE, "import foreword; foreword.LLM")
+@pytest.mark.parametrize("missing", [ENGINE, {"torch"}], ids=["engine", "torch"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import foreword; foreword.LLM()",
+        "import foreword; foreword.AsyncLLM()",
+        *(
+            f"sys.argv = ['foreword', {command}]\nfrom foreword.cli.main import run; run()"
+            for command in ("'generate', 'x'", "'demo'", "'bench'", "'serve'")
+        ),
+    ],
+)
+def test_what_needs_torch_says_how_to_install_it(code: str, missing: set[str]) -> None:
+    result = run_without(missing, code)
     assert result.returncode == 1
-    assert "pip install 'foreword[engine]'" in result.stderr
-    code = "sys.argv = ['foreword', 'generate', 'x']\nfrom foreword.cli.main import run; run()"
-    assert "pip install 'foreword[engine]'" in run_without(ENGINE, code).stderr
+    assert re.search(r"pip install 'foreword\[(engine|server)\]'", result.stderr), result.stderr
 
 
 def test_a_pure_folder_is_tested_without_torch() -> None:

@@ -118,7 +118,7 @@ def test_an_error_leaves_the_process_with_its_status() -> None:
 def test_bench_measures_beside_bounds(tmp_path: Path) -> None:
     """Two workloads, once, in the numbers of one's choice; everything is in the file too."""
     file = tmp_path / "bench.json"
-    numbers = ("--quantization", "int8", "--kv-dtype", "bfloat16", "--attention", "reference")
+    numbers = ("--quantization", "int8", "--kv-dtype", "bfloat16")
     result = run("bench", "table", "long", "--repeat", "1", "--scale", "0.02", *numbers, "--json", str(file))
     assert result.returncode == 0, result.stderr
     for text in ("table: one shared prefix", "first token, warm", "of the bound", "GFLOP/s", "prompt tokens ="):

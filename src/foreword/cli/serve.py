@@ -34,9 +34,9 @@ def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callab
 def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     """Load the model, listen, and serve until the process is told to stop."""
     with extra_needed("server"):
+        from foreword.engine.build import build_engine
         from foreword.server.build import make_server
     from foreword.engine.async_llm import AsyncEngine
-    from foreword.engine.build import build_engine
     from foreword.server.tenants import load_tenants
     from foreword.serving.trace_file import open_trace
 

@@ -197,6 +197,6 @@ class AsyncLLM(AsyncEngine):
 
 
 def _build(config: EngineConfig, observer: Observer) -> Engine:
-    from foreword.engine.build import build_engine  # needs torch; an engine of other parts may not
+    from foreword.engine import build_engine  # needs torch, and says so; an engine of other parts may not
 
     return build_engine(config, observer)

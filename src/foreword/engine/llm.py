@@ -40,7 +40,7 @@ class LLM:
     _observer: Observer
 
     def __init__(self, model: str | None = None, **options: Unpack[EngineOptions]):
-        from foreword.engine.build import build_engine  # needs torch; an engine of other parts may not
+        from foreword.engine import build_engine  # needs torch, and says so; an engine of other parts may not
 
         observer = Observer()
         config = build_config(EngineConfig, {"model": model, **options}, "option of LLM")
