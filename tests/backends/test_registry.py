@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foreword.backends.registry import kernel_folder
+from foreword.backends.registry import cache_folder
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from foreword.backends.registry import kernel_folder
     ],
 )
 def test_where_compiled_kernels_are_kept(option: str | None, environment: dict[str, str], folder: Path | None) -> None:
-    assert kernel_folder(option, environment) == folder
+    assert cache_folder(option, environment, "kernels") == folder

@@ -37,10 +37,10 @@ def make_backend(
     return CpuBackend(options)
 
 
-def kernel_folder(option: str | None, environment: Mapping[str, str]) -> Path | None:
-    """What ``kernel_cache_dir`` stands for: ``off`` is no folder, None is foreword/kernels in the user's cache folder."""
+def cache_folder(option: str | None, environment: Mapping[str, str], name: str) -> Path | None:
+    """What the option of a folder stands for: ``off`` is none, None is foreword/NAME in the user's cache folder."""
     if option is not None:
         return None if option == "off" else Path(option).expanduser()
     cache = Path(environment.get("XDG_CACHE_HOME", ""))
     home = Path(environment.get("HOME", "~")).expanduser()
-    return (cache if cache.is_absolute() else home / ".cache") / "foreword" / "kernels"
+    return (cache if cache.is_absolute() else home / ".cache") / "foreword" / name

@@ -46,7 +46,7 @@ def generate(
     prefix = prefix_file.read_text() if prefix_file else ""
     llm = load(notes, engine)
     failed = False
-    if engine.model is not None and not chat and getattr(llm.get_tokenizer(), "chat_template", None):
+    if engine.model is not None and not chat and llm.engine.text.template is not None:
         notes.print("[dim]This model has a chat template; the text is sent as it is. --chat uses the template.[/dim]")
     for output in _outputs(llm, [prefix + prompt for prompt in given], params, chat):
         if output.error is not None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreword.backends.base import Backend
-from foreword.backends.registry import kernel_folder, make_backend
+from foreword.backends.registry import cache_folder, make_backend
 from foreword.cache import PrefixCache
 from foreword.engine.cache_verifier import CacheVerifier
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
+from foreword.engine.findings import Starts
 from foreword.engine.fingerprint import model_fingerprint
 from foreword.engine.info import EngineInfo
 from foreword.engine.model import LoadedModel, load_model
@@ -73,16 +74,23 @@ def build_engine(
     return make_parts(config).engine(events, clock)
 
 
-def make_parts(config: EngineConfig, load: ModelLoader = load_model) -> EngineParts:
-    """Load a model and make what its engine consists of; logs what there is, and tests the machine if that is asked for."""
-    folder = kernel_folder(config.kernel_cache_dir, os.environ)
+def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineParts:
+    """Load a model and make what its engine consists of; logs what there is, and tests the machine if that is asked for.
+
+    With ``load`` nothing is taken from earlier starts, and nothing left for later ones.
+    """
+    folder = cache_folder(config.kernel_cache_dir, os.environ, "kernels")
     backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization, folder)
-    model = load(open_checkpoint(config.model), backend)
+    checkpoint, starts = open_checkpoint(config.model), cache_folder(config.start_cache_dir, os.environ, "starts")
+    if load is None and starts is not None:
+        model, self_test = Starts(starts).start(checkpoint, backend, config.self_test)
+    else:
+        model = (load or load_model)(checkpoint, backend)
+        self_test = run_self_test(model, backend) if config.self_test else None
     max_model_len = min(config.max_model_len or model.max_context, model.max_context)
     block_bytes, room = backend.block_bytes(model.shapes), backend.device_memory()
     num_blocks = config.num_blocks(block_bytes, max_model_len, room.free, room.total)
     memory = backend.make_memory(model.shapes, num_blocks)
-    self_test = run_self_test(model, backend) if config.self_test else None
     info = EngineInfo(
         model_name=model.name,
         max_model_len=max_model_len,
@@ -101,7 +109,7 @@ def make_parts(config: EngineConfig, load: ModelLoader = load_model) -> EnginePa
         config=config,
         info=info,
         model=model,
-        text=ModelText.of(model.tokenizer),
+        text=model.text,
         runner=ModelRunner(model, memory, backend),
         cache=cache,
         scheduler=Scheduler(config.scheduler_config(), cache),
@@ -123,5 +131,5 @@ def _log(parts: EngineParts) -> None:
     logger.info("Computing with %s.", description.words)
     for warning in description.warnings:
         logger.warning("%s", warning)
-    if parts.self_test is not None and not parts.self_test.passed:
-        logger.warning("%s", parts.self_test.message)
+    if parts.self_test is not None:
+        logger.log(logging.INFO if parts.self_test.passed else logging.WARNING, "%s", parts.self_test.message)

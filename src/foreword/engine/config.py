@@ -35,10 +35,16 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     verify_cache: float = 0.0
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""
     self_test: bool = True
-    """Whether it is checked at start that a token's bits do not depend on its batch, on this machine."""
+    """Whether it is checked that a token's bits do not depend on its batch: at a model's first start on this machine, and
+    whenever anything has changed (see start_cache_dir)."""
     kernel_cache_dir: str | None = None
     """Folder where compiled kernels are kept between runs, readable only by you; None: ``foreword/kernels`` in your cache
     folder (``$XDG_CACHE_HOME`` or ``~/.cache``), ``off``: they are compiled at each start."""
+
+    start_cache_dir: str | None = None
+    """Folder where a start keeps what it found out and checked, for the next one with the same model, code, libraries,
+    processor, threads and options, readable only by you; None: ``foreword/starts`` in your cache folder, ``off``: all is
+    found out and checked at each start."""
 
     def __post_init__(self) -> None:
         require(

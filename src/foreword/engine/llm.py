@@ -110,7 +110,7 @@ class LLM:
 
     def get_tokenizer(self) -> Any:
         """The model's tokenizer, as transformers loads it."""
-        return self.engine.text.original
+        return self.engine.text.original()
 
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes."""

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AttentionInterface
 
 from foreword.backends.base import AttentionLayer, Backend, LayerCall, LayerShape, LayerStep, ProbedLayer
+from foreword.engine.model_text import ModelText
+from foreword.engine.plain_model import PlainPlan, plan_of
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED, Checkpoint
 
@@ -26,7 +27,7 @@ class LoadedModel:
 
     name: str
     module: Any
-    tokenizer: Any
+    text: ModelText
     layers: tuple[AttentionLayer, ...]
     max_context: int
     vocab_size: int
@@ -36,6 +37,8 @@ class LoadedModel:
     weights_digest: str
     rope: str
     """Its parameters, in words that are equal only if they are."""
+    plan: PlainPlan | None = None
+    """How to build it without transformers, as far as that can be told by looking at it."""
 
     @property
     def shapes(self) -> tuple[LayerShape, ...]:
@@ -49,6 +52,8 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
     Weights are computed with in float32, or as the backend was asked, whatever they are stored in. Raises ModelError for
     damaged files, weights that are no numbers, and models that cannot be served.
     """
+    from transformers import AttentionInterface  # here, as a start that knows the model needs none of it
+
     AttentionInterface.register(ATTENTION_NAME, attention_forward)
     config = checkpoint.config
     text = config.get_text_config()
@@ -60,12 +65,12 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
         compiled.result()
     _refuse_weights(checkpoint.name, module)
     probed = _probe(module, int(text.num_hidden_layers))
-    layers = tuple(layer.attention for layer in probed)
-    own_kernels = backend.prepare(module, probed, checkpoint)
+    plan = None if checkpoint.block_formats() else plan_of(module, probed)
+    layers, own_kernels = _prepare(module, probed, checkpoint, backend)
     return LoadedModel(
         name=checkpoint.name,
         module=module,
-        tokenizer=tokenizer,
+        text=ModelText.of(tokenizer),
         layers=layers,
         max_context=int(getattr(text, "max_position_embeddings", None) or 2048),
         vocab_size=int(text.vocab_size),
@@ -73,7 +78,22 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
         own_kernels=own_kernels,
         weights_digest=checkpoint.digest(),
         rope=repr(getattr(text, "rope_parameters", None)),
+        plan=plan if own_kernels else None,
     )
+
+
+def install(
+    module: torch.nn.Module, layers: int, checkpoint: Checkpoint, backend: Backend[Any]
+) -> tuple[tuple[AttentionLayer, ...], bool]:
+    """Put the backend's layers into a float32 model of so many: what they are, and whether they are the backend's own."""
+    return _prepare(module, _probe(module, layers), checkpoint, backend)
+
+
+def _prepare(
+    module: torch.nn.Module, probed: list[ProbedLayer], checkpoint: Checkpoint, backend: Backend[Any]
+) -> tuple[tuple[AttentionLayer, ...], bool]:
+    layers = tuple(layer.attention for layer in probed)
+    return layers, backend.prepare(module, probed, checkpoint)
 
 
 def attention_forward(

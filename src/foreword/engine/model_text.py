@@ -1,6 +1,6 @@
 """A model's words: its tokenizer and its chat template. Can be read from any thread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,27 +12,51 @@ from foreword.prompt.tokenizer import HubTokenizer
 
 
 @dataclass(frozen=True)
+class TextNotes:
+    """What transformers made of a tokenizer's files.
+
+    tokenizer
+        The tokenizer in JSON, as ``tokenizer.json`` has it.
+    template
+        The chat template, if there is one.
+    special
+        Special tokens by the names that templates know them by.
+    """
+
+    tokenizer: str
+    template: str | None
+    special: dict[str, str]
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "TextNotes":
+        """Of transformers' ``tokenizer``."""
+        return cls(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template or None, _special(tokenizer))
+
+    def model_text(self, original: Callable[[], Any]) -> "ModelText":
+        """The words of the model that was noted; ``original`` gives its tokenizer as transformers loads it."""
+        own = HubTokenizer.from_json(self.tokenizer)
+        return ModelText(own, _prompt_template(self.template, own, self.special), original)
+
+
+@dataclass(frozen=True)
 class ModelText:
     """How text becomes tokens, and tokens text.
 
     template
         None where the model has no chat template.
     original
-        The tokenizer as transformers loads it; None where there is none.
+        Gives the tokenizer as transformers loads it; None where there is none.
     """
 
     tokenizer: HubTokenizer
     template: PromptTemplate | None = None
-    original: Any = None
+    original: Callable[[], Any] = lambda: None
 
     @classmethod
     def of(cls, tokenizer: Any) -> "ModelText":
         """Those of transformers' ``tokenizer``. ModelError if its chat template is not valid."""
         own = HubTokenizer(tokenizer.backend_tokenizer)
-        if not tokenizer.chat_template:
-            return cls(own, None, tokenizer)
-        special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-        return cls(own, PromptTemplate(tokenizer.chat_template, own, special), tokenizer)
+        return cls(own, _prompt_template(tokenizer.chat_template, own, _special(tokenizer)), lambda: tokenizer)
 
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, now: datetime) -> Prompt:
         """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses."""
@@ -54,3 +78,11 @@ class ModelText:
     def tokenized(self, prompt: Prompt) -> Prompt:
         """A prompt that has its tokens."""
         return prompt if prompt.tokens is not None else replace(prompt, tokens=self.tokens(prompt))
+
+
+def _special(tokenizer: Any) -> dict[str, str]:
+    return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
+
+
+def _prompt_template(template: str | None, tokenizer: HubTokenizer, special: dict[str, str]) -> PromptTemplate | None:
+    return PromptTemplate(template, tokenizer, special) if template else None

@@ -16,6 +16,7 @@ class EngineOptions(TypedDict, total=False):
     verify_cache: float
     self_test: bool
     kernel_cache_dir: str | None
+    start_cache_dir: str | None
     block_size: int
     enable_prefix_caching: bool
     eviction_policy: str

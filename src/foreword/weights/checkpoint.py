@@ -34,6 +34,14 @@ class Checkpoint(Protocol):
         """The model as transformers builds it, with its weights in float32, its attention being the one of that name."""
         ...
 
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """A tensor as it is stored, by the name that it has in the files; None where there is none, or it is in blocks."""
+        ...
+
+    def text_files(self) -> Mapping[str, bytes]:
+        """All that is told of the model besides its weights, by the files' names: configuration, tokenizer, templates."""
+        ...
+
     def block_formats(self) -> Mapping[str, str]:
         """Of each tensor that is stored in blocks of a weight format, by its name: that format. All others are numbers."""
         ...

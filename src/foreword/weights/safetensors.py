@@ -1,4 +1,7 @@
-"""Checkpoints in Hugging Face layout: a directory with config.json, safetensors and a tokenizer, or a hub name."""
+"""Checkpoints in Hugging Face layout: a directory with config.json, safetensors and a tokenizer, or a hub name.
+
+transformers is imported when it is asked for something: it takes longer than to read a small model's tensors.
+"""
 
 import hashlib
 import logging
@@ -9,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED
@@ -21,6 +22,7 @@ from foreword.weights.mapped_files import forget_mapped_pages
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
 PACKAGED_NAME = "table-reader"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 NOT_HUB_FILES = ["*/*", "consolidated*"]
 
 
@@ -35,12 +37,12 @@ class SafetensorsCheckpoint:
     @cached_property
     def config(self) -> Any:
         """See Checkpoint."""
-        return self._load(AutoConfig, "configuration")
+        return self._load("AutoConfig", "configuration")
 
     @cached_property
     def tokenizer(self) -> Any:
         """See Checkpoint."""
-        tokenizer = self._load(AutoTokenizer, "tokenizer")
+        tokenizer = self._load("AutoTokenizer", "tokenizer")
         if not getattr(tokenizer, "is_fast", False) or not tokenizer.get_vocab():
             raise ModelError(
                 f"Model {str(self.path)!r} has no tokenizer that can be used ({type(tokenizer).__name__}): it needs "
@@ -51,7 +53,7 @@ class SafetensorsCheckpoint:
     def load_module(self, attention: str) -> nn.Module:
         """See Checkpoint. transformers would fill in random numbers for weights that the files lack; that is an error."""
         module, info = self._load(
-            AutoModelForCausalLM,
+            "AutoModelForCausalLM",
             "weights",
             dtype=torch.float32,
             attn_implementation=attention,
@@ -74,8 +76,25 @@ class SafetensorsCheckpoint:
         """See Checkpoint."""
         raise KeyError(name)
 
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """See Checkpoint."""
+        file = self._files_of_tensors.get(name)
+        if file is None:
+            return None
+        found: torch.Tensor = self._opened[file].get_tensor(name)
+        return found
+
+    def text_files(self) -> dict[str, bytes]:
+        """See Checkpoint."""
+        files = sorted(file for pattern in TEXT_FILES for file in self.path.glob(pattern))
+        return {file.name: file.read_bytes() for file in files}
+
     def digest(self) -> str:
-        """SHA-256 over the configuration and the weights' files."""
+        """SHA-256 over the configuration and the weights' files, computed once."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         digest = hashlib.sha256()
         for file in [self.path / "config.json", *self._files()]:
             with file.open("rb") as stream:
@@ -86,14 +105,26 @@ class SafetensorsCheckpoint:
         """See Checkpoint."""
         forget_mapped_pages(self._files())
 
+    @cached_property
+    def _opened(self) -> dict[Path, Any]:
+        return {file: safe_open(file, framework="pt") for file in self._files()}
+
+    @cached_property
+    def _files_of_tensors(self) -> dict[str, Path]:
+        return {name: file for file, opened in self._opened.items() for name in opened.keys()}  # noqa: SIM118
+
     def _files(self) -> list[Path]:
         return sorted(self.path.glob("*.safetensors"))
 
-    def _load(self, kind: Any, what: str, **options: Any) -> Any:
+    def _load(self, kind: str, what: str, **options: Any) -> Any:
         """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded."""
+        import transformers
+
         try:
             with _quiet_transformers():
-                return kind.from_pretrained(self.path, local_files_only=True, trust_remote_code=False, **options)
+                return getattr(transformers, kind).from_pretrained(
+                    self.path, local_files_only=True, trust_remote_code=False, **options
+                )
         except Exception as error:
             raise ModelError(
                 f"The {what} of model {str(self.path)!r} could not be loaded: {_first_line(error)} "
@@ -112,6 +143,8 @@ def _directory(model: str | None) -> Path:
         return path
     if path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name.")
+    from huggingface_hub import snapshot_download
+
     try:
         return Path(snapshot_download(model, allow_patterns=HUB_FILES, ignore_patterns=NOT_HUB_FILES))
     except Exception as error:
@@ -124,6 +157,8 @@ def _directory(model: str | None) -> Path:
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """No progress bars and no warnings of transformers while a model loads; afterwards as before."""
+    from transformers.utils import logging as transformers_logging
+
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()

@@ -21,12 +21,12 @@ from foreword.backends.cpu.cpu_info import idle_threads, kernels_in_words, proce
 from foreword.backends.cpu.decoder_stack import replace_layers
 from foreword.backends.cpu.formats import QUANTIZATIONS, weight_format
 from foreword.backends.cpu.kernels.attention import TILE
-from foreword.backends.cpu.kernels.object_folder import ObjectFolder
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
 from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
 from foreword.backends.host import host_memory, threads_in_words, torch_numerics
+from foreword.backends.kept_files import KeptFiles
 from foreword.config import require
 
 
@@ -46,7 +46,7 @@ class CpuBackend:
     def warm_up(self) -> None:
         """See Backend."""
         folder = self.options.kernel_folder
-        objects = None if folder is None else ObjectFolder(folder)
+        objects = None if folder is None else KeptFiles(folder)
         self._format.compile(objects)
         compile_all(self._kv_dtype, objects)
 

@@ -196,15 +196,22 @@ def _head_norm(attention: Any, heads: int, key_heads: int) -> tuple[torch.Tensor
     return torch.cat(parts).detach(), float(attention.q_norm.variance_epsilon)
 
 
-def _joined(*layers: nn.Linear) -> nn.Linear:
-    """One float layer in place of several that read the same rows."""
-    if len(layers) == 1:
-        return layers[0]
-    out = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), bias=False, device="meta")
-    out.weight = nn.Parameter(torch.cat([layer.weight.detach() for layer in layers]), requires_grad=False)
-    if layers[0].bias is not None:
-        out.bias = nn.Parameter(torch.cat([layer.bias.detach() for layer in layers]), requires_grad=False)
-    return out
+class _Beside(nn.Module):
+    """Several layers that read the same rows, as one: for the comparison, where their weights need not be copied."""
+
+    def __init__(self, layers: Sequence[nn.Linear]):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.in_features, self.bias = layers[0].in_features, layers[0].bias
+
+    @classmethod
+    def of(cls, *layers: nn.Linear) -> nn.Module:
+        """One layer in place of one or several."""
+        return layers[0] if len(layers) == 1 else cls(layers)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] → [..., all out_features]."""
+        return torch.cat([layer(rows) for layer in self.layers], -1)
 
 
 def replace_layers(
@@ -223,10 +230,12 @@ def replace_layers(
     ]
     if len(places) != 1 or not all(_fits(layer, packer) for layer in probed):
         return
-    if not all(_agree(layer, DecoderLayer(layer, _joined)) for layer in probed):
-        return
-    if len({(DecoderLayer(layer, _joined).sizes, _formats(layer, packer)) for layer in probed}) != 1:
-        return
+    sizes = set()
+    for layer in probed:
+        ours = DecoderLayer(layer, _Beside.of)
+        sizes.add((ours.sizes, _formats(layer, packer)))
+        if len(sizes) > 1 or not _agree(layer, ours):
+            return
     parent, name = places[0]
     setattr(parent, name, nn.ModuleList())
     modules.clear()

@@ -69,7 +69,7 @@ def addresses(tensors: Iterable[torch.Tensor]) -> npt.NDArray[np.int64]:
 
 
 class ObjectCache(Protocol):
-    """Keeps machine code between runs, by the digest of what it was compiled from (object_folder.py)."""
+    """Keeps machine code between runs, by the digest of what it was compiled from (kept_files.py)."""
 
     def get(self, key: str) -> bytes | None:
         """What was put under this key, if that is still there and can be trusted."""

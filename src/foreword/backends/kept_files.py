@@ -1,8 +1,9 @@
-"""Compiled kernels kept in a folder between runs. What is read is machine code, so only what this user wrote is trusted.
+"""Files kept in a folder between runs: compiled kernels, what a start has found out. Only what this user wrote is trusted.
 
-A file is named by the digest of what it was compiled from (compiler.py), and begins with a digest of that name and of the
-code. One that is damaged, or that anybody else owns or may write to, is as good as none. Files are written beside and
-renamed, so several processes may share a folder; the least recently used go when it grows too large.
+What is read is machine code, or stands for a check. A file is named by the digest of all that it depends on, and begins with
+a digest of that name and of its content. One that is damaged, or that anybody else owns or may write to, is as good as none.
+Files are written beside and renamed, so several processes may share a folder; the least recently used go when it grows too
+large.
 """
 
 import hashlib
@@ -17,16 +18,18 @@ logger = logging.getLogger("foreword")
 
 MAX_BYTES = 16 * 2**20
 """Of all files together. The kernels of an engine take about 40 kB."""
-SUFFIX, UNFINISHED = ".kernels", ".unfinished"
+SUFFIX, UNFINISHED = ".kept", ".unfinished"
 DIGEST = hashlib.sha256
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-class ObjectFolder:
-    """Machine code by key, in files that only this user can read or write. What cannot be read or kept is no error."""
+class KeptFiles:
+    """Contents by key, in files that only this user can read or write. What cannot be read or kept is no error."""
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES):
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, what: str = "Compiled kernels"):
+        """``what`` the files hold, for the log."""
         self.path = path
+        self._what = what
         self.max_bytes = max_bytes
         self._reported = False
 
@@ -88,10 +91,10 @@ class ObjectFolder:
                 _remove(name, folder)
 
     def _report(self, error: Exception) -> None:
-        """Once: every module that is compiled would say the same."""
+        """Once: every file would say the same."""
         if not self._reported:
             self._reported = True
-            logger.warning("Compiled kernels in %s cannot be used, they are compiled anew: %s", self.path, error)
+            logger.warning("%s in %s cannot be used, they are made anew: %s", self._what, self.path, error)
 
 
 def _digest(key: str, code: bytes) -> bytes:

@@ -15,14 +15,14 @@ from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import KernelModule, object_key
 from foreword.backends.cpu.kernels.elementwise import ADD, elementwise_kernels
-from foreword.backends.cpu.kernels.object_folder import ObjectFolder
 from foreword.backends.cpu.kernels.signature import Signature
+from foreword.backends.kept_files import KeptFiles
 
 KEY = "ab12"
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
-class Counted(ObjectFolder):
+class Counted(KeptFiles):
     """Notes what was found and what was put."""
 
     def __init__(self, path: Path):
@@ -41,13 +41,13 @@ class Counted(ObjectFolder):
         super().put(key, code)
 
 
-def kept(folder: ObjectFolder) -> Path:
+def kept(folder: KeptFiles) -> Path:
     """The only file."""
     [file] = folder.path.iterdir()
     return file
 
 
-def use(kernels: KernelModule[()], objects: ObjectFolder | None) -> torch.Tensor:
+def use(kernels: KernelModule[()], objects: KeptFiles | None) -> torch.Tensor:
     """Compile anew, as in another process, and call."""
     kernels.forget()
     rows, added = torch.arange(64.0).view(2, 32), torch.full((2, 32), 0.5)
@@ -99,8 +99,8 @@ NAMES = """
 import sys, torch
 from pathlib import Path
 from foreword.backends.cpu.kernels.attention import attention_kernels
-from foreword.backends.cpu.kernels.object_folder import ObjectFolder
-class Names(ObjectFolder):
+from foreword.backends.kept_files import KeptFiles
+class Names(KeptFiles):
     def get(self, key):
         code = super().get(key)
         print("found" if code else "none", key)
@@ -124,7 +124,7 @@ def test_other_processes_find_it_whatever_their_hashes(tmp_path: Path) -> None:
 def test_only_the_user_may_read_and_write(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        folder = ObjectFolder(tmp_path / "kernels")
+        folder = KeptFiles(tmp_path / "kernels")
         folder.put(KEY, b"code")
     finally:
         os.umask(before)
@@ -149,9 +149,9 @@ def emptied(file: Path) -> None:
 
 def renamed(file: Path) -> None:
     """Of another key, which is what it was compiled from."""
-    other = ObjectFolder(file.parent)
+    other = KeptFiles(file.parent)
     other.put("cd34", b"other")
-    (file.parent / "cd34.kernels").rename(file)
+    (file.parent / "cd34.kept").rename(file)
 
 
 def linked(file: Path) -> None:
@@ -209,7 +209,7 @@ def in_anothers_folder(file: Path) -> None:
 def test_what_is_damaged_or_anothers_is_not_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
 ) -> None:
-    folder = ObjectFolder(tmp_path / "kernels")
+    folder = KeptFiles(tmp_path / "kernels")
     folder.put(KEY, b"code")
     assert folder.get(KEY) == b"code"
     spoil(kept(folder))
@@ -217,7 +217,7 @@ def test_what_is_damaged_or_anothers_is_not_loaded(
         assert folder.get(KEY) is None
         assert folder.get(KEY) is None
     assert len(caplog.records) == 1
-    assert "compiled anew" in caplog.text
+    assert "made anew" in caplog.text
 
 
 @pytest.mark.parametrize("spoil", [torn, bit_changed, renamed])
@@ -252,7 +252,7 @@ def test_a_folder_that_cannot_be_used_is_no_error_and_one_line(
     path = tmp_path / "cache" / "kernels"
     path.parent.mkdir()
     spoil(path)
-    folder = ObjectFolder(path)
+    folder = KeptFiles(path)
     with caplog.at_level(logging.WARNING):
         assert torch.equal(use(elementwise_kernels, folder), use(elementwise_kernels, None))
         use(elementwise_kernels, folder)
@@ -266,10 +266,10 @@ def test_a_full_disk_is_no_error_and_leaves_nothing_behind(tmp_path: Path) -> No
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from foreword.backends.cpu.kernels.object_folder import ObjectFolder
+from foreword.backends.kept_files import KeptFiles
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-folder = ObjectFolder(Path({str(tmp_path / "kernels")!r}))
+folder = KeptFiles(Path({str(tmp_path / "kernels")!r}))
 folder.put("ab12", b"x" * 5000)
 assert folder.get("ab12") is None
 assert not list(folder.path.iterdir())
@@ -280,28 +280,28 @@ assert folder.get("ab12") == b"x" * 50
 
 
 def test_the_least_recently_used_go_when_it_is_too_much(tmp_path: Path) -> None:
-    folder = ObjectFolder(tmp_path / "kernels", max_bytes=5 * 132)
+    folder = KeptFiles(tmp_path / "kernels", max_bytes=5 * 132)
     for number in range(5):
         folder.put(str(number), b"x" * 100)
-        os.utime(folder.path / f"{number}.kernels", (number, number))
+        os.utime(folder.path / f"{number}.kept", (number, number))
     assert folder.get("0") == b"x" * 100, "used now"
     folder.put("5", b"x" * 100)
     assert sorted(file.stem for file in folder.path.iterdir()) == ["0", "2", "3", "4", "5"]
 
 
 def test_what_a_process_left_unfinished_goes_too(tmp_path: Path) -> None:
-    folder = ObjectFolder(tmp_path / "kernels", max_bytes=1000)
+    folder = KeptFiles(tmp_path / "kernels", max_bytes=1000)
     folder.put("0", b"x")
     left = folder.path / "1.4711.unfinished"
     left.write_bytes(b"x" * 500)
     os.utime(left, (1, 1))
     (folder.path / "of-somebody").write_bytes(b"x" * 5000)
     folder.put("2", b"x" * 600)
-    assert sorted(file.name for file in folder.path.iterdir()) == ["0.kernels", "2.kernels", "of-somebody"]
+    assert sorted(file.name for file in folder.path.iterdir()) == ["0.kept", "2.kept", "of-somebody"]
 
 
 def test_one_that_is_larger_than_all_may_be_is_not_kept(tmp_path: Path) -> None:
-    folder = ObjectFolder(tmp_path / "kernels", max_bytes=100)
+    folder = KeptFiles(tmp_path / "kernels", max_bytes=100)
     folder.put("0", b"x" * 200)
     assert folder.get("0") is None
 
@@ -312,7 +312,7 @@ def test_many_at_once_find_whole_code_or_none(tmp_path: Path, caplog: pytest.Log
     meeting = threading.Barrier(6)
 
     def live(number: int) -> None:
-        folder = ObjectFolder(path, max_bytes=3000)
+        folder = KeptFiles(path, max_bytes=3000)
         meeting.wait(timeout=60)
         for turn in range(100):
             key = str((number + turn) % 5)
