@@ -188,6 +188,8 @@ def test_usage_of_every_vendor(usage: Any, expected: ReportedUsage | None) -> No
         (b'{"messages": [1]}', "no request body"),
         (b'{"model": "text-embedding-3", "input": ["a", "b"]}', "no request body"),
         (b'{"messages": []}', "no prompt"),
+        (b'{"messages": [{"role": "user", "content": "a"}, {"type": "gemini", "content": "b"}]}', "message 2 has no role"),
+        (b'{"messages": [{"role": null, "content": "a"}]}', "message 1 has no role"),
         (b'{"request": "{broken"}', "not JSON"),
     ],
 )
@@ -200,7 +202,10 @@ def test_strange_values_in_a_known_body() -> None:
     """Nothing in a body's inside may stop the audit."""
     body = {
         "model": None,
-        "messages": [{"content": 5}, {"role": None, "content": [None, 1, {"type": 3}, {"type": "text", "text": None}]}],
+        "messages": [
+            {"role": "user", "content": 5},
+            {"role": "", "content": [None, 1, {"type": 3}, {"type": "text", "text": None}]},
+        ],
         "tools": ["x", {"name": 1}],
         "metadata": ["not a dict"],
     }

@@ -151,6 +151,27 @@ def test_broken_lines_are_counted_and_the_rest_is_audited(faulty: Path) -> None:
     assert "FW101" in result.stdout
 
 
+def test_lists_directories_and_carriage_returns(faulty: Path, tmp_path: Path) -> None:
+    """The same log as a list, with other ends of lines, and twice in a directory, whose files have lines of their own."""
+    alone = audit(faulty).stdout
+    listed = tmp_path / "listed.json"
+    records = [json.loads(line) for line in faulty.read_text().splitlines()]
+    for text in (json.dumps(records), json.dumps(records, indent=1), faulty.read_text().replace("\n", "\r")):
+        listed.write_text(text)
+        result = audit(listed)
+        assert result.returncode == 1
+        assert [line for line in result.stdout.splitlines() if "perfect" in line] == [
+            line for line in alone.splitlines() if "perfect" in line
+        ]
+    logs = tmp_path / "logs" / "deep"
+    logs.mkdir(parents=True)
+    (logs / "a.jsonl").write_text('{"model": "gpt-5", "messages": [{"role": "user", "content": "Hello"}]}\n')
+    (logs / "b.jsonl").write_bytes(faulty.read_bytes())
+    text = " ".join(audit(logs.parent).stdout.split())
+    assert "first in line 2 of deep/b.jsonl" in text
+    assert "first in line 2 of b.jsonl" in " ".join(audit(logs / "a.jsonl", logs / "b.jsonl").stdout.split())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_line_too_long_is_cut_and_counted_once(faulty: Path, encoding: str) -> None:
     lines = faulty.read_text().splitlines()
@@ -183,8 +204,8 @@ def test_rules_are_chosen(faulty: Path) -> None:
 
 
 def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
-    names = "empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz", "listed.json"
-    empty, nothing, damaged, listed = (tmp_path / name for name in names)
+    names = "empty.jsonl", "nothing.jsonl", "damaged.jsonl.gz"
+    empty, nothing, damaged = (tmp_path / name for name in names)
     spoilt = {name: tmp_path / name for name in ("gz", "bz2", "xz", "zst")}
     packed: tuple[Callable[[bytes], bytes], ...] = gzip.compress, bz2.compress, lzma.compress, zstandard.compress
     for path, pack in zip(spoilt.values(), packed, strict=True):
@@ -193,15 +214,14 @@ def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:
         path.write_bytes(data)
     empty.write_bytes(b"")
     nothing.write_bytes(b'{"a": 1}\n')
-    listed.write_text(json.dumps([json.loads(line) for line in faulty.read_text().splitlines()]))
+    (tmp_path / "hollow").mkdir()
     damaged.write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
     cases: list[tuple[list[Any], str]] = [
         *(([path], "cannot be read to its end") for path in spoilt.values()),
         ([tmp_path / "missing.jsonl"], "is not a file"),
-        ([tmp_path], "is not a file"),
+        ([tmp_path / "hollow"], "There is no file in"),
         ([empty], "no request in empty.jsonl: it is empty."),
         ([nothing], "keys are a"),
-        ([listed], "jq -c '.[]'"),
         ([damaged], "cannot be read to its end"),
         ([faulty, "--select", "FW9"], "There is no rule"),
         ([faulty, "--min-tokens", "0"], "min_tokens is 0"),

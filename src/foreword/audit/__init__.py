@@ -10,11 +10,13 @@ from foreword.audit.auditor import Lines, audit
 from foreword.audit.baseline import known_fingerprints
 from foreword.audit.config import AuditConfig
 from foreword.audit.findings import BUCKETS, Finding, HeatCell, Report, Totals
+from foreword.audit.readers import NEXT_FILE
 from foreword.audit.rules import RULES, Rule
 from foreword.audit.tokens import ByteTokens, PieceTokens, TemplateTokens, Tokenizing
 
 __all__ = [
     "BUCKETS",
+    "NEXT_FILE",
     "RULES",
     "AuditConfig",
     "ByteTokens",

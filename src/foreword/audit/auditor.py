@@ -5,7 +5,7 @@ rules that found something mend the requests of the next pass, and the others lo
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from foreword.audit.case import Case, Sighting, part, shared_pieces
@@ -15,7 +15,7 @@ from foreword.audit.findings import BrokenLine, Finding, HeatCell, Report, Total
 from foreword.audit.measure import Measured, Measuring
 from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
-from foreword.audit.readers import LogLineError, parse_line, read_record
+from foreword.audit.readers import BatchAnswers, LogPass
 from foreword.audit.recent import KeptRequests
 from foreword.audit.redact import redact, redacted_excerpt
 from foreword.audit.request import LoggedRequest
@@ -27,7 +27,6 @@ from foreword.prompt.prices import PriceTable
 Lines = Callable[[str], Iterable[bytes | str]]
 """Opens the log anew and gives its lines; the argument says what this reading is for."""
 
-BROKEN_SHOWN = 20
 PLACES_KEPT = 500
 MODELS_KEPT = 100
 OTHER_MODELS = "(other models)"
@@ -40,9 +39,28 @@ def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: Audi
     ConfigError for a rule code that no rule begins with.
     """
     config = config or AuditConfig()
-    rules = [kind() for kind in chosen_rules(config)]
-    terms = TermsBook(prices)
-    search = Search(rules, tokenizing, terms, config)
+    terms, answers = TermsBook(prices), BatchAnswers()
+    search, found = _search(lines, tokenizing, terms, config, answers)
+    if answers.late:  # they stand behind their requests, and are known only now
+        answers.late = False
+        search, found = _search(lines, tokenizing, terms, config, answers)
+    places = search.places()
+    chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if rule.code in places]
+    measured = Measured()
+    passes = search.passes
+    if chain:
+        measured = Measuring(chain, places, tokenizing, terms, config).run(
+            LogPass(answers, config.longest_line).requests(lines("measuring the fixes"))
+        )
+        passes += 1
+    return _report(search, measured, tokenizing, config, passes)
+
+
+def _search(
+    lines: Lines, tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers
+) -> tuple["Search", list[list[Rule]]]:
+    """The search, and the rules that found something in each of its passes."""
+    search = Search([kind() for kind in chosen_rules(config)], tokenizing, terms, config, answers)
     found: list[list[Rule]] = []
     for _ in range(config.rounds):
         mended = [rule for earlier in found for rule in earlier]
@@ -51,14 +69,7 @@ def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: Audi
             found.append(new)
         elif not search.withdrew:
             break
-    places = search.places()
-    chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if rule.code in places]
-    measured = Measured()
-    passes = search.passes
-    if chain:
-        measured = Measuring(chain, places, tokenizing, terms, config).run(read_log(lines("measuring the fixes")))
-        passes += 1
-    return _report(search, measured, tokenizing, config, passes)
+    return search, found
 
 
 def chosen_rules(config: AuditConfig) -> list[type[Rule]]:
@@ -72,17 +83,6 @@ def chosen_rules(config: AuditConfig) -> list[type[Rule]]:
         for rule in RULES
         if (not config.select or rule.code.startswith(config.select)) and not rule.code.startswith(config.ignore or ("-",))
     ]
-
-
-def read_log(lines: Iterable[bytes | str]) -> Iterator[LoggedRequest]:
-    """The requests of a log; lines without one are passed over."""
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                record, _ = parse_line(line)
-                yield read_record(record, number)
-            except LogLineError:
-                continue
 
 
 @dataclass
@@ -99,8 +99,12 @@ class Draft:
 class Search:
     """The passes that look for faults, and what the first of them says about the log as it is."""
 
-    def __init__(self, rules: list[Rule], tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig):
+    def __init__(
+        self, rules: list[Rule], tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers
+    ):
         self.rules = rules
+        self.answers = answers
+        self.log = LogPass(answers, config.longest_line)
         self.tokenizing = tokenizing
         self.terms = terms
         self.config = config
@@ -109,10 +113,8 @@ class Search:
         self.totals = Totals()
         self.models: Counter[str] = Counter()
         self.priced: set[str] = set()
-        self.broken: list[BrokenLine] = []
         self.withdrew = False
-        self.lines = self.broken_lines = self.foreign_lines = self.untimed = 0
-        self.ignored = self.unexplained = self.passes = self.forgotten_tokens = 0
+        self.untimed = self.ignored = self.unexplained = self.passes = self.forgotten_tokens = 0
 
     def run(self, lines: Lines, mended: list[Rule]) -> list[Rule]:
         """One pass over the requests as ``mended`` leaves them; returns the rules that found their first fault in it."""
@@ -124,12 +126,14 @@ class Search:
         turns: Conversations[int] = Conversations()
         fixers = [rule.fixer() for rule in mended]
         source = lines("searching" if first else f"searching behind {len(mended)} faults")
-        for number, request in enumerate(self._count_lines(source) if first else read_log(source)):
+        log = self.log if first else LogPass(self.answers, self.config.longest_line)
+        for number, request in enumerate(log.requests(source)):
             fixed = apply(fixers, request)
             tokens = self.tokenizing.encode(fixed)
             terms = self.terms.of(fixed)
-            outcome = caches.feed(fixed, tokens, terms)
-            link = _with_request(turns.follow(fixed), recent)
+            followed = turns.follow(fixed)
+            outcome = caches.feed(fixed, tokens, terms, answered=followed is not None and followed.sure)
+            link = _with_request(followed, recent)
             case = Case(fixed, tokens, outcome, terms, link, None)
             old = _follows(case, recent.get(outcome.nearest))
             if old is not None:
@@ -156,25 +160,6 @@ class Search:
         """For the order of fixes: first what prompts say, then how they are cached; the most frequent first."""
         times = sum(draft.requests for (code, _), draft in self.drafts.items() if code == rule.code)
         return not rule.explains_break, -times
-
-    def _count_lines(self, source: Iterable[bytes | str]) -> Iterator[LoggedRequest]:
-        """The requests of the log; its broken lines are counted, and the first of them kept with the reason."""
-        for number, line in enumerate(source, 1):
-            self.lines = number
-            if not line.strip():
-                continue
-            try:
-                record, foreign = parse_line(line)
-                request = read_record(record, number)
-            except LogLineError as error:
-                self.broken_lines += 1
-                if len(self.broken) < BROKEN_SHOWN:
-                    reason = redact(str(error)) if self.config.redact else str(error)
-                    self.broken.append(BrokenLine(number, reason))
-                continue
-            self.foreign_lines += foreign
-            self.untimed += request.time is None
-            yield request
 
     def _examine(self, case: Case) -> bool:
         """Ask the rules; returns whether one of them explains why this prompt parts from the one before."""
@@ -212,6 +197,7 @@ class Search:
         known, usage = self.totals, request.usage
         model = request.model if request.model in self.models or len(self.models) < MODELS_KEPT else OTHER_MODELS
         self.models[model] += 1
+        self.untimed += request.time is None
         if priced:
             self.priced.add(model)
         self.totals = known.plus(outcome)
@@ -294,10 +280,11 @@ def _report(search: Search, measured: Measured, tokenizing: Tokenizing, config: 
     findings.sort(key=lambda finding: (-(finding.dollars_lost or 0.0), -finding.tokens_lost, finding.code, finding.place))
     return Report(
         tokens=tokenizing.description,
-        lines=search.lines,
-        broken_lines=search.broken_lines,
-        broken=tuple(search.broken),
-        foreign_lines=search.foreign_lines,
+        lines=search.log.lines,
+        kinds={name: (kind.requests, kind.without) for name, kind in search.log.kinds.items()},
+        broken_lines=search.log.broken_lines,
+        broken=tuple(BrokenLine(line, redact(why) if config.redact else why) for line, why in search.log.broken),
+        foreign_lines=search.log.foreign_lines,
         untimed=search.untimed,
         models={model: (count, model in search.priced) for model, count in search.models.most_common()},
         totals=measured.repair(search.totals),

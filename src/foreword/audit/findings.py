@@ -13,7 +13,7 @@ class Finding:
     ``requests`` is how often it was seen; ``label`` (the exact place), ``line``, ``position`` (in tokens) and the texts are
     of the first time, ``old_text`` in the earlier request (None: nothing to compare with). ``tokens_lost`` is what the
     replay with the fix applied did not compute again; ``dollars_lost`` what it cost less (None: no known price; below 0
-    where a fix costs more than it saves).
+    where a fix costs more than it saves). ``log``: the file of the line, where there are several.
     """
 
     code: str
@@ -30,6 +30,7 @@ class Finding:
     dollars_lost: float | None
     summary: str
     advice: str
+    log: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -91,21 +92,24 @@ BUCKETS = (64, 256, 1_024, 4_096, 16_384, 65_536)
 
 @dataclass(frozen=True)
 class BrokenLine:
-    """A line that was skipped, and why."""
+    """A line that was skipped, and why. ``log``: its file, where there are several."""
 
     line: int
     reason: str
+    log: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
     """The result of an audit. ``broken_lines`` are counted; ``broken`` are the first of them.
 
-    ``models``: requests by model, and whether a price is known. ``passes``: how often the log was read.
+    ``kinds``: requests, and records without one, by the kind of log. ``models``: requests by model, and whether a price is
+    known. ``passes``: how often the log was read.
     """
 
     tokens: str
     lines: int
+    kinds: dict[str, tuple[int, int]]
     broken_lines: int
     broken: tuple[BrokenLine, ...]
     foreign_lines: int

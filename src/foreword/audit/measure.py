@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from foreword.audit.config import AuditConfig
+from foreword.audit.conversations import Conversations
 from foreword.audit.findings import Totals
 from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
@@ -70,14 +71,18 @@ class Measuring:
         """Play all requests."""
         savings: dict[tuple[str, str], Saving] = {}
         mended = Totals()
+        turns: Conversations[None] = Conversations()
         for request in requests:
             tokens = self.tokenizing.encode(request)
-            outcome = self._as_it_is.feed(request, tokens, self.terms.of(request))
+            link = turns.follow(request)
+            turns.keep(request, None)
+            answered = link is not None and link.sure
+            outcome = self._as_it_is.feed(request, tokens, self.terms.of(request), answered=answered)
             for rule, fix, caches in self._chain:
                 fixed = fix(request)
                 if fixed.pieces is not request.pieces:
                     tokens = self.tokenizing.encode(fixed)
-                better = caches.feed(fixed, tokens, self.terms.of(fixed))
+                better = caches.feed(fixed, tokens, self.terms.of(fixed), answered=answered)
                 saving = _saving(rule, outcome, better)
                 if saving.tokens or saving.dollars:
                     place = self._place(rule, request, fixed, tokens, better)

@@ -18,6 +18,8 @@ from foreword.prompt.vendor_forms.anthropic import LOOK_BACK
 from foreword.tokens import TOKEN_BYTES
 
 ENTRIES_KEPT = 50_000
+BATCH_PRICE = 0.5
+"""What OpenAI and Anthropic ask for a request in a batch, of the usual price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,9 @@ class CacheModel:
         self._entries: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # digest → expires, readable from
         self._number = 0
 
-    def feed(self, request: LoggedRequest, tokens: Tokens, terms: Terms) -> Outcome:
-        """Play one request; its ``number`` is how many were fed before."""
+    def feed(self, request: LoggedRequest, tokens: Tokens, terms: Terms, *, answered: bool = False) -> Outcome:
+        """Play one request; its ``number`` is how many were fed before. ``answered``: it goes on from a turn whose answer it
+        holds, so what it shares with earlier requests is no longer in flight, whatever the times say."""
         now = -math.inf if request.time is None else request.time
         wait = self.first_token_seconds if request.first_token is None else request.first_token
         ready = now + wait
@@ -70,23 +73,31 @@ class CacheModel:
         visit = self.tree.visit(request.cache_name, tokens.packed, self._number, now, until, ready)
         self._number += 1
         seen = min(visit.seen, len(tokens) - 1)
+        readable = visit.kept if answered else visit.readable
         if request.marked_only:
-            cached, written, written_long, expired, in_flight = self._marked(request, tokens, terms, now, ready)
+            late = math.inf if answered else now
+            cached, written, written_long, expired, in_flight = self._marked(request, tokens, terms, (now, late), ready)
         else:
-            cached = _automatic(visit.readable, len(tokens), terms)
+            cached = _automatic(readable, len(tokens), terms)
             written, written_long = (len(tokens) - cached if len(tokens) >= terms.minimum else 0), 0
             expired = max(0, _automatic(visit.seen, len(tokens), terms) - _automatic(visit.kept, len(tokens), terms))
             in_flight = max(0, _automatic(visit.kept, len(tokens), terms) - cached)
         plain = len(tokens) - cached - written - written_long
         dollars = None if terms.price is None else terms.price.dollars(plain, cached, written, written_long)
+        if dollars is not None and request.batch:
+            dollars *= BATCH_PRICE
         return Outcome(
-            len(tokens), seen, cached, written, written_long, expired, in_flight, visit.readable, visit.nearest, dollars
+            len(tokens), seen, cached, written, written_long, expired, in_flight, readable, visit.nearest, dollars
         )
 
     def _marked(
-        self, request: LoggedRequest, tokens: Tokens, terms: Terms, now: float, ready: float
+        self, request: LoggedRequest, tokens: Tokens, terms: Terms, times: tuple[float, float], ready: float
     ) -> tuple[int, int, int, int, int]:
-        """(cached, written, written long, expired, in flight) where only marked prefixes are cached."""
+        """(cached, written, written long, expired, in flight) where only marked prefixes are cached.
+
+        ``times``: of the request, and until when an entry must have become readable.
+        """
+        now, late = times
         marks = [(i, tokens.end_of(i)) for i in request.marks()]
         marks = [(i, end) for i, end in marks if end >= terms.minimum]
         if not marks:
@@ -100,7 +111,7 @@ class CacheModel:
                     continue
                 if entry[0] < now:
                     expired = max(expired, end)
-                elif entry[1] > now:
+                elif entry[1] > late:
                     in_flight = max(in_flight, end)
                 else:
                     cached = max(cached, end)

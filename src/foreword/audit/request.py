@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-TOOLS, SYSTEM, MESSAGE = "tools", "system", "message"
+TOOLS, SYSTEM, SETTINGS, MESSAGE = "tools", "system", "settings", "message"
 MEDIA = frozenset({"image", "file", "audio"})
 MOVED = "moved"
 """The kind of a piece that a fix has put at the end; it is no part of the conversation's history."""
@@ -63,7 +63,8 @@ class LoggedRequest:
     ``time`` is in seconds (None when the log has none), ``first_token`` the seconds from there until the first token
     (None when unknown), ``lifetime`` the TTL in seconds that the request asks of an automatic cache (None: the default).
     ``marked_only``: this provider caches nothing but what is marked. ``scope`` parts those who may not share. ``ignored``:
-    beginnings of the codes of rules that this request is not told about.
+    beginnings of the codes of rules that this request is not told about. ``batch``: sent through a batch, at half the price.
+    ``deployment``: which of several equal deployments answered, where a router says so. ``kind``: what the log is, in words.
     """
 
     line: int
@@ -79,6 +80,9 @@ class LoggedRequest:
     usage: ReportedUsage | None = None
     ignored: tuple[str, ...] = ()
     shares_with: str = ""
+    batch: bool = False
+    deployment: str = ""
+    kind: str = ""
 
     @property
     def cache_name(self) -> str:

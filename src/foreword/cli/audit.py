@@ -1,8 +1,10 @@
 """foreword audit: where the prefixes of logged requests break, and what that costs."""
 
+import bisect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated
@@ -13,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from foreword import __version__
 from foreword.audit import (
+    NEXT_FILE,
     AuditConfig,
     ByteTokens,
     PieceTokens,
@@ -23,7 +26,7 @@ from foreword.audit import (
     known_fingerprints,
 )
 from foreword.audit.reports import html_report, json_report, sarif_report
-from foreword.cli.audit_input import STANDARD_INPUT, log_file, log_lines
+from foreword.cli.audit_input import STANDARD_INPUT, LogFile, log_files, log_lines, open_log
 from foreword.cli.audit_text import print_report
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.model_files import read_template
@@ -45,8 +48,12 @@ class Format(StrEnum):
 
 @config_flags
 def audit_log(
-    log: Annotated[
-        Path, typer.Argument(help="JSON lines, one request each, plain or packed (gzip, bzip2, xz, zstd); - for a pipe.")
+    logs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="LOG...",
+            help="Logs, plain or packed (gzip, bzip2, xz, zstd), or directories of them; - for a pipe.",
+        ),
     ],
     tokenizer: Annotated[
         Path | None,
@@ -62,17 +69,19 @@ def audit_log(
 ) -> None:
     """Read a log of requests and say where their prefixes break, why, and what mending each fault would save.
 
-    Known are bodies of OpenAI chat and responses and of Anthropic messages, bare or wrapped (batch files, LiteLLM,
-    Foreword's own log). A request with `foreword_ignore: "FW101"` in its metadata is not told about that rule. The exit
-    status is 0 without (new) findings, 1 with, 2 for bad input.
+    Logs of many kinds are read, told by their content: requests as they were sent, bare or wrapped, sessions of coding
+    agents, batches, HAR, gateways' and observers' exports; `docs/audit.md` lists them. A request with
+    `foreword_ignore: "FW101"` in its metadata is not told about that rule. The exit status is 0 without (new) findings, 1
+    with, 2 for bad input.
     """
     if output is not None:
         _check_writable(output)
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
-    name = "stdin" if log == STANDARD_INPUT else log.name
-    with log_file(log, console) as file, _reading(console, file, name, config.longest_line) as lines:
-        report = audit(lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
+    name = ", ".join("stdin" if log == STANDARD_INPUT else log.name for log in logs)
+    with log_files(logs, console) as files, _reading(console, files, config.longest_line) as reading:
+        report = audit(reading.lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
+        report = reading.placed(report)
     if not report.totals.requests:
         raise ParameterError(f"There is no request in {name}: {_why_empty(report)}")
     new = frozenset(finding.fingerprint for finding in report.findings) - known
@@ -88,12 +97,14 @@ def _check_writable(output: Path) -> None:
 
 def _why_empty(report: Report) -> str:
     if not report.broken:
-        return "it is empty."
-    return (
-        f"{report.broken_lines} of {report.lines} lines could not be read, line {report.broken[0].line} because: "
-        f"{report.broken[0].reason}. Each line has to be one JSON object; `jq -c .` writes objects of several lines so, and "
-        "`jq -c '.[]'` those of a list."
+        kinds = ", ".join(report.kinds)
+        return f"it is a {kinds} without a finished answer." if kinds else "it is empty."
+    first = report.broken[0]
+    said = (
+        f"{report.broken_lines} of {report.lines} lines could not be read, line {first.line}"
+        f"{f' of {first.log}' if first.log else ''} because: {first.reason}."
     )
+    return f"{said} A log is JSON, one object a line or a list of them." if "JSON" in first.reason else said
 
 
 def _write(report: Report, new: frozenset[str], format: Format, log: str, output: Path | None) -> None:
@@ -120,21 +131,57 @@ def _print(report: Report, new: frozenset[str], format: Format, log: str, file: 
 
 
 @contextmanager
-def _reading(console: Console, log: Path, name: str, longest: int) -> Iterator[Callable[[str], Iterator[bytes | str]]]:
-    """What opens the log again and again, with a bar for each reading by the bytes of the file."""
+def _reading(console: Console, files: list[LogFile], longest: int) -> Iterator["_Reading"]:
+    """What opens the log again and again, with a bar for each reading by the bytes of the files."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield _Reading(files, longest, progress)
 
-        def lines(purpose: str) -> Iterator[bytes | str]:
-            task = progress.add_task(purpose, total=log.stat().st_size)
-            with log.open("rb") as raw:
-                for number, line in enumerate(log_lines(raw, name, longest)):
+
+class _Reading:
+    """The files of a log as one row of lines."""
+
+    def __init__(self, files: list[LogFile], longest: int, progress: Progress):
+        self._files = files
+        self._longest = longest
+        self._progress = progress
+        self._starts: list[int] = []
+
+    def lines(self, purpose: str) -> Iterator[bytes | str]:
+        """All lines; between two files stands one that parts them, which is not counted."""
+        sizes = [file.path.stat().st_size for file in self._files]
+        task = self._progress.add_task(purpose, total=sum(sizes))
+        self._starts = []
+        number = done = 0
+        for file, size in zip(self._files, sizes, strict=True):
+            if self._starts:
+                yield NEXT_FILE
+            self._starts.append(number)
+            with open_log(file.path) as raw:
+                for line in log_lines(raw, file.name, self._longest):
                     if number % LINES_BETWEEN_UPDATES == 0:
-                        progress.update(task, completed=raw.tell())
+                        self._progress.update(task, completed=done + raw.tell())
+                    number += 1
                     yield line
-            progress.remove_task(task)
+            done += size
+        self._progress.remove_task(task)
 
-        yield lines
+    def placed(self, report: Report) -> Report:
+        """The report with lines as they are in their files, where there are several."""
+        if len(self._files) == 1:
+            return report
+        findings, broken = [], []
+        for finding in report.findings:
+            name, line = self._place(finding.line)
+            findings.append(replace(finding, log=name, line=line))
+        for skipped in report.broken:
+            name, line = self._place(skipped.line)
+            broken.append(replace(skipped, log=name, line=line))
+        return replace(report, findings=tuple(findings), broken=tuple(broken))
+
+    def _place(self, line: int) -> tuple[str, int]:
+        index = max(0, bisect.bisect_left(self._starts, line) - 1)
+        return self._files[index].name, line - self._starts[index]
 
 
 def _tokenizing(path: Path | None) -> Tokenizing:

@@ -9,8 +9,9 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,6 +21,8 @@ from foreword.errors import ParameterError
 
 STANDARD_INPUT = Path("-")
 SPOOL_CHUNK = 2**20
+PEEKED = 2**20
+"""Bytes in which the ends of lines are looked for; a log is opened with a buffer of so many."""
 ENCODINGS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -28,6 +31,31 @@ ENCODINGS = (
     *(("{".encode(encoding), encoding) for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")),
 )
 """What a log begins with that is not UTF-8: a byte order mark, or the first brace. The longer beginnings come first."""
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file of a log: where it can be read, and its name for people."""
+
+    path: Path
+    name: str
+
+
+@contextmanager
+def log_files(logs: Sequence[Path], console: Console) -> Iterator[list[LogFile]]:
+    """All files of some logs: of a directory all that are in it, by name. ParameterError for one that has none."""
+    with ExitStack() as stack:
+        files: list[LogFile] = []
+        for log in logs:
+            if log.is_dir():
+                found = sorted(path for path in log.rglob("*") if path.is_file())
+                if not found:
+                    raise ParameterError(f"There is no file in the directory {log}; give a log, or a directory of logs.")
+                files += [LogFile(path, str(path.relative_to(log))) for path in found]
+            else:
+                name = "stdin" if log == STANDARD_INPUT else log.name
+                files.append(LogFile(stack.enter_context(log_file(log, console)), name))
+        yield files
 
 
 @contextmanager
@@ -40,7 +68,7 @@ def log_file(log: Path, console: Console) -> Iterator[Path]:
         yield log
         return
     if log != STANDARD_INPUT and not log.is_fifo():
-        raise ParameterError(f"{log} is not a file or a pipe; give a log, or - for standard input.")
+        raise ParameterError(f"{log} is not a file, a directory or a pipe; give a log, or - for standard input.")
     with tempfile.NamedTemporaryFile(prefix="foreword-audit-") as spool:
         with console.status(f"copying the log to {spool.name}"):
             _spool(log, spool)
@@ -62,6 +90,11 @@ def _spool(log: Path, spool: IO[bytes]) -> None:
         ) from error
 
 
+def open_log(path: Path) -> io.BufferedReader:
+    """A file to be read by ``log_lines``."""
+    return cast(io.BufferedReader, path.open("rb", buffering=PEEKED))
+
+
 def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes | str]:
     """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8. ``name`` is for errors."""
     try:
@@ -75,11 +108,13 @@ def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes
 
 
 def _decoded(stream: io.BufferedReader) -> io.BufferedReader | io.TextIOWrapper:
-    """A log in UTF-16 or UTF-32 as text; any other, as it is."""
-    head = stream.peek(4)[:4]
+    """A log in UTF-16 or UTF-32, or with lines that end in a carriage return alone, as text; any other, as it is."""
+    head = stream.peek(PEEKED)
     for beginning, encoding in ENCODINGS:
         if head.startswith(beginning):
             return io.TextIOWrapper(stream, encoding=encoding, errors="replace")
+    if b"\r" in head and b"\n" not in head:
+        return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
     return stream
 
 

@@ -55,7 +55,8 @@ def _print_finding(console: Console, finding: Finding, new: bool) -> None:
     lines = [
         Text(finding.summary),
         Text(
-            f"Seen {finding.requests:,} times, first in line {finding.line:,}: {_one_line(finding.label)}, token "
+            f"Seen {finding.requests:,} times, first in line {finding.line:,}"
+            f"{f' of {finding.log}' if finding.log else ''}: {_one_line(finding.label)}, token "
             f"{finding.position:,}; model {_one_line(finding.model) or 'without a name'}."
         ),
     ]
@@ -73,9 +74,21 @@ def _one_line(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
+def _what_was_read(report: Report) -> str:
+    """The kinds of log that were read, and how much of each."""
+    said = []
+    for kind, (requests, without) in report.kinds.items():
+        rest = f", {without:,} record{'s' if without > 1 else ''} without a request" if without else ""
+        said.append(f"{kind}, {requests:,} request{'s' if requests != 1 else ''}{rest}")
+    return f"Read: {'; '.join(said)}."
+
+
 def _notes(report: Report) -> list[str]:
     totals = report.totals
-    notes = [f"Line {broken.line} skipped: {broken.reason}" for broken in report.broken[:5]]
+    notes = [_what_was_read(report)]
+    for broken in report.broken[:5]:
+        where = f" of {broken.log}" if broken.log else ""
+        notes.append(f"Line {broken.line}{where} skipped: {broken.reason}")
     if report.broken_lines:
         notes.append(f"{report.broken_lines:,} of {report.lines:,} lines held no request and were skipped.")
     if report.foreign_lines:

@@ -1,10 +1,13 @@
-"""From one line of a log to one request: the wrapper is peeled off first (envelope.py), then the body is read by its
-form (body.py; one file each).
+"""From the lines of a log to requests: lines become records (documents.py), each record goes to the first reader that knows
+it (log.py; one file a kind), and bodies are read by their form (body.py; one file each).
 
-Known bodies: OpenAI chat completions and responses, Anthropic messages. Known wrappers: none, batch files of both
-vendors, LiteLLM's logging payload, and Foreword's own log.
+A reader may hold a conversation back until its next lines tell more; nothing else is remembered.
 """
 
-from foreword.audit.readers.envelope import LogLineError, parse_line, read_record
+from foreword.audit.readers.base import LogLineError, LogReader
+from foreword.audit.readers.batch import BatchAnswers
+from foreword.audit.readers.documents import NEXT_FILE, parse_line
+from foreword.audit.readers.envelope import read_record
+from foreword.audit.readers.log import LogPass, ReadKind
 
-__all__ = ["LogLineError", "parse_line", "read_record"]
+__all__ = ["NEXT_FILE", "BatchAnswers", "LogLineError", "LogPass", "LogReader", "ReadKind", "parse_line", "read_record"]

@@ -1,4 +1,4 @@
-"""Around the body: which line is a request, and what its wrapper knows (time, user, model, usage).
+"""A request's body with what stands around it (time, user, model, usage), whatever the wrapper.
 
 Foreword's own log is one JSON object a line:
 
@@ -8,103 +8,177 @@ Foreword's own log is one JSON object a line:
 Only ``request`` must be there. ``ts`` is in seconds since 1970 or ISO 8601; ``first_token`` or ``duration`` is in seconds.
 """
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from foreword.audit.readers.body import dialect, lifetime, marked_only, read_pieces
-from foreword.audit.readers.usage import finite, read_usage
+from foreword.audit.readers.base import LogLineError, Record, Stateless
+from foreword.audit.readers.body import KINDS, dialect, lifetime, marked_only, missing_role, read_pieces
+from foreword.audit.readers.usage import read_usage, usage_of_answer
+from foreword.audit.readers.values import finite, first, mapping, opened, seconds
 from foreword.audit.request import LoggedRequest
 from foreword.audit.text_diff import encodable
-from foreword.errors import InputError
 
-Record = Mapping[str, Any]
-
-BODY_KEYS = ("request", "body", "params", "request_body", "input_body")
-TIME_KEYS = ("ts", "timestamp", "time", "startTime", "start_time", "created_at", "created", "date")
+BODY_KEYS = ("request", "body", "params", "request_body", "input_body", "json", "payload", "kwargs")
+TIME_KEYS = (
+    "ts",
+    "timestamp",
+    "time",
+    "startTime",
+    "start_time",
+    "request_created_at",
+    "created_at",
+    "created",
+    "date",
+)
+FIRST_TOKEN_KEYS = ("completionStartTime", "completion_start_time", "first_token_time")
+END_KEYS = ("endTime", "end_time", "response_created_at", "completed_at")
+ANSWER_KEYS = ("response", "response_body", "output", "answer")
+DEPLOYMENT_KEYS = ("model_id", "deployment", "deployment_id", "api_base")
 USER_KEYS = ("user", "user_id", "safety_identifier", "end_user")
 IGNORE_KEY = "foreword_ignore"
 LONGEST_KEY = 40
 """Characters of a key that are shown, of a line that is no request."""
-VENDORS = {"chat": "openai", "responses": "openai", "anthropic": "anthropic"}
+VENDORS = {"chat": "openai", "responses": "openai", "anthropic": "anthropic", "gemini": "google", "converse": "bedrock"}
 
 
-class LogLineError(InputError):
-    """A line of a log that holds no request; the message says why."""
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a log says beside a request's body. ``usage`` is any vendor's; times are in seconds since 1970."""
+
+    kind: str = ""
+    model: str = ""
+    provider: str = ""
+    time: float | None = None
+    first_token: float | None = None
+    user: str | None = None
+    scope: str = ""
+    usage: Any = None
+    ignored: tuple[str, ...] = ()
+    batch: bool = False
+    deployment: str = ""
 
 
-def parse_line(line: bytes | str) -> tuple[Record, bool]:
-    """The JSON object of a line, and whether its bytes were not UTF-8 (then they are read as Windows-1252)."""
-    foreign = False
-    if isinstance(line, bytes):
-        try:
-            text = line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text, foreign = line.decode("cp1252", "replace"), True
-    else:
-        text = line.lstrip("\ufeff")
-    try:
-        record = json.loads(text)
-    except RecursionError:
-        raise LogLineError("the JSON is nested too deeply") from None
-    except ValueError as error:
-        raise LogLineError(f"not JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise LogLineError(f"a JSON {type(record).__name__}, not an object")
-    return record, foreign
-
-
-def read_record(record: Record, line: int) -> LoggedRequest:
-    """The request of a record; LogLineError when there is none."""
-    body = _body(record)
-    form = dialect(body)
+def request_of(body: Any, line: int, around: Around) -> LoggedRequest:
+    """The request of a body in any known form; LogLineError when there is none."""
+    form = dialect(body) if isinstance(body, dict) else None
     if form is None:
         keys = encodable(", ".join(key[:LONGEST_KEY] for key in sorted(map(str, body))[:8]))
         raise LogLineError(f"no request body that is known; its keys are {keys or 'none'}")
-    model = encodable(str(body.get("model") or record.get("model") or ""))
+    nameless = missing_role(body, form)
+    if nameless is not None:
+        raise LogLineError(f"message {nameless + 1} has no role, so this is no request to a model; each message needs one")
+    model = encodable(str(body.get("model") or body.get("modelId") or around.model or ""))
     pieces = read_pieces(body, form)
     if not pieces:
         raise LogLineError("the request has no prompt: no tools, no system, no messages")
-    response = record.get("response")
-    provider = str(record.get("provider") or record.get("custom_llm_provider") or VENDORS[form])
-    start = _seconds(next((record[key] for key in TIME_KEYS if key in record), None))
+    provider = around.provider or VENDORS[form]
     return LoggedRequest(
         line=line,
         provider=provider,
         model=model,
         pieces=pieces,
+        time=around.time,
+        first_token=around.first_token,
+        user=around.user,
+        scope=around.scope,
+        marked_only=marked_only(body, form, model, provider),
+        lifetime=lifetime(body),
+        usage=read_usage(around.usage),
+        ignored=around.ignored,
+        batch=around.batch,
+        deployment=around.deployment,
+        kind=around.kind or KINDS[form],
+    )
+
+
+class Bodies(Stateless):
+    """Bodies as they were sent, bare or wrapped: what no other reader knows is tried as one."""
+
+    kind = "requests"
+
+    def recognises(self, record: Record) -> bool:  # noqa: ARG002 (the protocol's)
+        return True
+
+    def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
+        yield read_record(record, line)
+
+
+def read_record(record: Record, line: int, kind: str = "") -> LoggedRequest:
+    """The request of a record; LogLineError when there is none."""
+    body, holder = _body(record)
+    return request_of(body, line, around_of(record, body, holder, kind))
+
+
+def around_of(record: Record, body: Record, holder: Record, kind: str = "") -> Around:
+    """What stands around a body: in the record, and in the wrapper within it (``holder``)."""
+    start = _time(record, holder)
+    return Around(
+        kind=kind,
+        model=str(record.get("model") or mapping(record.get("kwargs")).get("model") or ""),
+        provider=str(record.get("provider") or record.get("custom_llm_provider") or ""),
         time=start,
         first_token=_first_token(record, start),
         user=_user(record, body),
         scope="\n".join(str(value) for value in (record.get("tenant"), body.get("cache_salt")) if value),
-        marked_only=marked_only(body, form, model, provider),
-        lifetime=lifetime(body),
-        usage=read_usage(_usage(record, response)),
+        usage=_usage(record),
         ignored=_ignored(record, body),
+        batch=_is_batch(record),
+        deployment=_deployment(record),
     )
 
 
-def _body(record: Record) -> Record:
+def _body(record: Record) -> tuple[Record, Record]:
+    """The body of a record, and the wrapper that it was in."""
     for key in BODY_KEYS:
         inner = record.get(key)
         if isinstance(inner, str) and inner.startswith("{"):
-            inner, _ = parse_line(inner)
-        if isinstance(inner, dict) and ("messages" in inner or "input" in inner):
-            return inner
+            inner = opened(inner)
+            if isinstance(inner, str):
+                raise LogLineError(f"not JSON: the text in {key!r}")
+        if not isinstance(inner, dict):
+            continue
+        if _has_prompt(inner):
+            return inner, record
+        for deeper in ("body", "json", "content"):
+            nested = opened(inner.get(deeper))
+            if isinstance(nested, dict) and _has_prompt(nested):
+                return nested, inner
+        if "messages" in record:  # the messages, and beside them the other arguments of a call
+            return {**inner, "messages": record["messages"], "model": record.get("model") or inner.get("model")}, record
     parameters = record.get("model_parameters")
     if isinstance(parameters, dict):  # LiteLLM: the body in two halves
-        inner = record.get("messages")
-        return {**parameters, "messages": inner, "model": record.get("model")}
-    return record
+        return {**parameters, "messages": opened(record.get("messages")), "model": record.get("model")}, record
+    return record, record
 
 
-def _usage(record: Record, response: Any) -> Any:
-    if isinstance(response, dict):
-        for holder in (response, response.get("body"), response.get("message")):
-            if isinstance(holder, dict) and "usage" in holder:
-                return holder["usage"]
-    return record.get("usage")
+def _has_prompt(body: Mapping[str, Any]) -> bool:
+    return "messages" in body or "input" in body or "contents" in body
+
+
+def _time(record: Record, holder: Record) -> float | None:
+    value = next((holder[key] for key in TIME_KEYS if key in holder), None)
+    return seconds(first(record, TIME_KEYS) if value is None else value)
+
+
+def _usage(record: Record) -> Any:
+    for key in ANSWER_KEYS:
+        usage = usage_of_answer(record.get(key))
+        if usage is not None:
+            return usage
+    return first(record, ("usage", "usageMetadata"))
+
+
+def _deployment(record: Record) -> str:
+    for holder in (record, mapping(record.get("metadata")), mapping(record.get("hidden_params"))):
+        value = first(holder, DEPLOYMENT_KEYS)
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+def _is_batch(record: Record) -> bool:
+    return "custom_id" in record and ("params" in record or "url" in record)
 
 
 def _user(record: Record, body: Record) -> str | None:
@@ -130,35 +204,15 @@ def _ignored(record: Record, body: Record) -> tuple[str, ...]:
 def _first_token(record: Record, start: float | None) -> float | None:
     """Seconds from the request to its first token, else to its end."""
     for key in ("first_token", "ttft", "duration"):
-        seconds = finite(record.get(key))
-        if seconds is not None:
-            return max(0.0, seconds)
-    for key in ("completionStartTime", "completion_start_time", "endTime", "end_time"):
-        end = _seconds(record.get(key))
+        told = finite(record.get(key))
+        if told is not None:
+            return max(0.0, told)
+    answer = record.get("response")
+    ends = [first(record, FIRST_TOKEN_KEYS), first(record, END_KEYS)]
+    if isinstance(answer, dict):
+        ends.append(first(answer, ("timestamp", "ts")))
+    for value in ends:
+        end = seconds(value)
         if end is not None and start is not None:
             return max(0.0, end - start)
     return None
-
-
-def _seconds(value: Any) -> float | None:
-    """Seconds since 1970 from a number (seconds, milli-, micro- or nanoseconds) or an ISO 8601 text; None outside the
-    calendar."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            try:
-                moment = datetime.fromisoformat(value)
-                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
-            except (ValueError, OverflowError):
-                return None
-    seconds = finite(value)
-    if seconds is None:
-        return None
-    while abs(seconds) >= 1e11:
-        seconds /= 1000
-    try:
-        datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return seconds

@@ -1,10 +1,13 @@
-"""What providers report of a request's tokens, in any vendor's words."""
+"""What providers report of a request's tokens, in any vendor's words, and where an answer holds it."""
 
-import math
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from foreword.audit.readers.values import finite, mapping, opened
 from foreword.audit.request import ReportedUsage
+
+_DETAILS = (("prompt_tokens", "prompt_tokens_details"), ("input_tokens", "input_tokens_details"))
 
 
 def read_usage(usage: Any) -> ReportedUsage | None:
@@ -15,28 +18,59 @@ def read_usage(usage: Any) -> ReportedUsage | None:
         read, written = _count(usage, "cache_read_input_tokens"), _count(usage, "cache_creation_input_tokens")
         if "prompt_tokens" in usage:  # LiteLLM writes both vendors' fields; its prompt_tokens is the whole prompt
             return ReportedUsage(_count(usage, "prompt_tokens"), read, written)
-        return ReportedUsage(_count(usage, "input_tokens") + read + written, read, written)
+        plain = "input_tokens" if "input_tokens" in usage else "input"
+        return ReportedUsage(_count(usage, plain) + read + written, read, written)
+    if "inputTokens" in usage:  # Bedrock
+        read, written = _count(usage, "cacheReadInputTokens"), _count(usage, "cacheWriteInputTokens")
+        return ReportedUsage(_count(usage, "inputTokens") + read + written, read, written)
+    if "promptTokenCount" in usage:  # Gemini
+        return ReportedUsage(_count(usage, "promptTokenCount"), _count(usage, "cachedContentTokenCount"))
+    if "prompt_token_count" in usage:
+        return ReportedUsage(_count(usage, "prompt_token_count"), _count(usage, "cached_content_token_count"))
     if "prompt_cache_hit_tokens" in usage:
         hit = _count(usage, "prompt_cache_hit_tokens")
         return ReportedUsage(hit + _count(usage, "prompt_cache_miss_tokens"), hit)
-    for total, details in (("prompt_tokens", "prompt_tokens_details"), ("input_tokens", "input_tokens_details")):
+    if isinstance(usage.get("input_token_details"), dict):  # LangChain; its input_tokens are the whole prompt
+        inner = usage["input_token_details"]
+        return ReportedUsage(_count(usage, "input_tokens"), _count(inner, "cache_read"), _count(inner, "cache_creation"))
+    for total, details in _DETAILS:
         if total in usage:
-            inner = usage.get(details)
-            inner = inner if isinstance(inner, dict) else {}
-            return ReportedUsage(_count(usage, total), _count(inner, "cached_tokens"), _count(inner, "cache_write_tokens"))
+            inner = mapping(usage.get(details))
+            cached = _count(inner, "cached_tokens") or _count(usage, "cached_input_tokens")
+            return ReportedUsage(_count(usage, total), cached, _count(inner, "cache_write_tokens"))
     return None
+
+
+def usage_of_answer(answer: Any) -> Any:
+    """The usage in an answer's body: JSON, JSON as text, or the events of a stream (the usage told last)."""
+    answer = opened(answer)
+    if isinstance(answer, str):
+        found: Any = None
+        for event in _events(answer):
+            later = usage_of_answer(event)
+            if isinstance(later, dict):
+                found = {**found, **{key: value for key, value in later.items() if value}} if found else later
+        return found
+    if isinstance(answer, list):
+        return next((usage for usage in map(usage_of_answer, reversed(answer)) if usage is not None), None)
+    if not isinstance(answer, dict):
+        return None
+    for key in ("usage", "usageMetadata", "usage_metadata"):
+        if isinstance(answer.get(key), dict):
+            return answer[key]
+    inner = (answer.get(key) for key in ("response", "message", "body", "metadata"))
+    return next((usage for usage in map(usage_of_answer, inner) if usage is not None), None)
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The data of server-sent events that speak of usage."""
+    for line in text.splitlines():
+        if line.startswith("data:") and "sage" in line:
+            try:
+                yield json.loads(line[5:])
+            except (ValueError, RecursionError):
+                continue
 
 
 def _count(usage: Mapping[str, Any], key: str) -> int:
     return max(0, int(finite(usage.get(key)) or 0))
-
-
-def finite(value: Any) -> float | None:
-    """A number as a float; None for what is none, and for a number that cannot be reckoned with (NaN, beyond a float)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None

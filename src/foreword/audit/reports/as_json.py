@@ -15,6 +15,10 @@ def json_report(report: Report, new: frozenset[str]) -> str:
     content["models"] = [
         {"model": model, "requests": count, "priced": priced} for model, (count, priced) in report.models.items()
     ]
+    content["kinds"] = [
+        {"kind": kind, "requests": requests, "records_without": without}
+        for kind, (requests, without) in report.kinds.items()
+    ]
     content["findings"] = [
         {"fingerprint": finding.fingerprint, "new": finding.fingerprint in new, **asdict(finding)}
         for finding in report.findings
