@@ -36,8 +36,8 @@ test-lowest: $(VENV)/dev-installed
 
 # What works without the engine: the folders that import no torch, and the commands that need no model.
 NO_TORCH := .venv-no-torch
-PURE := cache sched prompt observe audit replay cli/test_config_flags.py cli/test_prompt_commands.py cli/test_reference.py \
-	test_packaging.py test_tokens.py
+PURE := cache sched prompt observe audit replay testing cli/test_config_flags.py cli/test_prompt_commands.py \
+	cli/test_replay.py test_packaging.py test_tokens.py
 test-no-torch:
 	$(PYTHON) -m venv --clear $(NO_TORCH)
 	$(NO_TORCH)/bin/python -m pip -q --disable-pip-version-check install -c constraints.txt -e '.[audit]' \

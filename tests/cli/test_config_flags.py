@@ -136,5 +136,10 @@ def test_a_model_named_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert refused.returncode == 2
     assert "given twice: 'a/model' as an argument, 'another' by --model or FOREWORD_MODEL" in refused.stderr
     monkeypatch.setenv("FOREWORD_MODEL", "/no/such/model")
-    assert "/no/such/model" in run_here("chat", "/no/such/model").stderr
     assert "given twice" in run_here("serve", "other").stderr
+
+
+def test_a_model_named_twice_alike_is_that_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("FOREWORD_MODEL", "/no/such/model")
+    assert "'/no/such/model' is no directory" in run_here("chat", "/no/such/model").stderr

@@ -110,10 +110,3 @@ def test_nothing_of_it_needs_torch() -> None:
         "t.fake_engine(), t.HashMachine, t.finished, t.run_cases"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-def test_public_names_exist() -> None:
-    import foreword.testing
-
-    for name in foreword.testing.__all__:
-        assert getattr(foreword.testing, name) is not None
