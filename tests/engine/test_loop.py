@@ -124,27 +124,22 @@ WITHOUT_TORCH = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "transformers", "llvmlite", "safetensors")))  # an import of them raises
 sys.path.insert(0, sys.argv[1])
-import time
 from engine.test_loop import REQUEST, make
-made = []
-for _ in range(20):
-    start = time.perf_counter()
-    engine, _ = make()
-    made.append(time.perf_counter() - start)
+calls = []
+sys.setprofile(lambda frame, event, argument: event == "call" and calls.append(frame.f_code))
+engine, _ = make()
+sys.setprofile(None)
 generation = engine.add_request(REQUEST)
 while engine.has_unfinished_requests():
     engine.step()
 assert generation.output().outputs[0].token_ids == [20, 21, 22]
-print(sorted(made)[10])
+print(len(calls))
 """
 
 
-def test_an_engine_is_made_and_runs_without_torch(record_property: Callable[[str, object], None]) -> None:
-    """In about a tenth of a millisecond: a hundred times that would be something else than putting parts together."""
+def test_an_engine_is_made_and_runs_without_torch() -> None:
+    """With about forty calls, in a tenth of a millisecond: ten times as many would not be putting together."""
     tests = str(Path(__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, tests], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    seconds = float(done.stdout)
-    print(f"an engine is made in {seconds * 1000:.2f} ms")
-    record_property("seconds_to_make_an_engine", seconds)
-    assert seconds < 0.01
+    assert 0 < int(done.stdout) < 400
