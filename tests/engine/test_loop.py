@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from foreword.cache import CacheAction, CacheConfig, Chunk, ModelFingerprint, PrefixCache, Reservation
+from foreword.cache import CacheAction, CacheConfig, Chunk, CopyBlock, ModelFingerprint, PrefixCache, Reservation
 from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.engine import StepState
 from foreword.engine.llm import LLMOverEngine
@@ -26,8 +26,11 @@ REQUEST = EngineRequest(pack_tokens(range(20)), SamplingParams(max_tokens=3))
 class CountingRunner:
     """The next token is the count of the tokens before it."""
 
+    def __init__(self) -> None:
+        self.carried_out: list[CacheAction] = []
+
     def carry_out(self, actions: Sequence[CacheAction]) -> None:
-        pass
+        self.carried_out += actions
 
     def run(self, step: Step) -> list[Sampled]:
         return [Sampled(None if chunk.sampling is None else chunk.end % 50) for chunk in step.chunks]
@@ -58,12 +61,12 @@ class Load:
         self.ring = ring
 
 
-def make(load: Load | None = None) -> tuple[Engine, HoldingCache]:
+def make(load: Load | None = None, runner: CountingRunner | None = None) -> tuple[Engine, HoldingCache]:
     cache = HoldingCache(CacheConfig(num_blocks=20))
     info = EngineInfo("none", 100, 50, 20, 16, 1.0, 8, True, frozenset(), ModelFingerprint("none"))
     scheduler = Scheduler(SchedulerConfig(max_num_seqs=8), cache)
     text = ModelText(HubTokenizer(Tokenizer(WordLevel({"a": 0}, unk_token="a"))))
-    return Engine(scheduler, CountingRunner(), info, text, arrivals=load), cache
+    return Engine(scheduler, runner or CountingRunner(), info, text, arrivals=load), cache
 
 
 def test_steps_work_until_there_is_nothing_to_do() -> None:
@@ -87,6 +90,19 @@ def test_what_others_bring_is_waited_for() -> None:
         assert engine.step().state is StepState.WORKED
     assert generation.error is None
     engine.check_integrity()
+
+
+def test_what_the_cache_asks_for_is_carried_out_also_where_nothing_is_computed() -> None:
+    """Were it not, whoever waits for what a tier is to load would wait for ever: the request is not made twice."""
+    runner, load = CountingRunner(), Load()
+    engine, cache = make(load, runner)
+    engine.add_request(REQUEST)
+    cache.held = True
+    asked = CopyBlock(3, 4, 16)
+    cache.actions.add(asked)
+    assert engine.step().state is StepState.AWAITING
+    assert engine.step().state is StepState.AWAITING
+    assert runner.carried_out == [asked]
 
 
 def test_what_nobody_brings_ends_the_requests() -> None:

@@ -136,24 +136,23 @@ class Engine:
         return bool(self._generations)
 
     def step(self) -> StepOutcome:
-        """One pass of the loop: schedule → run → commit.
+        """One pass of the loop: schedule → run → commit. What the cache asks for is carried out also if nothing is computed.
 
         A step that raises ends its requests with StepFailed; an interrupt (KeyboardInterrupt) leaves them as they were
         before the step, and goes on to the caller.
         """
         started = self.clock()
         plan = self.scheduler.schedule(started)
-        if not plan.chunks:
-            return self._nothing_to_compute()
         try:
-            step = Step(tuple(self._step_chunk(chunk) for chunk in plan.chunks))
             self._runner.carry_out(plan.actions)
-            sampled = self._runner.run(step)
+            sampled = self._runner.run(self._step(plan)) if plan.chunks else []
         except Exception as error:
             return StepOutcome(StepState.WORKED, self._fail(plan, error))
         except BaseException:
             self.scheduler.abandon(plan)
             raise
+        if not plan.chunks:
+            return self._nothing_to_compute()
         self.scheduler.commit(plan)
         if self._events:
             self._events(step_finished(plan, self.clock() - started))
@@ -198,6 +197,9 @@ class Engine:
 
     def _seed(self, params: SamplingParams, index: int) -> int:
         return self._seeds.getrandbits(62) if params.seed is None else params.seed + index
+
+    def _step(self, plan: StepPlan) -> Step:
+        return Step(tuple(self._step_chunk(chunk) for chunk in plan.chunks))
 
     def _step_chunk(self, chunk: ScheduledChunk) -> StepChunk:
         """A chunk as the runner takes it."""
