@@ -36,7 +36,7 @@ SAMPLING = (
 
 
 def tokens_for_everyone(given: dict[str, Any]) -> dict[str, Any]:
-    """Options of an engine, with a step that takes a token of every sequence where no step was named."""
+    """Options of an engine, with a step that takes a token of every running request where no step was named."""
     if "max_num_seqs" in given and "max_num_batched_tokens" not in given:
         tokens = max(EngineConfig.max_num_batched_tokens, given["max_num_seqs"])
         return {**given, "max_num_batched_tokens": tokens}

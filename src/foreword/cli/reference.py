@@ -115,7 +115,7 @@ def public_page() -> str:
     parts = [PUBLIC_PAGE]
     for package in PUBLIC_PACKAGES:
         module = importlib.import_module(package)
-        rows = [(f"`{name}`", _what_it_is(getattr(module, name))) for name in sorted(module.__all__, key=str.lower)]
+        rows = [(f"`{name}`", _what_it_is(name, getattr(module, name))) for name in sorted(module.__all__, key=str.lower)]
         parts.append(f"## {package}\n\n{_paragraph(module.__doc__)}\n\n{_table(('name', 'what it is'), rows)}")
     return "\n".join(parts)
 
@@ -162,13 +162,15 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def _what_it_is(value: Any) -> str:
-    """The first sentence of its docstring; of a constant, its type."""
+def _what_it_is(name: str, value: Any) -> str:
+    """The first sentence of its docstring; of a constant, its type; of another name of a class, that class."""
+    if inspect.isclass(value) and value.__name__ != name:
+        return f"A type: `{value.__name__}`."
     if isinstance(value, UnionType) or get_origin(value) is not None:
         return "A type."
     if not callable(value) and not inspect.ismodule(value):
         return f"A constant: {type(value).__name__}."
-    return re.split(r"(?<=[.:])\s", _paragraph(inspect.getdoc(value)).replace("\n", " "))[0].rstrip(":")
+    return re.split(r"(?<=\.)\s", _paragraph(inspect.getdoc(value)).replace("\n", " "))[0].rstrip(":")
 
 
 def _paragraph(text: str | None) -> str:

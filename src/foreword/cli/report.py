@@ -24,7 +24,9 @@ def report(
     requests: Annotated[
         int, typer.Option(min=1, max=500, help="Latest requests to take in, with their explanations.")
     ] = 100,
-    price_per_hour: Annotated[float | None, typer.Option(help="Price of this machine, for the savings in money.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(help="Price of this machine an hour, in US dollars, for the savings in money.")
+    ] = None,
     priced_as: Annotated[
         str | None, typer.Option(help="Hosted model at whose prices the savings are counted; see 'foreword prices'.")
     ] = None,

@@ -39,7 +39,7 @@ class ServerConfig:
     min_cached_tokens: int = 0
     """Shortest prompt that reads and feeds the cache, as hosted models have it; 0: any."""
     max_queue: int = 256
-    """Sequences that may wait beside those that run; a request beyond that is told to come back later."""
+    """Continuations that may wait beside those that run; a request beyond that is told to come back later."""
     max_requests_per_key: int = 64
     """Requests of one API key (or, without keys, of all) that may be open at a time."""
     max_choices: int = 16

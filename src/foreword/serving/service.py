@@ -43,7 +43,7 @@ class Service:
         self._prompts = prompts
         self._journal = journal
         self._open: set[OpenRequest] = set()
-        self._sequences = 0  # of requests taken, those whose prompts are still being rendered too
+        self._choices = 0  # of requests taken, those whose prompts are still being rendered too
         self._draining = False
 
     @property
@@ -73,11 +73,11 @@ class Service:
         """
         arrival = self._front.now()
         self._check(request)
-        self._sequences += request.sampling.n
+        self._choices += request.sampling.n
         try:
             prompt = await self._render(request)
         except BaseException:
-            self._sequences -= request.sampling.n
+            self._choices -= request.sampling.n
             raise
         opened = OpenRequest(request, prompt, arrival, self.config.request_timeout, self._uses_cache(request, prompt))
         self._open.add(opened)
@@ -112,7 +112,7 @@ class Service:
         if request.sampling.n > self.config.max_choices:
             raise ParameterError(f"n is {request.sampling.n}; this server makes at most {self.config.max_choices} choices.")
         room = self._front.info.max_num_seqs + self.config.max_queue
-        if self._sequences + request.sampling.n > room:
+        if self._choices + request.sampling.n > room:
             raise Overloaded(f"This server makes and queues {room} answers at a time, and is full. Try again in a moment.")
 
     async def _render(self, request: NeutralRequest) -> RenderedPrompt:
@@ -157,4 +157,4 @@ class Service:
 
     def _let_go(self, opened: OpenRequest) -> None:
         self._open.remove(opened)
-        self._sequences -= opened.request.sampling.n
+        self._choices -= opened.request.sampling.n
