@@ -109,8 +109,8 @@ CacheEventSink = Callable[[CacheEvent], None]
 class EventRelay:
     """A sink that passes events on to another one, which can be exchanged. It is false while there is none."""
 
-    def __init__(self, sink: EventSink | None = None):
-        self.sink = sink
+    def __init__(self) -> None:
+        self.sink: EventSink | None = None
 
     def __bool__(self) -> bool:
         return self.sink is not None

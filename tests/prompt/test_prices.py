@@ -90,13 +90,12 @@ def test_a_model_that_is_not_in_the_table_is_not_priced(asked: str) -> None:
     assert PriceTable.built_in().find(asked) is None
 
 
-def test_dollars_and_cacheable_tokens() -> None:
+def test_dollars() -> None:
     row = PriceTable.from_toml(ROW).find("m")
     assert row is not None
     assert row.dollars(plain=1_000_000) == 2.0
     assert row.dollars(read=1_000_000, written=2_000_000, output=100_000) == pytest.approx(0.2 + 5.0 + 1.0)
     assert row.dollars(written_long=1_000_000) == 2.5  # no price of its own: that of a write
-    assert [row.cacheable(tokens) for tokens in (1023, 1024, 1100, 1152)] == [0, 1024, 1024, 1152]
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_what_the_template_leaves_out_has_no_tokens() -> None:
     dropped, kept = (piece for piece in prompt.pieces if piece.index == 1)
     assert (dropped.start, kept.blocks, kept.block) == (dropped.end, 2, 1)
     assert texts(prompt)["message 2 (assistant), block 2"] == "<|im_start|>assistant\n4<|im_end|>\n"
-    assert segment(template("chatml"), SHORT, TOOLS).end_of_tools() == 0
+    assert segment(template("chatml"), SHORT, TOOLS).end_of_tool(0) == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -187,8 +187,8 @@ def test_blank_contents_and_questions_about_what_is_not_there() -> None:
     assert prompt.label_at(len(prompt.token_ids)) == "end of the prompt"
     with pytest.raises(PromptError, match="no message 7"):
         prompt.end_of_message(7)
-    with pytest.raises(PromptError, match="no tools"):
-        prompt.end_of_tools()
+    with pytest.raises(PromptError, match="no tool 0"):
+        prompt.end_of_tool(0)
     assert prompt.text_before(0) == ""
 
 

@@ -17,7 +17,7 @@ class RequestLedger:
         self.prompt_tokens = prompt_tokens
         self.recomputed = 0
         self.hit_end: HitEnd | None = None
-        self.high = 0  # tokens [0, _high) have a source
+        self.high = 0  # tokens [0, high) have a source
         self._by_source: dict[Source, int] = NO_TOKENS.copy()
 
     def enter(self, source: Source, start: int, end: int) -> None:

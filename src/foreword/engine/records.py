@@ -9,14 +9,14 @@ from foreword.sched import StepPlan
 def request_finished(asked: EngineRequest, continuation: Continuation, outcome: str, now: float) -> RequestFinished:
     """The event of a request whose first continuation has just ended."""
     request, space = continuation.request, continuation.request.namespace
-    tokens, prompt = request.packed(), 4 * request.num_prompt_tokens
+    generated = request.packed()[len(asked.tokens) :]
     return RequestFinished(
         request_id=continuation.request_id,
         namespace=space.key,
         identity=(space.model.weights, space.adapter, space.tenant, space.cache_salt),
         tenant=asked.asked_by or asked.tenant,
-        tokens=tokens[:prompt],
-        generated=tokens[prompt:],
+        tokens=asked.tokens,
+        generated=generated,
         arrival=request.arrival,
         admitted=request.admitted,
         first_token=continuation.first_token_time,

@@ -17,18 +17,18 @@ class Meeting:
     alike: int
 
 
-def meet(old: bytes, new: bytes, at: int, window: int = WINDOW, run: int = RUN) -> Meeting | None:
-    """The nearest place at which two packed prompts that part at token ``at`` go on with at least ``run`` equal tokens.
+def meet(old: bytes, new: bytes, at: int) -> Meeting | None:
+    """The nearest place at which two packed prompts that part at token ``at`` go on with at least RUN equal tokens.
 
-    Nearest: with the fewest tokens skipped in both together, at most ``window`` in each. None if there is no such place.
+    Nearest: with the fewest tokens skipped in both together, at most WINDOW in each. None if there is no such place.
     """
-    reach = old[at * TOKEN_BYTES : (at + window + run) * TOKEN_BYTES]
+    reach = old[at * TOKEN_BYTES : (at + WINDOW + RUN) * TOKEN_BYTES]
     best: tuple[int, int] | None = None
-    for new_skip in range(window + 1):
+    for new_skip in range(WINDOW + 1):
         if best is not None and new_skip >= sum(best):
             break
-        needle = new[(at + new_skip) * TOKEN_BYTES : (at + new_skip + run) * TOKEN_BYTES]
-        if len(needle) < run * TOKEN_BYTES:
+        needle = new[(at + new_skip) * TOKEN_BYTES : (at + new_skip + RUN) * TOKEN_BYTES]
+        if len(needle) < RUN * TOKEN_BYTES:
             break
         old_skip = find_tokens(reach, needle)
         if old_skip is not None and (best is None or old_skip + new_skip < sum(best)):

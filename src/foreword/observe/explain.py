@@ -28,7 +28,7 @@ SAME_TEXT = 48  # characters that two texts share beyond their first differing t
 
 
 class Reason(StrEnum):
-    """Why a hit ended where it ended. The first five are the ledger's (see cache/ledger.py); the others say more.
+    """Why a hit ended where it ended. The first five are MissReason's; the others say more.
 
     ``namespace_differs``: the prefix is cached for another tenant or cache salt. For operators alone.
     ``adapter_or_weights_changed``: the prefix is cached for another model or adapter. For operators alone.

@@ -161,9 +161,9 @@ class SavingsCount:
         )  # fmt: skip
 
 
-def own_price(savings: Savings, per_hour: float, currency: str = "USD") -> TokenPrice | None:
-    """The price of a million prompt tokens on a machine that costs ``per_hour``; None before anything was measured."""
+def own_price(savings: Savings, per_hour: float) -> TokenPrice | None:
+    """The price of a million prompt tokens on a machine at ``per_hour`` US dollars; None before anything was measured."""
     if not (savings.prompt_tokens and savings.prefill_seconds):
         return None
     seconds = savings.prefill_seconds / savings.prompt_tokens
-    return TokenPrice(per_hour / 3600 * seconds * 1e6, currency, source=f"{per_hour:g} {currency} an hour for this machine")
+    return TokenPrice(per_hour / 3600 * seconds * 1e6, source=f"{per_hour:g} USD an hour for this machine")

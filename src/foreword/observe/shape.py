@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foreword.prompt.segments import Piece, SegmentedPrompt
+from foreword.prompt.segments import Piece, SegmentedPrompt, label_at, piece_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,11 @@ class PromptShape:
 
     def piece_at(self, position: int) -> Piece | None:
         """The piece that the token at ``position`` belongs to; None past the end of the prompt."""
-        return next((piece for piece in self.pieces if piece.start <= position < piece.end), None)
+        return piece_at(self.pieces, position)
 
     def label_at(self, position: int) -> str:
         """Where the token at ``position`` stands, for people: ``system, block 2``."""
-        piece = self.piece_at(position)
-        return piece.label if piece else "end of the prompt"
+        return label_at(self.pieces, position)
 
 
 def shape_of(

@@ -50,10 +50,6 @@ class ModelPrice:
         prompt = plain + read * self.read + written * self.write + written_long * long
         return (prompt * self.input + output * self.output) / _PER
 
-    def cacheable(self, tokens: int) -> int:
-        """Of a prefix of so many tokens, how many the provider caches: none below the minimum, else whole steps."""
-        return 0 if tokens < self.minimum else tokens - tokens % self.step
-
 
 class PriceTable:
     """Rows by model name. Models that are not in it have no price: nothing is guessed."""

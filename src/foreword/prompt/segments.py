@@ -65,16 +65,11 @@ class SegmentedPrompt:
 
     def piece_at(self, position: int) -> Piece | None:
         """The piece that the token at ``position`` belongs to; None past the end of the prompt."""
-        return next((piece for piece in self.pieces if piece.start <= position < piece.end), None)
+        return piece_at(self.pieces, position)
 
     def label_at(self, position: int) -> str:
         """Where the token at ``position`` stands, for people: ``system, block 2``."""
-        piece = self.piece_at(position)
-        return piece.label if piece else "end of the prompt"
-
-    def end_of_tools(self) -> int:
-        """Tokens up to the end of the last tool. PromptError if there are no tools."""
-        return self._end("tools", [piece for piece in self.pieces if piece.kind == "tool"])
+        return label_at(self.pieces, position)
 
     def end_of_tool(self, index: int) -> int:
         """Tokens up to the end of a tool (counted from 0)."""
@@ -93,6 +88,17 @@ class SegmentedPrompt:
         if not pieces:
             raise PromptError(f"The conversation has no {what}.")
         return max(piece.end for piece in pieces)
+
+
+def piece_at(pieces: Sequence[Piece], position: int) -> Piece | None:
+    """The piece that the token at ``position`` belongs to; None past the end of the prompt."""
+    return next((piece for piece in pieces if piece.start <= position < piece.end), None)
+
+
+def label_at(pieces: Sequence[Piece], position: int) -> str:
+    """Where the token at ``position`` stands, for people: ``system, block 2``."""
+    piece = piece_at(pieces, position)
+    return piece.label if piece else "end of the prompt"
 
 
 def segment(

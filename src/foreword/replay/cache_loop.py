@@ -13,6 +13,7 @@ from foreword.sched import SchedulerConfig
 from foreword.tokens import TOKEN_BYTES
 
 SPACE = Namespace(ModelFingerprint("trace"))
+"""The namespace of requests that name none; its fingerprint is that of all traces."""
 
 
 def process(

@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from foreword.cache import CacheAction, CacheConfig, ModelFingerprint, Namespace, PrefixCache
+from foreword.cache import CacheAction, CacheConfig, PrefixCache
 from foreword.engine.engine import Engine
 from foreword.engine.info import EngineInfo
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.events import EventRelay
 from foreword.prompt.tokenizer import HubTokenizer
+from foreword.replay.cache_loop import SPACE
 from foreword.sched import Scheduler, SchedulerConfig
 
 LONGEST = 2**31 - 1  # tokens of a prompt and its answer; a token id is at most that, too
-SPACE = Namespace(ModelFingerprint("trace"))
 
 
 class VirtualClock:

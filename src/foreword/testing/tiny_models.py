@@ -39,7 +39,7 @@ TEMPLATE = (
 )
 
 
-def write_tokenizer(path: Path, chat_template: str | None = TEMPLATE) -> None:
+def write_tokenizer(path: Path) -> None:
     """Write a byte-level tokenizer with <s> and </s>, and a chat template."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -52,7 +52,7 @@ def write_tokenizer(path: Path, chat_template: str | None = TEMPLATE) -> None:
     )
     tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog " * 3], trainer)
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
-    fast.chat_template = chat_template
+    fast.chat_template = TEMPLATE
     fast.save_pretrained(path)
 
 

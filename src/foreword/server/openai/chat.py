@@ -8,11 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
-from foreword.server.http import Caller, EventStream, caller, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
 from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
-from foreword.server.openai.sse import DONE, errors_as_events, sse
+from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
 from foreword.serving.neutral import Choice, NeutralRequest
 from foreword.serving.stream import UpdateStream
@@ -102,9 +102,9 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
             chunk = {**head, "choices": [piece]}
             if update.diagnosis is not None:
                 chunk["prompt_cache_diagnostics"] = cache_diagnostics(update.diagnosis)
-            yield sse(chunk)
+            yield event(chunk)
     if with_usage and usage is not None:
-        yield sse({**head, "choices": [], "usage": completion_usage([usage])})
+        yield event({**head, "choices": [], "usage": completion_usage([usage])})
     yield DONE
 
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
-from foreword.server.http import Caller, EventStream, caller, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
-from foreword.server.openai.sse import DONE, errors_as_events, sse
+from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
 from foreword.serving.neutral import Answer, Choice, NeutralRequest, TokenUsage, Update
 from foreword.serving.service import Service
@@ -128,9 +128,9 @@ async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream]
             chunk = {**head, "choices": [_piece(body, place, choice, before)]}
             if update.diagnosis is not None:
                 chunk["prompt_cache_diagnostics"] = cache_diagnostics(update.diagnosis)
-            yield sse(chunk)
+            yield event(chunk)
     if with_usage:
-        yield sse({**head, "choices": [], "usage": completion_usage(usages.values())})
+        yield event({**head, "choices": [], "usage": completion_usage(usages.values())})
     yield DONE
 
 

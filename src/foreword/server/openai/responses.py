@@ -13,7 +13,7 @@ from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_item
 from foreword.sampling_params import SamplingParams
-from foreword.server.http import Caller, EventStream, caller, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
@@ -21,7 +21,7 @@ from foreword.server.openai.responses_schema import (
     InputItem,
     ResponseBody,
 )
-from foreword.server.openai.sse import errors_as_events, sse
+from foreword.server.openai.sse import errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, response_usage
 from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, TokenUsage, UsableTools
 from foreword.serving.remembered import Remembered
@@ -106,7 +106,7 @@ class _Turn:
         def numbered(kind: str, **fields: Any) -> bytes:
             nonlocal number
             number += 1
-            return sse({"type": kind, "sequence_number": number - 1, **fields}, kind)
+            return event({"type": kind, "sequence_number": number - 1, **fields}, kind)
 
         empty = self._content("in_progress", [], None, None)
         yield numbered("response.created", response=empty)

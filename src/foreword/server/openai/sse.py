@@ -6,7 +6,6 @@ from foreword.server.http import event, message_of, status_of
 from foreword.server.openai.errors import error_body
 
 DONE = b"data: [DONE]\n\n"
-sse = event
 
 
 async def errors_as_events(events: AsyncIterator[bytes], request_id: str) -> AsyncIterator[bytes]:
