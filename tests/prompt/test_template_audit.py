@@ -1,8 +1,6 @@
 """Templates that are append-only, and the first place where others are not."""
 
-import importlib.util
 from datetime import datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +10,7 @@ from foreword.prompt.template import PromptTemplate
 from foreword.prompt.template_audit import Check, Scenario, audit_template
 from foreword.prompt.tokenizer import ApproximateTokenizer
 from prompt.families import template
-
-ROOT = Path(__file__).parents[2]
+from prompt.scripts import ROOT, load_script
 
 
 def checks(family: str, **variables: Any) -> dict[str, Check]:
@@ -96,12 +93,7 @@ def test_a_scenario_of_ones_own() -> None:
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("template_audit_table", ROOT / "benchmarks" / "template_audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("template_audit")
 
 
 def test_the_page_in_the_docs_is_what_the_script_writes(script: ModuleType) -> None:

@@ -1,6 +1,5 @@
 """The script that audits the templates in packages: what it reads, and what it says of a template that breaks."""
 
-import importlib.util
 import tarfile
 import zipfile
 from pathlib import Path
@@ -8,18 +7,14 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from prompt.scripts import ROOT, load_script
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("vendor_templates", ROOT / "benchmarks" / "vendor_templates.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("vendor_templates")
 
 
 def test_archives_of_both_kinds_become_rows(script: ModuleType, tmp_path: Path) -> None:

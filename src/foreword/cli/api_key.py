@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from foreword.cli.options import extra_needed
+from foreword.lazy import extra_needed
 
 
 def api_key(tenant: Annotated[str, typer.Argument(help="Name of the tenant; no spaces.")]) -> None:
@@ -13,7 +13,7 @@ def api_key(tenant: Annotated[str, typer.Argument(help="Name of the tenant; no s
 
     Example:  foreword api-key alice >> keys.txt
     """
-    with extra_needed("server"):
+    with extra_needed("This command", "server"):
         from foreword.server.tenants import new_key
 
     key, line = new_key(tenant)

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from foreword.cli.bench_tables import profile_table, result_table
 from foreword.cli.config_flags import config_flags
 from foreword.cli.engine_options import EngineFlags, loading, model_first
-from foreword.cli.options import extra_needed
 from foreword.config import values_for
 from foreword.engine.config import EngineConfig
+from foreword.lazy import extra_needed
 
 if TYPE_CHECKING:
     from foreword.engine.build import EngineParts
@@ -48,7 +48,7 @@ def bench(
     system prompt, **long** puts a small batch behind a very long prefix. Beside each figure stands its bound: the time that
     the model's arithmetic and bytes take at the machine's own rates, which are measured in the same run.
     """
-    with extra_needed("engine"):
+    with extra_needed("This command", "engine"):
         from foreword.bench import choose_workloads, machine
         from foreword.engine.build import make_parts
 

@@ -1,10 +1,10 @@
-"""Options of the commands that ask a running server, and what to say when an extra of the package is missing."""
+"""Options of the commands that ask a running server."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from foreword.lazy import extra_needed
 
 if TYPE_CHECKING:
     from foreword.server.operator.client import CacheClient
@@ -19,19 +19,6 @@ HERE = "http://127.0.0.1:8000"
 
 def cache_client(url: str, key: str, cache_salt: str = "") -> "CacheClient":
     """A client of the /v1/cache of the server at ``url``; a tenant's key sees requests of one salt at a time."""
-    with extra_needed("server"):
+    with extra_needed("This command", "server"):
         from foreword.server.operator.client import CacheClient
     return CacheClient(url, key, cache_salt)
-
-
-@contextmanager
-def extra_needed(extra: str) -> Iterator[None]:
-    """Imports inside need an extra of the package; what is missing is said, with the command that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("foreword"):
-            raise
-        raise ImportError(
-            f"This command needs the package {error.name!r}: install it with  pip install 'foreword[{extra}]'"
-        ) from error

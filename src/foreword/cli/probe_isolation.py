@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from foreword.cli.options import extra_needed
 from foreword.errors import ParameterError
+from foreword.lazy import extra_needed
 
 if TYPE_CHECKING:
     from foreword.bench.isolation import ProbeReport, Separation
@@ -38,7 +38,7 @@ def probe_isolation(
             "FOREWORD_VICTIM_KEY and FOREWORD_ATTACKER_KEY). On a server without keys all are one tenant, and there is "
             "nothing to keep apart; start one with two:  FOREWORD_API_KEYS=alice:one,bob:two foreword serve"
         )
-    with extra_needed("server"):
+    with extra_needed("This command", "server"):
         from foreword.bench.isolation import probe_isolation as probe
 
     console = Console()

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.engine_options import EngineFlags, ModelArgument, with_model
-from foreword.cli.options import extra_needed
 from foreword.engine.config import EngineConfig
+from foreword.lazy import extra_needed
 from foreword.serving.config import ServerConfig
 
 
@@ -33,7 +33,7 @@ def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callab
 
 def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     """Load the model, listen, and serve until the process is told to stop."""
-    with extra_needed("server"):
+    with extra_needed("This command", "server"):
         from foreword.engine.build import build_engine
         from foreword.server.build import make_server
     from foreword.engine.async_llm import AsyncEngine
