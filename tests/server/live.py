@@ -19,8 +19,8 @@ from foreword.engine.async_llm import AsyncEngine
 from foreword.engine.build import make_parts
 from foreword.engine.runner import Runner, Sampled, Step
 from foreword.observe import ObserverConfig
-from foreword.server.app import Server
 from foreword.server.build import make_server
+from foreword.server.server import Server
 from foreword.server.tenants import Tenants
 from foreword.serving.config import ServerConfig
 from foreword.serving.log import make_log

@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from foreword.server.app import Server
 from foreword.server.build import make_server
+from foreword.server.server import Server
 from foreword.server.tenants import Tenants, load_tenants
 from foreword.serving.config import ServerConfig
 from foreword.serving.log import make_log

@@ -54,6 +54,8 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "share": "all",
         "api_keys_file": str(keys),
         "operators": "alice",
+        "allowed_hosts": "my.name",
+        "max_receiving_bytes": 1000,
         "quantization": "int8",
         "kv_dtype": "bfloat16",
         "dtype": "auto",
@@ -78,7 +80,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
             form = flag.declarations[0].removeprefix(" /")
             args.append(form if value is None else f"{form}={value}")
             expected[flag.name] = flag.default is False if value is None else flag.to_field(value)
-    expected["operators"] = ("alice",)
+    expected["operators"], expected["allowed_hosts"] = ("alice",), ("my.name",)
     of_server, of_engine = serve_options(*args)
     assert dataclasses.asdict(of_server) | dataclasses.asdict(of_engine) == expected
 

@@ -1,11 +1,15 @@
 """foreword serve: the engine over HTTP, for OpenAI and Anthropic clients."""
 
 import gc
-from collections.abc import Callable
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
 
 from foreword.cli.config_flags import Flags, config_flags
@@ -13,6 +17,9 @@ from foreword.cli.engine_options import EngineFlags, ModelArgument, with_model
 from foreword.engine.config import EngineConfig
 from foreword.lazy import extra_needed
 from foreword.serving.config import ServerConfig
+
+if TYPE_CHECKING:
+    from foreword.serving.output import QueuedOutput
 
 
 def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callable[..., None]:
@@ -34,23 +41,44 @@ def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callab
 def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     """Load the model, listen, and serve until the process is told to stop."""
     with extra_needed("This command", "server"):
+        from foreword.server.server import end_process
+        from foreword.server.signals import noted_signals
+        from foreword.serving.output import queued_standard_output
+    with queued_standard_output() as outputs, noted_signals() as signals:
+        ended_by = _serve(engine, server, outputs, signals)
+        if ended_by == signal.SIGINT:
+            print("Stopped.", file=sys.stderr)
+    if ended_by == signal.SIGINT:
+        raise typer.Exit(128 + signal.SIGINT)
+    if ended_by is not None:
+        end_process(ended_by)
+
+
+def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[QueuedOutput]", signals: deque[int]) -> int | None:
+    """Serve until the end; returns the signal that brought it."""
+    with extra_needed("This command", "server"):
         from foreword.engine.build import build_engine
         from foreword.server.build import make_server
     from foreword.engine.async_llm import AsyncEngine
-    from foreword.server.tenants import load_tenants
+    from foreword.server.server import Process
+    from foreword.server.tenants import check_operators, load_tenants
     from foreword.serving.trace_file import open_trace
 
-    tenants = load_tenants(server.api_keys_file, api_key=server.api_key)
+    load = partial(load_tenants, server.api_keys_file, api_key=server.api_key)
+    tenants = load()
+    check_operators(server.operators, tenants)  # before the model is loaded
     if server.trace is not None:
         open_trace(Path(server.trace)).close()  # what cannot be written is said before a model is loaded
+    process = Process(outputs, signals, load if server.api_keys_file is not None else None)
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
         front = AsyncEngine(partial(build_engine, engine), server.idle_check_seconds)
-        running = make_server(front, server, tenants, announce=partial(_say_where, notes))
+        running = make_server(front, server, tenants, announce=partial(_say_where, notes), process=process)
     # What loading left stays: a collection that went through all of it would stop everybody for a quarter of a second.
     gc.collect()
     gc.freeze()
     running.run()
+    return running.ended_by
 
 
 serve = serve_command(start_server)

@@ -1,11 +1,9 @@
-"""The application: dialects, health, metrics, and what happens at start and end."""
+"""The application: dialects, health, metrics, pages, and what becomes of errors."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -13,16 +11,12 @@ from starlette.exceptions import HTTPException
 
 from foreword import __version__
 from foreword.errors import ForewordError, InputError, NotFoundError
-from foreword.server import anthropic, openai
+from foreword.server import anthropic, openai, pages
 from foreword.server.gate import Gate, api_key
 from foreword.server.http import ClientGone, Dialect, error_response
-from foreword.server.http1 import BoundedProtocol
 from foreword.server.operator import cache_api, dashboard
 from foreword.server.operator.viewer import require_operator
 from foreword.server.parts import ServerParts
-
-Announce = Callable[[str, int], object]
-"""Told the host and the port of an address that the server listens on."""
 
 
 def create_app(parts: ServerParts) -> FastAPI:
@@ -33,7 +27,7 @@ def create_app(parts: ServerParts) -> FastAPI:
         yield
         await asyncio.to_thread(parts.close)
 
-    app = FastAPI(title="Foreword", version=__version__, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title="Foreword", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.parts = parts
     dialects = [anthropic.make_dialect(), openai.make_dialect(parts.config.remembered_answers)]
     app.state.dialect_of = dialect_of = _chooser(dialects)
@@ -41,48 +35,11 @@ def create_app(parts: ServerParts) -> FastAPI:
         app.router.routes.extend(dialect.router.routes)  # flat: nested ones cost each request half a millisecond
     app.include_router(cache_api.make_router())
     dashboard.add_to(app)
+    pages.add_to(app)
     _add_own_endpoints(app, parts)
     _add_error_handlers(app, dialect_of)
     app.add_middleware(Gate, parts=parts, dialect_of=dialect_of)
     return app
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which before it closes connections lets the service answer, or refuse, what is open."""
-
-    def __init__(self, app: FastAPI, announce: Announce | None = None):
-        self.parts: ServerParts = app.state.parts
-        self._announce = announce
-        config = self.parts.config
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host=config.host,
-                port=config.port,
-                http=BoundedProtocol,
-                ws="none",
-                access_log=False,
-                proxy_headers=False,
-                log_level="warning",
-                timeout_graceful_shutdown=5,
-            )
-        )
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
-        await super().startup(sockets)
-        model, share = self.parts.service.model.name, self.parts.config.share
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                self.parts.log.info("serving", url=f"http://{host}:{port}", model=model, share=share)
-                if self._announce is not None:
-                    self._announce(host, port)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then close."""
-        await self.parts.service.drain()
-        await super().shutdown(sockets)
 
 
 def _chooser(dialects: Sequence[Dialect]) -> Callable[[str], Dialect]:

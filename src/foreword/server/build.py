@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 
 from foreword.observe import ObserverConfig
-from foreword.server.app import Announce, Server, create_app
+from foreword.server.app import create_app
+from foreword.server.limited_log import LimitedLog
 from foreword.server.parts import ServerParts
-from foreword.server.tenants import Tenants
+from foreword.server.server import Announce, Process, Server
+from foreword.server.tenants import KeyRing, Tenants, check_operators
 from foreword.serving.config import ServerConfig
 from foreword.serving.events import EventFanOut
 from foreword.serving.front import EngineFront
@@ -27,16 +29,24 @@ def make_server(
     log: Log | None = None,
     observer: ObserverConfig | None = None,
     announce: Announce | None = None,
+    process: Process | None = None,
 ) -> Server:
     """Put an app over an engine that runs. ``Server.run()`` serves until it is told to stop, and closes the engine.
 
     ``observer``: options of what /v1/cache and the dashboard tell. ``announce`` is called with the host and port of each
-    address, once the server listens there.
+    address, once the server listens there. ``process``: what the process around the server hands it. ConfigError for options
+    that do not fit the tenants.
     """
-    log = log or make_log()
+    check_operators(config.operators, tenants)
+    log, process = log or make_log(), process or Process()
     info = front.info
     model = ServedModel(config.served_model_name or info.model_name, info.max_model_len, int(time.time()))
     metrics = Metrics(model.name, state=lambda: front.state, alive=lambda: front.death is None)
+    metrics.watch_counter(
+        "foreword_log_lines_dropped",
+        "Lines of the log that were dropped because nothing took them.",
+        lambda: sum(output.dropped for output in process.outputs),
+    )
     observer = observer or ObserverConfig(minimum_tokens=config.min_cached_tokens)
     renderer = PromptRenderer(front.text, model.name)
     observation = Observation(info, front.now, renderer, observer)
@@ -45,6 +55,6 @@ def make_server(
     front.subscribe(EventFanOut(info, front.now, metrics, *observers))
     prompts = PromptThread(renderer)
     service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
-    return Server(
-        create_app(ServerParts(config, tenants, front, prompts, service, metrics, log, observation, trace)), announce
-    )
+    keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
+    parts = ServerParts(config, keys, front, prompts, service, metrics, log, limited_log, observation, trace)
+    return Server(create_app(parts), process, announce)

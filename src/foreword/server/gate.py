@@ -1,6 +1,6 @@
-"""What every request passes before it is parsed: who it is, whether there is room, and how large its body may be."""
+"""What every request passes before it is parsed: for which host it asks, who it is, its body, and whether there is room."""
 
-import asyncio
+import hashlib
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foreword.errors import ForewordError, InputError, Overloaded, TimedOut, TooLargeError
-from foreword.server.http import Caller, Dialect, error_response, status_of
+from foreword.errors import ForbiddenError, ForewordError, Overloaded
+from foreword.server.bodies import Bodies, BodyRefused
+from foreword.server.hosts import Hosts
+from foreword.server.http import Caller, ClientGone, Dialect, error_response
 from foreword.server.parts import ServerParts
 from foreword.serving.metrics import Metrics
 
@@ -18,7 +20,7 @@ OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashb
 
 
 class Gate:
-    """ASGI middleware. The body is read here, whole, so that nobody behind it has to bound it."""
+    """ASGI middleware. A request counts against limits from when its body is in, which is read here, whole."""
 
     def __init__(self, app: ASGIApp, parts: ServerParts, dialect_of: Callable[[str], Dialect]):
         self._app = app
@@ -26,6 +28,9 @@ class Gate:
         self._tenants = parts.tenants
         self._metrics = parts.metrics
         self._log = parts.log
+        self._limited = parts.limited_log
+        self._hosts = Hosts(parts.config, bool(parts.tenants.by_hash))
+        self._bodies = Bodies(parts.config)
         self._dialect_of = dialect_of
         self._open: Counter[str] = Counter()
 
@@ -37,71 +42,51 @@ class Gate:
         noted = _NotedSend(send, request_id, self._metrics)
         try:
             await self._pass(scope, receive, noted, request_id)
+        except ClientGone:
+            return
         except Exception as error:
-            self._log.error("failure", path=scope["path"], exc_info=error)
+            if not isinstance(error, ForewordError):
+                self._log.error("failure", path=scope["path"], exc_info=error)
             if not noted.started:
                 await error_response(self._dialect_of(scope["path"]), error, request_id)(scope, receive, noted)
+        if noted.status == 401:
+            given = api_key(Headers(scope=scope))
+            shown = None if given is None else hashlib.sha256(given.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            self._limited.warn("unauthorized", _client(scope), path=scope["path"][:200], key_sha256=shown)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        path = scope["path"]
-        if any(path == known or path.startswith(known + "/") for known in OPEN_PATHS):
+        path, headers = scope["path"], Headers(scope=scope)
+        try:
+            self._hosts.check(headers)
+        except ForbiddenError as error:
+            self._limited.warn("host refused", _client(scope), path=path[:200], reason=str(error))
+            raise
+        if path == "/" or any(path == known or path.startswith(known + "/") for known in OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        try:
-            tenant, key = self._tenants.identify(api_key(Headers(scope=scope)))
-            if self._open[key] >= self._config.max_requests_per_key:
-                raise Overloaded(
-                    f"{self._open[key]} requests of this API key are open, the most that are allowed. Wait for one to end."
-                )
-        except ForewordError as error:
-            await error_response(self._dialect_of(path), error, request_id)(scope, receive, send)
-            return
+        tenant, key = self._tenants.identify(api_key(headers))
         scope["foreword.caller"] = Caller(tenant, request_id)
-        self._open[key] += 1
         try:
             if scope["method"] in ("POST", "PUT", "PATCH"):
-                receive = await self._read_body(scope, receive)
-            await self._app(scope, receive, send)
-        except _Refused as refused:
+                receive = await self._bodies.read(scope, receive)
+        except BodyRefused as refused:
             await error_response(self._dialect_of(path), refused.error, request_id, refused.status)(scope, receive, send)
+            return
+        await self._let_in(key, scope, receive, send)
+
+    async def _let_in(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request that is whole, if its key has room."""
+        if self._open[key] >= self._config.max_requests_per_key:
+            raise Overloaded(
+                f"{self._open[key]} requests of this API key are open, the most that are allowed. Wait for one to end."
+            )
+        self._open[key] += 1
+        try:
+            await self._app(scope, receive, send)
         finally:
             self._open[key] -= 1
             if not self._open[key]:
                 del self._open[key]
-
-    async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
-        """A ``receive`` that gives the whole body at once, and then what comes."""
-        limit = self._config.max_body_bytes
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > limit:
-            raise _Refused(self._too_large(announced))
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._config.body_timeout):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        break
-                    pieces.append(message.get("body", b""))
-                    size += len(pieces[-1])
-                    if size > limit:
-                        raise _Refused(self._too_large(f"more than {limit}"))
-                    if not message.get("more_body", False):
-                        break
-        except TimeoutError:
-            raise _Refused(TimedOut(f"The body did not arrive within {self._config.body_timeout:g} s."), 408) from None
-        whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
-
-        async def replay() -> Message:
-            return whole.pop() if whole else await receive()
-
-        return replay
-
-    def _too_large(self, size: str) -> InputError:
-        return TooLargeError(
-            f"The body has {size} bytes; this server takes {self._config.max_body_bytes}. Send less at a time."
-        )
 
 
 class _NotedSend:
@@ -110,10 +95,11 @@ class _NotedSend:
     def __init__(self, send: Send, request_id: str, metrics: Metrics):
         self._send, self._request_id, self._metrics = send, request_id, metrics
         self.started = False
+        self.status = 0
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.started, self.status = True, message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = headers["request-id"] = self._request_id  # as OpenAI and as Anthropic name it
             if message["status"] >= 400:
@@ -121,12 +107,10 @@ class _NotedSend:
         await self._send(message)
 
 
-class _Refused(Exception):
-    """A body that is not taken."""
-
-    def __init__(self, error: ForewordError, status: int | None = None):
-        self.error = error
-        self.status = status or status_of(error)
+def _client(scope: Scope) -> str:
+    """The client's address, without its port."""
+    client = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 def api_key(headers: Headers) -> str | None:

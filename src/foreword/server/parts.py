@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from foreword.server.tenants import Tenants
+from foreword.server.limited_log import LimitedLog
+from foreword.server.tenants import KeyRing
 from foreword.serving.config import ServerConfig
 from foreword.serving.front import EngineFront
 from foreword.serving.log import Log
@@ -15,15 +16,20 @@ from foreword.serving.trace_file import TraceFile
 
 @dataclass(frozen=True, slots=True)
 class ServerParts:
-    """The parts of one server. ``close`` ends their threads, the engine's too."""
+    """The parts of one server. ``close`` ends their threads, the engine's too.
+
+    limited_log
+        For lines that a client could cause without end.
+    """
 
     config: ServerConfig
-    tenants: Tenants
+    tenants: KeyRing
     front: EngineFront
     prompts: PromptThread
     service: Service
     metrics: Metrics
     log: Log
+    limited_log: LimitedLog
     observation: Observation
     trace: TraceFile | None = None
 

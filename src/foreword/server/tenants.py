@@ -1,10 +1,11 @@
 """Who asks: API keys and the tenants behind them. Only hashes of the keys are kept."""
 
+import difflib
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,50 @@ class Tenants:
         if found is None:
             raise CredentialsError("This API key is not known here.")
         return found, given.hex()[:16]
+
+
+class KeyRing:
+    """The API keys that are known now. ``load`` reads them again; None: they come from nowhere that could have changed."""
+
+    def __init__(self, tenants: Tenants, load: Callable[[], Tenants] | None = None):
+        self._tenants = tenants
+        self._load = load
+
+    @property
+    def by_hash(self) -> Mapping[bytes, str]:
+        """SHA-256 of each key, and its tenant; empty where nobody needs one."""
+        return self._tenants.by_hash
+
+    @property
+    def reloadable(self) -> bool:
+        """Whether there is a place to read keys from again."""
+        return self._load is not None
+
+    def identify(self, key: str | None) -> tuple[str, str]:
+        """The tenant of an API key, and a name for the key itself. CredentialsError for a key that is not known."""
+        return self._tenants.identify(key)
+
+    def reload(self) -> tuple[int, int]:
+        """Read the keys again: how many are new, how many have gone. ConfigError, and all stay, if they cannot be read."""
+        assert self._load is not None
+        before, self._tenants = self._tenants.by_hash, self._load()
+        now = self._tenants.by_hash
+        changed = {digest for digest in now.keys() & before.keys() if now[digest] != before[digest]}
+        return len(now.keys() - before.keys() | changed), len(before.keys() - now.keys() | changed)
+
+
+def check_operators(operators: Sequence[str], tenants: Tenants) -> None:
+    """ConfigError for an operator that no key belongs to."""
+    known = sorted(set(tenants.by_hash.values()))
+    for name in operators:
+        if not known:
+            raise ConfigError(
+                f"--operator {name}: there are no API keys, so everyone may see the dashboard. Leave it out, or give keys."
+            )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"--operator {name}: no API key belongs to this tenant.{hint} Known: {', '.join(known)}.")
 
 
 def load_tenants(file: str | None, environment: Mapping[str, str] = os.environ, api_key: str | None = None) -> Tenants:

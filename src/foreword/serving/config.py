@@ -29,11 +29,18 @@ class ServerConfig:
     tenants are in ``api_keys_file``."""
     api_keys_file: str | None = None
     """File with a line ``TENANT sha256:HASH`` for each key, as ``foreword api-key`` prints it; beside FOREWORD_API_KEYS."""
+    allowed_hosts: tuple[str, ...] = option((), name="allowed-host")
+    """Names that this server answers to, as in the Host and Origin of a request; ``*``: any. None given: those of this
+    machine, and names without a dot, where there are no keys and ``host`` is a loopback address, so that no web page
+    reaches it; else any."""
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
     max_body_bytes: int = option(8 * 2**20, name="max-body-mb", unit=2**20)
     """Largest request body."""
+    max_receiving_bytes: int | None = option(None, name="max-receiving-mb", unit=2**20)
+    """All bodies that are still coming in, together; None: 16 of the largest. Beyond that the one that has been coming
+    longest is given up."""
     max_prompt_tokens: int | None = None
     """Longest prompt; None: what the model and its cache can hold."""
     min_cached_tokens: int = 0
@@ -44,10 +51,17 @@ class ServerConfig:
     """Requests of one API key (or, without keys, of all) that may be open at a time."""
     max_choices: int = 16
     """Most continuations (``n``) and prompts of one request."""
+    max_connections: int = 1024
+    """Connections that may be open at a time, fewer where the process may not open so many files. Beyond that a new one
+    takes the place of one that keeps the server waiting."""
+    keep_alive_timeout: float = 60.0
+    """Seconds that a connection may be idle between two requests."""
     request_timeout: float = 600.0
     """Seconds from a request's arrival to the end of its answer."""
+    header_timeout: float = 10.0
+    """Seconds for a request's head to arrive, from when the client connects or begins it."""
     body_timeout: float = 30.0
-    """Seconds for a request's body to arrive."""
+    """Seconds for a request's body to arrive; it counts against no limit of requests before it is in."""
     send_timeout: float = 60.0
     """Seconds that a client may leave a piece of its answer unread before it counts as gone."""
     drain_timeout: float = 30.0
@@ -69,7 +83,7 @@ class ServerConfig:
         known = ", ".join(share.value for share in Share)
         require(self.share in list(Share), f"share is {self.share!r}; known: {known}.")
         require(0 <= self.port < 2**16, f"port is {self.port}; it must be between 0 and 65535.")
-        for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers"):
+        for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers", "max_connections"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")
         for name in ("max_queue", "min_cached_tokens"):
@@ -77,7 +91,18 @@ class ServerConfig:
             require(value >= 0, f"{name} is {value}; it cannot be negative.")
         limit = self.max_prompt_tokens
         require(limit is None or limit >= 1, f"max_prompt_tokens is {limit}; it must be at least 1, or left out.")
-        for name in ("request_timeout", "body_timeout", "send_timeout", "idle_check_seconds"):
+        room, largest = self.max_receiving_bytes, self.max_body_bytes
+        require(
+            room is None or room >= largest, f"max_receiving_bytes is {room}; one body may have {largest} (max_body_bytes)."
+        )
+        for name in (
+            "request_timeout",
+            "header_timeout",
+            "body_timeout",
+            "send_timeout",
+            "keep_alive_timeout",
+            "idle_check_seconds",
+        ):
             value = getattr(self, name)
             require(value > 0, f"{name} is {value}; it must be more than 0 seconds.")
         require(self.drain_timeout >= 0, f"drain_timeout is {self.drain_timeout}; it cannot be negative.")

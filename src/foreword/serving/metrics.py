@@ -104,6 +104,14 @@ class Metrics:
         """A request that got an error instead of an answer."""
         self._refused.labels(self._model, str(status)).inc()
 
+    def watch_counter(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Export what somebody else counts, read when somebody asks."""
+        self._registry.register(_Watched(CounterMetricFamily, self._model, name, text, read))
+
+    def watch_gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Export what somebody else knows the size of, read when somebody asks."""
+        self._registry.register(_Watched(GaugeMetricFamily, self._model, name, text, read))
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -144,6 +152,25 @@ class TokenGaps:
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         family.add_metric([model_name], buckets, self._sum)
         return family
+
+
+class _Watched(Collector):
+    """One figure of somebody else's."""
+
+    def __init__(
+        self,
+        kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+        model: str,
+        name: str,
+        text: str,
+        read: Callable[[], float],
+    ):
+        self._kind, self._model, self._name, self._text, self._read = kind, model, name, text, read
+
+    def collect(self) -> Iterator[Metric]:
+        family = self._kind(self._name, self._text, labels=["model_name"])
+        family.add_metric([self._model], self._read())
+        yield family
 
 
 class _EngineCollector(Collector):
