@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 # What is imported is compiled then, and kept: quicker than compiling all that is installed.
-INSTALL := $(VENV)/bin/python -m pip -q --disable-pip-version-check install --no-compile -c constraints.txt
+INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo serve lint check test test-lowest test-no-torch format reference clean
@@ -53,17 +53,21 @@ reference: $(VENV)/dev-installed
 	$(VENV)/bin/python -m foreword.cli.reference docs/reference
 
 $(VENV)/bin/python:
+	@echo 'Making $(VENV) with $(PYTHON).'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/engine-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing the engine: torch (about 200 MB to download in the CPU build, some GB with CUDA), transformers and their needs. Some minutes.'
 	$(INSTALL) -e '.[engine]'
 	touch $@
 
 $(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build, some GB with CUDA) and the server. Some minutes.'
 	$(INSTALL) -e '.[server]'
 	touch $@
 
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build), the server, and what tests and linters need. Some minutes.'
 	$(INSTALL) -e '.[engine,server,training,plots,dev]'
 	command -v chromium || apt-get install -qy chromium || echo 'Without Chromium the tests of the dashboard are skipped.'
 	touch $@

@@ -1,46 +1,77 @@
-"""What the README says about serving, as it stands there, against a live server."""
+"""Every block of code in the README, as it stands there: run in a process of its own, or listed with the reason why not."""
 
-import json
+import os
 import re
+import stat
 import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from server.live import Live
 
-SERVE = (Path(__file__).parents[2] / "README.md").read_text().partition("\n## Serve\n")[2].partition("\n## ")[0]
-TABLE = "| Name | Salary |\n|---|---|\n| Alice Smith | 85000 |\n| Bob Johnson | 65000 |\n"
-QUESTION = {"role": "user", "content": "What is the salary of Bob Johnson?"}
+README = (Path(__file__).parents[2] / "README.md").read_text()
+ADDRESS = "http://127.0.0.1:8000"
+NOT_RUN = {
+    "make demo": "makes a virtual environment, minutes of downloads",
+    "make test": "runs this test",
+    "make serve": "makes a virtual environment, and serves until it is stopped",
+    "foreword bench": "measures for minutes, with a model that only a reader has",
+    "pip install": "changes what is installed; what a wheel holds is tested in test_packaging.py",
+    "pip wheel": "made in test_packaging.py",
+}
+"""What a block begins with, and why it is not run."""
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+RUN = [(language, text) for language, text in BLOCKS if not text.startswith(tuple(NOT_RUN))]
+SAYS = {
+    "from foreword import": "85000",
+    "printf": "Rome",
+    "curl": "65000",
+    "from openai": "65000",
+    "from anthropic": "65000",
+}
+"""What a block begins with, and what is among the words that it prints."""
 
 
-def snippets(language: str, live: Live) -> list[str]:
-    """The snippets of a language, which speak to a server on port 8000, with the address of this one."""
-    found = re.findall(rf"```{language}\n(.*?)```", SERVE, flags=re.DOTALL)
-    assert all("http://127.0.0.1:8000" in snippet for snippet in found)
-    return [snippet.replace("http://127.0.0.1:8000", live.url) for snippet in found]
+def test_no_block_escapes() -> None:
+    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+    assert README.count("```") == 2 * len(BLOCKS)
+    assert not re.search(r"\n\n(?: {4}|\t)\S", README), "a block without a fence"
+    for listed in NOT_RUN:
+        assert any(text.startswith(listed) for _, text in BLOCKS), f"{listed} is in the list and not in the README"
+    for _, text in RUN:
+        assert text.startswith(tuple(SAYS))
+    assert len(RUN) == len(SAYS)
 
 
-def test_curl(table_reader: Live) -> None:
-    (command,) = snippets("sh", table_reader)
-    answer = json.loads(subprocess.run(["sh", "-c", command], capture_output=True, check=True, timeout=240).stdout)
-    assert "65000" in answer["choices"][0]["message"]["content"]
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """That of a shell in which foreword is installed."""
+    command = tmp_path / "bin" / "foreword"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\nfrom foreword.cli.main import run\nrun()\n")
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    source = str(Path(__file__).parents[2] / "src")
+    return {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": source}
 
 
-@pytest.mark.parametrize(
-    ("sdk", "variables"),
-    [
-        ("openai", {"messages": [{"role": "system", "content": TABLE}, QUESTION]}),
-        ("anthropic", {"table": TABLE, "messages": [QUESTION]}),
-    ],
-)
-def test_sdks(table_reader: Live, capsys: pytest.CaptureFixture[str], sdk: str, variables: dict[str, Any]) -> None:
-    (snippet,) = [text for text in snippets("python", table_reader) if f"from {sdk} import" in text]
+@pytest.mark.parametrize("number", range(len(RUN)), ids=[text.split("(")[0].split("\n")[0][:24] for _, text in RUN])
+def test_a_block_does_what_it_says(table_reader: Live, tmp_path: Path, environment: dict[str, str], number: int) -> None:
+    """Only the port is another one: that of a server which is there."""
+    language, text = RUN[number]
+    text = text.replace(ADDRESS, table_reader.url)
+    command = [sys.executable, "-c", text] if language == "python" else ["sh", "-e", "-c", text]
     table_reader.engine.reset_prefix_cache()
+    outputs = []
     for _ in range(2):
-        exec(compile(snippet, "README.md", "exec"), dict(variables))
-    first, second = capsys.readouterr().out.splitlines()
-    assert "65000" in first
-    assert first.split()[-1] == "0", "a miss is 0, not absent"
-    assert int(second.split()[-1]) > 20
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    (said,) = [words for begin, words in SAYS.items() if text.startswith(begin)]
+    assert said in outputs[0]
+    if text.startswith(("from openai", "from anthropic")):
+        assert outputs[0].split()[-1] == "0", "a miss is 0, not absent"
+        assert int(outputs[1].split()[-1]) > 20

@@ -2,8 +2,8 @@
 
 import bisect
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,9 +25,10 @@ from foreword.audit import (
     audit,
     known_fingerprints,
 )
+from foreword.audit.readers import LogLineError, ServerFigures, parse_line
 from foreword.audit.reports import html_report, json_report, sarif_report
 from foreword.cli.audit_input import STANDARD_INPUT, LogFile, log_files, log_lines, open_log
-from foreword.cli.audit_text import print_report
+from foreword.cli.audit_text import print_report, print_server_figures
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.model_files import read_template
 from foreword.errors import ModelError, ParameterError
@@ -70,9 +71,9 @@ def audit_log(
     """Read a log of requests and say where their prefixes break, why, and what mending each fault would save.
 
     Logs of many kinds are read, told by their content: requests as they were sent, bare or wrapped, sessions of coding
-    agents, batches, HAR, gateways' and observers' exports; `docs/audit.md` lists them. A request with
-    `foreword_ignore: "FW101"` in its metadata is not told about that rule. The exit status is 0 without (new) findings, 1
-    with, 2 for bad input.
+    agents, batches, HAR, gateways' and observers' exports, the log of foreword serve (its prompts with --log-prompts, else
+    its figures); `docs/audit.md` lists them. A request with `foreword_ignore: "FW101"` in its metadata is not told about
+    that rule. The exit status is 0 without (new) findings, 1 with, 2 for bad input.
     """
     if output is not None:
         _check_writable(output)
@@ -82,11 +83,26 @@ def audit_log(
     with log_files(logs, console) as files, _reading(console, files, config.longest_line) as reading:
         report = audit(reading.lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
         report = reading.placed(report)
+        figures = ServerFigures() if report.totals.requests else _server_figures(reading.lines("figures"))
+    if figures.requests:
+        print_server_figures(Console(), figures)
+        raise typer.Exit(0)
     if not report.totals.requests:
         raise ParameterError(f"There is no request in {name}: {_why_empty(report)}")
     new = frozenset(finding.fingerprint for finding in report.findings) - known
     _write(report, new, format, name, output)
     raise typer.Exit(1 if new else 0)
+
+
+def _server_figures(lines: Iterator[bytes | str]) -> ServerFigures:
+    """What a server's log without prompts tells."""
+
+    def records() -> Iterator[Mapping[str, object]]:
+        for line in lines:
+            with suppress(LogLineError):
+                yield parse_line(line)[0]
+
+    return ServerFigures.of(records())
 
 
 def _check_writable(output: Path) -> None:

@@ -7,6 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from foreword.audit import Finding, Report
+from foreword.audit.readers import ServerFigures
+
+LARGE_GAP = 0.05
+"""Share of the prompts' tokens between what is shared and what is cached from which it is worth a sentence."""
 
 
 def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
@@ -18,6 +22,9 @@ def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
     count = len(report.findings)
     verdict = "[green]No findings.[/green]" if not count else f"{count} finding{'s' if count > 1 else ''}"
     console.print(verdict + (f", {known} of them known from the baseline." if known else ""))
+    hidden = _hidden(report)
+    if hidden is not None:
+        console.print(hidden, highlight=False)
     for note in _notes(report):
         console.print(f"[dim]{escape(_one_line(note))}[/dim]", highlight=False)
 
@@ -42,6 +49,39 @@ def _print_totals(console: Console, report: Report) -> None:
     console.print(f"{totals.requests:,} requests, {totals.prompt:,} prompt tokens ({report.tokens})", highlight=False)
     console.print(table)
     console.print()
+
+
+def print_server_figures(console: Console, figures: ServerFigures) -> None:
+    """What a server's log without prompts tells, and what it lacks."""
+    table = Table("prompt tokens", box=None, pad_edge=False)
+    for name in ("tokens", "share"):
+        table.add_column(name, justify="right")
+    for source, count in figures.sources.items():
+        share = f"{100 * count / figures.prompt_tokens:.1f} %" if figures.prompt_tokens else ""
+        table.add_row(source.replace("_", " "), f"{count:,}", share)
+    console.print(f"{figures.requests:,} requests, {figures.prompt_tokens:,} prompt tokens", highlight=False)
+    console.print(table)
+    ends = ", ".join(f"{_one_line(reason)} {count:,}" for reason, count in figures.reasons.most_common())
+    console.print(f"Hits ended: {escape(ends)}", highlight=False)
+    console.print(
+        "These are figures only: the lines have no prompts, so where prompts part and why cannot be told. Serve with "
+        "--log-prompts (FOREWORD_LOG_PROMPTS=1) and audit that log; it then holds what people wrote.",
+        highlight=False,
+    )
+
+
+def _hidden(report: Report) -> str | None:
+    """What no finding says: that the provider's rules keep a prefix from being cached that many prompts share."""
+    totals = report.totals
+    if report.findings or not totals.prompt or (totals.seen - totals.cached) / totals.prompt < LARGE_GAP:
+        return None
+    shared, cached = (100 * part / totals.prompt for part in (totals.seen, totals.cached))
+    return (
+        f"No rule finds a fault in how these prompts are written, but of the {shared:.1f} % that prompts share "
+        f"the provider's own rules let only {cached:.1f} % be read from its cache: a shared beginning below its minimum "
+        f"length, or used again after its lifetime, is not cached. A longer shared beginning, or a cache without a minimum, "
+        f"would have it."
+    )
 
 
 def _print_finding(console: Console, finding: Finding, new: bool) -> None:

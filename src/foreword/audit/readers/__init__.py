@@ -9,5 +9,16 @@ from foreword.audit.readers.batch import BatchAnswers
 from foreword.audit.readers.documents import NEXT_FILE, parse_line
 from foreword.audit.readers.envelope import read_record
 from foreword.audit.readers.log import LogPass, ReadKind
+from foreword.audit.readers.server_log import ServerFigures
 
-__all__ = ["NEXT_FILE", "BatchAnswers", "LogLineError", "LogPass", "LogReader", "ReadKind", "parse_line", "read_record"]
+__all__ = [
+    "NEXT_FILE",
+    "BatchAnswers",
+    "LogLineError",
+    "LogPass",
+    "LogReader",
+    "ReadKind",
+    "ServerFigures",
+    "parse_line",
+    "read_record",
+]

@@ -16,6 +16,7 @@ from foreword.audit.readers.http_recordings import Cassette, Har
 from foreword.audit.readers.langfuse import Langfuse
 from foreword.audit.readers.langsmith import LangSmith
 from foreword.audit.readers.otel import GenAiSpans
+from foreword.audit.readers.server_log import ServerLog
 from foreword.audit.request import LoggedRequest
 
 BROKEN_KEPT = 20
@@ -26,6 +27,7 @@ def all_readers(answers: BatchAnswers) -> list[LogReader]:
     return [
         BatchInput(answers),
         BatchOutput(answers),
+        ServerLog(),
         ClaudeCode(),
         Codex(),
         GeminiCli(),

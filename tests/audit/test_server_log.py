@@ -1,0 +1,94 @@
+"""The log that foreword serve writes: read whole where it has the prompts, and by its figures where it has not."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.test_cli import run_here
+from foreword.account import Account
+from foreword.audit.readers import LogLineError, ServerFigures, parse_line
+from foreword.audit.readers.server_log import ServerLog, server_pieces
+from foreword.audit.request import ReportedUsage
+from foreword.serving.log import make_log
+
+TABLE = "".join(f"| P{i} | {i}000 |\n" for i in range(60))
+
+
+def written(stamp: str, prompts: bool, requests: int = 8) -> str:
+    """Lines as the server's own logger writes them; ``stamp``, with the number in it, is the head of the system message."""
+    stream = io.StringIO()
+    log = make_log(stream)
+    for number in range(requests):
+        text = (
+            f"<|im_start|>system\n{stamp.format(number)}\n{TABLE}<|im_end|>\n<|im_start|>user\nWho is P{number}?<|im_end|>\n"
+        )
+        cached = 300 if number else 0
+        fields = {**Account(prompt_tokens=400).in_tokens(), "cached": cached, "computed": 400 - cached}
+        log.info(
+            "request", request_id=f"r{number}", tenant="acme", outcome="stop", **fields, miss_reason="diverged",
+            output_tokens=4, seconds=0.25, **({"prompt": text + "<|im_start|>assistant\n"} if prompts else {}),
+        )  # fmt: skip
+    log.info("ready")
+    return stream.getvalue()
+
+
+def test_a_line_with_its_prompt_is_a_request() -> None:
+    record, _ = parse_line(written("Be brief.", prompts=True).splitlines()[1])
+    (request,) = ServerLog().read(record, 2)
+    assert [(piece.section, piece.role) for piece in request.pieces] == [
+        ("system", ""), ("message", "user"), ("message", "assistant"),
+    ]  # fmt: skip
+    assert "".join(piece.text for piece in request.pieces) == record["prompt"]
+    assert request.usage == ReportedUsage(400, 300)
+    assert (request.scope, request.provider, request.first_token) == ("acme", "foreword", 0.25)
+    assert request.time is not None
+
+
+def test_a_line_without_its_prompt_says_how_to_get_it() -> None:
+    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[0])
+    with pytest.raises(LogLineError, match="--log-prompts"):
+        list(ServerLog().read(record, 1))
+
+
+@pytest.mark.parametrize(
+    "text", ["no signs at all", "[INST] hello [/INST] yes [INST] more [/INST]", "\n<start_of_turn>user\nx"]
+)
+def test_pieces_are_the_whole_text(text: str) -> None:
+    assert "".join(piece.text for piece in server_pieces(text)) == text
+
+
+def test_figures() -> None:
+    lines = written("Be brief.", prompts=False).splitlines()
+    figures = ServerFigures.of(parse_line(line)[0] for line in lines)
+    assert (figures.requests, figures.prompt_tokens) == (8, 3200)
+    assert figures.sources["cached"] == 2100
+    assert figures.reasons == {"diverged": 8}
+
+
+def test_the_command_reads_it(tmp_path: Path) -> None:
+    log = tmp_path / "serve.jsonl"
+    log.write_text(written("Now: 2026-03-01T09:41:0{}", prompts=True))
+    found = run_here("audit", str(log))
+    assert found.returncode == 1, found.stderr
+    assert "FW101 volatile-value" in found.stdout
+    log.write_text(written("Now: 2026-03-01T09:41:0{}", prompts=False))
+    figures = run_here("audit", str(log))
+    assert figures.returncode == 0, figures.stderr
+    assert "8 requests, 3,200 prompt tokens" in figures.stdout
+    assert "--log-prompts" in figures.stdout
+    assert "No findings" not in figures.stdout
+
+
+def test_no_findings_beside_what_a_minimum_hides(tmp_path: Path) -> None:
+    log, system = tmp_path / "log.jsonl", {"role": "system", "content": "Be brief, and say what you know. " * 60}
+    lines = [{"model": "gpt-5", "ts": 60 * n, "messages": [system, {"role": "user", "content": f"{n}?"}]} for n in range(9)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = run_here("audit", str(log))
+    assert result.returncode == 0, result.stderr
+    assert "No findings." in result.stdout
+    assert "below its minimum length" in " ".join(result.stdout.split())
+    system["content"] *= 4  # the system message of all lines
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "minimum" not in run_here("audit", str(log)).stdout
