@@ -25,13 +25,15 @@ check: lint
 test: lint
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# The lowest version of each direct dependency that pyproject.toml allows. pip cannot choose those; uv can.
+# The lowest version of each direct dependency that pyproject.toml allows. pip cannot choose those; uv can. torch is of the build
+# that $(VENV) has, for uv knows nothing of pip's settings, and another build may be gigabytes.
 LOWEST := .venv-lowest
 test-lowest: $(VENV)/dev-installed
 	$(VENV)/bin/python -m pip -q --disable-pip-version-check install uv
 	$(VENV)/bin/uv venv -q --clear --python $(VENV)/bin/python $(LOWEST)
-	$(VENV)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct $(UV_OPTIONS) \
-		-e '.[engine,server,audit,training,plots,dev]'
+	$(VENV)/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(LOWEST)/torch.txt
+	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VENV)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct \
+		-c $(LOWEST)/torch.txt $(UV_OPTIONS) -e '.[engine,server,audit,training,plots,dev]'
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What works without the engine: the folders that import no torch, and the commands that need no model.

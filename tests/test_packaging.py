@@ -111,6 +111,14 @@ def test_a_package_exports_what_it_says(package: str) -> None:
     assert {name for name in imported | defined if not name.startswith("_")} == set(module.__all__)
 
 
+def test_a_wheel_has_every_file_of_the_package() -> None:
+    package, project = ROOT / "src" / "foreword", tomllib.loads((ROOT / "pyproject.toml").read_text())
+    given = {path for pattern in project["tool"]["setuptools"]["package-data"]["foreword"] for path in package.glob(pattern)}
+    there = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert {path.name for path in there} >= {"py.typed", "prices.toml", "index.html", "model.safetensors"}
+    assert there - given == set()
+
+
 def test_a_name_nobody_knows_is_refused() -> None:
     with pytest.raises(AttributeError, match="no attribute 'LMM'"):
         _ = foreword.LMM

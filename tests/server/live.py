@@ -99,7 +99,7 @@ class Live:
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log_text.getvalue().splitlines()]
 
-    def settle(self, seconds: float = 20.0) -> None:
+    def settle(self, seconds: float = 60.0) -> None:
         """Wait until nothing runs; then no request, no block is held, and the cache's books add up."""
         end = time.monotonic() + seconds
         while self.engine.has_unfinished_requests() or self.service.open_requests:
