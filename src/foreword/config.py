@@ -2,9 +2,13 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from numbers import Integral, Real
+from pathlib import PurePath
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from foreword.errors import ConfigError
 
@@ -61,6 +65,43 @@ def require(condition: bool, message: str) -> None:
     """Raise ConfigError(message) unless the condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((Integral,), "a whole number"),
+    float: ((Real,), "a number"),
+    str: ((str, PurePath), "a text"),
+    NoneType: ((NoneType,), "None"),
+}
+"""What is taken for a field of a type, and its name."""
+
+
+def require_types(config: Any) -> None:
+    """ConfigError, with its name and value, for a field that is not of its type: ``"no"`` would be as good as True."""
+    config_type: Any = type(config)
+    for name, kind in _types(config_type).items():
+        value = getattr(config, name)
+        if get_origin(kind) is tuple:
+            part = get_args(kind)[0]
+            right = isinstance(value, tuple | list) and all(_is(each, part) for each in value)
+            wanted = f"a tuple, and each of it {KINDS[part][1]}"
+        else:
+            parts = get_args(kind) or (kind,)
+            right = any(_is(value, part) for part in parts)
+            wanted = " or ".join(KINDS[part][1] for part in parts)
+        require(right, f"{name} is {value!r}; it must be {wanted}.")
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, Any]:
+    """The fields of a config and their types."""
+    types = get_type_hints(kind)
+    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
+
+
+def _is(value: Any, kind: Any) -> bool:
+    return isinstance(value, KINDS[kind][0]) and (kind is bool or not isinstance(value, bool))
 
 
 def unknown_option(name: str, known: list[str], what: str) -> str:

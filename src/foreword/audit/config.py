@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreword.config import option, require
+from foreword.config import option, require, require_types
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class AuditConfig:
     """Most passes in search of faults that stand behind other faults."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.min_tokens >= 1, f"min_tokens is {self.min_tokens}; it must be at least 1.")
         require(self.tree_tokens >= 1, f"tree_tokens is {self.tree_tokens}; it must be at least 1.")
         require(self.recent_bytes >= 1, f"recent_bytes is {self.recent_bytes}; it must be at least 1.")

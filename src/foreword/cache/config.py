@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreword.config import option, require
+from foreword.config import option, require, require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,7 @@ class CacheOptions:
     """Share of the blocks that marked prefixes may keep from eviction; beyond it the marks used longest ago lapse."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         from foreword.cache.eviction import POLICIES  # here, as the fields are read without it where flags are made
 
         require(self.block_size > 0, f"block_size is {self.block_size}; it must be at least 1 token.")
@@ -41,5 +42,6 @@ class CacheConfig(CacheOptions):
     """Blocks of KV memory to manage."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(self.num_blocks > 0, f"num_blocks is {self.num_blocks}; a cache needs at least 1 block.")
         super().__post_init__()

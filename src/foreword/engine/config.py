@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from foreword.cache.config import CacheConfig, CacheOptions
-from foreword.config import option, require, values_for
+from foreword.config import option, require, require_types, values_for
 from foreword.sched.config import SchedulerConfig
 
 
@@ -47,6 +47,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     found out and checked at each start."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         require(
             self.dtype in ("float32", "auto"),
             f"dtype is {self.dtype!r}; on CPU only 'float32' is computed with (weights of any dtype are converted).",

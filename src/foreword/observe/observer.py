@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from foreword.config import require
+from foreword.config import require, require_types
 from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe.counters import Counters, Counts
 from foreword.observe.curve import CurveSnapshot, HitRateCurve
@@ -51,6 +51,7 @@ class ObserverConfig:
     """The shortest prompt that is cached, where a server has such a limit; 0: there is none."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("recent_requests", "recent_tokens", "prefix_nodes", "prefix_tokens", "curve_samples", "twin_groups"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")

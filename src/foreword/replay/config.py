@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foreword.cache import CacheConfig
-from foreword.config import require
+from foreword.config import require, require_types
 from foreword.replay.costs import MEASURED, Costs, costs_from_rates
 from foreword.sched import SchedulerConfig
 
@@ -45,6 +45,7 @@ class ReplayConfig:
     """Tokens a block of the trace's hash_ids; None: what the first requests tell."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         known = ", ".join(loop.value for loop in Loop)
         require(self.loop in list(Loop), f"loop is {self.loop!r}; known: {known}.")
         require(0 < self.speed < float("inf"), f"speed is {self.speed:g}; it must be more than 0.")

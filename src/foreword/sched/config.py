@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreword.config import require
+from foreword.config import require, require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,7 @@ class SchedulerConfig:
     """Waiting requests, in order of arrival, among which the order is chosen."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("max_num_seqs", "max_num_batched_tokens", "lookahead"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foreword.config import option, require
+from foreword.config import option, require, require_types
 
 
 class Share(StrEnum):
@@ -80,6 +80,7 @@ class ServerConfig:
     """Whether the text of prompts is written into the log."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         known = ", ".join(share.value for share in Share)
         require(self.share in list(Share), f"share is {self.share!r}; known: {known}.")
         require(0 <= self.port < 2**16, f"port is {self.port}; it must be between 0 and 65535.")
