@@ -107,15 +107,28 @@ CacheEventSink = Callable[[CacheEvent], None]
 
 
 class EventRelay:
-    """A sink that passes events on to another one, which can be exchanged. It is false while there is none."""
+    """A sink that passes events on to another one, which can be exchanged. It is false while there is none.
+
+    What the other one raises does not reach whoever told of the event, who is in the middle of it.
+
+    fault
+        The first that the sink raised; None while none has.
+    """
 
     def __init__(self) -> None:
         self.sink: EventSink | None = None
+        self.fault: Exception | None = None
+        self._at_fault: EventSink | None = None
 
     def __bool__(self) -> bool:
         return self.sink is not None
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if self.sink is not None:
+        if self.sink is None:
+            return
+        try:
             self.sink(event)
+        except Exception as error:
+            if self._at_fault is not self.sink:
+                self._at_fault, self.fault = self.sink, error

@@ -366,6 +366,8 @@ def test_closed_it_says_so(started: Started) -> None:
             read(stream),
             llm.generate(PROMPT),
             llm.chat([{"role": "user", "content": "the fox"}]),
+            llm.render_chat([{"role": "user", "content": "the fox"}]),
+            llm.explain("open"),
             anext(llm.stream(PROMPT)),
             llm.reset_prefix_cache(),
             llm.call(lambda engine: engine),

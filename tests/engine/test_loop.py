@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from foreword.cache import CacheAction, CacheConfig, Chunk, CopyBlock, ModelFingerprint, PrefixCache, Reservation
 from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.engine import StepState
+from foreword.engine.generation import Generation
 from foreword.engine.llm import LLMOverEngine
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import StepFailed
+from foreword.events import BlockStored, Event, EventRelay, RequestFinished, StepFinished
 from foreword.prompt.tokenizer import HubTokenizer
 from foreword.sched import Scheduler, SchedulerConfig
 from foreword.tokens import pack_tokens
@@ -134,6 +137,74 @@ def test_a_library_call_sleeps_until_the_bell_rings() -> None:
     (output,) = llm.generate({"prompt_token_ids": list(range(20))}, SamplingParams(max_tokens=3))
     timer.join()
     assert output.outputs[0].token_ids == [20, 21, 22]
+
+
+class BrokenWords(HubTokenizer):
+    """A tokenizer that cannot tell the text of token 21."""
+
+    def __init__(self) -> None:
+        super().__init__(Tokenizer(WordLevel({"a": 0}, unk_token="a")))
+
+    def decoder(self, skip_special_tokens: bool) -> Callable[[int], str | None]:
+        del skip_special_tokens
+
+        def text(token: int) -> str:
+            if token == 21:
+                raise ValueError("planted")
+            return "."
+
+        return text
+
+
+def finish(engine: Engine, *generations: Generation) -> list[list[int]]:
+    while engine.has_unfinished_requests():
+        engine.step()
+    engine.check_integrity()
+    assert engine.usage().held_blocks == 0
+    return [generation.output().outputs[0].token_ids for generation in generations]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_token_that_cannot_be_taken_ends_its_request_alone(n: int) -> None:
+    made, _ = make()
+    engine = Engine(made.scheduler, CountingRunner(), made.info, ModelText(BrokenWords()))
+    broken = engine.add_request(EngineRequest(pack_tokens(range(20)), SamplingParams(n=n, max_tokens=3)))
+    whole = engine.add_request(EngineRequest(pack_tokens(range(25)), SamplingParams(max_tokens=3)))
+    assert finish(engine, whole) == [[25, 26, 27]]
+    assert whole.error is None
+    assert str(broken.error) == "The token of this request could not be taken: ValueError: planted"
+    assert broken.finished
+
+
+def test_a_runner_that_brings_too_little_fails_the_step() -> None:
+    made, _ = make()
+
+    class Forgetful(CountingRunner):
+        def run(self, step: Step) -> list[Sampled]:
+            return super().run(step)[1:]
+
+    engine = Engine(made.scheduler, Forgetful(), made.info, made.text)
+    generation = engine.add_request(REQUEST)
+    assert finish(engine, generation) == [[]]
+    assert "0 results for 1 chunks" in str(generation.error)
+
+
+def test_a_sink_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Event] = []
+
+    def sink(event: Event) -> None:
+        told.append(event)
+        raise ValueError("planted")
+
+    events = EventRelay()
+    events.sink = sink
+    cache = PrefixCache(CacheConfig(num_blocks=20), events=events)
+    made, _ = make()
+    engine = Engine(Scheduler(SchedulerConfig(), cache), CountingRunner(), made.info, made.text, events=events)
+    generations = [engine.add_request(REQUEST) for _ in range(2)]
+    assert finish(engine, *generations) == [[20, 21, 22]] * 2
+    assert {type(event) for event in told} >= {BlockStored, StepFinished, RequestFinished}
+    assert [record.exc_text is not None and "planted" in record.exc_text for record in caplog.records] == [True]
 
 
 WITHOUT_TORCH = """

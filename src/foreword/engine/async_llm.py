@@ -28,7 +28,8 @@ Message = Mapping[str, Any]
 class AsyncEngine:
     """An engine in a thread of its own, which is the only one to touch it; it is made there too.
 
-    Requests run side by side, whatever event loops they come from. After ``close`` every call raises Unavailable.
+    Requests run side by side, whatever event loops they come from. After ``close`` whatever asks the engine for something
+    raises Unavailable; ``abort_all`` finds nothing to end, and what never changes can still be read.
     """
 
     def __init__(self, make_engine: Callable[[], Engine], idle_check_seconds: float = 10.0):
@@ -146,6 +147,7 @@ class AsyncLLM(AsyncEngine):
 
     async def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
+        self._check_open()
         return await asyncio.to_thread(self.text.chat_prompt, list(messages), add_generation_prompt, datetime.now())
 
     async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
@@ -173,6 +175,7 @@ class AsyncLLM(AsyncEngine):
 
         NotFoundError when it is unknown or, after some thousand others, forgotten.
         """
+        self._check_open()
         observer = self._observer
         if observer is None:
             raise ParameterError("This AsyncLLM stands over an engine of your own and observes nothing; subscribe to it.")

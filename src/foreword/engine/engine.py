@@ -20,7 +20,7 @@ from foreword.engine.records import request_finished, step_finished
 from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.verify import Verifier, VerifyReport
-from foreword.errors import ParameterError, StepFailed
+from foreword.errors import IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request, ScheduledChunk, Scheduler, StepPlan
@@ -84,6 +84,7 @@ class Engine:
         self.clock = clock
         self._runner = runner
         self._events = EventRelay() if events is None else events
+        self._reported: Exception | None = None
         self._arrivals = arrivals
         self._verifier = verifier
         self._seeds = random.Random(seed)
@@ -141,11 +142,14 @@ class Engine:
         A step that raises ends its requests with StepFailed; an interrupt (KeyboardInterrupt) leaves them as they were
         before the step, and goes on to the caller.
         """
+        self._report_sink()
         started = self.clock()
         plan = self.scheduler.schedule(started)
         try:
             self._runner.carry_out(plan.actions)
             sampled = self._runner.run(self._step(plan)) if plan.chunks else []
+            if len(sampled) != len(plan.chunks):
+                raise RuntimeError(f"{len(sampled)} results for {len(plan.chunks)} chunks")
         except Exception as error:
             return StepOutcome(StepState.WORKED, self._fail(plan, error))
         except BaseException:
@@ -172,7 +176,10 @@ class Engine:
         self.scheduler.cache.check_integrity()
 
     def subscribe(self, sink: EventSink | None) -> None:
-        """From now on tell ``sink`` (None: nobody) of requests and steps, and of what enters and leaves the cache."""
+        """From now on tell ``sink`` (None: nobody) of requests and steps, and of what enters and leaves the cache.
+
+        What it raises ends nothing; the first time is logged.
+        """
         self._events.sink = sink
 
     def usage(self) -> Usage:
@@ -217,27 +224,43 @@ class Engine:
         )
 
     def _advance(self, plan: StepPlan, sampled: list[Sampled]) -> tuple[Generation, ...]:
-        """Give the continuations what the step brought, and see which have finished."""
+        """Give the continuations what the step brought, and see which have finished. What raises ends its request alone."""
         now = self.clock()
         touched: dict[Generation, None] = {}
         for place, (chunk, brought) in enumerate(zip(plan.chunks, sampled, strict=True)):
-            continuation = self._continuations[chunk.request]
-            continuation.add_prompt_logprobs(chunk.start + 1, brought.prompt_logprobs)
-            if not chunk.samples:
-                continue
-            touched[self._generations[continuation.request_id]] = None
-            if continuation.params.max_tokens == 0:
-                self._end(continuation, "length")
-            elif brought.token is None:
-                fault = f"Request {continuation.request_id}: the model's logits are not numbers (NaN or inf)."
-                self._end(continuation, "error", StepFailed(fault))
-            else:
-                if self._verifier is not None and not continuation.num_output_tokens:
-                    self._verifier.check(chunk.request, place, now)
-                continuation.add_token(brought, now)
-                if continuation.finish_reason is not None:
-                    self._end(continuation, continuation.finish_reason)
+            continuation = self._continuations.get(chunk.request)
+            if continuation is None:
+                continue  # it ended with another one of its generation
+            generation = self._generations[continuation.request_id]
+            try:
+                self._take(continuation, chunk, place, brought, now)
+            except IntegrityError:
+                raise  # nothing is right any more
+            except Exception as error:
+                logger.error("Request %s ends with an error.", continuation.request_id, exc_info=error)
+                failure = StepFailed(f"The token of this request could not be taken: {type(error).__name__}: {error}")
+                failure.__cause__ = error
+                self._end_generations([continuation], failure)
+            if chunk.samples or generation.finished:
+                touched[generation] = None
         return tuple(generation for generation in touched if generation.request.stream or generation.finished)
+
+    def _take(self, continuation: Continuation, chunk: ScheduledChunk, place: int, brought: Sampled, now: float) -> None:
+        """Give a continuation what came of its chunk, number ``place`` of the step, and end it if it has finished."""
+        continuation.add_prompt_logprobs(chunk.start + 1, brought.prompt_logprobs)
+        if not chunk.samples:
+            return
+        if continuation.params.max_tokens == 0:
+            self._end(continuation, "length")
+        elif brought.token is None:
+            fault = f"Request {continuation.request_id}: the model's logits are not numbers (NaN or inf)."
+            self._end(continuation, "error", StepFailed(fault))
+        else:
+            if self._verifier is not None and not continuation.num_output_tokens:
+                self._verifier.check(chunk.request, place, now)
+            continuation.add_token(brought, now)
+            if continuation.finish_reason is not None:
+                self._end(continuation, continuation.finish_reason)
 
     def _nothing_to_compute(self) -> StepOutcome:
         if not self._continuations:
@@ -245,6 +268,12 @@ class Engine:
         if self._arrivals is not None and self._arrivals.awaited():
             return StepOutcome(StepState.AWAITING)
         return StepOutcome(StepState.STUCK, self._fail_all())
+
+    def _report_sink(self) -> None:
+        """Say once what a sink of events has raised."""
+        if self._events.fault is not self._reported:
+            self._reported = self._events.fault
+            logger.error("Whoever is told of the engine's events raised; it goes on without.", exc_info=self._reported)
 
     def _fail(self, plan: StepPlan, error: Exception) -> tuple[Generation, ...]:
         """Undo the step and end its requests with StepFailed."""

@@ -85,8 +85,18 @@ class EngineThread:
         return stream
 
     async def call(self, function: Callable[[Engine], T]) -> T:
-        """Run a function on the engine, between two steps. Raises what it raises; Unavailable when the thread is dead."""
-        return await asyncio.wrap_future(self.leave(function))
+        """Run a function on the engine, between two steps. Raises what it raises; Unavailable when the thread is dead.
+
+        Requests that it ends tell their readers so; those that it adds have none.
+        """
+
+        def run(engine: Engine) -> T:
+            try:
+                return function(engine)
+            finally:
+                self._tell_ended()
+
+        return await asyncio.wrap_future(self.leave(run))
 
     def leave(self, function: Callable[[Engine], T]) -> "Future[T]":
         """Have a function run on the engine before the next step, without waiting. Unavailable when the thread is dead."""
@@ -188,11 +198,21 @@ class EngineThread:
         """Give readers what a step brought."""
         deliveries: list[Delivery] = []
         for generation in outcome.news:
-            stream = self._streams[generation]
+            stream = self._streams.get(generation)
+            if stream is None:
+                continue  # it was added past this thread's door, and nobody reads it
             if generation.finished:
                 del self._streams[generation]
             deliveries.append((stream, stream.take(), generation.error))
         _deliver(deliveries)
+
+    def _tell_ended(self) -> None:
+        """Tell the readers of requests that were ended past this thread's door: by a function that was called."""
+        ended = [(generation, stream) for generation, stream in self._streams.items() if generation.finished]
+        for generation, stream in ended:
+            del self._streams[generation]
+            aborted = any(each.finish_reason == "abort" for each in generation.continuations)
+            _deliver([(stream, stream.take(), generation.error or (_aborted() if aborted else None))])
 
     def _end(self, reason: Exception) -> None:
         """Take no more commands, and tell all who wait."""
@@ -250,6 +270,9 @@ class _Command:
             self.result.set_exception(error)
             if isinstance(error, IntegrityError):
                 raise
+        except BaseException as error:  # the thread ends with it
+            self.result.set_exception(Unavailable(f"A command ended the engine: {type(error).__name__}: {error}"))
+            raise
 
     def fail(self, error: Exception) -> None:
         if self.result.set_running_or_notify_cancel():
