@@ -1,4 +1,4 @@
-"""The probe tells sharing from isolation."""
+"""The probe tells sharing from isolation, by time and by what is told."""
 
 import time
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from foreword.bench.isolation import ProbeReport, Separation, probe_isolation, separation
+from foreword.bench.parties import Party, two_parties
+from foreword.bench.telling import Channel, TellingReport, probe_telling
 from foreword.errors import CredentialsError, ParameterError, ServiceError
 from foreword.server.tenants import load_tenants
 from server.live import Live
@@ -20,9 +22,10 @@ def slow_prefill(live: Live) -> None:
 def test_hits_stand_out_across_tenants_only_where_they_share(serve: Any, share: str, told: bool) -> None:
     live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), share=share)
     slow_prefill(live)
-    report = probe_isolation(live.url, "a", "b", samples=15, characters=400)
+    report = probe_isolation(live.url, "a", "b", samples=12, characters=400)
     assert report.within.auc > 0.9
-    assert report.told_apart or not told
+    assert report.told_apart is told
+    assert report.telling.telling or not told, "cached tokens"
     assert (report.across.auc > 0.9) is told
 
 
@@ -37,9 +40,38 @@ def test_separation_counts_pairs() -> None:
 
 
 def test_told_apart_needs_three_standard_errors() -> None:
-    within = Separation(1, 0, 0, 0)
-    assert ProbeReport(9, Separation(0.7, 0.06, 0, 0), within).told_apart
-    assert not ProbeReport(9, Separation(0.7, 0.07, 0, 0), within).told_apart
+    within, told = Separation(1, 0, 0, 0), TellingReport(9, 1, 99, (), False)
+    assert ProbeReport(9, Separation(0.7, 0.06, 0, 0), within, told, salts=False).told_apart
+    assert not ProbeReport(9, Separation(0.7, 0.07, 0, 0), within, told, salts=False).told_apart
+
+
+@pytest.mark.parametrize("keys", [("a", "a"), ("", "")])
+def test_two_salts_under_one_key_are_told_nothing(serve: Any, keys: tuple[str, str]) -> None:
+    known = {"FOREWORD_API_KEYS": "alice:a"} if keys[0] else {}
+    live = serve(tenants=load_tenants(None, known))
+    victim, attacker = two_parties(*keys)
+    with live.client() as client:
+        report = probe_telling(client, victim, attacker, digits=12)
+    assert report.telling == ()
+    assert report.operators_pages is (not keys[0])
+    assert victim.salt != attacker.salt
+
+
+def test_who_shares_is_told_every_digit(serve: Any) -> None:
+    live = serve()
+    with live.client() as client:
+        report = probe_telling(client, Party(), Party(), digits=12)
+    assert report.right >= 10, "fields that differ by chance vote, too"
+    assert any("cached_tokens" in channel.name for channel in report.telling)
+    assert report.interval[0] > 0.5
+
+
+def test_a_channel_tells_when_chance_does_not_explain_it() -> None:
+    assert Channel("x", 10, 1, 0.1).by_chance == pytest.approx(1 - 0.9**10)
+    assert Channel("x", 3, 0, 0.0).by_chance == 1
+    assert Channel("x", 3, 1, 0.0).by_chance == 0
+    lucky, sure = Channel("x", 10, 3, 0.1), Channel("x", 10, 9, 0.1)
+    assert TellingReport(10, 3, 99, (lucky, sure), False).telling == (sure,)
 
 
 def test_errors_are_said(serve: Any) -> None:

@@ -19,7 +19,7 @@ from foreword.cli.config_flags import field_flags
 from foreword.cli.main import app
 from foreword.cli.serve import serve_command
 from foreword.engine import EngineConfig
-from foreword.errors import ConfigError, ParameterError
+from foreword.errors import ConfigError
 from foreword.server.tenants import load_tenants
 from foreword.serving.config import ServerConfig
 from server.live import Live
@@ -136,18 +136,12 @@ def test_a_key_is_told_once_and_only_its_hash_is_for_the_file(tmp_path: Path) ->
     assert isinstance(run("api-key", "two words").exception, ConfigError)
 
 
-@pytest.mark.parametrize(("share", "status", "says"), [("tenant", 0, "Nothing can be told"), ("all", 3, "can tell what")])
+@pytest.mark.parametrize(("share", "status", "says"), [("tenant", 0, "Nothing that is told"), ("all", 3, "can tell what")])
 def test_the_probe_says_what_can_be_told(serve: Any, share: str, status: int, says: str) -> None:
     live: Live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), share=share)
     slow_prefill(live)
     keys = ("--victim-key", "a", "--attacker-key", "b")
-    result = run("probe-isolation", live.url, *keys, "--samples", "15", "--characters", "400")
+    result = run("probe-isolation", live.url, *keys, "--samples", "12", "--characters", "400")
     assert result.exit_code == status, result.output
     assert says in result.output
-    assert "asked before by the other tenant" in result.output
-
-
-def test_the_probe_without_keys_says_how_to_run_it() -> None:
-    refused = run("probe-isolation", "http://127.0.0.1:8000", "--victim-key", "a").exception
-    assert isinstance(refused, ParameterError)
-    assert "FOREWORD_API_KEYS=alice:one,bob:two foreword serve" in str(refused)
+    assert "asked before by the other" in result.output

@@ -1,8 +1,9 @@
-"""Whether a cache hit can be told across tenants by timing: an attacker's experiment, run on one's own server.
+"""Whether one party can tell what another has asked, by time or by what it is told: attacks on one's own server.
 
 A victim asks some prompts and not others; then an attacker asks all of them and looks at how long each took. The area under
 the ROC curve (AUC) is the chance that a prompt which the victim had not asked takes longer than one which it had: 0.5 when
 nothing can be told, 1 when everything can. The same with the attacker's own prompts shows what the clock could see.
+What can be told without a clock is tried in telling.py.
 """
 
 import math
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 import httpx2
 
-from foreword.errors import CredentialsError, ParameterError, ServiceError
+from foreword.bench.parties import Party, check, model_name, two_parties
+from foreword.bench.telling import TellingReport, probe_telling
+from foreword.errors import ParameterError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +40,54 @@ class Separation:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """Fresh prompts against those that the victim had asked (``across``), and against the attacker's own (``within``)."""
+    """Fresh prompts against those that the victim had asked (``across``), and against the attacker's own (``within``).
+
+    telling
+        What the attacker made of all that it was told.
+    salts
+        Whether the two were salts under one key.
+    """
 
     samples: int
     across: Separation
     within: Separation
+    telling: TellingReport
+    salts: bool
+
+    @property
+    def told_by_time(self) -> bool:
+        """Whether the clock tells: 0.5 is over three standard errors below the AUC, once in 700 times by chance."""
+        return self.across.auc - 3 * self.across.error > 0.5
 
     @property
     def told_apart(self) -> bool:
-        """Whether the attacker can tell: 0.5 is over three standard errors below the AUC, once in 700 times by chance."""
-        return self.across.auc - 3 * self.across.error > 0.5
+        """Whether the attacker can tell, by time or by anything it is told."""
+        return self.told_by_time or bool(self.telling.telling)
 
 
 def probe_isolation(
     url: str, victim_key: str, attacker_key: str, samples: int = 40, characters: int = 1000, seed: int = 0
 ) -> ProbeReport:
-    """Run the experiment with ``samples`` prompts of each kind. The server should have nothing else to do."""
-    rng = random.Random(seed)
+    """Run the experiments with ``samples`` digits, and prompts of each kind. The server should have nothing else to do.
+
+    With one key, or none, victim and attacker are two salts under it.
+    """
+    rng, (victim, attacker) = random.Random(seed), two_parties(victim_key, attacker_key)
     with httpx2.Client(base_url=url.rstrip("/").removesuffix("/v1"), timeout=120) as client:
-        prober = _Prober(client, _model_name(client, attacker_key), characters, rng)
-        prober.warm_up(victim_key, attacker_key)
+        prober = _Prober(client, model_name(client, attacker), characters, rng)
+        prober.warm_up(victim, attacker)
+        told = probe_telling(client, victim, attacker, samples, seed)
         kinds = ["across", "within", "fresh"] * samples
         rng.shuffle(kinds)
         times: dict[str, list[float]] = {"across": [], "within": [], "fresh": []}
         for kind in kinds:
             prompt = prober.fresh_prompt()
             before = prober.fresh_prompt() if kind == "fresh" else prompt  # something is asked before, so that all are alike
-            prober.ask(before, attacker_key if kind == "within" else victim_key)
-            times[kind].append(prober.ask(prompt + " and", attacker_key))
+            prober.ask(before, attacker if kind == "within" else victim)
+            times[kind].append(prober.ask(prompt + " and", attacker))
     fresh = times["fresh"]
-    return ProbeReport(samples, separation(times["across"], fresh), separation(times["within"], fresh))
+    across, within = separation(times["across"], fresh), separation(times["within"], fresh)
+    return ProbeReport(samples, across, within, told, salts=victim.key == attacker.key)
 
 
 def separation(first: Sequence[float], second: Sequence[float]) -> Separation:
@@ -91,38 +112,19 @@ class _Prober:
         """A text that nobody has asked before."""
         return "".join(self._rng.choices(string.ascii_lowercase + " ", k=self._characters))
 
-    def ask(self, prompt: str, key: str) -> float:
+    def ask(self, prompt: str, party: Party) -> float:
         """Seconds until the answer, of one token, is there. Raises CredentialsError and ServiceError."""
         body = {"model": self._model, "prompt": prompt, "max_tokens": 1, "temperature": 0}
+        if party.salt is not None:
+            body["cache_salt"] = party.salt
         start = time.perf_counter()
-        answer = self._client.post("/v1/completions", json=body, headers=_headers(key))
+        answer = self._client.post("/v1/completions", json=body, headers=party.headers)
         seconds = time.perf_counter() - start
-        _check(answer)
+        check(answer)
         return seconds
 
-    def warm_up(self, *keys: str) -> None:
+    def warm_up(self, *parties: Party) -> None:
         """First uses of connections and kernels, so that no kind of prompt pays for them."""
         for _ in range(3):
-            for key in keys:
-                self.ask(self.fresh_prompt(), key)
-
-
-def _model_name(client: httpx2.Client, key: str) -> str:
-    try:
-        answer = client.get("/v1/models", headers=_headers(key))
-    except httpx2.HTTPError as error:
-        raise ServiceError(f"There is no server at {client.base_url}: {error}") from error
-    _check(answer)
-    name: str = answer.json()["data"][0]["id"]
-    return name
-
-
-def _headers(key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _check(answer: httpx2.Response) -> None:
-    if answer.status_code == 401:
-        raise CredentialsError("The server does not know one of the two API keys.")
-    if answer.status_code != 200:
-        raise ServiceError(f"The server answered {answer.status_code}: {answer.text[:200]}")
+            for party in parties:
+                self.ask(self.fresh_prompt(), party)
