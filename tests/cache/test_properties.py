@@ -106,7 +106,8 @@ class Life:
                 self.history.append(list(request.ids))
         elif choice < 0.98:
             if m.running:
-                m.finish(rng.choice(m.running))
+                end = m.discard if rng.random() < 0.2 else m.finish
+                end(rng.choice(m.running))
         else:
             m.cache.reset()
         self.check()

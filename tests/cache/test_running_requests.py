@@ -194,3 +194,24 @@ def test_a_reservation_is_released_once() -> None:
     with pytest.raises(IntegrityError, match="released twice"):
         m.cache.release(request.reservation, 9)
     m.check()
+
+
+def test_what_a_request_computed_wrongly_is_not_kept_and_nothing_that_was_computed_from_it() -> None:
+    m = machine()
+    m.run(run_ids(0, 8))
+    first = m.must_start(run_ids(0, 30))
+    m.step(10)
+    longer = m.must_start([*run_ids(0, 16), *run_ids(100, 6)])  # reads what the first one has computed
+    other = m.must_start(run_ids(200, 10))
+    m.step()
+    m.running.remove(first)
+    m.cache.release(first.reservation, m.now, keep=False)
+    assert longer.reservation.spoiled
+    assert not other.reservation.spoiled
+    m.finish(longer)
+    m.drain()
+    assert match(m, run_ids(0, 30))[0] == 8, "what was there before stays"
+    assert match(m, [*run_ids(0, 16), *run_ids(100, 6)])[0] == 8
+    assert match(m, run_ids(200, 10))[0] == 9
+    m.run(run_ids(0, 30))
+    assert match(m, run_ids(0, 30))[0] == 29, "computed again, it is kept"

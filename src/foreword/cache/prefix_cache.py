@@ -155,6 +155,8 @@ class PrefixCache:
         if hold.copy is not None:
             end = self._copying.plan(hold, start, end)
         hold.span = (start, end)
+        if hold.first is None:
+            hold.first = start
         node = hold.node
         while node is not None:
             if node.start < end:
@@ -199,8 +201,11 @@ class PrefixCache:
             node.planned = node.ready
             node = node.parent
 
-    def release(self, reservation: Reservation, now: float, generated: bytes = b"") -> None:
+    def release(self, reservation: Reservation, now: float, generated: bytes = b"", keep: bool = True) -> None:
         """Let go. What has been computed stays cached, ``generated`` (packed tokens after the prompt) included.
+
+        Without ``keep`` nothing stays of what this request computed, nor of what others computed from it: their reservations
+        are ``spoiled`` from then on.
 
         Tokens at or beyond ``reservation.computed`` have no KV and are not kept; a prompt that is given up within one of
         its whole blocks does not keep the begun block. Between plan and commit nothing may be
@@ -212,6 +217,8 @@ class PrefixCache:
         del self._holds[reservation]
         if hold.copy is not None:
             self._copying.forget(hold)
+        if not keep:
+            self._spoil(hold)
         base = self._insertion.leave(hold, generated, now)
         if base is None:
             return
@@ -253,6 +260,26 @@ class PrefixCache:
     def check_integrity(self) -> None:
         """Raise IntegrityError, naming the invariant, if the books do not add up. Takes time; for tests and idle hours."""
         check_parts(self.parts)
+
+    def _spoil(self, hold: Hold) -> None:
+        """Believe nothing of what a request computed: nobody finds it any more, and who reads it knows."""
+        if hold.node is None or hold.first is None:
+            return
+        first = hold.first // self._size * self._size
+        hold.computed = min(hold.computed, first)
+        top, node = None, hold.node
+        while node.parent is not None and node.end > first:
+            top, node = node, node.parent
+        if top is None:
+            return
+        if top.start < first:
+            self._residency.split(top, first)
+        wrong = self._residency.disbelieve(top)
+        blocks = {block for node in wrong for block in node.blocks}
+        for other in self._holds.values():
+            if other.node in wrong or (other.copy is not None and other.copy.source in blocks):
+                other.spoiled = True
+                other.computed = min(other.computed, first)
 
     def _allocate(self, count: int, now: float) -> Blocks | None:
         """Blocks, after eviction if need be; None without room."""

@@ -31,6 +31,7 @@ class Hold:
         "copy",
         "copy_at",
         "copy_source",
+        "first",
         "ledger",
         "length",
         "marks",
@@ -39,6 +40,7 @@ class Hold:
         "private",
         "shared_end",
         "span",
+        "spoiled",
         "tokens",
     )
 
@@ -53,6 +55,8 @@ class Hold:
         self.shared_end = 0  # where the tree's part of the blocks ends
         self.blocks: Blocks = NO_BLOCKS
         self.computed = 0
+        self.first: int | None = None  # of the tokens that it has planned to compute
+        self.spoiled = False  # whether KV that it reads turned out to be wrong
         self.span: tuple[int, int] | None = None  # what the step being built computes
         self.copy: CopyBlock | None = None  # still to run
         self.copy_at = 0  # position of the block that the copy goes to
@@ -84,6 +88,11 @@ class Reservation:
     def computed(self) -> int:
         """Leading tokens whose KV can be read."""
         return self._hold.computed
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether KV that it reads has been dropped as wrong: it is to be released, and its request to begin anew."""
+        return self._hold.spoiled
 
     @property
     def table(self) -> npt.NDArray[np.int32]:

@@ -146,6 +146,20 @@ class Residency:
             node.planned = ready
         self.tree.version += 1
 
+    def disbelieve(self, top: Node) -> set[Node]:
+        """Nothing of an edge, or of what is below it, is readable any more. Returns the edges that somebody still holds."""
+        held = set()
+        for node in [*reversed(list(nodes_below(top))), top]:
+            if node.holders == 0:
+                self.remove(node)
+                continue
+            held.add(node)
+            if self.events and node.ready > node.start:
+                self._tell_removed(node, node.start, node.ready, node.blocks)
+            node.ready = node.planned = node.start
+        self.tree.version += 1
+        return held
+
     def clear(self, root: Root) -> None:
         """Drop every node that nobody holds, and with it every ghost."""
         for node in reversed(list(nodes_below(root))):
@@ -254,9 +268,9 @@ def _owner(node: Node) -> tuple[str | None, int]:
     return (None, 0) if door is None else (door.owner, door.start)
 
 
-def nodes_below(root: Node) -> Iterator[Node]:
-    """All nodes under a root, parents before children."""
-    stack = list(root.children.values())
+def nodes_below(top: Node) -> Iterator[Node]:
+    """All nodes under another, parents before children."""
+    stack = list(top.children.values())
     while stack:
         node = stack.pop()
         yield node

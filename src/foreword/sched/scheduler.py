@@ -117,6 +117,20 @@ class Scheduler:
             self.finish(request, now)
         return failed
 
+    def discard(self, requests: Iterable[Request], now: float) -> list[Request]:
+        """End requests whose results are no numbers: nothing that they computed is kept.
+
+        Running requests that have read it wait to begin anew, as after a preemption; returns them.
+        """
+        for request in requests:
+            self.running.remove(request)
+            self._release(request, now, keep=False)
+            request.state = RequestState.FINISHED
+        again = [request for request in self.running if request.reservation is not None and request.reservation.spoiled]
+        for request in again:
+            self._preempt(request, now)
+        return again
+
     def finish(self, request: Request, now: float) -> None:
         """End a request, finished or aborted; what it has computed stays cached."""
         if request.state is RequestState.WAITING:
@@ -193,10 +207,10 @@ class Scheduler:
         self.num_preemptions += 1
         self.waiting.insert(0, request)
 
-    def _release(self, request: Request, now: float) -> None:
+    def _release(self, request: Request, now: float, keep: bool = True) -> None:
         assert request.reservation is not None
         generated = request.packed()[request.reservation.length * TOKEN_BYTES :]
-        self.cache.release(request.reservation, now, generated)
+        self.cache.release(request.reservation, now, generated, keep)
         request.reservation = None
         self._no_room = False
 

@@ -204,6 +204,14 @@ class HashMachine:
         self.running.remove(request)
         self.cache.release(request.reservation, self.now, pack_tokens(request.ids[request.prompt :]))
 
+    def discard(self, request: Running) -> None:
+        """End a request that computed what is no number: nothing of it is kept, and who read it ends, too."""
+        self.now += 1
+        self.running.remove(request)
+        self.cache.release(request.reservation, self.now, pack_tokens(request.ids[request.prompt :]), keep=False)
+        for other in [each for each in self.running if each.reservation.spoiled]:
+            self.finish(other)
+
     def complete(self) -> int:
         """Step until all that runs has its KV; returns the tokens computed."""
         total = 0
