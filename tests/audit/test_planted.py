@@ -11,6 +11,8 @@ from foreword.audit import RULES, AuditConfig, ByteTokens, Finding, Report, audi
 from foreword.prompt.prices import PriceTable
 
 PRICES = PriceTable.built_in()
+OF_AGENTS = ("FW108", "FW205", "FW206", "FW306", "FW401", "FW402", "FW403")
+"""Rules whose faults are planted into an agent's log: test_agent_faults."""
 TOLERANCE = 4
 """Tokens for each request by which a fix may differ from the clean twin: values that are moved begin a token."""
 
@@ -21,7 +23,7 @@ def audited(lines: list[Line], **options: object) -> Report:
 
 
 def test_every_rule_has_a_scenario() -> None:
-    assert sorted(SCENARIOS) == sorted(rule.code for rule in RULES)
+    assert sorted([*SCENARIOS, *OF_AGENTS]) == sorted(rule.code for rule in RULES)
 
 
 @pytest.mark.parametrize("code", SCENARIOS)

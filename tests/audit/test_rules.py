@@ -21,7 +21,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_codes_and_names_are_unique() -> None:
-    assert len({rule.code for rule in RULES}) == len({rule.name for rule in RULES}) == len(RULES) == 16
+    assert len({rule.code for rule in RULES}) == len({rule.name for rule in RULES}) == len(RULES) == 23
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
@@ -52,7 +52,9 @@ def test_unknown_codes_are_refused() -> None:
         with pytest.raises(ConfigError, match="FW101"):
             chosen_rules(config)
     assert [rule.code for rule in chosen_rules(AuditConfig(select=("FW2",), ignore=("FW203",)))] == [
+        "FW205",
         "FW202",
+        "FW206",
         "FW201",
         "FW204",
     ]

@@ -6,13 +6,13 @@ rules that found something mend the requests of the next pass, and the others lo
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from foreword.audit.case import Case, Sighting, part, shared_pieces
 from foreword.audit.config import AuditConfig
 from foreword.audit.conversations import Conversations, Link
 from foreword.audit.findings import BrokenLine, Finding, HeatCell, Report, Totals, bucket_of
-from foreword.audit.measure import Measured, Measuring
+from foreword.audit.measure import Measured, Measuring, Saving
 from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
 from foreword.audit.readers import BatchAnswers, LogPass
@@ -31,6 +31,8 @@ PLACES_KEPT = 500
 MODELS_KEPT = 100
 OTHER_MODELS = "(other models)"
 HEAT_PLACES = 200
+MODELS_NAMED = 5
+VALUES_TOLD = 16
 
 
 def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: AuditConfig | None = None) -> Report:
@@ -44,16 +46,39 @@ def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: Audi
     if answers.late:  # they stand behind their requests, and are known only now
         answers.late = False
         search, found = _search(lines, tokenizing, terms, config, answers)
-    places = search.places()
-    chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if rule.code in places]
-    measured = Measured()
-    passes = search.passes
-    if chain:
-        measured = Measuring(chain, places, tokenizing, terms, config).run(
+    measured, unpaid, passes = _measure(lines, search, found, terms, answers)
+    return _report(search, measured, unpaid, passes)
+
+
+def _measure(
+    lines: Lines, search: "Search", found: list[list[Rule]], terms: TermsBook, answers: BatchAnswers
+) -> tuple[Measured, dict[tuple[str, str], Saving], int]:
+    """What the fixes save that are told, those that do not pay with what they would cost, and the passes in all.
+
+    A fix that does not pay is left out and the others are measured again, so that they add up to what all of them save.
+    """
+    config, passes = search.config, search.passes
+    unpaid: dict[tuple[str, str], Saving] = {}
+    while True:
+        places = {code: [place for place in known if (code, place) not in unpaid] for code, known in search.places().items()}
+        chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if places.get(rule.code)]
+        if not chain:
+            return Measured(), unpaid, passes
+        measured = Measuring(chain, places, search.tokenizing, terms, config).run(
             LogPass(answers, config.longest_line).requests(lines("measuring the fixes"))
         )
         passes += 1
-    return _report(search, measured, tokenizing, config, passes)
+        told = [(rule, place) for rule in chain for place in places[rule.code] if rule.needs_saving]
+        wrong = [(rule, place) for rule, place in told if not _pays(measured.of(rule.code, place), config)]
+        if not wrong:
+            return measured, unpaid, passes
+        for rule, place in wrong:
+            unpaid[rule.code, place] = measured.of(rule.code, place)
+            rule.forget(place)
+
+
+def _pays(saving: Saving, config: AuditConfig) -> bool:
+    return saving.tokens >= config.min_tokens and (saving.dollars or 0.0) >= 0
 
 
 def _search(
@@ -90,10 +115,24 @@ class Draft:
     """A finding in the making."""
 
     rule: Rule
-    model: str
     first: Sighting
     found_in: int
     requests: int = 0
+    lost: int = 0
+    dollars: float | None = None
+    models: list[str] = field(default_factory=list)
+    about: set[str] = field(default_factory=set)
+
+    def add(self, seen: Sighting, model: str) -> None:
+        """Enter what one more request shows."""
+        self.requests += 1
+        self.lost += seen.lost
+        if seen.dollars is not None:
+            self.dollars = (self.dollars or 0.0) + seen.dollars
+        if model not in self.models and len(self.models) < MODELS_NAMED:
+            self.models.append(model)
+        if seen.about and len(self.about) < VALUES_TOLD:
+            self.about.add(seen.about)
 
 
 class Search:
@@ -181,10 +220,10 @@ class Search:
         """Enter a sighting; places known from an earlier pass were counted there."""
         key = rule.code, seen.place
         if key not in self.drafts and len(self.drafts) < PLACES_KEPT:
-            self.drafts[key] = Draft(rule, model, seen, self.passes)
+            self.drafts[key] = Draft(rule, seen, self.passes)
         draft = self.drafts.get(key)
         if draft is not None and draft.found_in == self.passes:
-            draft.requests += 1
+            draft.add(seen, model)
 
     def _withdraw(self) -> None:
         """Drop the findings that a rule takes back at the end of a pass."""
@@ -251,44 +290,47 @@ def apply(fixers: list[Fixer], request: LoggedRequest) -> LoggedRequest:
     return request
 
 
-def _report(search: Search, measured: Measured, tokenizing: Tokenizing, config: AuditConfig, passes: int) -> Report:
-    findings = []
-    for (code, place), draft in search.drafts.items():
-        saving = measured.savings.get((code, place))
-        tokens = saving.tokens if saving else 0
-        if draft.rule.needs_saving and (tokens < config.min_tokens or (saving and (saving.dollars or 0.0) < 0)):
-            continue
-        show = redacted_excerpt if config.redact else (lambda excerpt: excerpt.text)
-        findings.append(
-            Finding(
-                code=code,
-                name=draft.rule.name,
-                place=place,
-                model=draft.model,
-                requests=draft.requests,
-                label=draft.first.label,
-                line=draft.first.line,
-                position=draft.first.position,
-                old_text=None if draft.first.old is None else show(draft.first.old),
-                new_text=show(draft.first.new),
-                tokens_lost=tokens,
-                dollars_lost=saving.dollars if saving else None,
-                summary=draft.rule.summary(),
-                advice=draft.rule.advice(),
-            )
-        )
+def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
+    """A finding of a draft and what mending it saves."""
+    show = redacted_excerpt if config.redact else (lambda excerpt: excerpt.text)
+    first, place = draft.first, draft.first.place
+    return Finding(
+        code=draft.rule.code,
+        name=draft.rule.name,
+        place=place,
+        model=", ".join(draft.models),
+        requests=draft.requests,
+        label=first.label,
+        line=first.line,
+        position=first.position,
+        old_text=None if first.old is None else show(first.old),
+        new_text=show(first.new),
+        tokens_lost=saving.tokens or draft.lost,
+        dollars_lost=draft.dollars if saving.dollars is None else saving.dollars,
+        summary=draft.rule.summary(),
+        advice=draft.rule.advice(),
+        about=tuple(sorted(draft.about)),
+    )
+
+
+def _report(search: Search, measured: Measured, unpaid: dict[tuple[str, str], Saving], passes: int) -> Report:
+    config = search.config
+    findings = [_finding(draft, measured.of(*key), config) for key, draft in search.drafts.items() if key not in unpaid]
+    seen = [_finding(search.drafts[key], saving, config) for key, saving in unpaid.items() if (saving.dollars or 0.0) < 0]
     findings.sort(key=lambda finding: (-(finding.dollars_lost or 0.0), -finding.tokens_lost, finding.code, finding.place))
+    log = search.log
     return Report(
-        tokens=tokenizing.description,
-        lines=search.log.lines,
-        kinds={name: (kind.requests, kind.without) for name, kind in search.log.kinds.items()},
-        broken_lines=search.log.broken_lines,
-        broken=tuple(BrokenLine(line, redact(why) if config.redact else why) for line, why in search.log.broken),
-        foreign_lines=search.log.foreign_lines,
+        tokens=search.tokenizing.description,
+        lines=log.lines,
+        kinds={name: (kind.requests, kind.without) for name, kind in log.kinds.items()},
+        broken_lines=log.broken_lines,
+        broken=tuple(BrokenLine(line, redact(why) if config.redact else why) for line, why in log.broken),
+        foreign_lines=log.foreign_lines,
         untimed=search.untimed,
         models={model: (count, model in search.priced) for model, count in search.models.most_common()},
         totals=measured.repair(search.totals),
         findings=tuple(findings),
+        not_paying=tuple(seen),
         heat=tuple(search.heat.values()),
         unexplained=search.unexplained,
         forgotten_tokens=search.forgotten_tokens,

@@ -81,7 +81,11 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A rule saw its fault: where, and what stood there in the earlier request (None: nothing to compare) and now."""
+    """A rule saw its fault: where, and what stood there in the earlier request (None: nothing to compare) and now.
+
+    ``about``: what the value is, where a place may have several. ``lost`` (tokens) and ``dollars``: what it cost, where that
+    is in the log and no replay can tell it.
+    """
 
     place: str
     label: str
@@ -89,6 +93,9 @@ class Sighting:
     position: int
     old: Excerpt | None
     new: Excerpt
+    about: str = ""
+    lost: int = 0
+    dollars: float | None = None
 
 
 def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) -> Parting | None:
@@ -122,6 +129,8 @@ def sight_break(case: Case, parted: Parting) -> Sighting:
 
 def sight_piece(case: Case, index: int) -> Sighting:
     """The sighting of a fault at the end of one piece, where there is nothing to compare."""
+    while index and case.request.pieces[index].kind == MOVED:  # a fix has put it there; it is not in the log
+        index -= 1
     piece = case.request.pieces[index]
     new = excerpt(piece.text, len(piece.text))
     return Sighting(piece.place, piece.label, case.request.line, case.tokens.end_of(index), None, new)

@@ -20,7 +20,7 @@ class AuditConfig:
 
     tree_tokens: int = 8_000_000
     """Tokens that a prefix tree remembers, 4 bytes each; a branch counts as a hundred more. There is one tree for the log as
-    it is and one for each rule that found something, so up to 17 at once."""
+    it is and one for each rule that found something, so up to 24 at once."""
 
     recent_bytes: int = option(64 * 2**20, name="recent-mb", unit=2**20)
     """Text of recent requests that is kept, to compare later ones with."""

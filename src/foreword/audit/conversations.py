@@ -62,7 +62,9 @@ class Conversations(Generic[V]):
                 break
         head = self._turns.get(_head(request, blocks)) if blocks and _tells(request) else None
         shared = -1 if by_tail is None else _alike(by_tail[0].blocks, blocks)
-        if head is not None and len(head.blocks) < len(blocks) and _alike(head.blocks, blocks) > shared:
+        held = 0 if by_tail is None else len(by_tail[0].blocks)
+        alike = -1 if head is None or len(head.blocks) >= len(blocks) else _alike(head.blocks, blocks)
+        if head is not None and (alike > shared or (alike == shared and len(head.blocks) > held)):
             return Link(head.value, len(head.blocks), False)
         return None if by_tail is None else Link(by_tail[0].value, by_tail[1], True)
 

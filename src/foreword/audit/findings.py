@@ -14,6 +14,7 @@ class Finding:
     of the first time, ``old_text`` in the earlier request (None: nothing to compare with). ``tokens_lost`` is what the
     replay with the fix applied did not compute again; ``dollars_lost`` what it cost less (None: no known price; below 0
     where a fix costs more than it saves). ``log``: the file of the line, where there are several.
+    ``about``: what the changing values are, by the words before them. ``model``: all that show it, up to five.
     """
 
     code: str
@@ -31,11 +32,13 @@ class Finding:
     summary: str
     advice: str
     log: str = ""
+    about: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same fault in a later log: rule, model and place, nothing of the text or the amounts."""
-        return hashlib.blake2b("\n".join((self.code, self.model, self.place)).encode(), digest_size=8).hexdigest()
+        """The same for the same fault in a later log, whichever model shows it first: rule, place, and what the values are;
+        nothing of the values themselves or the amounts."""
+        return hashlib.blake2b("\n".join((self.code, self.place, *self.about)).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Report:
     """The result of an audit. ``broken_lines`` are counted; ``broken`` are the first of them.
 
     ``kinds``: requests, and records without one, by the kind of log. ``models``: requests by model, and whether a price is
-    known. ``passes``: how often the log was read.
+    known. ``not_paying``: faults that are there, but whose mending would cost more than it saves. ``passes``: how often the
+    log was read.
     """
 
     tokens: str
@@ -117,6 +121,7 @@ class Report:
     models: dict[str, tuple[int, bool]]
     totals: Totals
     findings: tuple[Finding, ...]
+    not_paying: tuple[Finding, ...]
     heat: tuple[HeatCell, ...]
     unexplained: int
     forgotten_tokens: int

@@ -34,6 +34,10 @@ class Measured:
     savings: dict[tuple[str, str], Saving] = field(default_factory=dict)
     mended: Totals | None = None
 
+    def of(self, code: str, place: str) -> Saving:
+        """What the fix of a rule saves at a place."""
+        return self.savings.get((code, place), Saving())
+
     def repair(self, totals: Totals) -> Totals:
         """The totals of the log, completed by what mending makes of them."""
         mended = self.mended or totals

@@ -1,6 +1,7 @@
 """A logged request in neutral form: the prompt as a flat row of pieces, in the order in which the provider reads them.
 
-That order is tools, output schema, system, messages: the same for all providers read here.
+That order is tools, output schema, system, messages: the same for all providers read here. Settings that a provider keeps
+its cached messages apart by (thinking, the choice of a tool) stand between system and messages.
 """
 
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ class LoggedPiece(NamedTuple):
         """The exact place, for people: ``message 4 (user), block 1``."""
         if self.section == TOOLS:
             return "output schema" if self.kind == "schema" else f"tools, tool {self.block + 1}"
+        if self.section == SETTINGS:
+            return self.kind
         if self.section == SYSTEM:
             return f"system, block {self.block + 1}"
         return f"message {self.message + 1} ({self.role}), block {self.block + 1}"
@@ -42,7 +45,7 @@ class LoggedPiece(NamedTuple):
         """The place under which findings are counted together: positions deep in a conversation are one place a role."""
         if self.section == TOOLS:
             return "output schema" if self.kind == "schema" else "tools"
-        if self.section == SYSTEM or self.message == 0:
+        if self.section in (SYSTEM, SETTINGS) or self.message == 0:
             return self.label
         return f"later messages ({self.role})"
 

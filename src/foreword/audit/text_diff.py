@@ -45,7 +45,7 @@ def without_spacing(text: str) -> str:
     """A text with every run of white space as one space, and JSON without any."""
     if text[:1] in "{[":
         try:
-            return json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+            return json.dumps(_opened(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
         except (ValueError, RecursionError):
             pass
     return " ".join(text.split())
@@ -65,16 +65,25 @@ def without_order(text: str) -> str | None:
             at = start + 1
             continue
         found = True
-        out.append(json.dumps(_parsed(value), ensure_ascii=False, sort_keys=True))
+        out.append(json.dumps(_numbers(_opened(value)), ensure_ascii=False, sort_keys=True))
     return "".join([*out, text[at:]]) if found else None
 
 
-def _parsed(value: Any) -> Any:
+def _numbers(value: Any) -> Any:
+    """JSON with each number in one form: 2000.0 and 2000 are the same."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _opened(value: Any) -> Any:
     """JSON in which texts that are JSON objects themselves are opened (a call's arguments)."""
     if isinstance(value, dict):
-        return {key: _parsed(item) for key, item in value.items()}
+        return {key: _opened(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_parsed(item) for item in value]
+        return [_opened(item) for item in value]
     if isinstance(value, str) and value[:1] == "{":
         try:
             return json.loads(value)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from foreword.audit.request import MEDIA, MESSAGE, SYSTEM, TOOLS, LoggedPiece, LoggedRequest
+from foreword.audit.request import MEDIA, MESSAGE, SETTINGS, SYSTEM, TOOLS, LoggedPiece, LoggedRequest
 from foreword.audit.text_diff import encodable
 from foreword.errors import PromptError
 from foreword.prompt.chat import Block, Message, Tool, ToolCall, text_blocks
@@ -207,6 +207,9 @@ def as_messages(pieces: tuple[LoggedPiece, ...]) -> tuple[list[Tool], list[Messa
     names: dict[str, str] = {}
     current: tuple[str, int, str] | None = None
     for piece in pieces:
+        if piece.section == SETTINGS:
+            places.append(("message", -1, 0))
+            continue
         if piece.section == TOOLS:
             places.append(("tool", len(tools), 0))
             if piece.kind == "tool":

@@ -141,6 +141,17 @@ def _notes(report: Report) -> list[str]:
     if totals.reported and totals.reported_estimate:
         off = totals.reported_estimate / totals.reported_prompt - 1 if totals.reported_prompt else 0.0
         notes.append(f"Tokens counted here are {off:+.1%} against those that the provider reported.")
+    if totals.reported_cached > totals.seen:
+        notes.append(
+            f"The provider reports {totals.reported_cached:,} cached tokens, more than the {totals.seen:,} that this log "
+            "explains: what it read from its cache is not all in the log (system prompt, tools, or earlier requests)."
+        )
+    for finding in report.not_paying:
+        cost = "" if finding.dollars_lost is None else f" and cost ${-finding.dollars_lost:,.4f} more"
+        notes.append(
+            f"Seen, not told: {finding.code} {finding.name} at {finding.place}, {finding.requests:,} times from line "
+            f"{finding.line:,} on. Mending it would read {finding.tokens_lost:,} tokens more from the cache{cost}."
+        )
     if report.unexplained:
         notes.append(f"{report.unexplained:,} prompts part with shared text behind, and no rule says why.")
     if report.forgotten_tokens:

@@ -18,10 +18,10 @@ def marked_blocks(content: Any) -> Iterator[tuple[Block, float | None]]:
 
 
 def tool_pieces(body: Body) -> Iterator[LoggedPiece]:
-    """The tools, as they were sent but for their marks."""
+    """The tools, as they were sent but for their marks; those that a search loads later are not in the prompt."""
     tools = body.get("tools")
     for i, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if isinstance(tool, dict):
+        if isinstance(tool, dict) and not tool.get("defer_loading"):
             text = as_json({key: value for key, value in tool.items() if key != "cache_control"})
             yield LoggedPiece(TOOLS, "tool", "", 0, i, text, ttl.of_mark(tool))
 

@@ -35,6 +35,9 @@ class Rule(ABC):
     def fixer(self) -> Fixer:
         """A function that mends requests, to be called with those of one pass in their order."""
 
+    def forget(self, place: str) -> None:  # noqa: B027 (most rules on caching have nothing to unlearn)
+        """Unlearn a place whose mending does not pay: from now on fixers leave it as it is."""
+
     def withdrawn(self) -> frozenset[str]:
         """Places whose sightings turned out to be wrong by the end of a pass; they are not claimed again."""
         return frozenset()

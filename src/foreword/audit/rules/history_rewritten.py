@@ -33,7 +33,7 @@ class HistoryRewritten(Rule):
     name = "history-rewritten"
 
     def __init__(self) -> None:
-        self._texts: set[int] = set()  # hashes of texts that took another's place
+        self._texts: dict[int, str] = {}  # hashes of texts that took another's place, and where
 
     def examine(self, case: Case) -> Sighting | None:
         parted, before = case.parted, case.before
@@ -44,8 +44,11 @@ class HistoryRewritten(Rule):
         if not before.sure and not (case.shared_behind(anywhere=True) or _same_message(parted)):
             return None
         if len(self._texts) < TEXTS_KEPT:
-            self._texts.add(hash(parted.new_piece.text))
+            self._texts[hash(parted.new_piece.text)] = parted.new_piece.place
         return sight_break(case, parted)
+
+    def forget(self, place: str) -> None:
+        self._texts = {text: at for text, at in self._texts.items() if at != place}
 
     def fixer(self) -> Fixer:
         if not self._texts:

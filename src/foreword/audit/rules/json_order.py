@@ -3,11 +3,11 @@
 from foreword.audit.case import Case, Sighting, sight_break
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.text_diff import FirstForm, without_order
+from foreword.audit.text_diff import FirstForm, without_order, without_spacing
 
 
 class JsonOrder(Rule):
-    """The same JSON is written with its keys in another order.
+    """The same JSON is written with its keys in another order, or its numbers in another form.
 
     ## Why it costs
 
@@ -18,6 +18,9 @@ class JsonOrder(Rule):
 
         {"type": "object", "properties": {"city": ..., "unit": ...}}
         {"properties": {"unit": ..., "city": ...}, "type": "object"}
+
+        {"limit": 2000.0}
+        {"limit": 2000}
 
     ## Fix
 
@@ -37,8 +40,13 @@ class JsonOrder(Rule):
         meaning = without_order(parted.new_piece.text)
         if meaning is None or meaning != without_order(parted.old_piece.text):
             return None
+        if without_spacing(parted.new_piece.text) == without_spacing(parted.old_piece.text):
+            return None  # nothing but the separators are others
         self._places.add(parted.new_piece.place)
         return sight_break(case, parted)
+
+    def forget(self, place: str) -> None:
+        self._places.discard(place)
 
     def fixer(self) -> Fixer:
         first = FirstForm()

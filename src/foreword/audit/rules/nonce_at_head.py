@@ -4,11 +4,12 @@ import re
 
 from foreword.audit.case import Case, Parting, Sighting, sight_break
 from foreword.audit.changing_values import ChangingValues
-from foreword.audit.request import MEDIA
+from foreword.audit.request import MEDIA, SETTINGS, TOOLS
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.volatile import find_shapes
 
 HEAD_CHARS = 200
+BILLING_HEADER = "x-anthropic-billing-header"
 MEANINGFUL = frozenset({"datetime", "date", "time", "epoch", "counter", "port"})
 WORD = re.compile(r"[A-Za-z0-9+/_-]+")
 
@@ -29,6 +30,8 @@ class NonceAtHead(Rule):
     ## Fix
 
     Turn the value off in the client, or strip it in the gateway before the request goes on; if it must stay, put it last.
+    Claude Code's billing header (`x-anthropic-billing-header: cc_version=...; cch=...`) is turned off by the environment
+    variable `CLAUDE_CODE_ATTRIBUTION_HEADER=0`.
     """
 
     code = "FW107"
@@ -41,17 +44,24 @@ class NonceAtHead(Rule):
         parted = case.parted
         if parted is None or parted.chars > HEAD_CHARS or parted.new_piece.kind in MEDIA:
             return None
-        if parted.index != _first_text(case) or not _random_at(parted):
+        if parted.index != _first_text(case) or not (_is_billing_header(parted) or _random_at(parted)):
             return None
         return sight_break(case, parted) if self._changing.learn(parted, case.shared_behind()) else None
+
+    def forget(self, place: str) -> None:
+        self._changing.forget(place)
 
     def fixer(self) -> Fixer:
         return self._changing.moved_out
 
 
+def _is_billing_header(parted: Parting) -> bool:
+    return all(piece.text.startswith(BILLING_HEADER) for piece in (parted.old_piece, parted.new_piece))
+
+
 def _first_text(case: Case) -> int:
     """The first piece that is no tool."""
-    return next((i for i, piece in enumerate(case.request.pieces) if piece.kind not in ("tool", "schema")), -1)
+    return next((i for i, piece in enumerate(case.request.pieces) if piece.section not in (TOOLS, SETTINGS)), -1)
 
 
 def _random_at(parted: Parting) -> bool:

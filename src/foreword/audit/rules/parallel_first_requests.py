@@ -34,8 +34,8 @@ class ParallelFirstRequests(Rule):
         self._seen = False
 
     def examine(self, case: Case) -> Sighting | None:
-        if case.outcome.in_flight < WORTH_TOKENS:
-            return None
+        if case.outcome.in_flight < WORTH_TOKENS or case.outcome.seen >= case.outcome.prompt - 1:
+            return None  # the latter is the same request again, word for word: a retry
         self._seen = True
         index, _ = case.tokens.piece_at(case.outcome.cached + case.outcome.in_flight - 1)
         return sight_piece(case, index)

@@ -38,5 +38,8 @@ class StaticAfterDynamic(Rule):
             return None
         return sight_break(case, parted) if self._changing.learn(parted, case.shared_behind()) else None
 
+    def forget(self, place: str) -> None:
+        self._changing.forget(place)
+
     def fixer(self) -> Fixer:
         return self._changing.moved_out

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from foreword.audit.case import Case, Sighting, sight_break
 from foreword.audit.changing_values import ChangingValues
-from foreword.audit.request import MESSAGE, LoggedRequest
+from foreword.audit.request import MESSAGE, SETTINGS, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
 
 USERS_KEPT = 10_000
@@ -44,7 +44,12 @@ class UserValue(Rule):
         if user is None:
             return None
         self._watch(case.request, user)
-        if parted is None or parted.new_piece.section == MESSAGE or not parted.old.user or parted.old.user == user:
+        if (
+            parted is None
+            or parted.new_piece.section in (MESSAGE, SETTINGS)
+            or not parted.old.user
+            or parted.old.user == user
+        ):
             return None
         if parted.new_piece.place in self.withdrawn() or not self._changing.learn(parted, case.shared_behind()):
             return None
@@ -71,6 +76,9 @@ class UserValue(Rule):
         return frozenset(
             place for place, times in self._changed.items() if times >= ENOUGH and times > self._kept.get(place, 0)
         )
+
+    def forget(self, place: str) -> None:
+        self._changing.forget(place)
 
     def fixer(self) -> Fixer:
         return self._changing.moved_out

@@ -1,10 +1,14 @@
 """FW101."""
 
-from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import MEDIA, MESSAGE, LoggedPiece, LoggedRequest, at_the_end
-from foreword.audit.rules.base import Fixer, Rule
-from foreword.prompt.volatile import VolatileKind, differing_value, find_shapes
+import re
+from dataclasses import replace
 
+from foreword.audit.case import Case, Sighting, sight_break
+from foreword.audit.request import MEDIA, MESSAGE, SETTINGS, LoggedPiece, LoggedRequest, at_the_end
+from foreword.audit.rules.base import Fixer, Rule
+from foreword.prompt.volatile import Volatile, VolatileKind, differing_value, find_shapes
+
+WORD = re.compile(r"[^\W\d_]+")
 WINDOW = 256
 """Characters on each side of a difference in which a value is looked for."""
 
@@ -36,7 +40,7 @@ class VolatileValue(Rule):
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
-        if parted is None or parted.new_piece.kind in MEDIA or not _fixable(case):
+        if parted is None or parted.new_piece.kind in MEDIA or parted.new_piece.section == SETTINGS or not _fixable(case):
             return None
         cut = max(0, parted.chars - WINDOW)
         window = slice(cut, parted.chars + WINDOW)
@@ -44,7 +48,10 @@ class VolatileValue(Rule):
         if values is None:
             return None
         self._kinds.setdefault(parted.new_piece.place, set()).add(values[0].kind)
-        return sight_break(case, parted)
+        return replace(sight_break(case, parted), about=_about(parted.new_piece.text[window], values[1]))
+
+    def forget(self, place: str) -> None:
+        self._kinds.pop(place, None)
 
     def fixer(self) -> Fixer:
         return self._moved_out
@@ -59,6 +66,12 @@ class VolatileValue(Rule):
             if values:
                 moved.append(piece._replace(text=values, mark=None))
         return request.with_pieces(at_the_end(kept, moved)) if moved else request
+
+
+def _about(text: str, value: Volatile) -> str:
+    """What a value is: its kind, and the two words before it."""
+    words = WORD.findall(text[: value.start])[-2:]
+    return " ".join((value.kind, *words)).lower()
 
 
 def _fixable(case: Case) -> bool:

@@ -39,6 +39,9 @@ class WhitespaceDrift(Rule):
         self._places.add(parted.new_piece.place)
         return sight_break(case, parted)
 
+    def forget(self, place: str) -> None:
+        self._places.discard(place)
+
     def fixer(self) -> Fixer:
         first = FirstForm()
 
