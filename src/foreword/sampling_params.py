@@ -1,7 +1,7 @@
 """How to choose the next token, and when to stop."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -103,4 +103,7 @@ class SamplingParams:
 
 
 def _all_are(kind: type, value: Any) -> bool:
-    return isinstance(value, Iterable) and all(isinstance(item, kind) for item in value)
+    """Whether it is a list, or something else that can be read more than once, of values of a kind."""
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        return False
+    return all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
