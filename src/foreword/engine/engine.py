@@ -23,7 +23,7 @@ from foreword.engine.verify import Verifier, VerifyReport
 from foreword.errors import IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.sampling_params import SamplingParams
-from foreword.sched import Request, ScheduledChunk, Scheduler, StepPlan
+from foreword.sched import Request, RequestState, ScheduledChunk, Scheduler, StepPlan
 from foreword.tokens import TOKEN_BYTES
 
 logger = logging.getLogger("foreword")
@@ -160,7 +160,8 @@ class Engine:
         self.scheduler.commit(plan)
         if self._events:
             self._events(step_finished(plan, self.clock() - started))
-        return StepOutcome(StepState.WORKED, self._advance(plan, sampled))
+        ended = self._end_broken(plan, sampled)
+        return StepOutcome(StepState.WORKED, (*ended, *self._advance(plan, sampled)))
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         """Have ``ring`` called, from any thread, when something arrives for which requests may be waiting."""
@@ -219,7 +220,7 @@ class Engine:
             tokens=request.tokens[: request.num_tokens],
             blocks=request.reservation.table,
             num_prompt_tokens=request.num_prompt_tokens,
-            sampling=continuation.sampling() if chunk.samples and continuation.params.max_tokens > 0 else None,
+            sampling=continuation.sampling() if self._wants(chunk) else None,
             prompt_logprobs=continuation.params.prompt_logprobs if continuation.lacks_prompt_logprobs else None,
         )
 
@@ -229,8 +230,8 @@ class Engine:
         touched: dict[Generation, None] = {}
         for place, (chunk, brought) in enumerate(zip(plan.chunks, sampled, strict=True)):
             continuation = self._continuations.get(chunk.request)
-            if continuation is None:
-                continue  # it ended with another one of its generation
+            if continuation is None or chunk.request.state is not RequestState.RUNNING:
+                continue  # it ended with another one of its generation, or begins anew
             generation = self._generations[continuation.request_id]
             try:
                 self._take(continuation, chunk, place, brought, now)
@@ -252,15 +253,33 @@ class Engine:
             return
         if continuation.params.max_tokens == 0:
             self._end(continuation, "length")
-        elif brought.token is None:
-            fault = f"Request {continuation.request_id}: the model's logits are not numbers (NaN or inf)."
-            self._end(continuation, "error", StepFailed(fault))
         else:
             if self._verifier is not None and not continuation.num_output_tokens:
                 self._verifier.check(chunk.request, place, now)
             continuation.add_token(brought, now)
             if continuation.finish_reason is not None:
                 self._end(continuation, continuation.finish_reason)
+
+    def _end_broken(self, plan: StepPlan, sampled: list[Sampled]) -> tuple[Generation, ...]:
+        """End the requests that came to what is no number. Nothing they computed is kept; who has read it begins anew."""
+        pairs = list(zip(plan.chunks, sampled, strict=True))
+        broken = [
+            chunk.request for chunk, brought in pairs if brought.broken or (brought.token is None and self._wants(chunk))
+        ]
+        if not broken:
+            return ()
+        self.scheduler.discard(broken, self.clock())
+        ended: list[Generation] = []
+        for request in broken:
+            continuation = self._continuations.get(request)
+            if continuation is not None:
+                fault = f"Request {continuation.request_id}: the model's logits are not numbers (NaN or inf)."
+                ended += self._end_generations([continuation], StepFailed(fault))
+        return tuple(ended)
+
+    def _wants(self, chunk: ScheduledChunk) -> bool:
+        """Whether a token is to be sampled after a chunk."""
+        return chunk.samples and self._continuations[chunk.request].params.max_tokens > 0
 
     def _nothing_to_compute(self) -> StepOutcome:
         if not self._continuations:

@@ -65,7 +65,7 @@ class ModelRunner:
             spans.append(Span(row, chunk.start, chunk.end, chunk.blocks))
             ids.append(chunk.tokens[chunk.start : chunk.end])
             positions.append(np.arange(chunk.start, chunk.end))
-            wanted.append(count if chunk.prompt_logprobs is not None else int(chunk.sampling is not None))
+            wanted.append(count if chunk.prompt_logprobs is not None else 1)
             keep.append(np.arange(row + count - wanted[-1], row + count))
             row += count
         padding = np.zeros(row % 2, np.int64)
@@ -80,7 +80,8 @@ class ModelRunner:
         """What comes after each chunk, from its ``logits`` [rows, vocabulary]."""
         reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
         sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None]
-        out = [Sampled(prompt_logprobs=each) for each in reported]
+        broken = [bool((~(each[-1] < float("inf"))).any()) for each in logits]
+        out = [Sampled(prompt_logprobs=each, broken=bad) for each, bad in zip(reported, broken, strict=True)]
         if sampling:
             last = torch.stack([logits[place][-1] for place in sampling])
             for place, sampled in zip(sampling, sample(last, [step.chunks[place] for place in sampling]), strict=True):

@@ -86,7 +86,8 @@ class Sampled:
     logprobs
         Of that token, before penalties and temperature; None unless they were asked for.
     broken
-        One of the logits to sample from is NaN or +inf.
+        One of the logits behind the chunk's last token is NaN or +inf: neither they nor the KV of the chunk can be believed,
+        whether or not there is something to sample.
     prompt_logprobs
         Of the prompt's tokens start + 1, start + 2, ... up to ``end`` or the prompt's last one.
     """
