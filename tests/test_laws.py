@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import laws
+from conftest import SLOW
 from laws import Source
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +90,12 @@ def test_tests_stand_at_the_seams(everything: list[Source]) -> None:
     more = {file for file, count in counts.items() if count > ALLOWED.get(file, (0, ""))[0]}
     assert not listed(line for line in found if line.split(":")[0] in more)
     assert {file: counts[file] for file in ALLOWED} == {file: count for file, (count, _) in ALLOWED.items()}, "shorten it"
+
+
+def test_what_is_called_slow_is_there() -> None:
+    for file, _, name in (entry.partition("::") for entry in SLOW):
+        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert f"def {name}" in text, f"{file}::{name}: mend SLOW in tests/conftest.py"
 
 
 def _beyond_the_seams(source: Source) -> Iterator[str]:
