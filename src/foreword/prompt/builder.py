@@ -1,5 +1,6 @@
 """Prompts put together from parts that say how long they stay the same, the stable ones first."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,6 +67,9 @@ class PromptBuilder:
 
     def build(self, history: Sequence[MessageDict] = ()) -> "BuiltPrompt":
         """The prompt, with the messages of the conversation so far between its session and turn parts. Needs a turn part."""
+        for message in history:
+            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+                raise PromptError(f"A message of the history is a dict with 'role' and 'content', not {message!r:.60}.")
         if not self._turn:
             raise PromptError("The prompt has no turn part; add the question with turn(name, text).")
         return BuiltPrompt(
@@ -86,8 +90,9 @@ class PromptBuilder:
                     f"Put it into a session or turn part, or allow=[{found!r}] if it never changes."
                 )
         for name, personal in self._names.items():
-            at = text.find(personal)
-            if at >= 0:
+            found_name = re.search(rf"(?<!\w){re.escape(personal)}(?!\w)", text)
+            if found_name is not None:
+                at = found_name.start()
                 raise PromptError(
                     f"The {what} holds the {name} {personal!r} (line {_line(text, at)}), so that no two users share it. "
                     f"Put it into a session part."
@@ -121,6 +126,7 @@ class BuiltPrompt:
         Marks (``prompt_cache_breakpoint``) go to models that are known to understand them; the others cache by themselves.
         The end of the prompt is marked by OpenAI itself, unless ``prompt_cache_options`` among the fields are explicit.
         """
+        _refuse_prompt(fields, ("tools", "messages"))
         system = _texts(self.static + self.session)
         talk = [dict(message) for message in self._talk()]
         for mark in self._openai_marks(model, prices, count, fields) or ():
@@ -143,6 +149,7 @@ class BuiltPrompt:
         The static and session texts are the ``instructions``; for models that understand marks, which instructions cannot
         carry, they are a system message at the head of the ``input``.
         """
+        _refuse_prompt(fields, ("tools", "instructions", "input"))
         system: list[dict[str, Any]] = [{"type": "input_text", "text": text} for text in self.static + self.session]
         items = [write_items(message) for message in map(read_message, self._talk())]
         marks = self._openai_marks(model, prices, count, fields)
@@ -174,6 +181,11 @@ class BuiltPrompt:
 
         ``static_lifetime``: how long the static part lives after its last use; an hour costs more to write.
         """
+        if static_lifetime not in ttl.ANTHROPIC:
+            raise PromptError(
+                f"static_lifetime is {static_lifetime!r}; Anthropic keeps a prefix for {', '.join(ttl.ANTHROPIC)}."
+            )
+        _refuse_prompt(fields, ("tools", "system", "messages"))
         row = (prices or PriceTable.built_in()).find(model)
         tools = [as_anthropic_tool(tool) for tool in self.tools]
         system = _texts(self.static + self.session)
@@ -237,6 +249,15 @@ class _Mark:
     static: bool = False
     system: int | None = None
     message: int | None = None
+
+
+def _refuse_prompt(fields: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """PromptError for a field that would take the place of a part of the prompt."""
+    for name in parts:
+        if name in fields:
+            raise PromptError(
+                f"The field {name!r} would replace the prompt that was built; add parts to the builder instead."
+            )
 
 
 def _texts(texts: Sequence[str]) -> list[dict[str, Any]]:

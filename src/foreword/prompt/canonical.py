@@ -22,16 +22,29 @@ from foreword.errors import PromptError
 from foreword.prompt.chat import tool_name
 from foreword.prompt.vendor_forms.blocks import TEXT_TYPES
 
+_MARKS = ("cache_control", "prompt_cache_breakpoint")
+_DATA = ("examples", "example", "default", "const", "enum")
+"""Fields of a schema whose values are data: nothing in them is a keyword."""
 _PROMPT_FIELDS = ("system", "instructions", "messages", "input")
 _SCHEMA_FIELDS = ("response_format", "text", "output_config", "output_format")
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text by RFC 8785. PromptError for what it cannot hold: NaN, infinities, integers beyond 2**53, other types."""
+    """JSON text by RFC 8785. PromptError for what it cannot hold: NaN, infinities, integers beyond 2**53, other types,
+    halves of surrogate pairs."""
     try:
         return rfc8785.dumps(value).decode()
-    except (rfc8785.CanonicalizationError, TypeError, RecursionError) as error:
+    except rfc8785.IntegerDomainError as error:
         raise PromptError(f"This value has no canonical JSON form: {error}. Write large integers as text.") from error
+    except rfc8785.FloatDomainError as error:
+        raise PromptError(f"This value has no canonical JSON form: {error}. JSON has no NaN and no infinity.") from error
+    except UnicodeError as error:
+        raise PromptError(f"This value has no canonical JSON form: it holds half of a surrogate pair ({error}).") from error
+    except (rfc8785.CanonicalizationError, TypeError, AttributeError, RecursionError) as error:
+        raise PromptError(
+            f"This value has no canonical JSON form: {error}. JSON has objects with texts as keys, lists, texts, numbers, "
+            "true, false and null."
+        ) from error
 
 
 def canonical_text(text: str) -> str:
@@ -40,22 +53,33 @@ def canonical_text(text: str) -> str:
 
 
 def canonical_tools(tools: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Tools by name, each with its keys in order: OpenAI's or Anthropic's form, as given."""
-    plain = [_canonical_schema(tool) for tool in tools]
-    return sorted(plain, key=lambda tool: (tool_name(tool), canonical_json(tool)))
+    """Tools by name, each with its keys in order: OpenAI's or Anthropic's form, as given.
+
+    A mark on the last tool covers all of them, and stays on the last. PromptError for what is no list of tools.
+    """
+    for tool in tools:
+        _checked_object("A tool", tool)
+    marks = [{key: tool[key] for key in _MARKS if key in tool} for tool in tools]
+    plain = [_canonical_schema({key: value for key, value in tool.items() if key not in _MARKS}) for tool in tools]
+    if any(marks[:-1]):  # marks between tools cover some of them: their order is kept
+        return [dict(sorted({**tool, **_one_form(mark)}.items())) for tool, mark in zip(plain, marks, strict=True)]
+    ordered = sorted(plain, key=lambda tool: (tool_name(tool), canonical_json(tool)))
+    if ordered and marks[-1]:
+        ordered[-1] = dict(sorted({**ordered[-1], **_one_form(marks[-1])}.items()))
+    return ordered
 
 
 def canonical_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Messages in the same order, their texts, contents and tool-call arguments in one form."""
-    return [_canonical_block(message) for message in messages]
+    return [_canonical_block(_checked_object("A message", message)) for message in messages]
 
 
 def canonical_request(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a request to OpenAI's chat or responses API or Anthropic's messages, its prompt in canonical form.
 
-    Sampling and all else that is not part of the prompt stays as it is.
+    Sampling and all else that is not part of the prompt stays as it is. PromptError for what is no such body.
     """
-    request = dict(body)
+    request = dict(_checked_object("A request", body))
     if request.get("tools"):
         request["tools"] = canonical_tools(request["tools"])
     for field in _SCHEMA_FIELDS:
@@ -88,7 +112,7 @@ def _schema_texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_schema_texts(item) for item in value]
     if isinstance(value, dict):
-        plain = {key: _schema_texts(item) for key, item in value.items()}
+        plain = {key: _data_texts(item) if key in _DATA else _schema_texts(item) for key, item in value.items()}
         required = plain.get("required")
         if isinstance(required, list) and all(isinstance(name, str) for name in required):
             plain["required"] = sorted(set(required))
@@ -96,8 +120,27 @@ def _schema_texts(value: Any) -> Any:
     return value
 
 
+def _data_texts(value: Any) -> Any:
+    if isinstance(value, str):
+        return canonical_text(value)
+    if isinstance(value, list):
+        return [_data_texts(item) for item in value]
+    return {key: _data_texts(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _checked_object(what: str, value: Any) -> Mapping[str, Any]:
+    """The value; PromptError if it is no JSON object."""
+    if not isinstance(value, Mapping):
+        raise PromptError(f"{what} is {value!r:.60}; it must be a JSON object.")
+    wrong = next((key for key in value if not isinstance(key, str)), None)
+    if wrong is not None:
+        raise PromptError(f"{what} has the key {wrong!r}; the keys of a JSON object are texts.")
+    return value
+
+
 def _canonical_block(block: Mapping[str, Any]) -> dict[str, Any]:
     """A message, a content part or an item of the responses API."""
+    _checked_object("A part of a message", block)
     plain = {key: _canonical_field(key, value) for key, value in sorted(block.items())}
     content = plain.get("content")
     if isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict) and _is_plain_text(content[0]):
@@ -122,9 +165,17 @@ def _canonical_field(key: str, value: Any) -> Any:
 def _canonical_arguments(text: str) -> str:
     """Arguments as JSON text; what is no JSON, or says more than JSON can hold, stays as it is."""
     try:
-        return canonical_json(json.loads(text))
+        return canonical_json(json.loads(text, object_pairs_hook=_keys_once))
     except (ValueError, RecursionError):
         return text
+
+
+def _keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; ValueError if a key comes twice, which readers understand in different ways."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
 
 
 def _is_plain_text(part: Mapping[str, Any]) -> bool:

@@ -65,6 +65,8 @@ def _token_array(prompt: Sequence[int] | bytes) -> TokenArray:
         array = np.asarray(prompt, np.uint32)
     except (ValueError, TypeError, OverflowError) as error:
         raise PromptError(f"{prompt!r:.60} is no list of token ids ({error}); tokenize texts first.") from error
+    if array.ndim == 1 and any(isinstance(token, float) for token in prompt):
+        raise PromptError(f"{prompt!r:.60} is no list of token ids: they are whole numbers.")
     if array.ndim != 1:
         raise PromptError(f"{prompt!r:.60} is no list of token ids; a batch is a list of such lists.")
     return array

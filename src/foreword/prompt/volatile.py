@@ -96,8 +96,8 @@ _VOLATILE_CUE = re.compile(
 )
 _STATIC_CUE = re.compile(
     r"(?i)\b(?:cut-?off|versions?|api|born|birth|founded|since|until|before|after|releas\w+|copyright|publish\w+|effective|"
-    r"licen[cs]e|revision|hired|joined|last updated|e\.g|examples?|such as|like|format|due|deadline|signed|commit|sha\d*|"
-    r"digest|checksum|md5|model|max(?:imum)?|min(?:imum)?|limit|phone|tel)\b[^.;\n]*$|©"
+    r"licen[cs]e|revision|hired|joined|last updated|examples?|such as|like|format|due|deadline|signed|commit|sha\d*|"
+    r"digest|checksum|md5|model|max(?:imum)?|min(?:imum)?|limit|phone|tel)\b[^.;\n]*$|\be\.\s?g\.?[^.;\n]*$|©"
 )
 _WEEKDAY = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)")
 
