@@ -43,7 +43,7 @@ PURE := cache sched prompt observe audit replay testing cli/test_config_flags.py
 test-no-torch:
 	$(PYTHON) -m venv --clear $(NO_TORCH)
 	$(NO_TORCH)/bin/python -m pip -q --disable-pip-version-check install -c constraints.txt -e '.[audit]' \
-		pytest pytest-timeout hypothesis jsonschema-rs sarif-pydantic
+		pytest pytest-timeout hypothesis jsonschema-rs sarif-pydantic structlog
 	! $(NO_TORCH)/bin/python -c 'import torch' 2> /dev/null
 	$(NO_TORCH)/bin/python -m pytest $(addprefix tests/,$(PURE))
 
