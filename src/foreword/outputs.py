@@ -7,11 +7,18 @@ from foreword.account import Account, MissReason
 
 @dataclass(frozen=True, slots=True)
 class Logprob:
-    """Natural logarithm of a token's probability, its rank (1 is the likeliest), and its text."""
+    """Natural logarithm of a token's probability, its rank (1 is the likeliest), and what it adds to the text.
+
+    decoded_token
+        U+FFFD where it is a part of a character.
+    token_bytes
+        The same in bytes: those of all tokens, joined, are the text in UTF-8.
+    """
 
     logprob: float
     rank: int
     decoded_token: str
+    token_bytes: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

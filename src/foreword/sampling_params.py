@@ -7,6 +7,9 @@ from typing import Any
 
 from foreword.errors import ParameterError
 
+MAX_STOPS = 64
+MAX_STOP_CHARACTERS = 4096
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -26,7 +29,7 @@ class SamplingParams:
     temperature: float = 1.0
     """0 takes the likeliest token."""
     top_p: float = 1.0
-    """Keep the likeliest tokens up to this probability, above 0 to 1."""
+    """Keep the likeliest tokens up to this probability, 0 to 1; the likeliest one is always kept."""
     top_k: int = 0
     """Keep this many of the likeliest tokens; 0 or -1 keeps all."""
     min_p: float = 0.0
@@ -59,7 +62,7 @@ class SamplingParams:
             self._check_range(name, -2 <= getattr(self, name) <= 2, "between -2 and 2")
         self._check_range("repetition_penalty", self.repetition_penalty > 0, "above 0")
         self._check_range("temperature", self.temperature >= 0, "0 or more")
-        self._check_range("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
+        self._check_range("top_p", 0 <= self.top_p <= 1, "between 0 and 1")
         self._check_range("top_k", self.top_k >= -1, "-1, 0, or the number of tokens to keep")
         self._check_range("min_p", 0 <= self.min_p <= 1, "between 0 and 1")
         self._check_range("seed", self.seed is None or abs(self.seed) <= 2**62, "None, or between -2**62 and 2**62")
@@ -67,14 +70,23 @@ class SamplingParams:
         self._check_range("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "between 0 and max_tokens")
         for name in ("logprobs", "prompt_logprobs"):
             self._check_range(name, getattr(self, name) is None or getattr(self, name) >= 0, "None, or 0 or more")
-        self._check_range("stop", all(self.stop_strings), "made of non-empty strings")
+        self._check_stops()
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
-        """Texts at which to stop, in the form of a tuple."""
+        """Texts at which to stop: each once, and none that is empty, which asks for nothing."""
         if self.stop is None:
             return ()
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        given = (self.stop,) if isinstance(self.stop, str) else self.stop
+        return tuple(dict.fromkeys(text for text in given if text))
+
+    def _check_stops(self) -> None:
+        """Every token's text is compared with all of them."""
+        count, longest = len(self.stop_strings), max(map(len, self.stop_strings), default=0)
+        if count > MAX_STOPS:
+            raise ParameterError(f"stop has {count} texts; it may have {MAX_STOPS}.")
+        if longest > MAX_STOP_CHARACTERS:
+            raise ParameterError(f"stop has a text of {longest} characters; each may have {MAX_STOP_CHARACTERS}.")
 
     def _check_range(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -98,7 +98,8 @@ def test_a_failing_step_ends_its_requests_and_nothing_of_it_stays(make_engine: C
         assert output.finished
         assert output.outputs[0].finish_reason == "error"
         assert isinstance(output.error, StepFailed)
-        assert "RuntimeError: made by the test" in str(output.error)
+        assert "RuntimeError" in str(output.error)
+        assert str(output.error.__cause__) == "made by the test"
     assert_settled(engine)
     after = finish_one(engine)
     assert after.error is None
@@ -156,3 +157,13 @@ def test_runs_are_the_same_with_padding_row_and_without(make_engine: Callable[..
     for layer in range(len(memory.layers)):
         for part in memory.read(layer, torch.arange(info.cache_tokens)):
             assert int(part.any(-1).any(0).sum()) == 1
+
+
+def test_tokens_that_may_not_end_the_answer_leave_one_to_choose(make_engine: Callable[..., Made]) -> None:
+    engine = make_engine().engine
+    every = list(range(engine.info.vocab_size))
+    with pytest.raises(ParameterError, match="min_tokens is 6, but every token"):
+        add(engine, PROMPT, SamplingParams(max_tokens=8, min_tokens=6, stop_token_ids=every))
+    add(engine, PROMPT, SamplingParams(max_tokens=6, min_tokens=6, stop_token_ids=every[1:], ignore_eos=True))
+    (output,) = finish(engine).values()
+    assert output.outputs[0].token_ids == [0] * 6

@@ -131,7 +131,7 @@ def test_logprobs_are_those_of_log_softmax() -> None:
         ("temperature", "hot"),
         ("n", 0),
         ("n", True),
-        ("top_p", 0.0),
+        ("top_p", -0.1),
         ("top_p", 1.5),
         ("top_k", -2),
         ("min_p", 2.0),
@@ -141,7 +141,6 @@ def test_logprobs_are_those_of_log_softmax() -> None:
         ("repetition_penalty", 0.0),
         ("seed", 2**70),
         ("logprobs", -1),
-        ("stop", ""),
         ("stop", 5),
         ("stop", [1]),
         ("stop_token_ids", ["a"]),
@@ -152,3 +151,40 @@ def test_logprobs_are_those_of_log_softmax() -> None:
 def test_values_out_of_range_are_named(name: str, value: Any) -> None:
     with pytest.raises(ParameterError, match=rf"^{name} is .*; it must be "):
         SamplingParams(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("params", "token"),
+    [
+        ({"top_p": 0.0}, 3),
+        ({"top_p": 1e-46}, 3),
+        ({"top_p": 1e-300}, 3),
+        ({"temperature": 1e-300}, 3),
+        ({"repetition_penalty": 1e-39}, 2),  # of the tokens that were seen, the likeliest takes it all
+        ({"repetition_penalty": 1e-300}, 2),
+        ({"repetition_penalty": 1e300}, 3),
+    ],
+)
+def test_numbers_beyond_float32_choose_as_they_do_in_the_limit(params: dict[str, Any], token: int) -> None:
+    logits = torch.tensor([-1.0, 0.0, 2.0, 5.0, 0.5])
+    assert {one(row(prompt=(2, 4), seed=seed, **params), logits).token for seed in range(20)} == {token}
+
+
+def test_a_temperature_beyond_float32_makes_all_tokens_alike_but_those_that_are_banned() -> None:
+    tokens = {one(row(seed=seed, temperature=1e300, banned=(0, 1))).token for seed in range(100)}
+    assert tokens == {2, 3, 4}
+
+
+def test_a_row_without_any_token_is_broken() -> None:
+    assert one(row(), torch.full((5,), float("-inf"))).broken
+
+
+def test_an_empty_stop_text_asks_for_nothing() -> None:
+    assert SamplingParams(stop="").stop_strings == SamplingParams(stop=["", ""]).stop_strings == ()
+    assert SamplingParams(stop=["a", "", "a"]).stop_strings == ("a",)
+
+
+@pytest.mark.parametrize(("stop", "says"), [([str(n) for n in range(65)], "65 texts"), ("x" * 4097, "4097 characters")])
+def test_stop_texts_are_bounded(stop: Any, says: str) -> None:
+    with pytest.raises(ParameterError, match=says):
+        SamplingParams(stop=stop)

@@ -207,3 +207,10 @@ def test_a_call_of_no_known_form_is_written_or_refused(family: str, call: Any) -
             segment(template(family), talk)
         return
     assert segment(template(family), talk).text == expected
+
+
+def test_a_text_with_every_sign_of_the_private_use_area_has_its_pieces() -> None:
+    text = "".join(map(chr, range(0xE000, 0xF900)))
+    found = segment(template("chatml"), [{"role": "user", "content": text}, {"role": "user", "content": "b"}])
+    assert found.text.count(text) == 1
+    assert found.text_before(found.end_of_message(0)).rstrip().endswith("<|im_end|>")

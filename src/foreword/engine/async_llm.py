@@ -16,6 +16,7 @@ from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.stream import OnEnd, Stream
 from foreword.errors import ParameterError, Unavailable
 from foreword.events import EventSink
+from foreword.faults import run_carriable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import Delta, RequestOutput
 from foreword.prompt import Prompt, PromptInput, parse_prompt
@@ -148,7 +149,8 @@ class AsyncLLM(AsyncEngine):
     async def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
         self._check_open()
-        return await asyncio.to_thread(self.text.chat_prompt, list(messages), add_generation_prompt, datetime.now())
+        text, given = self.text, list(messages)
+        return await _aside(lambda: text.chat_prompt(given, add_generation_prompt, datetime.now()))
 
     async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
         """Answer a prompt piece by piece: each delta has what is new. Who leaves the loop early closes the iterator.
@@ -188,7 +190,7 @@ class AsyncLLM(AsyncEngine):
     async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
         self._check_open()
         prompt = parse_prompt(given)
-        tokens = await asyncio.to_thread(self.text.tokens, prompt)
+        tokens = await _aside(lambda: self.text.tokens(prompt))
         request = EngineRequest(
             tokens, params or SamplingParams(), text=prompt.text, cache_salt=prompt.cache_salt, stream=stream
         )
@@ -197,6 +199,11 @@ class AsyncLLM(AsyncEngine):
     def _check_open(self) -> None:
         if self.death is not None:
             raise Unavailable(str(self.death)) from self.death
+
+
+async def _aside(function: Callable[[], T]) -> T:
+    """Make a prompt in another thread: it takes time."""
+    return await asyncio.to_thread(run_carriable, function, "Making the prompt")
 
 
 def _build(config: EngineConfig, observer: Observer) -> Engine:

@@ -100,7 +100,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         bytes_per_token=block_bytes / config.block_size,
         max_num_seqs=config.max_num_seqs,
         prefix_caching=config.enable_prefix_caching,
-        end_token_ids=model.eos_token_ids,
+        end_token_ids=frozenset(token for token in model.eos_token_ids if 0 <= token < model.vocab_size),
         fingerprint=model_fingerprint(model, backend, self_test is not None and self_test.passed),
     )
     events = EventRelay()
@@ -109,7 +109,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         config=config,
         info=info,
         model=model,
-        text=model.text,
+        text=model.text.bounded(max_model_len),
         runner=ModelRunner(model, memory, backend),
         cache=cache,
         scheduler=Scheduler(config.scheduler_config(), cache),

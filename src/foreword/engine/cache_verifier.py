@@ -11,6 +11,7 @@ from foreword.cache import PrefixCache
 from foreword.engine.model_runner import ModelRunner
 from foreword.engine.runner import Sampling, Step, StepChunk
 from foreword.engine.verify import VerifyReport
+from foreword.faults import fault_lines
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request
 from foreword.tokens import pack_tokens
@@ -58,8 +59,10 @@ class CacheVerifier:
             return
         try:
             self._compare(request, again, hit, self._logits[place][-1], self._compute(again))
-        except Exception:
-            logger.exception("Checking request %s raised; the request itself goes on.", request.request_id)
+        except Exception as error:
+            logger.error(
+                "Checking request %s raised; the request itself goes on.\n%s", request.request_id, fault_lines(error)
+            )
             self._report = replace(self._report, skipped=self._report.skipped + 1)
         finally:
             self._cache.release(again.reservation, now)

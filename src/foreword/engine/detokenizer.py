@@ -3,29 +3,57 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+UNDECODABLE = "\ufffd"
+"""Stands for a token that could not be made text."""
+
+
+class TokenDecoder(Protocol):
+    """The text of one sequence of tokens as they come."""
+
+    def add(self, token: int) -> str:
+        """What the next token adds; empty while a character is not whole."""
+        ...
+
+    def finish(self) -> str:
+        """No more tokens: what was held back."""
+        ...
+
 
 class TokenText(Protocol):
     """What the engine needs of a tokenizer: token ids as text."""
 
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens included."""
+    def token_text(self, token: int) -> str:
+        """What a token adds to a text that it stands within."""
         ...
 
-    def decoder(self, skip_special_tokens: bool) -> Callable[[int], str | None]:
-        """A function of the tokens of one text, in order: what each adds; None while a character is not whole."""
+    def token_bytes(self, token: int) -> bytes:
+        """The same in bytes: also of a token that is a part of a character."""
+        ...
+
+    def decoder(self, skip_special_tokens: bool, before: Sequence[int]) -> TokenDecoder:
+        """The text of tokens that come behind others, whose text somebody else has."""
         ...
 
 
 class TextStream:
-    """The text of one continuation. Bytes that are not yet a whole character are held back.
+    """The text of one continuation of the tokens ``before``. Bytes that are not yet a whole character are held back.
 
     A text that may be the beginning of a stop text is not shown before that is settled. ``pieces`` is what may be shown, and
-    only ever grows at its end: a reader that has seen some pieces goes on behind them.
+    only ever grows at its end: a reader that has seen some pieces goes on behind them. Whatever a decoder raises, be it a
+    panic of native code, becomes U+FFFD in place of the token's text, and nothing else.
     """
 
-    def __init__(self, tokenizer: TokenText, skip_special_tokens: bool, stop: Sequence[str], keep_stop: bool):
+    def __init__(
+        self,
+        tokenizer: TokenText,
+        skip_special_tokens: bool,
+        stop: Sequence[str],
+        keep_stop: bool,
+        before: Sequence[int] = (),
+    ):
         self.pieces: list[str] = []
-        self._decode = tokenizer.decoder(skip_special_tokens)
+        self._make_decoder: Callable[[], TokenDecoder] = lambda: tokenizer.decoder(skip_special_tokens, before)
+        self._decoder: TokenDecoder | None = None
         self._stop = tuple(stop)
         self._keep_stop = keep_stop
         self._hold = max((len(text) for text in self._stop), default=1) - 1
@@ -38,7 +66,7 @@ class TextStream:
 
     def add(self, token: int, may_stop: bool) -> str | None:
         """Append a token; returns the stop text that it completed, if any."""
-        piece = self._decode(token)
+        piece = self._guarded(lambda decoder: decoder.add(token))
         if not piece:
             return None
         before = len(self._held)
@@ -51,10 +79,24 @@ class TextStream:
         return found
 
     def finish(self) -> None:
-        """No more tokens: show everything."""
+        """No more tokens: show everything. A character that is only begun is U+FFFD, but not behind a stop text."""
+        if self._decoder is not None:
+            self._held += self._guarded(lambda decoder: decoder.finish())
         if self._held:
             self.pieces.append(self._held)
-            self._held = ""
+        self._held, self._decoder = "", None
+
+    def _guarded(self, ask: Callable[[TokenDecoder], str]) -> str:
+        """What the decoder answers; where it raises, U+FFFD, and another one goes on."""
+        try:
+            if self._decoder is None:
+                self._decoder = self._make_decoder()
+            return ask(self._decoder)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # native code raises what is no Exception
+            self._decoder = None
+            return UNDECODABLE
 
     def _find_stop(self, before: int) -> str | None:
         """The first stop text that ends behind the first ``before`` characters held; what is held then ends with it."""
@@ -64,5 +106,6 @@ class TextStream:
         if not found:
             return None
         place, stop = min(found)
+        self._decoder = None  # what it holds back stands behind the stop text
         self._held = self._held[: place + len(stop) if self._keep_stop else place]
         return stop

@@ -22,6 +22,7 @@ from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.verify import Verifier, VerifyReport
 from foreword.errors import IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
+from foreword.faults import NO_FAULTS, fault_lines, kind_of
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request, RequestState, ScheduledChunk, Scheduler, StepPlan
 from foreword.tokens import TOKEN_BYTES
@@ -145,16 +146,20 @@ class Engine:
         self._report_sink()
         started = self.clock()
         plan = self.scheduler.schedule(started)
+        chunks, refused = self._step_chunks(plan)
         try:
             self._runner.carry_out(plan.actions)
-            sampled = self._runner.run(self._step(plan)) if plan.chunks else []
-            if len(sampled) != len(plan.chunks):
-                raise RuntimeError(f"{len(sampled)} results for {len(plan.chunks)} chunks")
-        except Exception as error:
-            return StepOutcome(StepState.WORKED, self._fail(plan, error))
-        except BaseException:
+            sampled = self._runner.run(Step(chunks)) if chunks and not refused else []
+            if len(sampled) != len(plan.chunks) and not refused:
+                raise StepFailed(f"{len(sampled)} results for {len(plan.chunks)} chunks")
+        except NO_FAULTS:
             self.scheduler.abandon(plan)
             raise
+        except BaseException as error:  # native code raises what is no Exception
+            return StepOutcome(StepState.WORKED, self._fail(plan, error))
+        if refused:
+            self.scheduler.abandon(plan)
+            return StepOutcome(StepState.WORKED, self._end_failed(refused))
         if not plan.chunks:
             return self._nothing_to_compute()
         self.scheduler.commit(plan)
@@ -206,8 +211,19 @@ class Engine:
     def _seed(self, params: SamplingParams, index: int) -> int:
         return self._seeds.getrandbits(62) if params.seed is None else params.seed + index
 
-    def _step(self, plan: StepPlan) -> Step:
-        return Step(tuple(self._step_chunk(chunk) for chunk in plan.chunks))
+    def _step_chunks(self, plan: StepPlan) -> tuple[tuple[StepChunk, ...], dict[Continuation, BaseException]]:
+        """A plan as the runner takes it, and the continuations that cannot say how to go on."""
+        chunks: list[StepChunk] = []
+        refused: dict[Continuation, BaseException] = {}
+        for chunk in plan.chunks:
+            try:
+                chunks.append(self._step_chunk(chunk))
+            except NO_FAULTS:
+                self.scheduler.abandon(plan)
+                raise
+            except BaseException as error:  # native code raises what is no Exception
+                refused[self._continuations[chunk.request]] = error
+        return tuple(chunks), refused
 
     def _step_chunk(self, chunk: ScheduledChunk) -> StepChunk:
         """A chunk as the runner takes it."""
@@ -235,13 +251,10 @@ class Engine:
             generation = self._generations[continuation.request_id]
             try:
                 self._take(continuation, chunk, place, brought, now)
-            except IntegrityError:
-                raise  # nothing is right any more
-            except Exception as error:
-                logger.error("Request %s ends with an error.", continuation.request_id, exc_info=error)
-                failure = StepFailed(f"The token of this request could not be taken: {type(error).__name__}: {error}")
-                failure.__cause__ = error
-                self._end_generations([continuation], failure)
+            except (IntegrityError, *NO_FAULTS):
+                raise  # nothing is right any more, or somebody wants the end
+            except BaseException as error:  # native code raises what is no Exception
+                self._end_failed({continuation: error})
             if chunk.samples or generation.finished:
                 touched[generation] = None
         return tuple(generation for generation in touched if generation.request.stream or generation.finished)
@@ -290,14 +303,16 @@ class Engine:
 
     def _report_sink(self) -> None:
         """Say once what a sink of events has raised."""
-        if self._events.fault is not self._reported:
+        if self._events.fault is not None and self._events.fault is not self._reported:
             self._reported = self._events.fault
-            logger.error("Whoever is told of the engine's events raised; it goes on without.", exc_info=self._reported)
+            logger.error(
+                "Whoever is told of the engine's events raised; it goes on without.\n%s", fault_lines(self._reported)
+            )
 
-    def _fail(self, plan: StepPlan, error: Exception) -> tuple[Generation, ...]:
+    def _fail(self, plan: StepPlan, error: BaseException) -> tuple[Generation, ...]:
         """Undo the step and end its requests with StepFailed."""
-        logger.error("A step failed; its %d requests end with an error.", len(plan.chunks), exc_info=error)
-        failure = StepFailed(f"The forward pass of this request failed: {type(error).__name__}: {error}")
+        logger.error("A step failed; its %d requests end with an error.\n%s", len(plan.chunks), fault_lines(error))
+        failure = StepFailed(f"The forward pass of this request failed: {kind_of(error)}.")
         failure.__cause__ = error
         failed = [self._continuations[request] for request in self.scheduler.fail(plan, self.clock())]
         return self._end_generations(failed, failure)
@@ -311,6 +326,17 @@ class Engine:
         )
         logger.error("%s", failure)
         return self._end_generations(list(self._continuations.values()), failure)
+
+    def _end_failed(self, failed: dict[Continuation, BaseException]) -> tuple[Generation, ...]:
+        """End the requests of continuations whose own text, log-probabilities or rules raised; the others go on."""
+        ended: list[Generation] = []
+        for continuation, error in failed.items():
+            name, kind = continuation.request_id, type(error).__name__
+            logger.error("Request %s failed by itself; the others go on.\n%s", name, fault_lines(error))
+            failure = StepFailed(f"Request {name}: its text, log-probabilities or rules could not be made: {kind}.")
+            if name in self._generations:
+                ended += self._end_generations([continuation], failure)
+        return tuple(ended)
 
     def _end_generations(self, continuations: Iterable[Continuation], error: Exception) -> tuple[Generation, ...]:
         """End the whole requests to which some continuations belong."""

@@ -24,6 +24,7 @@ from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import OnEnd, Stream
 from foreword.errors import InputError, IntegrityError, StepFailed, Unavailable
+from foreword.faults import NO_FAULTS, fault_lines, kind_of, run_carriable
 from foreword.outputs import Delta
 
 logger = logging.getLogger("foreword")
@@ -141,8 +142,8 @@ class EngineThread:
             self._loop(engine)
             self._end(self._reason)
         except BaseException as error:
-            logger.critical("The engine's thread has died; no request can be answered any more.", exc_info=error)
-            self._end(Unavailable(f"The engine has died: {type(error).__name__}: {error}. The server must be restarted."))
+            logger.critical("The engine's thread has died; no request can be answered any more.\n%s", fault_lines(error))
+            self._end(Unavailable(f"The engine has died: {kind_of(error)}. The server must be restarted."))
 
     def _loop(self, engine: Engine) -> None:
         asleep = True
@@ -262,17 +263,17 @@ class _Command:
         if not self.result.set_running_or_notify_cancel():
             return
         try:
-            self.result.set_result(self.function(engine))
+            self.result.set_result(run_carriable(lambda: self.function(engine), "A call to the engine"))
         except InputError as error:
             self.result.set_exception(error)
-        except Exception as error:
-            logger.error("A command to the engine failed.", exc_info=error)
+        except NO_FAULTS as error:  # the thread ends with it
+            self.result.set_exception(Unavailable(f"A command ended the engine: {type(error).__name__}."))
+            raise
+        except BaseException as error:
+            logger.error("A command to the engine failed.\n%s", fault_lines(error))
             self.result.set_exception(error)
             if isinstance(error, IntegrityError):
                 raise
-        except BaseException as error:  # the thread ends with it
-            self.result.set_exception(Unavailable(f"A command ended the engine: {type(error).__name__}: {error}"))
-            raise
 
     def fail(self, error: Exception) -> None:
         if self.result.set_running_or_notify_cancel():

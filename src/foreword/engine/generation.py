@@ -39,12 +39,19 @@ class Continuation:
         """By position, as far as computed; the first token has none. Only the first of n continuations keeps them."""
         if params.prompt_logprobs is not None and index == 0:
             self.prompt_logprobs = [None]
-        self.text = TextStream(tokenizer, params.skip_special_tokens, params.stop_strings, params.include_stop_str_in_output)
+        self.text = TextStream(
+            tokenizer,
+            params.skip_special_tokens,
+            params.stop_strings,
+            params.include_stop_str_in_output,
+            before=request.tokens[: request.num_prompt_tokens].data,
+        )
         self.logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
         self._tokenizer = tokenizer
         self._seed = seed
         self._stop_ids = frozenset(params.stop_token_ids or ())
         self._ends = frozenset() if params.ignore_eos else end_token_ids
+        self._banned = tuple(sorted(self._ends | self._stop_ids)) if params.min_tokens else ()
         self._cumulative = 0.0
 
     @property
@@ -116,17 +123,19 @@ class Continuation:
 
     def _banned_tokens(self) -> tuple[int, ...]:
         """Ends that must not come yet."""
-        if self.num_output_tokens >= self.params.min_tokens:
-            return ()
-        return tuple(sorted(self._ends | self._stop_ids))
+        return () if self.num_output_tokens >= self.params.min_tokens else self._banned
 
     def _describe(self, token: int, logprobs: TokenLogprobs) -> dict[int, Logprob]:
-        decode = self._tokenizer.decode
+        tokenizer = self._tokenizer
+
+        def described(token: int, value: float, rank: int) -> Logprob:
+            return Logprob(value, rank, tokenizer.token_text(token), tokenizer.token_bytes(token))
+
         entries = {
-            other: Logprob(value, rank, decode([other]))
+            other: described(other, value, rank)
             for rank, (other, value) in enumerate(zip(logprobs.top_ids, logprobs.top_logprobs, strict=True), start=1)
         }
-        entries[token] = Logprob(logprobs.logprob, logprobs.rank, decode([token]))
+        entries[token] = described(token, logprobs.logprob, logprobs.rank)
         return entries
 
 

@@ -58,6 +58,11 @@ class ModelText:
         own = HubTokenizer(tokenizer.backend_tokenizer)
         return cls(own, _prompt_template(tokenizer.chat_template, own, _special(tokenizer)), lambda: tokenizer)
 
+    def bounded(self, most_tokens: int) -> "ModelText":
+        """The same, where no longer prompt can be answered: what can be known of that is refused before it is tokenized."""
+        own = self.tokenizer.bounded(most_tokens)
+        return replace(self, tokenizer=own, template=None if self.template is None else self.template.with_tokenizer(own))
+
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, now: datetime) -> Prompt:
         """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses."""
         if self.template is None:

@@ -65,16 +65,23 @@ def check_request(request: EngineRequest, info: EngineInfo, name: str | None = N
             f"{name}: the prompt has {len(ids)} tokens, but prompt and answer together may have {longest}. Shorten it, or "
             f"raise max_model_len if the model allows more."
         )
-    _check_params(request.params, vocabulary)
+    _check_params(request.params, vocabulary, info.end_token_ids)
     for mark in request.marks:
         if not (0 < mark.position <= len(ids) and mark.ttl_seconds > 0):
             raise ParameterError(f"{mark}: a mark stands at 1 to {len(ids)}, the prompt's length, for more than 0 seconds.")
 
 
-def _check_params(params: SamplingParams, vocabulary: int) -> None:
+def _check_params(params: SamplingParams, vocabulary: int, end_token_ids: frozenset[int]) -> None:
     for field, count in (("logprobs", params.logprobs), ("prompt_logprobs", params.prompt_logprobs)):
         if count is not None and count > vocabulary:
             raise ParameterError(f"{field} is {count}; the vocabulary has {vocabulary} tokens.")
     for token in params.stop_token_ids or ():
         if not 0 <= token < vocabulary:
             raise ParameterError(f"stop_token_ids has {token}; the vocabulary has {vocabulary} tokens.")
+    if params.min_tokens:
+        banned = set(params.stop_token_ids or ()) | (set() if params.ignore_eos else end_token_ids)
+        if len(banned) >= vocabulary:
+            raise ParameterError(
+                f"min_tokens is {params.min_tokens}, but every token of the vocabulary ends the answer. Leave some out of "
+                f"stop_token_ids."
+            )

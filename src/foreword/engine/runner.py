@@ -86,8 +86,8 @@ class Sampled:
     logprobs
         Of that token, before penalties and temperature; None unless they were asked for.
     broken
-        One of the logits behind the chunk's last token is NaN or +inf: neither they nor the KV of the chunk can be believed,
-        whether or not there is something to sample.
+        One of the logits behind the chunk's last token is NaN or +inf, or all are -inf: neither they nor the KV of the chunk
+        can be believed, whether or not there is something to sample.
     prompt_logprobs
         Of the prompt's tokens start + 1, start + 2, ... up to ``end`` or the prompt's last one.
     """

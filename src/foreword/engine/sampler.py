@@ -9,6 +9,8 @@ from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token."""
+LARGEST = 1e30
+"""Temperatures and penalties are taken as within this and its inverse: beyond it float32 would have infinity and 0."""
 SMALLEST_NOISE = 1e-30
 """0 / 0 would be NaN, and NaN would win."""
 
@@ -19,7 +21,12 @@ def sample(logits: torch.Tensor, chunks: Sequence[StepChunk]) -> list[Sampled]:
     Log-probabilities are those before any change.
     """
     rows = [(chunk, chunk.sampling) for chunk in chunks if chunk.sampling is not None]
-    broken = (~(logits < float("inf"))).any(-1).tolist()
+    broken = [
+        odd or nothing
+        for odd, nothing in zip(
+            (~(logits < float("inf"))).any(-1).tolist(), (logits.amax(-1) == float("-inf")).tolist(), strict=True
+        )
+    ]
     adjusted = logits.clone() if any(_changes_logits(sampling) for _, sampling in rows) else logits
     for index, (chunk, sampling) in enumerate(rows):
         adjust(adjusted[index], chunk, sampling)
@@ -52,8 +59,8 @@ def adjust(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling) -> None:
     params = sampling.params
     if params.repetition_penalty != 1.0:
         seen = torch.from_numpy(np.unique(chunk.tokens)).long()
-        values = logits[seen]
-        logits[seen] = torch.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
+        values, penalty = logits[seen], min(max(params.repetition_penalty, 1 / LARGEST), LARGEST)
+        logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
     if params.presence_penalty or params.frequency_penalty:
         ids, counts = np.unique(chunk.tokens[chunk.num_prompt_tokens :], return_counts=True)
         penalties = params.presence_penalty + params.frequency_penalty * torch.from_numpy(counts).to(logits.dtype)
@@ -70,7 +77,7 @@ def _changes_logits(sampling: Sampling) -> bool:
 def _draw(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
     """Draw the token at ``position`` of its continuation, after temperature, top-k, top-p and min-p."""
     params = sampling.params
-    probabilities = (logits / params.temperature).softmax(-1)
+    probabilities = (logits / min(params.temperature, LARGEST)).softmax(-1)
     if 0 < params.top_k < len(logits):
         least = probabilities.topk(params.top_k).values[-1]
         probabilities = probabilities.masked_fill(probabilities < least, 0.0)
@@ -78,7 +85,9 @@ def _draw(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
         ordered, ids = probabilities.sort(descending=True, stable=True)
         before = ordered.cumsum(-1) - ordered
         total = ordered.sum()
-        probabilities[ids[before >= params.top_p * total]] = 0.0
+        left_out = before >= params.top_p * total
+        left_out[0] = False  # also where the product is too small for float32
+        probabilities[ids[left_out]] = 0.0
     if params.min_p > 0.0:
         probabilities = probabilities.masked_fill(probabilities < params.min_p * probabilities.max(), 0.0)
     noise = _noise(sampling.seed, position, len(probabilities)).clamp_min_(SMALLEST_NOISE)

@@ -9,6 +9,7 @@ What a template writes around a message (its header and footer) belongs to that 
 """
 
 import bisect
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -158,8 +159,7 @@ class _Finder:
         self._generation = add_generation_prompt
         self.text = template.render(messages, tools, add_generation_prompt, **variables)
         self._messages = [_with_parsed_arguments(message) for message in messages]
-        unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in self.text)
-        self._open, self._close = next(unused), next(unused)
+        self._open, self._close = _signs(self.text)
         self._mark = re.compile(f"{self._open}([0-9]+){self._close}")
         self._footers: dict[str, list[str]] = {}
 
@@ -253,6 +253,17 @@ class _Finder:
             return self._template.render(messages, tools, generation, **self._variables)
         except PromptError:
             return None
+
+
+def _signs(text: str) -> tuple[str, str]:
+    """The beginning and the end of a mark: two signs that a text does not have; if it has all, words."""
+    used = set(text)
+    unused = [chr(code) for code in _PRIVATE_USE if chr(code) not in used][:2]
+    if len(unused) == 2:
+        return unused[0], unused[1]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]  # no text holds its own
+    first, last = chr(_PRIVATE_USE[0]), chr(_PRIVATE_USE[-1])
+    return f"{first}{digest}{first}", last
 
 
 def _slots(index: int, message: MessageDict) -> Iterator[_Slot]:

@@ -5,6 +5,7 @@ a newline where the template takes only strings; tool-call arguments may be JSON
 a value that the caller passes (``now``), never the clock's.
 """
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -75,6 +76,12 @@ class PromptTemplate:
         names = {**_json_object(files, "special_tokens_map.json"), **config}
         special = {name: token for name in SPECIAL_TOKENS if (token := _token_text(names.get(name))) is not None}
         return cls(_template_sources(files, config), HubTokenizer.from_json(files["tokenizer.json"]), special)
+
+    def with_tokenizer(self, tokenizer: Tokenizer) -> "PromptTemplate":
+        """The same template with another tokenizer."""
+        other = copy.copy(self)
+        other.tokenizer = tokenizer
+        return other
 
     def render(
         self,

@@ -3,16 +3,22 @@
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Protocol
 
 import tokenizers
-from tokenizers.decoders import DecodeStream
 
 from foreword.errors import ModelError, PromptError
+from foreword.prompt.text_bound import characters_per_token
+from foreword.prompt.token_text import TextDecoder, TokenTexts
 from foreword.tokens import pack_tokens
+
+SHORT = 2000
+"""Characters that are tokenized within a millisecond or two: not worth another thread."""
+COUNTED = 4
+"""Times the tokens that are of use: so long a text is still counted, that its owner may learn by how much it is too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,17 @@ class Tokenizer(Protocol):
 class HubTokenizer:
     """A tokenizer of the ``tokenizers`` library, as ``tokenizer.json`` in a model's directory describes it.
 
-    Text is never cut and never padded, whatever the file or another user of the library's object says.
+    Text is never cut and never padded, whatever the file or another user of the library's object says. Long ones are
+    tokenized without the interpreter's lock, so that other threads go on.
+
+    most_tokens
+        No more than so many are of use: a text whose characters cannot become so few is a PromptError before it is
+        tokenized, one of a multiple of them behind it. None: any text.
     """
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer):
+    def __init__(self, tokenizer: tokenizers.Tokenizer, most_tokens: int | None = None):
         self._tokenizer = tokenizer
+        self._most_tokens = most_tokens
 
     @classmethod
     def from_json(cls, text: str) -> "HubTokenizer":
@@ -50,6 +62,10 @@ class HubTokenizer:
             return cls(tokenizers.Tokenizer.from_str(text))
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"tokenizer.json cannot be read: {error}. Is it the file that the model came with?") from error
+
+    def bounded(self, most_tokens: int) -> "HubTokenizer":
+        """The same tokenizer, for prompts of no more than so many tokens."""
+        return HubTokenizer(self._tokenizer, most_tokens)
 
     def encode(self, text: str) -> Encoded:
         """Token ids and where they end, without special tokens but those in the text."""
@@ -65,23 +81,61 @@ class HubTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
-        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=False)
-        return text
+        return self._texts.decode(token_ids)
 
-    def decoder(self, skip_special_tokens: bool) -> Callable[[int], str | None]:
-        """A function of the tokens of one text, in order: what each adds; None while a character is not whole."""
-        return partial(DecodeStream(skip_special_tokens=skip_special_tokens).step, self._tokenizer)
+    def token_text(self, token: int) -> str:
+        """What a token adds to a text that it stands within; U+FFFD for bytes that are no whole character."""
+        return self._texts.text(token)
+
+    def token_bytes(self, token: int) -> bytes:
+        """The same in bytes, also those of a token that is a part of a character."""
+        return self._texts.bytes_of(token)
+
+    def decoder(self, skip_special_tokens: bool, before: Sequence[int] = ()) -> TextDecoder:
+        """The text of tokens as they come, behind the text of those ``before``."""
+        return TextDecoder(self._texts, skip_special_tokens, before)
+
+    @cached_property
+    def _texts(self) -> TokenTexts:
+        return TokenTexts(self._tokenizer)
 
     def _encode(self, text: str, add_special_tokens: bool) -> tokenizers.Encoding:
         if self._tokenizer.truncation is not None:
             self._tokenizer.no_truncation()
         if self._tokenizer.padding is not None:
             self._tokenizer.no_padding()
+        self._check_characters(text)
         try:
-            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+            if len(text) <= SHORT:
+                encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+            else:
+                encoding = self._tokenizer.encode_batch([text], add_special_tokens=add_special_tokens)[0]
         except (TypeError, UnicodeEncodeError):
             place = next((place for place, sign in enumerate(text) if "\ud800" <= sign <= "\udfff"), 0)
             raise PromptError(f"The prompt is not valid Unicode: half a surrogate pair at character {place}.") from None
+        if self._most_tokens is not None and len(encoding) > COUNTED * self._most_tokens:
+            raise PromptError(_too_long(f"{len(encoding)} tokens", self._most_tokens))
+        return encoding
+
+    def _check_characters(self, text: str) -> None:
+        """PromptError for a text whose characters cannot become as few tokens as there may be."""
+        if self._most_tokens is None or len(text) < self._most_tokens:
+            return
+        each = self._characters_per_token
+        if each is not None and len(text) > self._most_tokens * each:
+            length = f"{len(text)} characters, at least {len(text) // each} tokens"
+            raise PromptError(_too_long(length, self._most_tokens))
+
+    @cached_property
+    def _characters_per_token(self) -> int | None:
+        return characters_per_token(self._tokenizer)
+
+
+def _too_long(length: str, most: int) -> str:
+    return (
+        f"The prompt has {length}, but prompt and answer together may have {most} tokens. Shorten it, or raise "
+        f"max_model_len if the model allows more."
+    )
 
 
 class ApproximateTokenizer:

@@ -34,7 +34,7 @@ def count_so_far(chunk: StepChunk) -> int:
 
 
 class NoWords(HubTokenizer):
-    """A tokenizer whose tokens are no text."""
+    """A tokenizer whose tokens are no text: none is in its vocabulary."""
 
     def __init__(self) -> None:
         super().__init__(Tokenizer(WordLevel({"": 0}, unk_token="")))
@@ -43,11 +43,6 @@ class NoWords(HubTokenizer):
         """Nothing."""
         del token_ids
         return ""
-
-    def decoder(self, skip_special_tokens: bool) -> Callable[[int], str | None]:
-        """A function that adds nothing."""
-        del skip_special_tokens
-        return lambda _: None
 
 
 class SimulatedRunner:

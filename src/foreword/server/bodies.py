@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 from foreword.errors import ForewordError, Overloaded, TimedOut, TooLargeError
+from foreword.server.body_shape import check_shape
 from foreword.server.http import ClientGone, status_of
 from foreword.serving.config import ServerConfig
 
@@ -44,7 +45,8 @@ class Bodies:
     async def read(self, scope: Scope, receive: Receive) -> Receive:
         """A ``receive`` that gives the whole body at once, and then what comes.
 
-        BodyRefused for one that is too large, takes too long or has to make room; ClientGone where the rest never comes.
+        BodyRefused for one that is too large, takes too long or has to make room, InputError for one that is too much to
+        read; ClientGone where the rest never comes.
         """
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdigit() and int(announced) > self._most_each:
@@ -63,7 +65,9 @@ class Bodies:
         finally:
             del self._coming[coming]
             self._bytes -= len(coming.pieces)
-        whole: list[Message] = [{"type": "http.request", "body": bytes(coming.pieces), "more_body": False}]
+        body = bytes(coming.pieces)
+        await check_shape(body)
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
             return whole.pop() if whole else await receive()

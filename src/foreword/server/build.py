@@ -53,7 +53,7 @@ def make_server(
     trace = None if config.trace is None else TraceFile(open_trace(Path(config.trace)), front.now(), log)
     observers = [observation.sink] if trace is None else [observation.sink, trace.sink]
     front.subscribe(EventFanOut(info, front.now, metrics, *observers))
-    prompts = PromptThread(renderer)
+    prompts = PromptThread(renderer, config.request_timeout)
     service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
     parts = ServerParts(config, keys, front, prompts, service, metrics, log, limited_log, observation, trace)

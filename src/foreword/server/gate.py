@@ -9,6 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foreword.errors import ForbiddenError, ForewordError, Overloaded
+from foreword.faults import fault_lines
 from foreword.server.bodies import Bodies, BodyRefused
 from foreword.server.hosts import Hosts
 from foreword.server.http import Caller, ClientGone, Dialect, error_response
@@ -46,7 +47,7 @@ class Gate:
             return
         except Exception as error:
             if not isinstance(error, ForewordError):
-                self._log.error("failure", path=scope["path"], exc_info=error)
+                self._log.error("failure", path=scope["path"], fault=fault_lines(error))
             if not noted.started:
                 await error_response(self._dialect_of(scope["path"]), error, request_id)(scope, receive, noted)
         if noted.status == 401:

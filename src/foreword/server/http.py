@@ -22,6 +22,8 @@ from foreword.errors import (
     TooLargeError,
     Unavailable,
 )
+from foreword.faults import run_carriable
+from foreword.server.body_shape import AT_ONCE
 from foreword.server.parts import ServerParts
 from foreword.serving.service import Service
 
@@ -96,6 +98,13 @@ def error_response(dialect: Dialect, error: Exception, request_id: str | None, s
     status = status or status_of(error)
     headers = {"retry-after": str(max(1, round(error.retry_after)))} if isinstance(error, Overloaded) else {}
     return JSONResponse(dialect.error_body(status, message_of(error), request_id), status, headers)
+
+
+async def read_aside(request: Request, function: Callable[[], T]) -> T:
+    """Make something of a body: in another thread where the body is long, so that the event loop goes on."""
+    if int(request.headers.get("content-length") or AT_ONCE + 1) <= AT_ONCE:
+        return function()
+    return await asyncio.to_thread(run_carriable, function, "Reading the body")
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -5,24 +5,33 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from foreword.errors import TimedOut
+from foreword.faults import run_carriable
 from foreword.prompt.chat import PromptForm
 from foreword.serving.rendering import PromptRenderer, RenderedPrompt, is_short
 from foreword.tokens import unpack_tokens
 
 T = TypeVar("T")
+WHAT = "Making the prompt"
 
 
 class PromptThread:
-    """A renderer and its thread. ``close`` ends the thread."""
+    """A renderer and its thread. ``close`` ends the thread.
 
-    def __init__(self, renderer: PromptRenderer):
+    timeout
+        Seconds that a prompt may wait and take; then whoever asked gets TimedOut. One that nobody waits for any more is
+        dropped if it has not begun.
+    """
+
+    def __init__(self, renderer: PromptRenderer, timeout: float):
         self._renderer = renderer
+        self._timeout = timeout
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
 
     async def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize a prompt; PromptError where the template or the tokenizer does not take it."""
         if is_short(prompt) and not find_public_part:
-            return self._renderer.render(prompt)
+            return run_carriable(lambda: self._renderer.render(prompt), WHAT)
         return await self._run(lambda: self._renderer.render(prompt, find_public_part))
 
     async def text_of(self, prompt: PromptForm) -> str:
@@ -37,4 +46,10 @@ class PromptThread:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.get_running_loop().run_in_executor(self._worker, run_carriable, function, WHAT)
+        except TimeoutError:
+            raise TimedOut(
+                f"The prompt could not be made within {self._timeout:g} s. Send a shorter one, or try again later."
+            ) from None

@@ -10,11 +10,9 @@ from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, PromptForm
 from foreword.prompt.segments import SegmentedPrompt, segment
+from foreword.prompt.tokenizer import SHORT
 from foreword.prompt.vendor_forms.openai import write_message
 from foreword.tokens import TOKEN_BYTES, pack_tokens
-
-SHORT = 2000
-"""Characters of a prompt that are rendered and tokenized within some 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
-from foreword.server.http import Caller, EventStream, caller, event, message_of, service, status_of, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, message_of, read_aside, service, status_of, unless_gone
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["Anthropic"])
 async def create_message(body: MessagesBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
     who, served = caller(request), service(request)
-    asked = neutral_request(body, who)
+    asked = await read_aside(request, lambda: neutral_request(body, who))
     head = Head(asked.request_id, asked.model, body.max_tokens)
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
@@ -35,7 +35,8 @@ async def count_tokens(body: CountTokensBody, request: Request) -> Response:
     """How many tokens a prompt has; nothing is computed or cached."""
     served = service(request)
     served.model.check_name(body.model)
-    return JSONResponse({"input_tokens": await served.count_tokens(conversation(body))})
+    prompt = await read_aside(request, lambda: conversation(body))
+    return JSONResponse({"input_tokens": await unless_gone(request, served.count_tokens(prompt))})
 
 
 def neutral_request(body: MessagesBody, who: Caller) -> NeutralRequest:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-MAX_MESSAGES = 100_000  # a request, as the vendor has it
+MAX_MESSAGES = 20_000  # each takes some microseconds to read
 MAX_TOOLS = 10_000
 
 UNSERVED = {
@@ -33,9 +33,12 @@ def _as_blocks(value: Any) -> Any:
 
 
 def _is_unicode(value: str) -> str:
-    for at, char in enumerate(value):
-        if "\ud800" <= char <= "\udfff":
-            raise ValueError(f"half a surrogate pair (U+{ord(char):04X}) at character {at}; text must be valid Unicode")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        fault = f"half a surrogate pair (U+{ord(value[at]):04X}) at character {at}; text must be valid Unicode"
+        raise ValueError(fault) from None
     return value
 
 
@@ -159,9 +162,9 @@ class MessagesBody(CountTokensBody):
     max_tokens: int = Field(ge=0)
     stream: bool = False
     temperature: float = Field(1.0, ge=0, le=1)
-    top_p: float = Field(1.0, gt=0, le=1)
+    top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=0)
-    stop_sequences: list[Annotated[Text, Field(min_length=1)]] = []
+    stop_sequences: list[Text] = []
     diagnostics: Diagnostics | None = None
     metadata: Metadata | None = None
     service_tier: Literal["auto", "standard_only"] = "auto"

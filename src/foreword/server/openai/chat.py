@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
-from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
@@ -25,7 +25,7 @@ router = APIRouter(tags=["OpenAI"])
 async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece."""
     who, served = caller(request), service(request)
-    asked = neutral_request(body, who)
+    asked = await read_aside(request, lambda: neutral_request(body, who))
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:

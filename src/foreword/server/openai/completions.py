@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
-from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
@@ -27,8 +27,8 @@ router = APIRouter(tags=["OpenAI"])
 async def create_completion(body: CompletionBody, request: Request) -> Response:
     """Continue one prompt or several; with ``stream``, piece by piece."""
     who, served = caller(request), service(request)
-    asked = _neutral_requests(body, who, served.config.max_choices)
-    echoed = [await served.text_of(one.prompt) if body.echo else "" for one in asked]
+    asked = await read_aside(request, lambda: _neutral_requests(body, who, served.config.max_choices))
+    echoed = [await unless_gone(request, served.text_of(one.prompt)) if body.echo else "" for one in asked]
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:

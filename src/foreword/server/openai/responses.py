@@ -13,7 +13,7 @@ from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_item
 from foreword.sampling_params import SamplingParams
-from foreword.server.http import Caller, EventStream, caller, event, service, unless_gone
+from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
@@ -46,7 +46,8 @@ def make_router(remembered: int) -> APIRouter:
     async def create_response(body: ResponseBody, request: Request) -> Response:
         """Answer an input; with ``stream``, event by event."""
         who, served = caller(request), service(request)
-        turn = _Turn(body, who, _history(stored, who, body), stored)
+        history = _history(stored, who, body)
+        turn = await read_aside(request, lambda: _Turn(body, who, history, stored))
         if body.stream:
             updates = await unless_gone(request, served.open(turn.asked))
             events = errors_as_events(turn.events(updates), who.request_id)

@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from foreword.server.openai.schema import Body, Breakpoint, CacheFields, ClientFields, Count, Text, TextFormat
+from foreword.server.openai.schema import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    Breakpoint,
+    CacheFields,
+    ClientFields,
+    Count,
+    Text,
+    TextFormat,
+)
 
 
 class InputText(Body):
@@ -89,7 +99,7 @@ class ResponseBody(CacheFields, ClientFields):
     """The body of /v1/responses."""
 
     model: str
-    input: Text | Annotated[list[InputItem], Field(min_length=1)]
+    input: Text | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     instructions: Text | None = None
     previous_response_id: str | None = None
     max_output_tokens: Count | None = None
@@ -100,7 +110,7 @@ class ResponseBody(CacheFields, ClientFields):
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     store: bool | None = None
-    tools: list[ResponseTool] | None = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None

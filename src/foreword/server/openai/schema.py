@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+MAX_MESSAGES = 20_000  # each takes some microseconds to read
+MAX_TOOLS = 10_000
+
 UNSERVED = {
     "audio": "the model reads and writes text",
     "background": "an answer is given in the request that asks for it",
@@ -32,9 +35,12 @@ UNSERVED = {
 
 
 def _is_unicode(value: str) -> str:
-    for at, char in enumerate(value):
-        if "\ud800" <= char <= "\udfff":
-            raise ValueError(f"half a surrogate pair (U+{ord(char):04X}) at character {at}; text must be valid Unicode")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        at = error.start
+        fault = f"half a surrogate pair (U+{ord(value[at]):04X}) at character {at}; text must be valid Unicode"
+        raise ValueError(fault) from None
     return value
 
 
@@ -180,14 +186,14 @@ class ChatBody(CacheFields, SamplingFields, ClientFields):
     """The body of /v1/chat/completions."""
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[ToolParam] | None = None
+    tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | None = None
