@@ -159,6 +159,18 @@ def test_tools_that_are_loaded_later_are_not_in_the_prompt() -> None:
     assert audited(lines).findings == ()
 
 
+def test_a_mark_that_misses_little_is_no_fault() -> None:
+    """Sessions share a note in front of their tasks, a small part of what is cached anyway."""
+    note, lines = Words("note").text(800), []
+    for session in range(3):
+        for line in agent():
+            content = line["request"]["messages"][0]["content"]
+            content[0]["text"] = f"{session} {content[0]['text']}"
+            content.insert(0, {"type": "text", "text": note})
+            lines.append({**line, "ts": line["ts"] + 200 * session})
+    assert audited(lines).findings == ()
+
+
 def test_retries_are_no_parallel_first_requests() -> None:
     lines = [{**line, "ts": line["ts"] + 0.5 * i} for line in agent() for i in range(3)]
     assert audited(lines).findings == ()

@@ -18,17 +18,18 @@ def audit_template_command(
 
     Conversations with and without tools, thinking, system changes and on another day are tried. Shown are the first place
     where the template writes the history otherwise, and the tokens that are computed again for it. Exit status 1 if there
-    is such a place.
+    is such a place, or if a template took none of the conversations.
 
     Example:  foreword audit-template path/to/model
     """
     console = Console()
-    broken = False
+    broken = unchecked = False
     for directory in directories:
         checks = audit_template(read_template(directory))
         broken |= any(check.break_ for check in checks)
         _show(console, directory, checks)
-    if broken:
+        unchecked |= all(check.refused is not None for check in checks)
+    if broken or unchecked:
         raise typer.Exit(1)
 
 

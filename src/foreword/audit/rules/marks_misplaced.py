@@ -8,6 +8,8 @@ from foreword.audit.request import LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.vendor_forms.anthropic import MAX_MARKS
 
+SMALL_PART = 0.125
+"""Of what could be read: a mark that misses less than this stands well enough; there are only four."""
 Boundary = tuple[str, int, int]
 
 
@@ -47,7 +49,7 @@ class MarksMisplaced(Rule):
         if index is None:
             return None
         end = case.tokens.end_of(index)
-        if end < case.terms.minimum or end - outcome.cached < WORTH_TOKENS:
+        if end < case.terms.minimum or end - outcome.cached < max(WORTH_TOKENS, end * SMALL_PART):
             return None
         piece = case.request.pieces[index]
         self._missed[piece.section, piece.message, piece.block] += end - outcome.cached
