@@ -111,3 +111,9 @@ def test_dollars() -> None:
 def test_a_broken_table_says_where(change: tuple[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PriceTable.from_toml(ROW.replace(*change))
+
+
+def test_a_dot_in_a_name_is_a_dash() -> None:
+    table = PriceTable.built_in()
+    assert table.find("anthropic/claude-sonnet-4.5") is table.find("claude-sonnet-4-5")
+    assert table.find("gpt-5.1") is not None

@@ -20,7 +20,7 @@ def prices(
     Example:  foreword prices gpt-5.6 anthropic/claude-opus-4-8
     """
     known = PriceTable.built_in()
-    rows = [_find(known, model) for model in models] if models else list(known)
+    rows = _find_all(known, models) if models else list(known)
     table = Table("model", "input", "output", "read", "write", "minimum", "kept for", "marks", "date")
     for column in table.columns[1:7]:
         column.justify = "right"
@@ -49,13 +49,20 @@ def prices(
             console.print(f"Source of {what}: {source}", highlight=False)
 
 
-def _find(known: PriceTable, model: str) -> ModelPrice:
-    row = known.find(model)
-    if row is None:
+def _find_all(known: PriceTable, models: list[str]) -> list[ModelPrice]:
+    """The rows of models; an unknown one is told and passed over. ParameterError where none is known."""
+    rows = []
+    for model in models:
+        row = known.find(model)
+        if row is None:
+            typer.echo(f"The model {model!r} is not in the price table, so nothing is priced.", err=True)
+        else:
+            rows.append(row)
+    if not rows:
         raise ParameterError(
-            f"The model {model!r} is not in the price table, so nothing is priced. `foreword prices` lists what is."
+            f"None of {', '.join(map(repr, models))} is in the price table; `foreword prices` lists what is."
         )
-    return row
+    return rows
 
 
 def _duration(seconds: int) -> str:
