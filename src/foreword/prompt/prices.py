@@ -75,8 +75,8 @@ class PriceTable:
     def find(self, model: str) -> ModelPrice | None:
         """The row of a model; None if there is none.
 
-        A route before the name (``anthropic/``, ``us.anthropic.``), an edition behind it (``-2026-03-05``, ``-latest``) and a
-        dot for a dash (``claude-sonnet-4.5``) do not matter. Otherwise the name must be the table's: a newer model is not
+        A route before the name (``anthropic/``, ``us.anthropic.``), an edition behind it (``-2026-03-05``, ``-latest``) and
+        a dot for a dash (``claude-sonnet-4.5``) do not matter. Otherwise the name must be the table's: a newer model is not
         priced like an older one.
         """
         name = _ROUTE.sub("", model.strip().lower(), count=1)
