@@ -201,3 +201,85 @@ def test_a_fault_of_ours_says_nothing_of_its_insides() -> None:
         assert desk.counted(500)
 
     Desk().run(main)
+
+
+def test_a_request_counts_when_its_body_is_in() -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client() as client:
+            go_on = asyncio.Event()
+
+            async def slowly() -> Any:
+                yield b'{"model": "fake", '
+                await go_on.wait()
+                yield b'"prompt": "the fox"}'
+
+            headers = {"content-type": "application/json"}
+            halves = [asyncio.ensure_future(client.post(PATH, content=slowly(), headers=headers)) for _ in range(5)]
+            await asyncio.sleep(0.01)
+            assert (await client.post(PATH, json=ASKED)).status_code == 200
+            go_on.set()
+            await asyncio.gather(*halves)
+
+    Desk(max_requests_per_key=1).run(main)
+
+
+def test_bodies_on_their_way_are_bounded_together_and_the_oldest_makes_room() -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client() as client:
+
+            async def half(size: int) -> Any:
+                yield b"x" * size
+                await asyncio.sleep(60)
+
+            halves = []
+            for _ in range(3):
+                halves.append(asyncio.ensure_future(client.post(PATH, content=half(80))))
+                await asyncio.sleep(0.01)
+            refused = await asyncio.wait_for(halves[0], 5)
+            assert refused.status_code == 429
+            assert "has taken longest" in refused.text
+            assert not halves[1].done()
+            assert (await client.post(PATH, json=ASKED)).status_code == 200
+            for other in halves[1:]:
+                other.cancel()
+
+    Desk(max_body_bytes=100, max_receiving_bytes=200).run(main)
+
+
+def test_wrong_keys_are_logged_by_a_hash_and_not_without_end() -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client("secret") as client:
+            for _ in range(30):
+                assert (await client.post(PATH, json=ASKED)).status_code == 401
+        lines_of = [line for line in lines(desk.log) if line["event"] == "unauthorized"]
+        assert len(lines_of) == 10
+        assert lines_of[0]["key_sha256"] == "2bb80d53"
+        assert "secret" not in desk.log.getvalue()
+
+    Desk().run(main)
+
+
+def test_a_page_of_another_host_is_refused_where_there_are_no_keys() -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client(None) as client:
+            for path in ("/v1/models", "/metrics", "/"):
+                refused = await client.get(path, headers={"host": "evil.example"})
+                assert refused.status_code == 403
+                assert (await client.get(path)).status_code == 200
+            assert "access-control-allow-origin" not in refused.headers
+
+    Desk(Tenants({})).run(main)
+
+
+def test_pages_load_nothing_and_name_what_is_here() -> None:
+    async def main(desk: Desk) -> None:
+        async with desk.client(None) as client:
+            assert "/dashboard" in (await client.get("/")).json()["endpoints"]
+            for path in ("/", "/docs"):
+                page = await client.get(path, headers={"accept": "text/html"})
+                assert page.headers["content-security-policy"].startswith("default-src 'none'")
+                assert "<script" not in page.text
+                assert "//" not in page.text
+            assert "/v1/chat/completions" in page.text
+
+    Desk().run(main)

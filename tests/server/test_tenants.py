@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from foreword.errors import ConfigError, CredentialsError
-from foreword.server.tenants import Tenants, load_tenants, new_key
+from foreword.server.tenants import KeyRing, Tenants, check_operators, load_tenants, new_key
 from server.live import Live
 
 KEYS = {"FOREWORD_API_KEYS": "alice:key-a,bob:key-b"}
@@ -178,3 +178,32 @@ def test_bad_keys_elsewhere_are_refused(tmp_path: Path) -> None:
     for tenant in ("", "a b", "#a"):
         with pytest.raises(ConfigError, match="Tenant"):
             new_key(tenant)
+
+
+def test_keys_are_read_again_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    file, keys = tmp_path / "keys", {name: new_key(name) for name in ("ann", "bob", "cid")}
+    file.write_text(f"{keys['ann'][1]}\n{keys['bob'][1]}\n")
+    ring = KeyRing(load_tenants(str(file), {}), lambda: load_tenants(str(file), {}))
+    file.write_text(f"{keys['ann'][1]}\n{keys['cid'][1]}\n")
+    assert ring.identify(keys["bob"][0])[0] == "bob", "not before it is told"
+    assert ring.reload() == (1, 1)
+    assert ring.identify(keys["cid"][0])[0] == "cid"
+    with pytest.raises(CredentialsError):
+        ring.identify(keys["bob"][0])
+    for broken in ("", "no line of keys\n"):
+        file.write_text(broken)
+        with pytest.raises(ConfigError):
+            ring.reload()
+    file.unlink()
+    with pytest.raises(ConfigError):
+        ring.reload()
+    assert ring.identify(keys["ann"][0])[0] == "ann"
+
+
+def test_an_operator_that_no_key_belongs_to_is_named() -> None:
+    tenants = load_tenants(None, {"FOREWORD_API_KEYS": "ann:a,boss:b"})
+    check_operators(("boss",), tenants)
+    with pytest.raises(ConfigError, match=r"--operator bos:.*'boss'.*ann, boss"):
+        check_operators(("boss", "bos"), tenants)
+    with pytest.raises(ConfigError, match="no API keys"):
+        check_operators(("boss",), load_tenants(None, {}))

@@ -124,6 +124,22 @@ def test_weights_that_are_no_numbers_are_refused_by_name(copy: Path, tensor: str
         load(copy, quantization)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+def test_so_are_biases_and_whole_models_in_every_kind_of_number(
+    tmp_path: Path, model_dir: Callable[..., str], kind: torch.dtype
+) -> None:
+    shutil.copytree(model_dir("qwen2"), tmp_path / "copy")
+    file = tmp_path / "copy" / "model.safetensors"
+    weights = {name: weight.to(kind) for name, weight in load_file(file).items()}
+    bias = next(name for name in weights if name.endswith("bias"))
+    for names in ([bias], list(weights)):
+        for name in names:
+            weights[name] = torch.full_like(weights[name], float("nan"))
+        save_file(weights, file, metadata={"format": "pt"})
+        with pytest.raises(ModelError, match="that are no numbers"):
+            load(tmp_path / "copy", "none")
+
+
 def test_weights_whose_sum_is_no_number_are_numbers(copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["model.embed_tokens.weight"][7, :3] = 3e38
