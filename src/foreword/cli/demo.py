@@ -10,7 +10,7 @@ from rich.progress import track
 from rich.table import Table
 
 from foreword.cli.config_flags import Flags, config_flags
-from foreword.cli.engine_options import load, tokens_for_everyone
+from foreword.cli.engine_options import ModelArgument, load, tokens_for_everyone, with_model
 from foreword.engine.config import EngineConfig
 from foreword.sampling_params import SamplingParams
 
@@ -61,6 +61,7 @@ def questions() -> list[Question]:
 
 @config_flags
 def demo(
+    model: ModelArgument = None,
     show: Annotated[int, typer.Option(min=1, help="How many answers to print; all count.")] = 25,
     *,
     engine: Annotated[
@@ -76,7 +77,8 @@ def demo(
     console = Console()
     asked, table = questions(), markdown_table()
     engines = {
-        name: load(console, replace(engine, enable_prefix_caching=cache)) for name, cache in (("off", False), ("on", True))
+        name: load(console, replace(with_model(engine, model), enable_prefix_caching=cache))
+        for name, cache in (("off", False), ("on", True))
     }
     for llm in engines.values():
         _ask(llm, "Warm up. ", asked[0])  # first use of threads and kernels, so that nobody's first token waits for it

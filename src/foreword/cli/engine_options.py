@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from foreword.account import Account
 
 ModelArgument = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", help="The model, as --model names it.", show_default=False)
+    str | None, typer.Argument(metavar="MODEL", help="The model, as --model names it.", show_default=False)
 ]
 SAMPLING = (
     "max_tokens",
