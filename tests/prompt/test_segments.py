@@ -1,6 +1,8 @@
 """Pieces of a conversation in its tokens, for templates of every kind."""
 
+import json
 import random
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from foreword.errors import PromptError
 from foreword.prompt.segments import SegmentedPrompt, segment
 from foreword.prompt.template import PromptTemplate
-from prompt.families import FAMILIES, template
+from prompt.families import FAMILIES, files, template
 
 NOW = datetime(2026, 11, 22)
 
@@ -144,21 +146,25 @@ def test_the_end_of_a_piece_does_not_depend_on_what_follows(family: str) -> None
 
 
 class Counting(PromptTemplate):
-    """Counts how often it renders."""
+    """Counts how often it renders, and how many messages."""
 
-    renderings = 0
+    renderings = written = 0
 
-    def render(self, *args: Any, **options: Any) -> str:
+    def render(self, messages: Sequence[Any], *args: Any, **options: Any) -> str:
         self.renderings += 1
-        return super().render(*args, **options)
+        self.written += len(messages)
+        return super().render(messages, *args, **options)
+
+
+def counting_template(family: str) -> Counting:
+    made = Counting.from_files(files(family))
+    assert isinstance(made, Counting)
+    return made
 
 
 def test_a_long_conversation_costs_few_renderings() -> None:
-    from prompt.families import files
-
     talk = [{"role": ("user", "assistant")[turn % 2], "content": f"text {turn}"} for turn in range(100)]
-    counting = Counting.from_files(files("qwen2_5"))
-    assert isinstance(counting, Counting)
+    counting = counting_template("qwen2_5")
     segment(counting, talk)
     assert counting.renderings <= 5
 
@@ -214,3 +220,43 @@ def test_a_text_with_every_sign_of_the_private_use_area_has_its_pieces() -> None
     found = segment(template("chatml"), [{"role": "user", "content": text}, {"role": "user", "content": "b"}])
     assert found.text.count(text) == 1
     assert found.text_before(found.end_of_message(0)).rstrip().endswith("<|im_end|>")
+
+
+def calling(turns: int) -> list[dict[str, Any]]:
+    """A conversation of many calls with numbers as arguments, each answered."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+    for turn in range(turns):
+        function = {"name": "f", "arguments": json.dumps({"a": turn, "b": 7 * turn})}
+        call = {"id": f"call{turn:05}", "type": "function", "function": function}
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": call["id"], "content": f"{turn} found"})
+    return messages
+
+
+@pytest.mark.parametrize("family", ["qwen2_5", "qwen3"])
+def test_pieces_of_a_long_conversation_are_found_in_linear_time(family: str) -> None:
+    def renderings(turns: int) -> int:
+        counting = counting_template(family)
+        segment(counting, calling(turns))
+        return counting.written
+
+    short, long = renderings(50), renderings(200)
+    assert long < 6 * short
+
+
+def test_pieces_behind_the_first_of_many_end_where_they_would() -> None:
+    messages = calling(40)
+    found = segment(template("qwen2_5"), messages)
+    for index in range(2, len(messages)):
+        before = found.text_before(found.end_of_message(index))
+        assert before.endswith("<|im_end|>\n"), index
+        assert found.text[len(before) :].startswith("<|im_start|>")
+
+
+def test_one_odd_text_does_not_keep_the_others_apart() -> None:
+    messages = [{"role": "user", "content": f"question {turn}"} for turn in range(300)]
+    messages[150]["content"] = "<tool_response>odd</tool_response>"
+    counting = counting_template("qwen3")
+    found = segment(counting, messages)
+    assert counting.written < 60 * len(messages)
+    assert found.text_before(found.end_of_message(200)).endswith("question 200<|im_end|>\n")

@@ -25,6 +25,13 @@ from foreword.prompt.vendor_forms.openai import REASONING
 
 PieceKind = Literal["tool", "message", "generation_prompt"]
 _PRIVATE_USE = range(0xE000, 0xF8FF)
+_WHOLE_RENDERINGS = 16
+"""Of a conversation, to see what is written after its messages; then parts of it have to do."""
+_KNOWN_FOOTERS = 16
+_PLACED_APART = 200
+"""Renderings to find pieces that cannot be marked together; beyond that, a piece counts to its neighbour."""
+_TOOLS_APART = 100
+"""Tools whose ends are found one by one; those behind count to the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,8 @@ def segment(
 ) -> SegmentedPrompt:
     """Render and tokenize a conversation, and find its pieces. Arguments and errors as PromptTemplate.render.
 
-    Costs one tokenization, a handful of renderings, and a short one for each tool; one for each piece only if the template
-    looks at the ends of texts. A token that reaches over the end of a piece counts to the next one.
+    Costs one tokenization and a bounded number of renderings, beside a short one for each tool and for each message behind
+    which something new is written. A token that reaches over the end of a piece counts to the next one.
     """
     finder = _Finder(template, messages, tools, add_generation_prompt, variables)
     encoded = template.encode_with_ends(finder.text)
@@ -159,18 +166,19 @@ class _Finder:
         self._generation = add_generation_prompt
         self.text = template.render(messages, tools, add_generation_prompt, **variables)
         self._messages = [_with_parsed_arguments(message) for message in messages]
+        self._last_user: list[int | None] = []  # for each message, the last one of the user up to it
+        for index, message in enumerate(self._messages):
+            before = self._last_user[-1] if self._last_user else None
+            self._last_user.append(index if message.get("role") == "user" else before)
         self._open, self._close = _signs(self.text)
         self._mark = re.compile(f"{self._open}([0-9]+){self._close}")
         self._footers: dict[str, list[str]] = {}
+        self._whole_left, self._apart_left = _WHOLE_RENDERINGS, _PLACED_APART
 
     def ends(self) -> dict[_Slot, int]:
         """Every piece with the number of characters up to its end."""
         slots = [slot for index, message in enumerate(self._messages) for slot in _slots(index, message)]
-        found = self._places(slots)
-        if found is None:
-            found = {}
-            for slot in slots:
-                found.update(self._places([slot]) or {})
+        found = self._places_of(slots)
         ends = self._tool_ends()
         last_tool = max(ends, key=lambda slot: slot.index, default=None)
         at = 0
@@ -188,6 +196,15 @@ class _Finder:
                 else:
                     ends[slot] = at = end
         return ends
+
+    def _places_of(self, slots: Sequence[_Slot]) -> dict[_Slot, int]:
+        """Where the texts of pieces end, as far as it can be found: together, or else in halves."""
+        found = self._places(slots)
+        if found is not None or len(slots) < 2 or self._apart_left <= 0:
+            return found or {}
+        self._apart_left -= 2
+        middle = len(slots) // 2
+        return {**self._places_of(slots[:middle]), **self._places_of(slots[middle:])}
 
     def _places(self, slots: Sequence[_Slot]) -> dict[_Slot, int] | None:
         """Where the texts of some pieces end, by a mark behind each; None if the marks change the text otherwise."""
@@ -211,15 +228,24 @@ class _Finder:
         for footer in known:
             if self.text.startswith(footer, at):
                 return at + len(footer)
-        message = self._put_mark(self._messages[slot.index], slot.field, 0)
-        alone = self._render([*self._messages[: slot.index], message], self._tools, generation=False)
+        alone = self._until(slot.index, self._put_mark(self._messages[slot.index], slot.field, 0))
         if alone is None or not (parts := self._mark.split(alone))[1:]:
             return at
         footer = self.text[at : at + common_prefix(self.text[at : at + len(parts[-1])], parts[-1])]
-        if footer == parts[-1]:
+        if footer == parts[-1] and len(known) < _KNOWN_FOOTERS:
             known.append(footer)
             known.sort(key=len, reverse=True)
         return at + len(footer)
+
+    def _until(self, index: int, message: MessageDict) -> str | None:
+        """The conversation up to a message with a mark; after some of these only what a template may ask for before it."""
+        if self._whole_left > 0:
+            self._whole_left -= 1
+            return self._render([*self._messages[:index], message], self._tools, generation=False)
+        before = self._messages[index - 1 : index] if message.get("role") == "tool" else []
+        asked = self._last_user[index]
+        question = [] if asked is None or asked == index else [self._messages[asked]]
+        return self._render([*question, *before, message], None if self._tools is None else [], generation=False)
 
     def _tool_ends(self) -> dict[_Slot, int]:
         """A tool ends where the text parts from one without the tools behind it; the last, from one with another tool."""
@@ -231,10 +257,10 @@ class _Finder:
         last = 0 if more is None or more == self.text else common_prefix(self.text, more)
         head = self._shortest_head(last) if len(tools) > 1 and last else []
         ends: list[int] = []
-        for count in range(1, len(tools)):
+        for count in range(1, min(len(tools), _TOOLS_APART)):
             cut = self._render(head, tools[:count], generation=False) if head else None
             ends.append(min(last, max(ends[-1:] or [0]) if cut is None else common_prefix(self.text, cut)))
-        return dict(zip(slots, [*ends, last], strict=True))
+        return dict(zip(slots, [*ends, *[last] * (len(tools) - len(ends))], strict=True))
 
     def _shortest_head(self, end: int) -> Sequence[MessageDict]:
         """The first messages, as few as give the text up to ``end``."""

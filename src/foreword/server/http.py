@@ -88,9 +88,9 @@ def status_of(error: Exception) -> int:
 
 def message_of(error: Exception) -> str:
     """What a client may read of an error: all of those raised on purpose, nothing of others."""
-    return (
-        str(error) if isinstance(error, ForewordError) else "The server failed to answer; its operator finds why in the log."
-    )
+    if not isinstance(error, ForewordError):
+        return "The server failed to answer; its operator finds why in the log."
+    return str(error).encode("utf-8", "backslashreplace").decode()  # it may name what the client sent
 
 
 def error_response(dialect: Dialect, error: Exception, request_id: str | None, status: int | None = None) -> Response:

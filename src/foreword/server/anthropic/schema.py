@@ -6,7 +6,9 @@ knows it (``UNSERVED``). A string in place of a list of blocks is one text block
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from foreword.server.json_types import JsonObject, Text
 
 MAX_MESSAGES = 20_000  # each takes some microseconds to read
 MAX_TOOLS = 10_000
@@ -30,19 +32,6 @@ UNSERVED = {
 
 def _as_blocks(value: Any) -> Any:
     return [{"type": "text", "text": value}] if isinstance(value, str) else value
-
-
-def _is_unicode(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        at = error.start
-        fault = f"half a surrogate pair (U+{ord(value[at]):04X}) at character {at}; text must be valid Unicode"
-        raise ValueError(fault) from None
-    return value
-
-
-Text = Annotated[str, AfterValidator(_is_unicode)]
 
 
 class _Body(BaseModel):
@@ -75,9 +64,9 @@ class ToolUseBlock(_Body):
     """A use of a tool, by the assistant."""
 
     type: Literal["tool_use"]
-    id: str = Field(min_length=1)
-    name: str = Field(min_length=1)
-    input: dict[str, Any]
+    id: Text = Field(min_length=1)
+    name: Text = Field(min_length=1)
+    input: JsonObject
     cache_control: CacheControl | None = None
     caller: DirectCaller | None = None
     toolset_name: None = None
@@ -90,7 +79,7 @@ class ToolResultBlock(_Body):
     """What a tool gave back, to the use with this id. Of an error the model is told by the word "Error:" before it."""
 
     type: Literal["tool_result"]
-    tool_use_id: str = Field(min_length=1)
+    tool_use_id: Text = Field(min_length=1)
     content: TextBlocks = []
     is_error: bool = False
     cache_control: CacheControl | None = None
@@ -112,9 +101,9 @@ class Tool(_Body):
     """A tool that the client runs. The vendor's own tools (web search, code execution and so on) are not served."""
 
     type: Literal["custom"] | None = None
-    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")
+    name: Text = Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")
     description: Text = ""
-    input_schema: dict[str, Any]
+    input_schema: JsonObject
     cache_control: CacheControl | None = None
 
 
@@ -134,19 +123,19 @@ class Thinking(_Body):
 class Diagnostics(_Body):
     """Asks why the prompt of an earlier answer could not be reused; null for a first turn."""
 
-    previous_message_id: str | None = None
+    previous_message_id: Text | None = None
 
 
 class Metadata(_Body):
     """What the client says about its user; it changes nothing."""
 
-    user_id: str | None = None
+    user_id: Text | None = None
 
 
 class CountTokensBody(_Body):
     """POST /v1/messages/count_tokens: the part of a request that makes its prompt."""
 
-    model: str = Field(min_length=1)
+    model: Text = Field(min_length=1)
     messages: list[MessageParam] = Field(min_length=1, max_length=MAX_MESSAGES)
     system: TextBlocks = []
     tools: list[Tool] = Field([], max_length=MAX_TOOLS)

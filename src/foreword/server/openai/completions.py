@@ -13,7 +13,7 @@ from foreword.server.http import Caller, EventStream, caller, event, read_aside,
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
-from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest
+from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest, token_names
 from foreword.serving.neutral import Answer, Choice, NeutralRequest, TokenUsage, Update
 from foreword.serving.service import Service
 from foreword.serving.stream import UpdateStream
@@ -173,17 +173,17 @@ def _piece(body: CompletionBody, place: int, choice: Choice, before: str) -> Jso
 def _logprobs(body: CompletionBody, choice: Choice) -> Json | None:
     if choice.logprobs is None or body.logprobs is None:
         return None
-    chosen = [entries[token] for token, entries in zip(choice.token_ids, choice.logprobs, strict=False)]
+    places = list(zip(choice.token_ids, choice.logprobs, map(token_names, choice.logprobs), strict=False))
     offsets, at = [], 0
-    for entry in chosen:
+    for token, entries, _ in places:
         offsets.append(at)
-        at += len(entry.decoded_token)
+        at += len(entries[token].decoded_token)
     return {
-        "tokens": [entry.decoded_token for entry in chosen],
-        "token_logprobs": [finite(entry.logprob) for entry in chosen],
+        "tokens": [entries[token].decoded_token for token, entries, _ in places],
+        "token_logprobs": [finite(entries[token].logprob) for token, entries, _ in places],
         "top_logprobs": [
-            {entry.decoded_token: finite(entry.logprob) for entry in reversed(likeliest(entries, body.logprobs))}
-            for entries in choice.logprobs
+            {names[other]: finite(entries[other].logprob) for other in reversed(likeliest(entries, body.logprobs))}
+            for _, entries, names in places
         ],
         "text_offset": offsets,
     }

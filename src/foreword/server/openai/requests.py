@@ -78,7 +78,7 @@ def chat_conversation(body: ChatBody) -> ChatPrompt:
 
 def _check_message(index: int, message: ChatMessage) -> None:
     """PromptError for a message that lacks what its role needs, or has what only another has."""
-    if message.content is None and not message.tool_calls:
+    if message.content is None and not message.tool_calls and message.role != "assistant":
         raise PromptError(f"messages.{index}: it has neither content nor tool_calls.")
     if message.role == "tool" and message.tool_call_id is None:
         raise PromptError(
@@ -90,7 +90,9 @@ def _check_message(index: int, message: ChatMessage) -> None:
 
 def tool(given: ToolParam | ResponseTool) -> Tool:
     """A tool as a function, without what was not given."""
-    return as_function(given.model_dump(exclude_none=True))
+    written = given.model_dump(exclude_none=True)
+    (written if isinstance(given, ResponseTool) else written["function"]).pop("strict", None)  # says nothing to the model
+    return as_function(written)
 
 
 def _breakpoints(messages: list[ChatMessage]) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai.schema import (
     MAX_MESSAGES,
     MAX_TOOLS,
@@ -12,7 +13,6 @@ from foreword.server.openai.schema import (
     CacheFields,
     ClientFields,
     Count,
-    Text,
     TextFormat,
 )
 
@@ -33,8 +33,8 @@ class InputMessage(Body):
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
     content: Text | list[InputText]
-    id: str | None = None
-    status: str | None = None
+    id: Text | None = None
+    status: Text | None = None
     phase: None = None
 
 
@@ -42,21 +42,21 @@ class FunctionCallItem(Body):
     """A call in the history."""
 
     type: Literal["function_call"]
-    call_id: str
+    call_id: Text
     name: Text
     arguments: Text
-    id: str | None = None
-    status: str | None = None
+    id: Text | None = None
+    status: Text | None = None
 
 
 class FunctionCallOutput(Body):
     """What a call gave."""
 
     type: Literal["function_call_output"]
-    call_id: str
+    call_id: Text
     output: Text | list[InputText]
-    id: str | None = None
-    status: str | None = None
+    id: Text | None = None
+    status: Text | None = None
 
 
 def _kind(item: Any) -> str:
@@ -79,8 +79,8 @@ class ResponseTool(Body):
     type: Literal["function"]
     name: Text
     description: Text | None = None
-    parameters: dict[str, Any] | None = None
-    strict: Literal[False] | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
 
 
 class TextConfig(Body):
@@ -98,10 +98,10 @@ class ResponseStreamOptions(Body):
 class ResponseBody(CacheFields, ClientFields):
     """The body of /v1/responses."""
 
-    model: str
+    model: Text
     input: Text | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     instructions: Text | None = None
-    previous_response_id: str | None = None
+    previous_response_id: Text | None = None
     max_output_tokens: Count | None = None
     temperature: float | None = None
     top_p: float | None = None

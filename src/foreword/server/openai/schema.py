@@ -7,7 +7,9 @@ say something about the client and nothing about the answer (``user``, ``metadat
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from foreword.server.json_types import JsonObject, Text
 
 MAX_MESSAGES = 20_000  # each takes some microseconds to read
 MAX_TOOLS = 10_000
@@ -32,26 +34,25 @@ UNSERVED = {
     "web_search_options": "there are no built-in tools",
 }
 """Fields that the vendor knows and this server refuses, and why."""
+NOTHING: dict[str, Any] = {"best_of": 1}
+"""Of fields that are not served the value, beside null and empty ones, that asks for nothing."""
 
 
-def _is_unicode(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        at = error.start
-        fault = f"half a surrogate pair (U+{ord(value[at]):04X}) at character {at}; text must be valid Unicode"
-        raise ValueError(fault) from None
-    return value
-
-
-Text = Annotated[str, AfterValidator(_is_unicode)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Body(BaseModel):
-    """Base of all bodies: strict types, no unknown fields."""
+    """Base of all bodies: strict types, no unknown fields, but those with a value that asks for nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_asks_for_nothing(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not (more := given.keys() - cls.model_fields.keys()):
+            return given
+        nothing = {name for name in more if given[name] in (None, "", [], {}, NOTHING.get(name))}
+        return {name: value for name, value in given.items() if name not in nothing}
 
 
 class Breakpoint(Body):
@@ -65,7 +66,7 @@ class CacheOptions(Body):
 
     mode: Literal["implicit", "explicit"] = "implicit"
     ttl: Literal["30m", "12h"] | None = None
-    comparison_response_id: str | None = None
+    comparison_response_id: Text | None = None
     prewarm: bool = False
 
 
@@ -81,7 +82,7 @@ class CacheFields(Body):
         Narrows sharing to requests with the same salt.
     """
 
-    prompt_cache_key: str | None = None
+    prompt_cache_key: Text | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     prompt_cache_options: CacheOptions | None = None
     cache_salt: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
@@ -110,9 +111,9 @@ class SamplingFields(Body):
 class ClientFields(Body):
     """What says something about the client and nothing about the answer."""
 
-    user: str | None = None
-    metadata: dict[str, str] | None = None
-    safety_identifier: str | None = None
+    user: Text | None = None
+    metadata: dict[Text, Text] | None = None
+    safety_identifier: Text | None = None
     service_tier: Literal["auto", "default"] | None = None
 
 
@@ -124,11 +125,12 @@ class StreamOptions(Body):
 
 
 class TextPart(Body):
-    """A part of a message."""
+    """A part of a message. ``cache_control``, another vendor's mark, is a hint that changes nothing here."""
 
     type: Literal["text"]
     text: Text
     prompt_cache_breakpoint: Breakpoint | None = None
+    cache_control: JsonObject | None = None
 
 
 class FunctionCall(Body):
@@ -141,7 +143,7 @@ class FunctionCall(Body):
 class ToolCallParam(Body):
     """A call in the history."""
 
-    id: str
+    id: Text
     type: Literal["function"]
     function: FunctionCall
 
@@ -153,20 +155,21 @@ class ChatMessage(Body):
     content: Text | list[TextPart] | None = None
     name: Text | None = None
     tool_calls: list[ToolCallParam] | None = None
-    tool_call_id: str | None = None
+    tool_call_id: Text | None = None
     refusal: None = None
     audio: None = None
+    reasoning_content: Text | None = None
     annotations: list[Any] | None = Field(default=None, max_length=0)
     function_call: None = None
 
 
 class Function(Body):
-    """A tool's function."""
+    """A tool's function. The arguments of calls are the model's own, with ``strict`` too."""
 
     name: Text
     description: Text | None = None
-    parameters: dict[str, Any] | None = None
-    strict: Literal[False] | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
 
 
 class ToolParam(Body):
@@ -185,7 +188,7 @@ class TextFormat(Body):
 class ChatBody(CacheFields, SamplingFields, ClientFields):
     """The body of /v1/chat/completions."""
 
-    model: str
+    model: Text
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
@@ -200,13 +203,13 @@ class ChatBody(CacheFields, SamplingFields, ClientFields):
     modalities: list[Literal["text"]] | None = None
     store: Literal[False] | None = None
     add_generation_prompt: bool = True
-    chat_template_kwargs: dict[str, Any] | None = None
+    chat_template_kwargs: JsonObject | None = None
 
 
 class CompletionBody(CacheFields, SamplingFields, ClientFields):
     """The body of /v1/completions."""
 
-    model: str
+    model: Text
     prompt: Text | list[Text] | list[int] | list[list[int]]
     max_tokens: Count | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

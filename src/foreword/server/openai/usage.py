@@ -64,9 +64,23 @@ def cache_diagnostics(diagnosis: Diagnosis | None) -> Json | None:
     }
 
 
-def likeliest(entries: Mapping[int, Logprob], most: int) -> list[Logprob]:
+def likeliest(entries: Mapping[int, Logprob], most: int) -> list[int]:
     """The likeliest tokens at one place, as many as were asked for, best first."""
-    return sorted((entry for entry in entries.values() if entry.rank <= most), key=lambda entry: entry.rank)
+    return sorted((token for token, entry in entries.items() if entry.rank <= most), key=lambda token: entries[token].rank)
+
+
+def token_names(entries: Mapping[int, Logprob]) -> dict[int, str]:
+    """The names of the tokens at one place, each its own: the text, of tokens with one text for the likeliest.
+
+    The others are named by their bytes, ``bytes:\\xf0\\x9f``, where they are no text, else by their number, ``token_id:17``.
+    """
+    names: dict[int, str] = {}
+    for token in sorted(entries, key=lambda token: entries[token].rank):
+        text, raw = entries[token].decoded_token, entries[token].token_bytes
+        others = ["bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)] if text.encode() != raw else []
+        known = names.values()
+        names[token] = next(name for name in (text, *others, f"token_id:{token}") if name not in known)
+    return names
 
 
 def finite(value: float) -> float:
@@ -78,11 +92,10 @@ def token_logprobs(choice: Choice, most: int) -> list[Json]:
     """Each token of a choice with the likeliest at its place, as chat completions and responses have them."""
     entries = zip(choice.token_ids, choice.logprobs or (), strict=False)
     return [
-        {**_described(at[token]), "top_logprobs": [_described(entry) for entry in likeliest(at, most)]}
+        {**_described(at[token]), "top_logprobs": [_described(at[other]) for other in likeliest(at, most)]}
         for token, at in entries
     ]
 
 
 def _described(entry: Logprob) -> Json:
-    text = entry.decoded_token
-    return {"token": text, "logprob": finite(entry.logprob), "bytes": list(text.encode("utf-8", "replace"))}
+    return {"token": entry.decoded_token, "logprob": finite(entry.logprob), "bytes": list(entry.token_bytes)}
