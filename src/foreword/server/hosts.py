@@ -20,8 +20,8 @@ LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
 class Hosts:
     """The names that a server answers to.
 
-    ``allowed_hosts`` of the options; without any those of this machine, where everybody may ask and nobody else is to be
-    reached: without keys, on a loopback address. Else all.
+    ``allowed_hosts`` of the options, and those of this machine, which nobody else can have; without any these alone, where
+    everybody may ask and nobody else is to be reached: without keys, on a loopback address. Else all.
     """
 
     def __init__(self, config: ServerConfig, keys: bool):
@@ -40,7 +40,7 @@ class Hosts:
                 self._check(host_name(urlsplit(origin).netloc), "This server answers no page of the host")
 
     def _check(self, name: str, refusal: str) -> None:
-        if name in self._names or (self._loopback and (is_loopback(name) or is_plain(name))):
+        if name in self._names or is_loopback(name) or (self._loopback and is_plain(name)):
             return
         raise ForbiddenError(f"{refusal} {name[:100]!r}. Its operator can allow it: --allowed-host {name[:100] or 'NAME'}.")
 

@@ -30,9 +30,9 @@ class ServerConfig:
     api_keys_file: str | None = None
     """File with a line ``TENANT sha256:HASH`` for each key, as ``foreword api-key`` prints it; beside FOREWORD_API_KEYS."""
     allowed_hosts: tuple[str, ...] = option((), name="allowed-host")
-    """Names that this server answers to, as in the Host and Origin of a request; ``*``: any. None given: those of this
-    machine, and names without a dot, where there are no keys and ``host`` is a loopback address, so that no web page
-    reaches it; else any."""
+    """Names that this server answers to, as in the Host and Origin of a request, beside those of this machine; ``*``: any.
+    None given: names without a dot where there are no keys and ``host`` is a loopback address, so that no web page reaches
+    it; else any."""
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
