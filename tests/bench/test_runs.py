@@ -63,7 +63,7 @@ def test_a_request_that_fails_ends_the_run(make_engine: Callable[..., Made]) -> 
         raise MemoryError("made by the test")
 
     made.runner.hook = broken
-    with pytest.raises(RuntimeError, match="made by the test"):
+    with pytest.raises(RuntimeError, match="MemoryError"):
         repeat_workloads(made.parts, made.engine, TABLE, 1, lambda _: None, known_limits())
 
 
