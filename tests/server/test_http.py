@@ -1,12 +1,14 @@
 """What every endpoint does with rubbish, and that the next request works."""
 
 import itertools
+import json
 from typing import Any
 
 import httpx2
 import pytest
 
 from foreword.engine.runner import Step
+from foreword.server.http import event
 from server.live import Live
 
 CHAT = "/v1/chat/completions"
@@ -103,3 +105,11 @@ def test_health_and_openapi_need_nothing(live: Live) -> None:
         assert client.get("/ready").json() == {"status": "ready"}
         paths = client.get("/openapi.json").json()["paths"]
         assert set(PATHS) <= set(paths)
+
+
+def test_an_event_is_one_line_for_every_reader_of_lines() -> None:
+    """Some clients split lines as str.splitlines does, also at characters that JSON may hold as they are."""
+    text = "".join(map(chr, (*range(0xA0), 0x2028, 0x2029)))
+    name, data, *rest = event({"text": text}, "delta").decode().splitlines()
+    assert (name, rest) == ("event: delta", [""])
+    assert json.loads(data.removeprefix("data: ")) == {"text": text}

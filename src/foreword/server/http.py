@@ -136,12 +136,15 @@ class ClientGone(Exception):
     """The client went away: there is nobody to answer."""
 
 
+LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""What JSON may hold as it is, and some readers of lines take for a line's end: it is written as an escape."""
+
+
 def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     """One server-sent event."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode(
-        "utf-8", "replace"
-    )
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(LINE_ENDS)
+    return f"{head}data: {body}\n\n".encode("utf-8", "replace")
 
 
 class EventStream(Response):
