@@ -56,8 +56,10 @@ elif watched != "end":
 import foreword.cli.main
 try:
     foreword.cli.main.run()
-finally:
-    done()
+except SystemExit as end:
+    if watched == "end" and not end.code:
+        done()
+    raise
 """
 
 
@@ -79,7 +81,7 @@ def one_run(source: Path, what: str, model: str | None, cache: str, byte_code: s
     command = [sys.executable, "-c", CHILD, str(time.time()), watched, str(told), *command]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     if not told.exists():
-        raise SystemExit(f"{what} of {source} ended early:\n{done.stderr}")
+        raise SystemExit(f"{what} of {source} ended before that, with status {done.returncode}:\n{done.stdout}{done.stderr}")
     wall, cpu = map(float, told.read_text().split())
     return wall, cpu
 
