@@ -23,8 +23,6 @@ class Flag:
         The flag, without dashes; None: the field's name with dashes.
     short
         A letter for the short form.
-    former
-        An earlier name of the flag, which still works.
     unit
         What one of the flag's units is in the field's: 2**20 for a flag in MiB of a field in bytes.
     both
@@ -35,7 +33,6 @@ class Flag:
 
     name: str | None = None
     short: str | None = None
-    former: str | None = None
     unit: int = 1
     both: bool = False
     secret: bool = False
@@ -52,13 +49,12 @@ def option(
     *,
     name: str | None = None,
     short: str | None = None,
-    former: str | None = None,
     unit: int = 1,
     both: bool = False,
     secret: bool = False,
 ) -> Any:
     """A dataclass field with a form of its own on the command line: ``port: int = option(8000, short="p")``."""
-    return dataclasses.field(default=default, metadata={"flag": Flag(name, short, former, unit, both, secret)})
+    return dataclasses.field(default=default, metadata={"flag": Flag(name, short, unit, both, secret)})
 
 
 def require(condition: bool, message: str) -> None:

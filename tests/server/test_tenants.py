@@ -180,6 +180,19 @@ def test_bad_keys_elsewhere_are_refused(tmp_path: Path) -> None:
             new_key(tenant)
 
 
+def test_nobody_else_bears_the_name_of_whoever_has_the_servers_own_key(tmp_path: Path) -> None:
+    """That tenant sees all, so a key of a file must not be its by a name."""
+    key, line = new_key("anonymous")
+    file = tmp_path / "keys"
+    file.write_text(line + "\n")
+    assert load_tenants(str(file), {}).identify(key)[0] == "anonymous"
+    with pytest.raises(ConfigError, match="'anonymous' stands beside --api-key"):
+        load_tenants(str(file), {}, api_key="the-servers-own")
+    with pytest.raises(ConfigError, match="'anonymous' stands beside --api-key"):
+        load_tenants(None, {"FOREWORD_API_KEYS": "anonymous:other"}, api_key="the-servers-own")
+    assert load_tenants(None, {"FOREWORD_API_KEYS": "ann:other"}, api_key="mine").identify("mine")[0] == "anonymous"
+
+
 def test_keys_are_read_again_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
     file, keys = tmp_path / "keys", {name: new_key(name) for name in ("ann", "bob", "cid")}
     file.write_text(f"{keys['ann'][1]}\n{keys['bob'][1]}\n")

@@ -38,26 +38,26 @@ class KeptFiles:
         try:
             with self._opened() as folder:
                 kept = _read(key + SUFFIX, folder)
-                begin, code = kept[: DIGEST().digest_size], kept[DIGEST().digest_size :]
-                if begin != _digest(key, code):
+                begin, content = kept[: DIGEST().digest_size], kept[DIGEST().digest_size :]
+                if begin != _digest(key, content):
                     raise ValueError(f"{key}{SUFFIX} is damaged")
                 with suppress(OSError):  # it may be read where nothing can be written
                     os.utime(key + SUFFIX, dir_fd=folder)
-                return code
+                return content
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             self._report(error)
             return None
 
-    def put(self, key: str, code: bytes) -> None:
-        """Keep code under a key; others that were not used for longest go if it is too much."""
+    def put(self, key: str, content: bytes) -> None:
+        """Keep a content under a key; others that were not used for longest go if it is too much."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._opened() as folder:
                 beside = f"{key}.{os.urandom(8).hex()}{UNFINISHED}"
                 try:
-                    _write(beside, folder, _digest(key, code) + code)
+                    _write(beside, folder, _digest(key, content) + content)
                     with suppress(FileNotFoundError):  # another process needed the room
                         os.rename(beside, key + SUFFIX, src_dir_fd=folder, dst_dir_fd=folder)
                 finally:
@@ -97,8 +97,8 @@ class KeptFiles:
             logger.warning("%s in %s cannot be used, they are made anew: %s", self._what, self.path, error)
 
 
-def _digest(key: str, code: bytes) -> bytes:
-    return DIGEST(key.encode() + b"\0" + code).digest()
+def _digest(key: str, content: bytes) -> bytes:
+    return DIGEST(key.encode() + b"\0" + content).digest()
 
 
 def _check_own(found: os.stat_result, what: str) -> None:

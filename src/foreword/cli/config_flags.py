@@ -54,7 +54,6 @@ class FieldFlag:
     name: str
     flag: str
     short: str | None
-    former: str | None
     type: Any
     default: Any
     help: str
@@ -73,8 +72,7 @@ class FieldFlag:
         """All its forms, as they are typed. What is on unless switched off has only the form that does so."""
         name = f"--{self.flag}" if self.default is not True or self.both else " "
         name += f"/--no-{self.flag}" if self.default is True else ""
-        others = (self.short and f"-{self.short}", self.former and f"--{self.former}")
-        return (name, *(form for form in others if form))
+        return (name, f"-{self.short}") if self.short else (name,)
 
     def to_field(self, given: Any) -> Any:
         """The field's value for the flag's."""
@@ -102,7 +100,6 @@ def field_flags(config: type, flags: Flags | None = None) -> list[FieldFlag]:
                 name=each.name,
                 flag=form.name or each.name.replace("_", "-"),
                 short=form.short,
-                former=form.former,
                 type=_flag_type(types[each.name]),
                 default=default // form.unit if form.unit != 1 and default is not None else default,
                 help=text,

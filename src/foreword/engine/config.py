@@ -28,7 +28,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Longest prompt and answer together, in tokens; None: what the model was made for."""
     seed: int | None = None
     """Makes sampling without a seed of its own repeatable from one start to the next."""
-    backend: str = option("cpu", former="attention")
+    backend: str = "cpu"
     """What computes: ``cpu`` (our own kernels, bit-identical) or ``reference`` (torch alone, plain and slow)."""
     kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""

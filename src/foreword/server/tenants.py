@@ -117,6 +117,11 @@ def load_tenants(file: str | None, environment: Mapping[str, str] = os.environ, 
         if not tenant or not key:
             raise ConfigError(f"{ENVIRONMENT} has an entry that is not TENANT:KEY; entries are separated by commas.")
         by_hash[_hash(key)] = tenant
+    if api_key is not None and any(tenant == ANONYMOUS and key != _hash(api_key) for key, tenant in by_hash.items()):
+        raise ConfigError(
+            f"A key of the tenant {ANONYMOUS!r} stands beside --api-key, whose tenant has that name and sees all. Call the "
+            f"other tenant otherwise, or leave --api-key out."
+        )
     return Tenants(by_hash)
 
 
