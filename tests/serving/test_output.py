@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -66,9 +67,12 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_was_lost_is_told(pipe: t
     assert not output.settle(0.05), "it is stuck, and says so in time"
     text = drained(read, output).decode()
     kept = [line for line in text.splitlines() if line.startswith("line ")]
-    assert kept == [f"line {number} {'x' * 100}" for number in range(len(kept))], "the first ones, whole"
+    numbers = [int(line.split()[1]) for line in kept]
+    assert kept == [f"line {number} {'x' * 100}" for number in numbers], "each is whole"
+    assert numbers[:MOST_LINES] == list(range(MOST_LINES)), "what fitted the queue at first is there"
+    assert numbers == sorted(set(numbers)), "in order, and once"
     assert len(kept) + output.dropped == count
-    assert f'"{output.dropped} lines were dropped"' in text
+    assert sum(int(number) for number in re.findall(r'"(\d+) lines were dropped"', text)) == output.dropped
     print("and on", file=output)
     assert output.finish()
     assert os.read(read, 100) == b"and on\n"
