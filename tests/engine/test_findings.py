@@ -14,6 +14,7 @@ import torch
 from foreword import LLM, SamplingParams
 from foreword.backends.kept_files import KeptFiles
 from foreword.backends.registry import make_backend
+from foreword.bench import ModelWork
 from foreword.engine import EngineConfig
 from foreword.engine.build import EngineParts, make_parts
 from foreword.engine.findings import Findings, findings_key
@@ -55,6 +56,15 @@ def test_the_second_start_gives_the_same_bits(
     assert is_plain(second)
     assert second.info == first.info  # its fingerprint too, so that both can share blocks
     assert answers(second) == answers(first)
+
+
+def test_the_second_start_s_model_is_asked_for_its_work_like_the_first(model: str, tmp_path: Path) -> None:
+    first, second = (start(model, tmp_path) for _ in range(2))
+    assert is_plain(second)
+    assert not is_plain(first)
+    of_first, of_second = (ModelWork.of(parts.model, parts.runner.backend) for parts in (first, second))
+    assert of_first == of_second
+    assert of_first.head > 0
 
 
 def test_a_verdict_says_of_when_it_is(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

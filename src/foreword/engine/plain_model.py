@@ -89,7 +89,11 @@ class PlainModel(nn.Module):
             hidden = layer(hidden, position_embeddings=turns, foreword_step=foreword_step)
         hidden = rms_norm(hidden, self._norm, self._plan.eps["norm"])
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return Logits(self.get_submodule(self._head_name)(hidden[:, kept]))
+        return Logits(self.get_output_embeddings()(hidden[:, kept]))
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The head, by the name that transformers' models have for it."""
+        return self.get_submodule(self._head_name)
 
     def _place(self, path: str, module: nn.Module) -> None:
         parent: nn.Module = self
