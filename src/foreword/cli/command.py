@@ -57,6 +57,13 @@ class LazyCommands(TyperGroup):
         del ctx
         return Command(name=cmd_name, help=summary(cmd_name)) if cmd_name in COMMANDS else None
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """Its own --help, False where it is not given: to make a flag of nothing typer would import pydantic."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is run, imported now."""
         name, command, rest = super().resolve_command(ctx, args)
