@@ -44,17 +44,28 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Namespaced:
+    """A tool of a namespace, as its client knows it."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class UsableTools:
     """Which tools an answer may call.
 
     names
-        Of the tools that are offered. A call of another one is text.
+        Of the tools that are offered, as the prompt has them. A call of another one is text.
     parallel
         Whether it may make more than one call; else the first one counts.
+    namespaces
+        Of those names the ones that stand for a tool of a namespace: calls of them are told by namespace and name.
     """
 
     names: frozenset[str] = frozenset()
     parallel: bool = True
+    namespaces: Mapping[str, Namespaced] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,27 @@ class ToolUse:
 
     name: str
     arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallShape:
+    """The text of calls in a form, for a grammar that forces them:
+
+        begin  call (separator call)*  end        call: before_name NAME before_arguments ARGUMENTS after_arguments
+
+    with NAME as it is and ARGUMENTS a JSON object.
+
+    special
+        Those parts of the texts that are special tokens in tokenizers of the family; elsewhere they are plain text.
+    """
+
+    before_name: str
+    before_arguments: str
+    after_arguments: str
+    begin: str = ""
+    separator: str = ""
+    end: str = ""
+    special: tuple[str, ...] = ()
 
 
 AnswerPart = str | ToolUse
@@ -23,7 +44,12 @@ class ToolForm(Protocol):
 
     Only calls of tools whose names were offered count. All else is text, as it was written; blanks between and after calls
     are dropped.
+
+    shape
+        How a call is written, for a grammar; None where its arguments are not JSON.
     """
+
+    shape: ClassVar[CallShape | None]
 
     def __init__(self, names: Collection[str]): ...
 

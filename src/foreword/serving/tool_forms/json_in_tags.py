@@ -2,13 +2,21 @@
 
 from collections.abc import Collection
 
-from foreword.serving.tool_forms.base import AnswerPart, calls_in
+from foreword.serving.tool_forms.base import AnswerPart, CallShape, calls_in
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
 class JsonInTags:
     """Reads text with calls in tags; see ToolForm. The last tag may be left open."""
+
+    shape = CallShape(
+        before_name='<tool_call>\n{"name": "',
+        before_arguments='", "arguments": ',
+        after_arguments="}\n</tool_call>",
+        separator="\n",
+        special=(OPEN, CLOSE),
+    )
 
     def __init__(self, names: Collection[str]):
         self._names = names

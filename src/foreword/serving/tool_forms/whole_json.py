@@ -2,11 +2,13 @@
 
 from collections.abc import Collection
 
-from foreword.serving.tool_forms.base import AnswerPart, calls_in
+from foreword.serving.tool_forms.base import AnswerPart, CallShape, calls_in
 
 
 class WholeJson:
     """Holds back the answer up to its end, when it is calls or text; see ToolForm."""
+
+    shape = CallShape(before_name='{"name": "', before_arguments='", "arguments": ', after_arguments="}")
 
     def __init__(self, names: Collection[str]):
         self._names = names
