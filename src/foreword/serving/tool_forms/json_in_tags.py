@@ -1,6 +1,7 @@
 """Calls as JSON between ``<tool_call>`` and ``</tool_call>``, as Hermes, Qwen and many others write them."""
 
 from collections.abc import Collection
+from typing import ClassVar
 
 from foreword.serving.tool_forms.base import AnswerPart, CallShape, calls_in
 
@@ -10,7 +11,7 @@ OPEN, CLOSE = "<tool_call>", "</tool_call>"
 class JsonInTags:
     """Reads text with calls in tags; see ToolForm. The last tag may be left open."""
 
-    shape = CallShape(
+    shape: ClassVar[CallShape | None] = CallShape(
         before_name='<tool_call>\n{"name": "',
         before_arguments='", "arguments": ',
         after_arguments="}\n</tool_call>",

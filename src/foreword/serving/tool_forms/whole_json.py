@@ -1,6 +1,7 @@
 """Answers that are calls as a whole: a JSON object or a list of them, as Llama 3 and Mistral write them."""
 
 from collections.abc import Collection
+from typing import ClassVar
 
 from foreword.serving.tool_forms.base import AnswerPart, CallShape, calls_in
 
@@ -8,7 +9,9 @@ from foreword.serving.tool_forms.base import AnswerPart, CallShape, calls_in
 class WholeJson:
     """Holds back the answer up to its end, when it is calls or text; see ToolForm."""
 
-    shape = CallShape(before_name='{"name": "', before_arguments='", "arguments": ', after_arguments="}")
+    shape: ClassVar[CallShape | None] = CallShape(
+        before_name='{"name": "', before_arguments='", "arguments": ', after_arguments="}"
+    )
 
     def __init__(self, names: Collection[str]):
         self._names = names
