@@ -33,6 +33,25 @@ TEMPLATE_FILES = (
 )
 """The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
 
+OWN_VARIABLES = frozenset(
+    {
+        *("messages", "tools", "add_generation_prompt", "now", "strftime_now", "template", "self"),
+        *("chat_template", "conversation", "tokenize", "continue_final_message", "return_tensors", "return_dict"),
+        *("return_assistant_tokens_mask", "padding", "truncation", "max_length", "tokenizer_kwargs"),
+    }
+)
+"""What a template is given by whoever renders, or what rendering itself goes by elsewhere: no variables for a client."""
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """PromptError when a client's variables for a template take a name that is not theirs to give."""
+    taken = sorted(OWN_VARIABLES.intersection(variables))
+    if taken:
+        raise PromptError(
+            f"chat_template_kwargs holds {taken[0]!r}, which this server says to the template by itself. Leave it out; "
+            f"messages, tools and add_generation_prompt are fields of the request."
+        )
+
 
 class PromptTemplate:
     """Renders conversations as one model wants them.

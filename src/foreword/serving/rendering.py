@@ -10,6 +10,7 @@ from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, PromptForm
 from foreword.prompt.segments import SegmentedPrompt, segment
+from foreword.prompt.template import check_variables
 from foreword.prompt.tokenizer import SHORT
 from foreword.prompt.vendor_forms.openai import write_message
 from foreword.tokens import TOKEN_BYTES, pack_tokens
@@ -80,6 +81,7 @@ class PromptRenderer:
                 f"The model {self._model_name!r} has no chat template; use completions with a prompt written out, or "
                 f"add chat_template.jinja to the model's directory."
             )
+        check_variables(conversation.template_options)
         messages = [write_message(message) for message in conversation.messages]
         tools = list(conversation.tools) or None
         options = {"now": datetime.now(), **conversation.template_options}

@@ -15,6 +15,7 @@ from foreword.prompt.vendor_forms.openai import (
     allowed_tools,
     holds_result,
     read_item,
+    read_items,
     read_message,
     write_items,
     write_message,
@@ -113,3 +114,46 @@ def test_tools_are_narrowed_by_name(names: list[str]) -> None:
         assert (choice, names) == ("none", [])
     else:
         assert [tool["function"]["name"] for tool in choice["allowed_tools"]["tools"]] == names
+
+
+SAID = {"type": "message", "role": "assistant", "content": "I look."}
+CALLS = [{"type": "function_call", "call_id": name, "name": name, "arguments": "{}"} for name in ("web", "map")]
+GAVE: list[dict[str, Any]] = [{"type": "function_call_output", "call_id": name, "output": "1"} for name in ("web", "map")]
+ASKED: dict[str, Any] = {"role": "user", "content": "go"}
+
+
+@pytest.mark.parametrize(
+    ("items", "roles"),
+    [
+        ([ASKED, SAID, *CALLS, *GAVE], ["user", "assistant", "tool", "tool"]),
+        ([ASKED, *CALLS, *GAVE], ["user", "assistant", "tool", "tool"]),
+        ([ASKED, SAID, CALLS[0], GAVE[0]], ["user", "assistant", "tool"]),
+        ([ASKED, SAID, SAID, ASKED], ["user", "assistant", "user"]),
+        ([ASKED, CALLS[0], SAID, CALLS[1], *GAVE], ["user", "assistant", "assistant", "tool", "tool"]),
+        ([ASKED, ASKED], ["user", "user"]),
+    ],
+)
+def test_what_the_assistant_says_and_calls_in_a_row_is_one_message(items: list[Any], roles: list[str]) -> None:
+    read = read_items(items)
+    assert [message.role for message in read.messages] == roles
+    for item, (message, block) in zip(items, read.places, strict=True):
+        found = read.messages[message]
+        piece = [*found.texts, *(call.name for call in found.tool_calls)][block]
+        assert piece == item.get("content", item.get("output", item.get("name")))
+
+
+def test_items_and_messages_of_the_chat_api_are_the_same_conversation() -> None:
+    calls = [{"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}} for name in ("web", "map")]
+    chat: list[dict[str, Any]] = [
+        ASKED,
+        {"role": "assistant", "content": "I look.", "tool_calls": calls},
+        *({"role": "tool", "tool_call_id": name, "content": "1"} for name in ("web", "map")),
+    ]
+    items = [ASKED, SAID, *CALLS, *GAVE]
+    assert [read_message(message).with_opened_calls() for message in chat] == list(read_items(items).messages)
+
+
+@pytest.mark.parametrize("cut", range(1, 7))
+def test_items_behind_a_history_are_read_as_if_all_came_at_once(cut: int) -> None:
+    items = [ASKED, SAID, *CALLS, *GAVE, SAID]
+    assert read_items(items[cut:], read_items(items[:cut]).messages).messages == read_items(items).messages

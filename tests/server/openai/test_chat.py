@@ -235,3 +235,23 @@ def test_bad_requests_are_refused_and_the_next_one_works(
         assert message in told["message"], told
         assert told["type"] == ("not_found_error" if "model" in change else "invalid_request_error")
     assert client.chat.completions.create(**ASKED).choices[0].message.content
+
+
+OWN = ("add_generation_prompt", "tools", "messages", "self", "template", "now", "strftime_now", "tokenize", "chat_template")
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("name", OWN)
+def test_what_the_server_says_to_the_template_is_no_variable_of_a_client(live: Live, name: str, marked: bool) -> None:
+    part = {"type": "text", "text": "hi", **({"prompt_cache_breakpoint": {"mode": "explicit"}} if marked else {})}
+    body = {"model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": [part]}]}
+    with live.client() as client:
+        for value in ("x", None, [], 1):
+            answer = client.post("/v1/chat/completions", json={**body, "chat_template_kwargs": {name: value}})
+            assert answer.status_code == 400
+            assert name in answer.json()["error"]["message"]
+        taken = client.post("/v1/chat/completions", json={**body, "chat_template_kwargs": {"enable_thinking": False}})
+        assert taken.status_code == 200
+        live.settle()
+        assert client.get("/v1/cache/prefixes").status_code == 200
+        assert client.get("/v1/cache/recent").status_code == 200

@@ -1,7 +1,8 @@
 """Messages in the forms of OpenAI's chat and responses APIs. The chat API's form is also what chat templates know."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foreword.errors import PromptError
@@ -57,6 +58,42 @@ def read_item(item: Mapping[str, Any]) -> Message:
     if kind == "function_call_output":
         return Message("tool", read_blocks(item.get("output")), tool_call_id=item["call_id"])
     raise PromptError(f"An item of type {kind!r} cannot be read; known are messages, calls of functions and their outputs.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadItems:
+    """Messages that items became, and for each item the message and the block in it at which it begins.
+
+    An item that became nothing stands where the next one begins.
+    """
+
+    messages: tuple[Message, ...]
+    places: tuple[tuple[int, int], ...]
+
+
+def read_items(items: Iterable[Mapping[str, Any]], before: Sequence[Message] = ()) -> ReadItems:
+    """Items of the responses API as messages, behind those ``before``; the messages are given with those.
+
+    What the assistant thought, said and called one after the other is one message, as the chat API has it; it ends where
+    something is said behind a call. Arguments are opened.
+    """
+    messages, places = list(before), []
+    for item in items:
+        message = read_item(item).with_opened_calls()
+        last = messages[-1] if messages else None
+        if last is not None and _goes_on(last, message):
+            places.append((len(messages) - 1, len(last.blocks) + len(last.tool_calls)))
+            joined = replace(last, blocks=last.blocks + message.blocks, tool_calls=last.tool_calls + message.tool_calls)
+            messages[-1] = joined
+        else:
+            places.append((len(messages), 0))
+            messages.append(message)
+    return ReadItems(tuple(messages), tuple(places))
+
+
+def _goes_on(last: Message, message: Message) -> bool:
+    """Whether a message of the assistant is a part of the one before it."""
+    return last.role == message.role == "assistant" and not (last.tool_calls and message.blocks)
 
 
 def write_items(message: Message) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import NotFoundError
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
-from foreword.prompt.vendor_forms.openai import read_item
+from foreword.prompt.vendor_forms.openai import ReadItems, read_items
 from foreword.sampling_params import SamplingParams
 from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
@@ -82,9 +82,10 @@ class _Turn:
     ):
         self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
-        self._messages = (*history, *_messages(body.input))
+        self._read = _read(body.input, history)
+        self._messages = self._read.messages
         system = (Message("system", text_blocks(body.instructions)),) if body.instructions is not None else ()
-        self._shift = len(system) + len(history)
+        self._shift = len(system)
         self.asked = NeutralRequest(
             request_id=f"resp_{who.request_id}",
             tenant=who.tenant,
@@ -138,7 +139,7 @@ class _Turn:
         """The whole response, remembered unless the client does not want that."""
         content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
-            messages = (*self._messages, *(read_item(item).with_opened_calls() for item in output))
+            messages = read_items(output, self._messages).messages
             size = 8 * sum(len(text) for message in messages for text in message.texts) + 4000
             entry = StoredResponse(content, messages)
             self._stored.add(self._who.tenant, self.asked.request_id, entry, size)
@@ -152,15 +153,15 @@ class _Turn:
         return "incomplete" if cut else "completed"
 
     def _breakpoints(self) -> Iterator[tuple[int, int]]:
-        """Marked texts as (message, block), counted behind the instructions and the history."""
+        """Marked texts as (message, block), counted behind the instructions."""
         if isinstance(self._body.input, str):
             return
-        for index, item in enumerate(self._body.input):
+        for item, (message, first) in zip(self._body.input, self._read.places, strict=True):
             content = item.output if isinstance(item, FunctionCallOutput) else getattr(item, "content", None)
             if isinstance(content, list):
                 for block, part in enumerate(content):
                     if marked(part.prompt_cache_breakpoint, part):
-                        yield self._shift + index, block
+                        yield self._shift + message, first + block
 
     def _content(self, status: str, output: list[Json], usage: TokenUsage | None, diagnosis: Diagnosis | None) -> Json:
         body, options = self._body, self._body.prompt_cache_options
@@ -224,13 +225,11 @@ def _sampling(body: ResponseBody) -> SamplingParams:
     )
 
 
-def _messages(given: str | list[InputItem]) -> Iterator[Message]:
-    """The input as messages; one for each item."""
+def _read(given: str | list[InputItem], history: tuple[Message, ...]) -> ReadItems:
+    """The input as messages behind those of the history."""
     if isinstance(given, str):
-        yield Message("user", text_blocks(given))
-        return
-    for item in given:
-        yield read_item(item.model_dump(exclude_unset=True)).with_opened_calls()
+        return ReadItems((*history, Message("user", text_blocks(given))), ())
+    return read_items((item.model_dump(exclude_unset=True) for item in given), history)
 
 
 def _usable_tools(body: ResponseBody) -> UsableTools:
