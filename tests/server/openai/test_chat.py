@@ -245,8 +245,9 @@ OWN = ("add_generation_prompt", "tools", "messages", "self", "template", "now", 
 def test_what_the_server_says_to_the_template_is_no_variable_of_a_client(live: Live, name: str, marked: bool) -> None:
     part = {"type": "text", "text": "hi", **({"prompt_cache_breakpoint": {"mode": "explicit"}} if marked else {})}
     body = {"model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": [part]}]}
+    values: list[Any] = ["x", None, [], 1]
     with live.client() as client:
-        for value in ("x", None, [], 1):
+        for value in values:
             answer = client.post("/v1/chat/completions", json={**body, "chat_template_kwargs": {name: value}})
             assert answer.status_code == 400
             assert name in answer.json()["error"]["message"]
