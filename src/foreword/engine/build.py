@@ -10,9 +10,11 @@ from typing import Any
 from foreword.backends.base import Backend
 from foreword.backends.registry import cache_folder, make_backend
 from foreword.cache import PrefixCache
+from foreword.config import require
 from foreword.engine.cache_verifier import CacheVerifier
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
+from foreword.engine.file_defaults import defaults_in_words, sampling_defaults
 from foreword.engine.findings import Starts
 from foreword.engine.fingerprint import model_fingerprint
 from foreword.engine.info import EngineInfo
@@ -87,7 +89,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
     else:
         model = (load or load_model)(checkpoint, backend)
         self_test = run_self_test(model, backend) if config.self_test else None
-    max_model_len = min(config.max_model_len or model.max_context, model.max_context)
+    max_model_len = _max_model_len(config.max_model_len, model)
     block_bytes, room = backend.block_bytes(model.shapes), backend.device_memory()
     num_blocks = config.num_blocks(block_bytes, max_model_len, room.free, room.total)
     memory = backend.make_memory(model.shapes, num_blocks)
@@ -102,6 +104,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         prefix_caching=config.enable_prefix_caching,
         end_token_ids=frozenset(token for token in model.eos_token_ids if 0 <= token < model.vocab_size),
         fingerprint=model_fingerprint(model, backend, self_test is not None and self_test.passed),
+        default_sampling=sampling_defaults(checkpoint.text_files() if config.generation_config == "auto" else {}),
     )
     events = EventRelay()
     cache = PrefixCache(config.cache_config(num_blocks), events=events)
@@ -120,6 +123,16 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
     return parts
 
 
+def _max_model_len(asked: int | None, model: LoadedModel) -> int:
+    """Prompt and answer together; ConfigError for more than the model was made for."""
+    require(
+        asked is None or asked <= model.max_context,
+        f"max_model_len is {asked}, but by its files the model {model.name!r} takes {model.max_context} tokens. Ask for at "
+        f"most that, or give config.json a rope that stretches it: rope_parameters of type 'yarn', with a factor.",
+    )
+    return asked or model.max_context
+
+
 def _log(parts: EngineParts) -> None:
     info, description = parts.info, parts.runner.backend.describe()
     logger.info(
@@ -128,6 +141,11 @@ def _log(parts: EngineParts) -> None:
         info.model_name, info.max_model_len, info.cache_tokens, info.num_blocks, info.block_size,
         info.cache_tokens * info.bytes_per_token / 2**20,
     )  # fmt: skip
+    if defaults := defaults_in_words(info.default_sampling):
+        logger.info(
+            "Sampling by the model's generation_config.json: %s. A server takes that where a request says nothing; "
+            "generation_config=none (--generation-config none) switches it off.", defaults,
+        )  # fmt: skip
     logger.info("Computing with %s.", description.words)
     for warning in description.warnings:
         logger.warning("%s", warning)

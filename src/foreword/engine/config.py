@@ -25,7 +25,11 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
     max_model_len: int | None = None
-    """Longest prompt and answer together, in tokens; None: what the model was made for."""
+    """Longest prompt and answer together, in tokens; None: what the model was made for. More than that needs a rope in
+    ``config.json`` that stretches it (``rope_parameters`` of type ``yarn`` or ``linear``, with a factor)."""
+    generation_config: str = "auto"
+    """Sampling parameters of requests to a server that give none: ``auto``, what the model's ``generation_config.json``
+    recommends; ``none``, the APIs' own defaults. Parameters that a program makes are as it makes them."""
     seed: int | None = None
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     backend: str = "cpu"
@@ -53,6 +57,10 @@ class EngineConfig(CacheOptions, SchedulerConfig):
             f"dtype is {self.dtype!r}; on CPU only 'float32' is computed with (weights of any dtype are converted).",
         )
         require(self.max_model_len is None or self.max_model_len >= 2, f"max_model_len is {self.max_model_len}; minimum 2.")
+        require(
+            self.generation_config in ("auto", "none"),
+            f"generation_config is {self.generation_config!r}; 'auto' takes the model's recommendation, 'none' does not.",
+        )
         require(0 <= self.verify_cache <= 1, f"verify_cache is {self.verify_cache}; it is a share, from 0 to 1.")
         require(
             not self.verify_cache or self.enable_prefix_caching,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from foreword.cache import ModelFingerprint, Usage
+from foreword.sampling_params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class EngineInfo:
         With which the model ends an answer.
     fingerprint
         All that the bits of a block depend on besides its tokens.
+    default_sampling
+        What a request to a server is sampled with where it says nothing.
     """
 
     model_name: str
@@ -31,6 +34,7 @@ class EngineInfo:
     prefix_caching: bool
     end_token_ids: frozenset[int]
     fingerprint: ModelFingerprint
+    default_sampling: SamplingParams = SamplingParams()
 
     @property
     def cache_tokens(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from foreword.backends.base import AttentionLayer, Backend, LayerCall, LayerShape, LayerStep, ProbedLayer
+from foreword.engine.file_defaults import end_token_ids, longest_context
 from foreword.engine.model_text import ModelText
 from foreword.engine.plain_model import PlainPlan, plan_of
 from foreword.errors import ModelError
@@ -72,9 +73,9 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
         module=module,
         text=ModelText.of(tokenizer),
         layers=layers,
-        max_context=int(getattr(text, "max_position_embeddings", None) or 2048),
+        max_context=longest_context(text),
         vocab_size=int(text.vocab_size),
-        eos_token_ids=_eos_token_ids(module),
+        eos_token_ids=end_token_ids(checkpoint.text_files(), config, tokenizer),
         own_kernels=own_kernels,
         weights_digest=checkpoint.digest(),
         rope=repr(getattr(text, "rope_parameters", None)),
@@ -197,12 +198,3 @@ def _refuse_config(config: Any, text: Any) -> None:
                 f"{kind} with rope type {name!r} cannot be served: its positions depend on the longest request of the "
                 f"batch, so an answer would depend on its neighbours. Use a variant with another rope."
             )
-
-
-def _eos_token_ids(module: Any) -> frozenset[int]:
-    ids = getattr(module.generation_config, "eos_token_id", None)
-    if ids is None:
-        ids = module.config.get_text_config().eos_token_id
-    if ids is None:
-        return frozenset()
-    return frozenset([ids] if isinstance(ids, int) else ids)

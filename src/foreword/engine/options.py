@@ -10,6 +10,7 @@ class EngineOptions(TypedDict, total=False):
     quantization: str
     kv_dtype: str
     max_model_len: int | None
+    generation_config: str
     seed: int | None
     backend: str
     kv_cache_memory_bytes: int | None

@@ -8,6 +8,7 @@ from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, Unavailable
 from foreword.prompt.chat import PromptForm
+from foreword.sampling_params import SamplingParams
 from foreword.serving.config import ServerConfig, Share
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
@@ -45,6 +46,11 @@ class Service:
         self._open: set[OpenRequest] = set()
         self._choices = 0  # of requests taken, those whose prompts are still being rendered too
         self._draining = False
+
+    @property
+    def default_sampling(self) -> SamplingParams:
+        """What a request is sampled with where it says nothing."""
+        return self._front.info.default_sampling
 
     @property
     def open_requests(self) -> int:

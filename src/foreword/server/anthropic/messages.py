@@ -1,6 +1,7 @@
 """/v1/messages and /v1/messages/count_tokens."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -21,7 +22,7 @@ router = APIRouter(tags=["Anthropic"])
 async def create_message(body: MessagesBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
     who, served = caller(request), service(request)
-    asked = await read_aside(request, lambda: neutral_request(body, who))
+    asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
     head = Head(asked.request_id, asked.model, body.max_tokens)
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
@@ -39,24 +40,23 @@ async def count_tokens(body: CountTokensBody, request: Request) -> Response:
     return JSONResponse({"input_tokens": await unless_gone(request, served.count_tokens(prompt))})
 
 
-def neutral_request(body: MessagesBody, who: Caller) -> NeutralRequest:
+def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:
     """A body as a neutral request; PromptError for what it may not say."""
     return NeutralRequest(
         request_id=f"msg_{who.request_id}",
         tenant=who.tenant,
         model=body.model,
         prompt=conversation(body),
-        sampling=SamplingParams(
-            max_tokens=body.max_tokens,
-            temperature=body.temperature,
-            top_p=body.top_p,
-            top_k=body.top_k,
-            stop=tuple(body.stop_sequences),
-        ),
+        sampling=_sampling(body, defaults),
         stream=body.stream,
         cache=CacheSettings(compare_with=body.diagnostics.previous_message_id if body.diagnostics else None),
         tools=_usable_tools(body),
     )
+
+
+def _sampling(body: MessagesBody, defaults: SamplingParams) -> SamplingParams:
+    given = {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(body, name)) is not None}
+    return replace(defaults, **given, max_tokens=body.max_tokens, stop=tuple(body.stop_sequences))
 
 
 def _usable_tools(body: MessagesBody) -> UsableTools:

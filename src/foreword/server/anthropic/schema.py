@@ -150,9 +150,9 @@ class MessagesBody(CountTokensBody):
 
     max_tokens: int = Field(ge=0)
     stream: bool = False
-    temperature: float = Field(1.0, ge=0, le=1)
-    top_p: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=0)
+    temperature: float | None = Field(None, ge=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
+    top_k: int | None = Field(None, ge=0)
     stop_sequences: list[Text] = []
     diagnostics: Diagnostics | None = None
     metadata: Metadata | None = None

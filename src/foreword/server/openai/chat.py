@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
+from foreword.sampling_params import SamplingParams
 from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
@@ -25,7 +26,7 @@ router = APIRouter(tags=["OpenAI"])
 async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece."""
     who, served = caller(request), service(request)
-    asked = await read_aside(request, lambda: neutral_request(body, who))
+    asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:
@@ -43,9 +44,10 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     return JSONResponse(content)
 
 
-def neutral_request(body: ChatBody, who: Caller) -> NeutralRequest:
+def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:
     """A body as a neutral request; ParameterError and PromptError for what it may not say."""
     most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
     if body.top_logprobs is not None and not body.logprobs:
         raise ParameterError("top_logprobs needs logprobs=true.")
     return NeutralRequest(
@@ -53,7 +55,7 @@ def neutral_request(body: ChatBody, who: Caller) -> NeutralRequest:
         tenant=who.tenant,
         model=body.model,
         prompt=chat_conversation(body),
-        sampling=sampling_params(body, 0 if is_prewarm(body) else most, (body.top_logprobs or 0) if body.logprobs else None),
+        sampling=sampling_params(body, defaults, 0 if is_prewarm(body) else most, logprobs),
         stream=bool(body.stream),
         cache=cache_settings(body),
         tools=usable_tools(body),

@@ -27,7 +27,7 @@ router = APIRouter(tags=["OpenAI"])
 async def create_completion(body: CompletionBody, request: Request) -> Response:
     """Continue one prompt or several; with ``stream``, piece by piece."""
     who, served = caller(request), service(request)
-    asked = await read_aside(request, lambda: _neutral_requests(body, who, served.config.max_choices))
+    asked = await read_aside(request, lambda: _neutral_requests(body, who, served))
     echoed = [await unless_gone(request, served.text_of(one.prompt)) if body.echo else "" for one in asked]
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
@@ -53,14 +53,14 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
     return JSONResponse(content)
 
 
-def _neutral_requests(body: CompletionBody, who: Caller, most: int) -> list[NeutralRequest]:
-    prompts = _prompts(body)
+def _neutral_requests(body: CompletionBody, who: Caller, served: Service) -> list[NeutralRequest]:
+    prompts, most = _prompts(body), served.config.max_choices
     if len(prompts) > most:
         raise ParameterError(f"prompt has {len(prompts)} prompts; this server takes {most} in one request.")
     if body.echo and body.logprobs is not None:
         raise ParameterError("echo with logprobs would need those of the prompt, which are not given here; leave one out.")
     tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
-    sampling = sampling_params(body, 0 if is_prewarm(body) else tokens, body.logprobs)
+    sampling = sampling_params(body, served.default_sampling, 0 if is_prewarm(body) else tokens, body.logprobs)
     return [
         NeutralRequest(
             request_id=f"cmpl-{who.request_id}" if len(prompts) == 1 else f"cmpl-{who.request_id}-{place}",

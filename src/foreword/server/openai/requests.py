@@ -1,6 +1,7 @@
 """OpenAI's request fields as neutral ones."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from foreword.errors import PromptError
@@ -21,10 +22,12 @@ from foreword.server.openai.schema import (
 from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
 
-def sampling_params(body: SamplingFields, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
-    """Sampling parameters; ParameterError for a value out of range. What the body does not say has the vendor's default."""
+def sampling_params(
+    body: SamplingFields, defaults: SamplingParams, max_tokens: int | None, logprobs: int | None
+) -> SamplingParams:
+    """Sampling parameters; ParameterError for a value out of range. What the body does not say is as in ``defaults``."""
     given = {name: value for name in SamplingFields.model_fields if (value := getattr(body, name)) is not None}
-    return SamplingParams(**given, max_tokens=UNLIMITED if max_tokens is None else max_tokens, logprobs=logprobs)
+    return replace(defaults, **given, max_tokens=UNLIMITED if max_tokens is None else max_tokens, logprobs=logprobs)
 
 
 def cache_settings(body: CacheFields) -> CacheSettings:

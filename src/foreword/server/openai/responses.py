@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -47,7 +47,7 @@ def make_router(remembered: int) -> APIRouter:
         """Answer an input; with ``stream``, event by event."""
         who, served = caller(request), service(request)
         history = _history(stored, who, body)
-        turn = await read_aside(request, lambda: _Turn(body, who, history, stored))
+        turn = await read_aside(request, lambda: _Turn(body, who, history, stored, served.default_sampling))
         if body.stream:
             updates = await unless_gone(request, served.open(turn.asked))
             events = errors_as_events(turn.events(updates), who.request_id)
@@ -79,6 +79,7 @@ class _Turn:
         who: Caller,
         history: tuple[Message, ...],
         stored: Remembered[StoredResponse],
+        defaults: SamplingParams,
     ):
         self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
@@ -95,7 +96,7 @@ class _Turn:
                 tools=tuple(map(tool, body.tools or ())),
                 marks=marks(body, self._breakpoints()),
             ),
-            sampling=_sampling(body),
+            sampling=_sampling(body, defaults),
             stream=bool(body.stream),
             cache=cache_settings(body),
             tools=_usable_tools(body),
@@ -216,12 +217,12 @@ def _history(stored: Remembered[StoredResponse], who: Caller, body: ResponseBody
     return () if body.previous_response_id is None else _find(stored, who, body.previous_response_id).messages
 
 
-def _sampling(body: ResponseBody) -> SamplingParams:
+def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
     given = {name: value for name in ("temperature", "top_p") if (value := getattr(body, name)) is not None}
     most = UNLIMITED if body.max_output_tokens is None else body.max_output_tokens
     wanted = body.top_logprobs is not None or bool(body.include)
-    return SamplingParams(
-        **given, max_tokens=0 if is_prewarm(body) else most, logprobs=(body.top_logprobs or 0) if wanted else None
+    return replace(
+        defaults, **given, max_tokens=0 if is_prewarm(body) else most, logprobs=(body.top_logprobs or 0) if wanted else None
     )
 
 
