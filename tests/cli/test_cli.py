@@ -6,7 +6,9 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,8 +144,8 @@ def test_bench_says_where_the_time_of_a_step_goes(tmp_path: Path) -> None:
     assert [phase["phase"] for phase in phases] == ["prefill of 512 tokens", "decode, batch 1", "decode, batch 8"]
 
 
-def chatted(typed: str, *args: str) -> str:
-    """What chat writes to somebody who types that in a pseudo-terminal."""
+def chatted(typed: str, *args: str, interrupted: bool = False) -> str:
+    """What chat writes to somebody who types that in a pseudo-terminal, and has pressed Ctrl-C at the first prompt."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "chat", "--system", TABLE, "--max-tokens", "12", *args],
@@ -154,10 +156,17 @@ def chatted(typed: str, *args: str) -> str:
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"},
     )
     os.close(follower)
+    before = ""
+    while interrupted and before.count("You: ") < 2:
+        assert process.stdout is not None
+        if before.endswith("You: "):
+            process.send_signal(signal.SIGINT)
+        if select.select([process.stdout], [], [], 0.5)[0]:
+            before += os.read(process.stdout.fileno(), 4096).decode()
     os.write(leader, typed.encode())
     out, _ = process.communicate(timeout=240)
     os.close(leader)
-    return out
+    return before + out
 
 
 def test_chat_reuses_the_conversation() -> None:
@@ -175,6 +184,12 @@ def test_chat_takes_commands_and_does_not_send_them() -> None:
     assert len(accounts) == 2
     assert accounts[0][1] == accounts[1][1], "the conversation began anew"
     assert int(accounts[1][0]) == int(accounts[1][1]) - 1
+
+
+def test_ctrl_c_at_the_prompt_drops_the_line_and_not_the_conversation() -> None:
+    out = chatted("What is Bob Johnson's salary?\n/exit\n", interrupted=True)
+    assert "Ctrl-D ends the conversation" in out
+    assert out.count("prompt tokens reused") == 1
 
 
 def test_generate_says_when_a_chat_model_is_sent_raw_text(tmp_path: Path) -> None:

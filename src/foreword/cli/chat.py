@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HELP = """/help   this text
 /reset  forget the conversation, but not the system message
 /exit   end; so do an empty line and Ctrl-D
-Ctrl-C ends an answer. A line that begins with a space is sent even if a / follows."""
+Ctrl-C ends an answer, or drops the line that is being typed. A line that begins with a space is sent even if a / follows."""
 
 
 @config_flags
@@ -36,7 +36,7 @@ def chat(
 ) -> None:
     """Talk with a model. Every turn sends the whole conversation; see how little of it is computed.
 
-    An empty line, /exit or Ctrl-D ends the conversation, Ctrl-C ends an answer; /help tells the rest.
+    An empty line, /exit or Ctrl-D ends the conversation, Ctrl-C ends an answer or drops a line; /help tells the rest.
     """
     console = Console()
     llm = load(console, with_model(engine, model))
@@ -62,11 +62,15 @@ def chat(
 
 
 def _ask() -> str | None:
-    """The next line; None when the conversation ends."""
-    try:
-        line = input("You: ")
-    except EOFError:
-        return None
+    """The next line; None when the conversation ends. Ctrl-C drops what was typed and asks anew: no conversation is lost."""
+    while True:
+        try:
+            line = input("You: ")
+            break
+        except KeyboardInterrupt:
+            print("  (Ctrl-D ends the conversation)")
+        except EOFError:
+            return None
     return None if not line.strip() or line.strip() == "/exit" else line.rstrip()
 
 
