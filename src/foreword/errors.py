@@ -3,12 +3,14 @@
     ForewordError
     ├── InputError            the caller can mend it; also a ValueError
     │   ├── PromptError       an empty prompt, or one that can never fit
+    │   │   └── PromptTooLong     more tokens than there may be; says how many
     │   ├── ParameterError    a sampling parameter or an argument of a call
     │   ├── ConfigError       an option of the engine or the cache
     │   ├── ModelError        a model that is missing, broken or not servable
     │   ├── CredentialsError  an API key that is missing or unknown
     │   ├── ForbiddenError    an API key that may not see what it asks for
-    │   ├── NotFoundError     a model, answer or path that is not here
+    │   ├── NotFoundError     an answer or path that is not here
+    │   │   └── UnknownModel      a model by a name that is not served
     │   ├── TraceError        a trace of requests that cannot be read
     │   └── TooLargeError     a request body above the server's limit
     └── ServiceError          we could not do it; also a RuntimeError
@@ -34,6 +36,15 @@ class PromptError(InputError):
     """The prompt is empty, malformed, or longer than the model or the cache allows."""
 
 
+class PromptTooLong(PromptError):
+    """A prompt of more tokens than there may be. ``tokens``: how many, or as many at least; ``most``: how many fit."""
+
+    def __init__(self, message: str, tokens: int, most: int):
+        super().__init__(message)
+        self.tokens = tokens
+        self.most = most
+
+
 class ParameterError(InputError):
     """A sampling parameter or call argument is out of range or unknown."""
 
@@ -56,6 +67,10 @@ class ForbiddenError(InputError):
 
 class NotFoundError(InputError):
     """What the caller named is not here."""
+
+
+class UnknownModel(NotFoundError):
+    """A model was asked for by a name that is not served."""
 
 
 class TraceError(InputError):

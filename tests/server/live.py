@@ -121,6 +121,7 @@ def live_server(
     tenants: Tenants | None = None,
     observer: ObserverConfig | None = None,
     clock: Callable[[], float] = time.monotonic,
+    served_model_name: str | None = None,
     **options: Any,
 ) -> Iterator[Live]:
     """Serve until the block ends."""
@@ -133,7 +134,8 @@ def live_server(
         return made[0][0]
 
     log_text = io.StringIO()
-    config = ServerConfig(**{"port": 0, "drain_timeout": 5.0, **options})
+    names = {} if served_model_name is None else {"served_model_names": (served_model_name,)}
+    config = ServerConfig(**{"port": 0, "drain_timeout": 5.0, **names, **options})
     llm = AsyncEngine(make, config.idle_check_seconds)
     server = make_server(llm, config, tenants or Tenants({}), make_log(log_text), observer)
     listening = socket.create_server(("127.0.0.1", 0))

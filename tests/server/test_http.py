@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from foreword.engine.runner import Step
-from foreword.server.http import event
+from foreword.server.event_stream import event
 from server.live import Live
 
 CHAT = "/v1/chat/completions"

@@ -19,7 +19,8 @@ from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.rendering import PromptRenderer
-from foreword.serving.service import ServedModel, Service
+from foreword.serving.served_model import ServedModel
+from foreword.serving.service import Service
 from foreword.tokens import pack_tokens
 from serving.fake_front import FakeFront, neutral, words
 
@@ -30,7 +31,7 @@ def service(front: FakeFront, **options: Any) -> Service:
     metrics = Metrics("fake", lambda: front.state, lambda: front.death is None)
     observation = Observation(front.info, front.now, renderer, ObserverConfig())
     journal = Journal(front.now, metrics, make_log(io.StringIO()), observation, config)
-    return Service(front, PromptThread(renderer, config.request_timeout), journal, config, ServedModel("fake", 100, 0))
+    return Service(front, PromptThread(renderer, config.request_timeout), journal, config, ServedModel(("fake",), 100, 0))
 
 
 def run(test: Callable[[FakeFront, Service], Any], **options: Any) -> None:

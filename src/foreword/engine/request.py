@@ -6,7 +6,7 @@ import numpy as np
 
 from foreword.cache import Mark
 from foreword.engine.info import EngineInfo
-from foreword.errors import ParameterError, PromptError
+from foreword.errors import ParameterError, PromptError, PromptTooLong
 from foreword.sampling_params import SamplingParams
 from foreword.tokens import TOKEN_TYPE
 
@@ -61,9 +61,11 @@ def check_request(request: EngineRequest, info: EngineInfo, name: str | None = N
     if ids.max() >= vocabulary:
         raise PromptError(f"{name}: token id {ids.max()} is not in the vocabulary of {vocabulary} tokens.")
     if len(ids) >= longest:
-        raise PromptError(
+        raise PromptTooLong(
             f"{name}: the prompt has {len(ids)} tokens, but prompt and answer together may have {longest}. Shorten it, or "
-            f"raise max_model_len if the model allows more."
+            f"raise max_model_len if the model allows more.",
+            tokens=len(ids),
+            most=min(longest, len(ids) - 1),
         )
     _check_params(request.params, vocabulary, info.end_token_ids)
     for mark in request.marks:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import tokenizers
 
-from foreword.errors import ModelError, PromptError
+from foreword.errors import ModelError, PromptError, PromptTooLong
 from foreword.prompt.text_bound import characters_per_token
 from foreword.prompt.token_text import TextDecoder, TokenTexts
 from foreword.tokens import pack_tokens
@@ -114,7 +114,7 @@ class HubTokenizer:
             place = next((place for place, sign in enumerate(text) if "\ud800" <= sign <= "\udfff"), 0)
             raise PromptError(f"The prompt is not valid Unicode: half a surrogate pair at character {place}.") from None
         if self._most_tokens is not None and len(encoding) > COUNTED * self._most_tokens:
-            raise PromptError(_too_long(f"{len(encoding)} tokens", self._most_tokens))
+            raise _too_long(f"{len(encoding)} tokens", len(encoding), self._most_tokens)
         return encoding
 
     def _check_characters(self, text: str) -> None:
@@ -123,18 +123,20 @@ class HubTokenizer:
             return
         each = self._characters_per_token
         if each is not None and len(text) > self._most_tokens * each:
-            length = f"{len(text)} characters, at least {len(text) // each} tokens"
-            raise PromptError(_too_long(length, self._most_tokens))
+            tokens = len(text) // each
+            raise _too_long(f"{len(text)} characters, at least {tokens} tokens", tokens, self._most_tokens)
 
     @cached_property
     def _characters_per_token(self) -> int | None:
         return characters_per_token(self._tokenizer)
 
 
-def _too_long(length: str, most: int) -> str:
-    return (
+def _too_long(length: str, tokens: int, most: int) -> PromptTooLong:
+    return PromptTooLong(
         f"The prompt has {length}, but prompt and answer together may have {most} tokens. Shorten it, or raise "
-        f"max_model_len if the model allows more."
+        f"max_model_len if the model allows more.",
+        tokens,
+        most,
     )
 
 

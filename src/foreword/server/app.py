@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from foreword import __version__
 from foreword.errors import ForewordError, InputError, NotFoundError
 from foreword.server import anthropic, openai, pages
+from foreword.server.error_answers import Dialect, error_response
 from foreword.server.gate import Gate, api_key
-from foreword.server.http import ClientGone, Dialect, error_response
+from foreword.server.gone import ClientGone
 from foreword.server.operator import cache_api, dashboard
 from foreword.server.operator.viewer import require_operator
 from foreword.server.parts import ServerParts
@@ -84,9 +85,9 @@ def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> N
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
         faults = error.errors()
-        describe = dialect_of(request.url.path).describe_fault
+        path = request.url.path
         deepest = max(faults, key=lambda fault: len(fault["loc"]))  # of a union's branches the one that fits best
-        return respond(request, InputError(describe(deepest)))
+        return respond(request, InputError(dialect_of(path).describe_fault(path, deepest)))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -8,7 +8,8 @@ from starlette.types import Message, Receive, Scope
 
 from foreword.errors import ForewordError, Overloaded, TimedOut, TooLargeError
 from foreword.server.body_shape import check_shape
-from foreword.server.http import ClientGone, status_of
+from foreword.server.error_answers import status_of
+from foreword.server.gone import ClientGone
 from foreword.serving.config import ServerConfig
 
 

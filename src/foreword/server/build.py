@@ -18,7 +18,8 @@ from foreword.serving.metrics import Metrics
 from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.rendering import PromptRenderer
-from foreword.serving.service import ServedModel, Service
+from foreword.serving.served_model import ServedModel
+from foreword.serving.service import Service
 from foreword.serving.trace_file import TraceFile, open_trace
 
 
@@ -40,7 +41,7 @@ def make_server(
     check_operators(config.operators, tenants)
     log, process = log or make_log(), process or Process()
     info = front.info
-    model = ServedModel(config.served_model_name or info.model_name, info.max_model_len, int(time.time()))
+    model = ServedModel(config.served_model_names or (info.model_name,), info.max_model_len, int(time.time()))
     metrics = Metrics(model.name, state=lambda: front.state, alive=lambda: front.death is None)
     metrics.watch_counter(
         "foreword_log_lines_dropped",

@@ -11,8 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from foreword.errors import ForbiddenError, ForewordError, Overloaded
 from foreword.faults import fault_lines
 from foreword.server.bodies import Bodies, BodyRefused
+from foreword.server.error_answers import Dialect, error_response
+from foreword.server.gone import ClientGone
 from foreword.server.hosts import Hosts
-from foreword.server.http import Caller, ClientGone, Dialect, error_response
+from foreword.server.http import Caller
 from foreword.server.parts import ServerParts
 from foreword.serving.metrics import Metrics
 

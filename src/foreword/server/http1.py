@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from foreword.errors import ForewordError, InputError, TimedOut, Unavailable
 from foreword.server.connections import Connections, Stage
-from foreword.server.http import error_response
+from foreword.server.error_answers import error_response
 from foreword.server.peers import is_open
 
 HEAD_BYTES = 64 * 1024

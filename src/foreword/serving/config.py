@@ -22,8 +22,9 @@ class ServerConfig:
     """Address to listen on; 0.0.0.0 for all."""
     port: int = option(8000, short="p")
     """Port to listen on; 0 takes a free one."""
-    served_model_name: str | None = None
-    """The model's name towards clients; None: the name it was loaded by."""
+    served_model_names: tuple[str, ...] = option((), name="served-model-name")
+    """The model's name towards clients; more than one, and patterns such as ``claude-*``, for clients that ask for names of
+    their own. Answers bear the name that was asked for. None given: the name it was loaded by."""
     api_key: str | None = option(None, secret=True)
     """API key that clients must send. Whoever has it is the tenant ``anonymous`` and may see the dashboard; keys of more
     tenants are in ``api_keys_file``."""
@@ -62,6 +63,8 @@ class ServerConfig:
     """Seconds for a request's head to arrive, from when the client connects or begins it."""
     body_timeout: float = 30.0
     """Seconds for a request's body to arrive; it counts against no limit of requests before it is in."""
+    ping_seconds: float = 5.0
+    """Seconds in which nothing comes after which a stream gets a sign of life: a comment, or Anthropic's ``ping``."""
     send_timeout: float = 60.0
     """Seconds that a client may leave a piece of its answer unread before it counts as gone."""
     drain_timeout: float = 30.0
@@ -101,6 +104,7 @@ class ServerConfig:
             "header_timeout",
             "body_timeout",
             "send_timeout",
+            "ping_seconds",
             "keep_alive_timeout",
             "idle_check_seconds",
         ):

@@ -1,35 +1,22 @@
 """What both dialects call: a neutral request in, an answer or a stream of updates out. Knows no HTTP."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from foreword.cache import Mark
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
-from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, Unavailable
+from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
 from foreword.serving.config import ServerConfig, Share
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
-from foreword.serving.neutral import Answer, CacheMode, NeutralRequest
+from foreword.serving.neutral import UNLIMITED, Answer, CacheMode, NeutralRequest
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.rendering import RenderedPrompt
+from foreword.serving.served_model import ServedModel
 from foreword.serving.stream import OpenRequest, UpdateStream
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """The model as clients see it. ``created``: since when it is served, in seconds since 1970."""
-
-    name: str
-    max_model_len: int
-    created: int
-
-    def check_name(self, name: str) -> None:
-        """NotFoundError unless ``name`` is that of the model."""
-        if name != self.name:
-            raise NotFoundError(f"The model {name!r} is not served here; this server has {self.name!r}.")
 
 
 class Service:
@@ -124,9 +111,11 @@ class Service:
     async def _render(self, request: NeutralRequest) -> RenderedPrompt:
         find_public_part = self.config.share == Share.PUBLIC_PREFIX
         prompt = await self._prompts.render(request.prompt, find_public_part)
-        most = self.config.max_prompt_tokens
-        if most is not None and prompt.num_tokens > most:
-            raise PromptError(f"The prompt has {prompt.num_tokens} tokens; this server takes {most}.")
+        most = min(self._front.info.cache_tokens, self.config.max_prompt_tokens or UNLIMITED)
+        if prompt.num_tokens > most:
+            raise PromptTooLong(
+                f"The prompt has {prompt.num_tokens} tokens; this server takes {most}.", prompt.num_tokens, most
+            )
         if request.cache.keep_seconds is not None:
             end = Mark(prompt.num_tokens, request.cache.keep_seconds)
             prompt = replace(prompt, marks=(*prompt.marks, end))

@@ -7,6 +7,7 @@ import anthropic.types
 import pytest
 from pydantic import ValidationError
 
+from foreword.errors import InputError
 from foreword.prompt.vendor_forms import ttl
 from foreword.server.anthropic.errors import describe_fault, error_body, error_type
 from foreword.server.anthropic.schema import UNSERVED, CacheControl, MessagesBody
@@ -22,7 +23,7 @@ def fault(**fields: Any) -> str:
     body = {name: value for name, value in {**GOOD, **fields}.items() if value != "absent"}
     with pytest.raises(ValidationError) as error:
         MessagesBody.model_validate(body)
-    return describe_fault(error.value.errors()[0])
+    return describe_fault("/v1/messages", error.value.errors()[0])
 
 
 def test_what_a_client_sends_back_of_an_answer_is_taken() -> None:
@@ -123,7 +124,7 @@ def test_refused_with_place_and_value(fields: dict[str, Any], says: str) -> None
 )
 def test_error_types_are_the_vendors(status: int, kind: str) -> None:
     assert error_type(status) == kind
-    assert error_body(status, "no", "req_1") == {
+    assert error_body(InputError("no"), status, "req_1") == {
         "type": "error",
         "error": {"type": kind, "message": "no"},
         "request_id": "req_1",

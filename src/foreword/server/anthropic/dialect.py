@@ -2,7 +2,7 @@
 
 from foreword.server.anthropic.errors import describe_fault, error_body
 from foreword.server.anthropic.messages import router
-from foreword.server.http import Dialect
+from foreword.server.error_answers import Dialect
 
 
 def make_dialect() -> Dialect:

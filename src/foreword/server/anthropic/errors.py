@@ -3,7 +3,9 @@
 from typing import Any
 
 from foreword.config import unknown_option
-from foreword.server.anthropic.schema import UNSERVED, MessagesBody
+from foreword.errors import PromptTooLong
+from foreword.server.anthropic.schema import UNSERVED, CountTokensBody, MessagesBody
+from foreword.server.error_answers import message_of
 
 TYPES = {
     400: "invalid_request_error",
@@ -17,6 +19,10 @@ TYPES = {
 }
 
 
+BODIES: dict[str, type[CountTokensBody]] = {"/v1/messages": MessagesBody, "/v1/messages/count_tokens": CountTokensBody}
+"""What each endpoint takes."""
+
+
 def error_type(status: int) -> str:
     """The vendor's name for the kind of an error. Its own status of an overload is 529; ours, 503, is told as one too."""
     if status == 503:
@@ -24,12 +30,19 @@ def error_type(status: int) -> str:
     return TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
-def error_body(status: int, message: str, request_id: str | None) -> dict[str, Any]:
-    """The body of an answer with this status; also the data of an ``error`` event in a stream."""
+def error_body(error: Exception, status: int, request_id: str | None) -> dict[str, Any]:
+    """The body of an answer with this status; also the data of an ``error`` event in a stream.
+
+    Of a prompt that is too long clients know by the vendor's words for it.
+    """
+    if isinstance(error, PromptTooLong):
+        message = f"prompt is too long: {error.tokens} tokens > {error.most} maximum"
+    else:
+        message = message_of(error)
     return {"type": "error", "error": {"type": error_type(status), "message": message}, "request_id": request_id}
 
 
-def describe_fault(fault: Any) -> str:
+def describe_fault(path: str, fault: Any) -> str:
     """One fault that pydantic found in a body, in words that name the place, the value and the way out."""
     place = [part for at, part in enumerate(fault["loc"]) if at or part != "body"]
     kind, value = fault["type"], fault.get("input")
@@ -40,7 +53,7 @@ def describe_fault(fault: Any) -> str:
     if not place:
         return "The body must be a JSON object, sent with 'content-type: application/json'."
     if kind == "extra_forbidden":
-        return _describe_extra(where, place)
+        return _describe_extra(BODIES[path], where, place)
     if kind == "union_tag_invalid" or (kind == "literal_error" and name == "type"):
         wanted = fault["ctx"].get("expected_tags") or fault["ctx"]["expected"]
         given = fault["ctx"].get("tag", value)
@@ -51,13 +64,13 @@ def describe_fault(fault: Any) -> str:
     return f"{where}: {message}{_shown(value)}."
 
 
-def _describe_extra(where: str, place: list[int | str]) -> str:
+def _describe_extra(body: type[CountTokensBody], where: str, place: list[int | str]) -> str:
     """A field that is not in the schema."""
     name = str(place[-1])
     if name in UNSERVED:
         return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
     if len(place) == 1:
-        return unknown_option(name, list(MessagesBody.model_fields), "field")
+        return unknown_option(name, list(body.model_fields), "field")
     return f"{where}: unknown field; leave it out."
 
 

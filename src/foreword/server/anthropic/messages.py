@@ -11,11 +11,14 @@ from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
-from foreword.server.http import Caller, EventStream, caller, event, message_of, read_aside, service, status_of, unless_gone
+from foreword.server.error_answers import status_of
+from foreword.server.event_stream import EventStream, event
+from foreword.server.http import Caller, caller, read_aside, service, unless_gone
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
 router = APIRouter(tags=["Anthropic"])
+PING = event({"type": "ping"}, "ping")
 
 
 @router.post("/v1/messages", response_model=None)
@@ -26,7 +29,7 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
     head = Head(asked.request_id, asked.model, body.max_tokens)
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
-        return EventStream(_sse(head, updates, who.request_id), updates.close, served.config.send_timeout)
+        return EventStream(_sse(head, updates, who.request_id), updates.close, served.config, PING)
     answer = await unless_gone(request, served.answer(asked))
     return JSONResponse(message(head, answer))
 
@@ -73,4 +76,4 @@ async def _sse(head: Head, updates: UpdateStream, request_id: str) -> AsyncItera
         async for piece in events(head, updates):
             yield event(piece, piece["type"])
     except Exception as error:
-        yield event(error_body(status_of(error), message_of(error), request_id), "error")
+        yield event(error_body(error, status_of(error), request_id), "error")

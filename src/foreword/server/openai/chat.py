@@ -9,7 +9,8 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams
-from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
+from foreword.server.event_stream import EventStream, event
+from foreword.server.http import Caller, caller, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
@@ -32,7 +33,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     if body.stream:
         updates = await unless_gone(request, served.open(asked))
         pieces = errors_as_events(_chunks(body, asked, updates), who.request_id)
-        return EventStream(pieces, updates.close, served.config.send_timeout)
+        return EventStream(pieces, updates.close, served.config)
     answer = await unless_gone(request, served.answer(asked))
     content: Json = {
         **_head(asked, "chat.completion"),

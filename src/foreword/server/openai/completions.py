@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
-from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
+from foreword.server.event_stream import EventStream, event
+from foreword.server.http import Caller, caller, read_aside, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
@@ -39,7 +40,7 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
             for stream in streams:
                 stream.close()
 
-        return EventStream(pieces, close, served.config.send_timeout)
+        return EventStream(pieces, close, served.config)
     answers = await unless_gone(request, _answer_all(served, asked))
     content: Json = {
         **_head(body, who),

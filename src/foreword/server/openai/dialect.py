@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from foreword.server.http import Dialect
+from foreword.server.error_answers import Dialect
 from foreword.server.openai import chat, completions, models, responses
 from foreword.server.openai.errors import describe_fault, error_body
 

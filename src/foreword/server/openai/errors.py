@@ -3,8 +3,10 @@
 from typing import Any
 
 from foreword.config import unknown_option
+from foreword.errors import Overloaded, PromptTooLong, UnknownModel
+from foreword.server.error_answers import message_of
 from foreword.server.openai.responses_schema import ResponseBody
-from foreword.server.openai.schema import UNSERVED, ChatBody, CompletionBody
+from foreword.server.openai.schema import UNSERVED, Body, ChatBody, CompletionBody
 
 TYPES = {
     401: "authentication_error",
@@ -12,17 +14,46 @@ TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+CODES_OF_KINDS: tuple[tuple[type[Exception], str], ...] = (
+    (PromptTooLong, "context_length_exceeded"),
+    (UnknownModel, "model_not_found"),
+)
+"""By which clients decide to compact a conversation, or to ask for another model."""
+BODIES: dict[str, type[Body]] = {
+    "/v1/chat/completions": ChatBody,
+    "/v1/completions": CompletionBody,
+    "/v1/responses": ResponseBody,
+}
+"""What each endpoint takes."""
 ITEM_KINDS = ("message", "function_call", "function_call_output")
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
 
 
-def error_body(status: int, message: str, request_id: str | None) -> dict[str, Any]:
+def error_body(error: Exception, status: int, request_id: str | None) -> dict[str, Any]:
     """The body of an answer with this status; also the data of an event that ends a stream."""
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind, "param": None, "code": CODES.get(status), "request_id": request_id}}
+    code, param = _code(error, status), "messages" if isinstance(error, PromptTooLong) else None
+    return {
+        "error": {"message": told(error), "type": kind, "param": param, "code": code, "request_id": request_id},
+    }
 
 
-def describe_fault(fault: Any) -> str:
+def told(error: Exception) -> str:
+    """What a client is told of an error: where clients know one by the vendor's words, in these."""
+    if isinstance(error, PromptTooLong):
+        return (
+            f"This model's maximum context length is {error.most} tokens. However, your messages resulted in {error.tokens} "
+            f"tokens. Please reduce the length of the messages."
+        )
+    message = message_of(error)
+    return f"{message} Please try again in {error.retry_after:g}s." if isinstance(error, Overloaded) else message
+
+
+def _code(error: Exception, status: int) -> str | None:
+    return next((code for kind, code in CODES_OF_KINDS if isinstance(error, kind)), CODES.get(status))
+
+
+def describe_fault(path: str, fault: Any) -> str:
     """One fault found by pydantic, in words that name the place, the value and the way out."""
     place = _field_names(fault["loc"])
     kind, value = fault["type"], fault.get("input")
@@ -34,8 +65,7 @@ def describe_fault(fault: Any) -> str:
         if name in UNSERVED:
             return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
         if len(place) == 1:
-            known = {*ChatBody.model_fields, *CompletionBody.model_fields, *ResponseBody.model_fields}
-            return unknown_option(name, sorted(known), "field")
+            return unknown_option(name, sorted(BODIES[path].model_fields), "field")
         return f"{where}: unknown field; leave it out."
     if kind == "missing":
         return f"{where}: required, and not there." if place else "The body is empty; it must be a JSON object."

@@ -13,7 +13,8 @@ from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import ReadItems, read_items
 from foreword.sampling_params import SamplingParams
-from foreword.server.http import Caller, EventStream, caller, event, read_aside, service, unless_gone
+from foreword.server.event_stream import EventStream, event
+from foreword.server.http import Caller, caller, read_aside, service, unless_gone
 from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
@@ -51,7 +52,7 @@ def make_router(remembered: int) -> APIRouter:
         if body.stream:
             updates = await unless_gone(request, served.open(turn.asked))
             events = errors_as_events(turn.events(updates), who.request_id)
-            return EventStream(events, updates.close, served.config.send_timeout)
+            return EventStream(events, updates.close, served.config)
         answer = await unless_gone(request, served.answer(turn.asked))
         return JSONResponse(turn.whole(answer))
 

@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from foreword.server.http import event, message_of, status_of
+from foreword.server.error_answers import status_of
+from foreword.server.event_stream import event
 from foreword.server.openai.errors import error_body
 
 DONE = b"data: [DONE]\n\n"
@@ -14,4 +15,4 @@ async def errors_as_events(events: AsyncIterator[bytes], request_id: str) -> Asy
         async for piece in events:
             yield piece
     except Exception as error:
-        yield event(error_body(status_of(error), message_of(error), request_id))
+        yield event(error_body(error, status_of(error), request_id))

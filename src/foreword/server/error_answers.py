@@ -1,0 +1,66 @@
+"""Errors as answers: which status, which words a client may read, in which vendor's shape."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+
+from foreword.errors import (
+    CredentialsError,
+    ForbiddenError,
+    ForewordError,
+    InputError,
+    NotFoundError,
+    Overloaded,
+    TimedOut,
+    TooLargeError,
+    Unavailable,
+)
+
+STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (CredentialsError, 401),
+    (ForbiddenError, 403),
+    (NotFoundError, 404),
+    (TooLargeError, 413),
+    (InputError, 400),
+    (Overloaded, 429),
+    (Unavailable, 503),
+    (TimedOut, 504),
+)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A vendor's API.
+
+    error_body
+        (error, status, request id) → the body of its answer, in the vendor's shape.
+    describe_fault
+        (path, one fault that pydantic found in a body sent there) → a sentence.
+    """
+
+    prefixes: tuple[str, ...]
+    router: APIRouter
+    error_body: Callable[[Exception, int, str | None], dict[str, Any]]
+    describe_fault: Callable[[str, Any], str]
+
+
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+
+
+def message_of(error: Exception) -> str:
+    """What a client may read of an error: all of those raised on purpose, nothing of others."""
+    if not isinstance(error, ForewordError):
+        return "The server failed to answer; its operator finds why in the log."
+    return str(error).encode("utf-8", "backslashreplace").decode()  # it may name what the client sent
+
+
+def error_response(dialect: Dialect, error: Exception, request_id: str | None, status: int | None = None) -> Response:
+    """An error as an answer in a dialect; an overload says when to come back."""
+    status = status or status_of(error)
+    headers = {"retry-after": str(max(1, round(error.retry_after)))} if isinstance(error, Overloaded) else {}
+    return JSONResponse(dialect.error_body(error, status, request_id), status, headers)
