@@ -216,7 +216,7 @@ def test_diagnostics_say_what_changed(client: openai.OpenAI) -> None:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"logit_bias": {"5": 1}}, "'logit_bias' is not served here"),
         ({"extra_body": {"temprature": 1}}, "Did you mean 'temperature'"),
-        ({"messages": [{"role": "user", "content": "fox " * 2000}]}, "Shorten it"),
+        ({"messages": [{"role": "user", "content": "fox " * 2000}]}, "maximum context length is 1024 tokens"),
         (
             {"messages": [{"role": "user", "content": [
                 {"type": "text", "text": "", "prompt_cache_breakpoint": {"mode": "explicit"}}]}]},
