@@ -106,6 +106,7 @@ class Delta:
     """What is new of a request since its reader looked last; the account and the times are those of now.
 
     ``choices`` has the continuations with news only, each of whose ends is told once. ``finished`` is told once, at the end.
+    ``prompt_logprobs``: of the prompt's tokens from the first on, those that have been computed since.
     """
 
     request_id: str
@@ -113,3 +114,4 @@ class Delta:
     account: Account
     metrics: RequestMetrics
     finished: bool
+    prompt_logprobs: tuple[dict[int, Logprob] | None, ...] = ()

@@ -199,16 +199,20 @@ class Reader:
     def __init__(self, generation: Generation):
         self._generation = generation
         self._places = [_Place(continuation) for continuation in generation.continuations]
+        self._prompt = 0
 
     def take(self) -> Delta:
         """What is new. After that of a finished generation there is no more."""
-        generation = self._generation
+        generation, told = self._generation, self._prompt
+        of_prompt = generation.continuations[0].prompt_logprobs or ()
+        self._prompt = len(of_prompt)
         return Delta(
             request_id=generation.request_id,
             choices=tuple(choice for place in self._places if (choice := place.take()) is not None),
             account=generation.account(),
             metrics=generation.metrics(),
             finished=generation.finished,
+            prompt_logprobs=tuple(of_prompt[told:]),
         )
 
 

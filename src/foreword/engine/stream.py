@@ -141,18 +141,21 @@ class _Waiting:
     def __init__(self) -> None:
         self.latest: Delta | None = None
         self._choices: dict[int, _Choice] = {}
+        self._prompt: tuple[dict[int, Logprob] | None, ...] = ()
 
     def add(self, delta: Delta) -> None:
         """Put more behind what waits."""
         self.latest = delta
+        self._prompt += delta.prompt_logprobs
         for choice in delta.choices:
             self._choices.setdefault(choice.index, _Choice()).add(choice)
 
     def take(self) -> Delta:
         """All that waits, as one."""
         assert self.latest is not None
-        delta = replace(self.latest, choices=tuple(_delta(*entry) for entry in sorted(self._choices.items())))
-        self.latest, self._choices = None, {}
+        choices = tuple(_delta(*entry) for entry in sorted(self._choices.items()))
+        delta = replace(self.latest, choices=choices, prompt_logprobs=self._prompt)
+        self.latest, self._choices, self._prompt = None, {}, ()
         return delta
 
 

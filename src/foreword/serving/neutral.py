@@ -197,13 +197,25 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptLogprobs:
+    """A prompt's tokens, and at the place of each that one and the likeliest, by token id; the first has none."""
+
+    token_ids: tuple[int, ...]
+    entries: tuple[Mapping[int, Logprob] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
-    """What is new in a stream. The first one comes with the first token, or at the end of the prompt if none is to come."""
+    """What is new in a stream. The first one comes with the first token, or at the end of the prompt if none is to come.
+
+    ``prompt``: in the first one, where that was asked for. A continuation may have several choices, one behind the other.
+    """
 
     choices: tuple[Choice, ...]
     usage: TokenUsage
     finished: bool
     diagnosis: Diagnosis | None = None
+    prompt: PromptLogprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +225,4 @@ class Answer:
     choices: tuple[Choice, ...]
     usage: TokenUsage
     diagnosis: Diagnosis | None = None
+    prompt: PromptLogprobs | None = None

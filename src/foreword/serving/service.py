@@ -86,6 +86,11 @@ class Service:
         """How many tokens a prompt has, as ``open`` would render it."""
         return (await self._prompts.render(prompt)).num_tokens
 
+    def token(self, token_id: int) -> tuple[str, bytes]:
+        """What a token adds to a text, and the same in bytes."""
+        tokenizer = self._front.text.tokenizer
+        return tokenizer.token_text(token_id), tokenizer.token_bytes(token_id)
+
     async def text_of(self, prompt: PromptForm) -> str:
         """A prompt's text, also where it was given as token ids."""
         return await self._prompts.text_of(prompt)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from foreword.errors import TimedOut
 from foreword.outputs import ChoiceDelta, Delta
 from foreword.serving.front import DeltaStream
-from foreword.serving.neutral import Answer, Choice, Diagnosis, NeutralRequest, TokenUsage, Update
+from foreword.serving.neutral import Answer, Choice, Diagnosis, NeutralRequest, PromptLogprobs, TokenUsage, Update
 from foreword.serving.rendering import RenderedPrompt
 from foreword.serving.tool_forms.reader import ToolCallReader
+from foreword.tokens import unpack_tokens
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,12 +59,17 @@ class UpdateStream:
         if self._finished:
             raise StopAsyncIteration
         delta = await self._next()
-        choices = tuple(self._choice(new) for new in delta.choices)
+        choices, of_prompt = [self._choice(new) for new in delta.choices], delta.prompt_logprobs
+        while self._lacks(of_prompt) and not delta.finished:  # another continuation may be ahead of the one that has them
+            delta = await self._next()
+            choices += [self._choice(new) for new in delta.choices]
+            of_prompt += delta.prompt_logprobs
         self._finished = delta.finished
         usage = self._usage(delta)
         diagnosis = None if self._begun else self._diagnose(self._opened, usage)
         self._begun = True
-        return Update(choices, usage, delta.finished, diagnosis)
+        told = PromptLogprobs(tuple(unpack_tokens(self._opened.prompt.tokens)), of_prompt) if of_prompt else None
+        return Update(tuple(choices), usage, delta.finished, diagnosis, told)
 
     async def last(self) -> Answer:
         """The whole answer, once it is there."""
@@ -73,7 +79,7 @@ class UpdateStream:
             for choice in update.choices:
                 by_index.setdefault(choice.index, []).append(choice)
         choices = tuple(_joined(by_index[index]) for index in sorted(by_index))
-        return Answer(choices, updates[-1].usage, updates[0].diagnosis)
+        return Answer(choices, updates[-1].usage, updates[0].diagnosis, updates[0].prompt)
 
     def close(self) -> None:
         """No more updates are wanted."""
@@ -105,6 +111,11 @@ class UpdateStream:
             logprobs=new.logprobs,
             calls=reader.calls,
         )
+
+    def _lacks(self, of_prompt: Sequence[object]) -> bool:
+        """Whether more is to be told of the prompt before anything else."""
+        wanted = self._opened.request.sampling.prompt_logprobs is not None and not self._begun
+        return wanted and len(of_prompt) < self._opened.prompt.num_tokens
 
     def _usage(self, delta: Delta) -> TokenUsage:
         """The tokens so far. What marks cover counts once, for the first mark at or behind it."""

@@ -12,6 +12,7 @@ from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
+from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
 from foreword.server.openai.sse import DONE, errors_as_events
@@ -42,6 +43,8 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     }
     if answer.diagnosis is not None:
         content["prompt_cache_diagnostics"] = cache_diagnostics(answer.diagnosis)
+    if body.prompt_logprobs is not None:
+        content["prompt_logprobs"] = prompt_logprobs(answer.prompt)
     return JSONResponse(content)
 
 
@@ -51,6 +54,8 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     if body.top_logprobs is not None and not body.logprobs:
         raise ParameterError("top_logprobs needs logprobs=true.")
+    if body.prompt_logprobs is not None and body.stream:
+        raise ParameterError("prompt_logprobs come with a whole answer; leave stream out.")
     return NeutralRequest(
         request_id=f"chatcmpl-{who.request_id}",
         tenant=who.tenant,
@@ -116,4 +121,7 @@ def _head(asked: NeutralRequest, kind: str) -> Json:
 
 
 def _logprobs(body: ChatBody, choice: Choice) -> Json | None:
-    return {"content": token_logprobs(choice, body.top_logprobs or 0), "refusal": None} if body.logprobs else None
+    if not body.logprobs:
+        return None
+    told = token_logprobs(choice, body.top_logprobs or 0, bool(body.return_tokens_as_token_ids))
+    return {"content": told, "refusal": None}

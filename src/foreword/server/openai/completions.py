@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,11 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import ParameterError
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, read_aside, service, unless_gone
+from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
-from foreword.server.openai.usage import cache_diagnostics, completion_usage, finite, likeliest, token_names
-from foreword.serving.neutral import Answer, Choice, NeutralRequest, TokenUsage, Update
+from foreword.server.openai.usage import cache_diagnostics, completion_usage
+from foreword.serving.neutral import Answer, Choice, NeutralRequest, PromptLogprobs, TokenUsage, Update
 from foreword.serving.service import Service
 from foreword.serving.stream import UpdateStream
 
@@ -34,18 +36,18 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:
         streams = await unless_gone(request, _open_all(served, asked))
-        pieces = errors_as_events(_chunks(body, who, streams, echoed), who.request_id)
+        events = errors_as_events(_chunks(body, who, streams, _Pieces(body, echoed, served)), who.request_id)
 
         def close() -> None:
             for stream in streams:
                 stream.close()
 
-        return EventStream(pieces, close, served.config)
-    answers = await unless_gone(request, _answer_all(served, asked))
+        return EventStream(events, close, served.config)
+    answers, pieces = await unless_gone(request, _answer_all(served, asked)), _Pieces(body, echoed, served)
     content: Json = {
         **_head(body, who),
         "choices": [
-            _piece(body, place, choice, echoed[place]) for place, answer in enumerate(answers) for choice in answer.choices
+            pieces.of(place, choice, answer.prompt) for place, answer in enumerate(answers) for choice in answer.choices
         ],
         "usage": completion_usage(answer.usage for answer in answers),
     }
@@ -58,10 +60,12 @@ def _neutral_requests(body: CompletionBody, who: Caller, served: Service) -> lis
     prompts, most = _prompts(body), served.config.max_choices
     if len(prompts) > most:
         raise ParameterError(f"prompt has {len(prompts)} prompts; this server takes {most} in one request.")
-    if body.echo and body.logprobs is not None:
-        raise ParameterError("echo with logprobs would need those of the prompt, which are not given here; leave one out.")
+    if body.prompt_logprobs is not None and body.stream:
+        raise ParameterError("prompt_logprobs come with a whole answer; leave stream out, or ask for echo and logprobs.")
     tokens = DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     sampling = sampling_params(body, served.default_sampling, 0 if is_prewarm(body) else tokens, body.logprobs)
+    if body.echo and body.logprobs is not None:
+        sampling = replace(sampling, prompt_logprobs=max(body.logprobs, body.prompt_logprobs or 0))
     return [
         NeutralRequest(
             request_id=f"cmpl-{who.request_id}" if len(prompts) == 1 else f"cmpl-{who.request_id}-{place}",
@@ -113,20 +117,17 @@ async def _answer_all(served: Service, asked: list[NeutralRequest]) -> list[Answ
             task.cancel()
 
 
-async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream], echoed: list[str]) -> AsyncIterator[bytes]:
+async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream], pieces: "_Pieces") -> AsyncIterator[bytes]:
     """The events of a stream: pieces of all prompts' choices as they come, and at last the usage if it was asked for."""
     head = _head(body, who)
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     if with_usage:
         head["usage"] = None
     usages: dict[int, TokenUsage] = {}
-    begun: set[tuple[int, int]] = set()
     async for place, update in _merged(streams):
         usages[place] = update.usage
         for choice in update.choices:
-            before = "" if (place, choice.index) in begun else echoed[place]
-            begun.add((place, choice.index))
-            chunk = {**head, "choices": [_piece(body, place, choice, before)]}
+            chunk = {**head, "choices": [pieces.of(place, choice, update.prompt)]}
             if update.diagnosis is not None:
                 chunk["prompt_cache_diagnostics"] = cache_diagnostics(update.diagnosis)
             yield event(chunk)
@@ -161,30 +162,33 @@ def _head(body: CompletionBody, who: Caller) -> Json:
     }
 
 
-def _piece(body: CompletionBody, place: int, choice: Choice, before: str) -> Json:
-    """A choice, or what is new of it, behind the text of the prompt where that is to be repeated."""
-    return {
-        "index": place * (body.n or 1) + choice.index,
-        "text": before + choice.text,
-        "logprobs": _logprobs(body, choice),
-        "finish_reason": choice.finish_reason,
-    }
+class _Pieces:
+    """The choices of a request as they come: each begins with its prompt where that is to be repeated."""
 
+    def __init__(self, body: CompletionBody, echoed: list[str], served: Service):
+        self._body, self._echoed, self._served = body, echoed, served
+        self._logprobs: dict[int, CompletionLogprobs] = {}  # by the choice's number
+        self._prompts: dict[int, PromptLogprobs] = {}  # by the prompt's place
 
-def _logprobs(body: CompletionBody, choice: Choice) -> Json | None:
-    if choice.logprobs is None or body.logprobs is None:
-        return None
-    places = list(zip(choice.token_ids, choice.logprobs, map(token_names, choice.logprobs), strict=False))
-    offsets, at = [], 0
-    for token, entries, _ in places:
-        offsets.append(at)
-        at += len(entries[token].decoded_token)
-    return {
-        "tokens": [entries[token].decoded_token for token, entries, _ in places],
-        "token_logprobs": [finite(entries[token].logprob) for token, entries, _ in places],
-        "top_logprobs": [
-            {names[other]: finite(entries[other].logprob) for other in reversed(likeliest(entries, body.logprobs))}
-            for _, entries, names in places
-        ],
-        "text_offset": offsets,
-    }
+    def of(self, place: int, choice: Choice, prompt: PromptLogprobs | None) -> Json:
+        """A choice of the prompt at ``place``, or what is new of it; ``prompt`` comes with the first news of any."""
+        body, index = self._body, place * (self._body.n or 1) + choice.index
+        if prompt is not None:
+            self._prompts[place] = prompt
+        begins = index not in self._logprobs
+        written = self._logprobs.setdefault(index, CompletionLogprobs(body.logprobs or 0, self._as_ids))
+        echoes = begins and body.echo and place in self._prompts
+        before = prompt_places(self._prompts[place], self._as_ids, self._served.token) if echoes else ()
+        piece: Json = {
+            "index": index,
+            "text": (self._echoed[place] if begins else "") + choice.text,
+            "logprobs": None if body.logprobs is None else written.of(choice, before),
+            "finish_reason": choice.finish_reason,
+        }
+        if body.prompt_logprobs is not None:
+            piece["prompt_logprobs"] = prompt_logprobs(self._prompts.get(place))
+        return piece
+
+    @property
+    def _as_ids(self) -> bool:
+        return bool(self._body.return_tokens_as_token_ids)

@@ -88,14 +88,17 @@ def finite(value: float) -> float:
     return value if math.isfinite(value) else NO_CHANCE
 
 
-def token_logprobs(choice: Choice, most: int) -> list[Json]:
-    """Each token of a choice with the likeliest at its place, as chat completions and responses have them."""
-    entries = zip(choice.token_ids, choice.logprobs or (), strict=False)
+def token_logprobs(choice: Choice, most: int, as_ids: bool = False) -> list[Json]:
+    """Each token of a choice with the likeliest at its place, as chat completions and responses have them.
+
+    ``as_ids``: tokens are called by their numbers, ``token_id:17``.
+    """
+
+    def described(token: int, entry: Logprob) -> Json:
+        name = f"token_id:{token}" if as_ids else entry.decoded_token
+        return {"token": name, "logprob": finite(entry.logprob), "bytes": list(entry.token_bytes)}
+
     return [
-        {**_described(at[token]), "top_logprobs": [_described(at[other]) for other in likeliest(at, most)]}
-        for token, at in entries
+        {**described(token, at[token]), "top_logprobs": [described(other, at[other]) for other in likeliest(at, most)]}
+        for token, at in zip(choice.token_ids, choice.logprobs or (), strict=False)
     ]
-
-
-def _described(entry: Logprob) -> Json:
-    return {"token": entry.decoded_token, "logprob": finite(entry.logprob), "bytes": list(entry.token_bytes)}
