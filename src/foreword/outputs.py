@@ -91,7 +91,11 @@ class RequestOutput:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceDelta:
-    """What is new of one continuation, and how it ended if it has; see CompletionOutput."""
+    """What is new of one continuation, and how it ended if it has; see CompletionOutput.
+
+    text_ends
+        Of each new token, how many characters the answer had with its text; the last tokens may have none: they add nothing.
+    """
 
     index: int
     text: str
@@ -99,6 +103,7 @@ class ChoiceDelta:
     logprobs: tuple[dict[int, Logprob], ...] | None = None
     finish_reason: str | None = None
     stop_reason: str | int | None = None
+    text_ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
@@ -222,8 +222,8 @@ class Faulty:
     def token_bytes(self, token: int) -> bytes:
         return str(token).encode()
 
-    def decoder(self, skip_special_tokens: bool, before: Sequence[int]) -> "Faulty":
-        del skip_special_tokens, before
+    def decoder(self, skip_special_tokens: bool, before: Sequence[int], shown: Collection[int]) -> "Faulty":
+        del skip_special_tokens, before, shown
         return self
 
     def add(self, token: int) -> str:

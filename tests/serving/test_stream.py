@@ -1,6 +1,7 @@
 """What comes back of a request: what is new, each once, whatever the pace of its reader."""
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -8,11 +9,12 @@ import pytest
 from foreword.cache import Mark
 from foreword.engine.request import EngineRequest
 from foreword.errors import StepFailed, TimedOut
-from foreword.outputs import Logprob
+from foreword.outputs import ChoiceDelta, Delta, Logprob
 from foreword.serving.neutral import Answer, Changed, Diagnosis, Update, UsableTools
 from foreword.serving.rendering import RenderedPrompt
 from foreword.serving.stream import OpenRequest, UpdateStream
-from foreword.serving.tool_forms.base import ToolUse
+from foreword.serving.tool_forms.base import CallBegin, CallEnd, CallText, Schemas, ToolUse
+from foreword.serving.tool_forms.reader import AnswerForm, AnswerReader
 from foreword.tokens import pack_tokens
 from serving.fake_front import FakeFront, FakeStream, neutral
 
@@ -25,7 +27,15 @@ def opened(front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), **more: A
     prompt = RenderedPrompt(pack_tokens([1, 2, 3, 4]), None, marks)
     one = OpenRequest(request, prompt, front.now(), 5.0, uses_cache=True)
     stream = FakeStream(front, EngineRequest(prompt.tokens, request.sampling, "r"), lambda _: None)
-    return UpdateStream(one, stream, front.now, lambda _, usage: Diagnosis(Changed.TOOLS, lost_tokens=usage.reused)), stream
+    schemas: Schemas = {name: {} for name in request.tools.names}
+    updates = UpdateStream(
+        one,
+        stream,
+        front.now,
+        lambda _, usage: Diagnosis(Changed.TOOLS, lost_tokens=usage.reused),
+        lambda: AnswerReader(AnswerForm(), schemas, request.tools.parallel),
+    )
+    return updates, stream
 
 
 async def all_of(updates: UpdateStream) -> list[Update]:
@@ -59,7 +69,7 @@ def test_the_first_update_alone_says_why_an_earlier_prompt_was_not_reused() -> N
     assert [update.diagnosis for update in asyncio.run(main())] == [Diagnosis(Changed.TOOLS, lost_tokens=3), None]
 
 
-def test_a_call_comes_as_one_part_however_its_text_comes() -> None:
+def test_a_call_comes_as_it_is_written() -> None:
     async def main(whole: bool) -> list[Update] | Answer:
         updates, told = opened(FakeFront(), tools=UsableTools(frozenset({"web"})))
         for letter in f"I look.{CALL}":
@@ -71,12 +81,19 @@ def test_a_call_comes_as_one_part_however_its_text_comes() -> None:
     assert isinstance(got, list)
     parts = [part for update in got for part in update.choices[0].parts]
     assert "".join(part for part in parts if isinstance(part, str)) == "I look."
-    assert parts[-1] == ToolUse("web", {"q": 1})
+    begin = next(part for part in parts if isinstance(part, CallBegin))
+    assert begin == CallBegin("web", begin.call_id)
+    assert re.fullmatch("[a-zA-Z0-9]{9}", begin.call_id or "")
+    pieces = [part.text for part in parts if isinstance(part, CallText)]
+    assert len(pieces) > 2
+    assert "".join(pieces) == '{"q": 1}'
+    assert parts[-1] == CallEnd()
     assert got[-1].choices[0].calls == 1, "also where the call itself came before"
     answer = asyncio.run(main(True))
     assert isinstance(answer, Answer)
     (choice,) = answer.choices
-    assert (choice.text, choice.tool_uses, choice.calls) == ("I look.", [ToolUse("web", {"q": 1})], 1)
+    assert (choice.text, choice.calls) == ("I look.", 1)
+    assert choice.tool_uses == [ToolUse("web", '{"q": 1}', begin.call_id)], "the same id each time"
     assert choice.token_ids == tuple(range(1, len(CALL) + 9))
 
 
@@ -142,3 +159,28 @@ def test_a_request_that_takes_too_long_is_aborted() -> None:
         assert told.closed
 
     asyncio.run(main())
+
+
+def test_tokens_of_thoughts_are_counted_where_the_text_of_a_token_says_so() -> None:
+    async def main(pieces: list[str], whole: bool) -> int:
+        updates, told = opened(FakeFront())
+        text, ends = "", []
+        for piece in pieces:
+            text += piece
+            ends.append(len(text))
+        if whole:
+            choice = ChoiceDelta(0, text, tuple(range(len(pieces) + 1)), finish_reason="stop", text_ends=tuple(ends))
+            told.told.append(Delta("r", (choice,), told.account, told.metrics, True))
+        else:
+            for piece, end in zip(pieces, ends, strict=True):
+                told.tell(piece, text_ends=(end,))
+            told.tell("", finish="stop")
+        return (await updates.last()).usage.reasoning_tokens
+
+    for pieces, thought in [
+        (["<think>", "\n", "hm", "</th", "ink>", "\n\n", "So"], 5),
+        (["<think", ">a</think>b", "c"], 2),
+        (["So", " <think>"], 0),
+        (["", "<think>", "", "x", ""], 4),
+    ]:
+        assert [asyncio.run(main(pieces, whole)) for whole in (True, False)] == [thought, thought], pieces

@@ -1,6 +1,7 @@
 """Tokens back to text, as they come, and the texts at which a generation stops. Linear in the length of the answer."""
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 UNDECODABLE = "\ufffd"
@@ -30,8 +31,8 @@ class TokenText(Protocol):
         """The same in bytes: also of a token that is a part of a character."""
         ...
 
-    def decoder(self, skip_special_tokens: bool, before: Sequence[int]) -> TokenDecoder:
-        """The text of tokens that come behind others, whose text somebody else has."""
+    def decoder(self, skip_special_tokens: bool, before: Sequence[int], shown: Collection[int]) -> TokenDecoder:
+        """The text of tokens that come behind others, whose text somebody else has; ``shown`` are never skipped."""
         ...
 
 
@@ -39,7 +40,8 @@ class TextStream:
     """The text of one continuation of the tokens ``before``. Bytes that are not yet a whole character are held back.
 
     A text that may be the beginning of a stop text is not shown before that is settled. ``pieces`` is what may be shown, and
-    only ever grows at its end: a reader that has seen some pieces goes on behind them. Whatever a decoder raises, be it a
+    only ever grows at its end: a reader that has seen some pieces goes on behind them. ``ends``: of each token, how many
+    characters the text has with it. Whatever a decoder raises, be it a
     panic of native code, becomes U+FFFD in place of the token's text, and nothing else.
     """
 
@@ -50,9 +52,12 @@ class TextStream:
         stop: Sequence[str],
         keep_stop: bool,
         before: Sequence[int] = (),
+        shown: Collection[int] = (),
     ):
         self.pieces: list[str] = []
-        self._make_decoder: Callable[[], TokenDecoder] = lambda: tokenizer.decoder(skip_special_tokens, before)
+        self.ends = array("q")
+        self._size = 0
+        self._make_decoder: Callable[[], TokenDecoder] = lambda: tokenizer.decoder(skip_special_tokens, before, shown)
         self._decoder: TokenDecoder | None = None
         self._stop = tuple(stop)
         self._keep_stop = keep_stop
@@ -67,6 +72,8 @@ class TextStream:
     def add(self, token: int, may_stop: bool) -> str | None:
         """Append a token; returns the stop text that it completed, if any."""
         piece = self._guarded(lambda decoder: decoder.add(token))
+        self._size += len(piece)
+        self.ends.append(self._size)
         if not piece:
             return None
         before = len(self._held)

@@ -115,7 +115,8 @@ class Engine:
                 marks=request.marks,
             )
             ends, seed = self.info.end_token_ids, self._seed(params, index)
-            continuations.append(Continuation(name, scheduled, index, params, self.text.tokenizer, ends, seed))
+            shown, tokenizer = request.shown_tokens, self.text.tokenizer
+            continuations.append(Continuation(name, scheduled, index, params, tokenizer, ends, seed, shown))
         for continuation in continuations:
             self.scheduler.add(continuation.request)
         for continuation in continuations:

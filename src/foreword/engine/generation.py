@@ -25,6 +25,7 @@ class Continuation:
         tokenizer: TokenText,
         end_token_ids: frozenset[int],
         seed: int,
+        shown_tokens: frozenset[int] = frozenset(),
     ):
         self.request_id = request_id
         self.request = request
@@ -45,6 +46,7 @@ class Continuation:
             params.stop_strings,
             params.include_stop_str_in_output,
             before=request.tokens[: request.num_prompt_tokens].data,
+            shown=shown_tokens,
         )
         self.logprobs: list[dict[int, Logprob]] | None = None if params.logprobs is None else []
         self._tokenizer = tokenizer
@@ -241,4 +243,5 @@ class _Place:
             logprobs=None if logprobs is None else tuple(logprobs[tokens:]),
             finish_reason=continuation.finish_reason if ends else None,
             stop_reason=continuation.stop_reason if ends else None,
+            text_ends=tuple(continuation.text.ends[tokens:]),
         )

@@ -31,6 +31,8 @@ class EngineRequest:
         Prefixes that are to be kept longer.
     use_cache
         False: the request neither reads nor feeds the cache.
+    shown_tokens
+        Special tokens that stand in the text, whatever is left out of it.
     stream
         Whether there is news after every token, or only at the end.
     """
@@ -45,6 +47,7 @@ class EngineRequest:
     public_tokens: int = 0
     marks: tuple[Mark, ...] = ()
     use_cache: bool = True
+    shown_tokens: frozenset[int] = frozenset()
     stream: bool = True
 
 

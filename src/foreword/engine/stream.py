@@ -125,10 +125,12 @@ class _Choice:
     logprobs: list[dict[int, Logprob]] | None = None
     finish_reason: str | None = None
     stop_reason: str | int | None = None
+    text_ends: list[int] = field(default_factory=list)
 
     def add(self, delta: ChoiceDelta) -> None:
         self.text.append(delta.text)
         self.token_ids.extend(delta.token_ids)
+        self.text_ends.extend(delta.text_ends)
         if delta.logprobs is not None:
             self.logprobs = self.logprobs or []
             self.logprobs.extend(delta.logprobs)
@@ -162,7 +164,8 @@ class _Waiting:
 def _delta(index: int, choice: _Choice) -> ChoiceDelta:
     logprobs = None if choice.logprobs is None else tuple(choice.logprobs)
     text, tokens = "".join(choice.text), tuple(choice.token_ids)
-    return ChoiceDelta(index, text, tokens, logprobs, choice.finish_reason, choice.stop_reason)
+    ends = tuple(choice.text_ends)
+    return ChoiceDelta(index, text, tokens, logprobs, choice.finish_reason, choice.stop_reason, ends)
 
 
 def _without_end(delta: Delta) -> Delta | None:

@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -38,6 +38,11 @@ class TokenTexts:
         if skip_special_tokens and token in self._special:
             return False
         return self._tokenizer.id_to_token(token) is not None
+
+    def special(self, texts: Iterable[str]) -> Mapping[str, int]:
+        """Those of some texts that are special tokens, and which."""
+        found = {text: self._tokenizer.token_to_id(text) for text in texts}
+        return {text: token for text, token in found.items() if token in self._special}
 
     def raw(self, token: int) -> bytes | None:
         """The bytes that a token is by itself; None where only the decoder knows its text."""
@@ -80,12 +85,17 @@ class TextDecoder:
     Bytes that are no text become U+FFFD, one for each ill-formed part, and change nothing around them. At most the beginning
     of one character is held back. Joined, and with ``finish``, the pieces are the text of all tokens at once.
 
+    shown
+        Special tokens that are not skipped with the others.
     before
         The tokens that stand before, whose text somebody else has: this one goes on from there.
     """
 
-    def __init__(self, texts: TokenTexts, skip_special_tokens: bool, before: Sequence[int] = ()):
+    def __init__(
+        self, texts: TokenTexts, skip_special_tokens: bool, before: Sequence[int] = (), shown: Collection[int] = ()
+    ):
         self._texts = texts
+        self._always = frozenset(shown)
         self._skip = skip_special_tokens
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._pending: list[int] = []  # tokens whose text ends within a character
@@ -94,7 +104,7 @@ class TextDecoder:
 
     def add(self, token: int) -> str:
         """What the next token adds; empty while a character is not whole."""
-        if not self._texts.is_shown(token, self._skip):
+        if not self._is_shown(token):
             return ""
         raw = self._texts.raw(token)
         if raw is not None:
@@ -147,11 +157,14 @@ class TextDecoder:
     def _last_shown(self, before: Sequence[int]) -> list[int]:
         shown: list[int] = []
         for at in range(len(before) - 1, -1, -1):
-            if self._texts.is_shown(int(before[at]), self._skip):
+            if self._is_shown(int(before[at])):
                 shown.append(int(before[at]))
                 if len(shown) == WINDOW:
                     break
         return shown[::-1]
+
+    def _is_shown(self, token: int) -> bool:
+        return self._texts.is_shown(token, self._skip and token not in self._always)
 
     def _open_bytes(self) -> bytes:
         """The beginning of a character with which the tokens before end."""

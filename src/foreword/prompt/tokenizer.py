@@ -3,7 +3,7 @@
 import itertools
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -91,9 +91,13 @@ class HubTokenizer:
         """The same in bytes, also those of a token that is a part of a character."""
         return self._texts.bytes_of(token)
 
-    def decoder(self, skip_special_tokens: bool, before: Sequence[int] = ()) -> TextDecoder:
-        """The text of tokens as they come, behind the text of those ``before``."""
-        return TextDecoder(self._texts, skip_special_tokens, before)
+    def special_tokens(self, texts: Iterable[str]) -> Mapping[str, int]:
+        """Those of some texts that are special tokens, and which."""
+        return self._texts.special(texts)
+
+    def decoder(self, skip_special_tokens: bool, before: Sequence[int] = (), shown: Collection[int] = ()) -> TextDecoder:
+        """The text of tokens as they come, behind the text of those ``before``; the ``shown`` ones are never skipped."""
+        return TextDecoder(self._texts, skip_special_tokens, before, shown)
 
     @cached_property
     def _texts(self) -> TokenTexts:

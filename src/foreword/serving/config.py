@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foreword.config import option, require, require_types
+from foreword.serving.reasoning import FORMS as REASONING_FORMS
+from foreword.serving.reasoning import OFF
+from foreword.serving.tool_forms.choice import FORMS
 
 
 class Share(StrEnum):
@@ -76,6 +79,13 @@ class ServerConfig:
     operators: tuple[str, ...] = option((), name="operator")
     """Tenants whose keys may see the dashboard: figures and texts of all tenants. Whoever has ``api_key`` may, and everyone
     where there are no keys."""
+    tool_call_form: str | None = None
+    """How the model writes calls of tools: hermes, qwen-xml, llama, mistral, mistral-json, gemma, phi, deepseek, glm,
+    kimi, gpt-oss. None: as its chat template shows it."""
+    reasoning_form: str | None = None
+    """How the model writes what it thinks before it answers: think, mistral, gemma, seed, cohere, exaone; ``none``: thoughts
+    are told as text. None: as its chat template shows it; where that says nothing, what an answer begins with between
+    ``<think>`` and ``</think>`` is thought."""
     trace: str | None = None
     """File to which a line is written for every request, without its words: a trace that `foreword replay` reads. A file of
     before is continued; None: no trace."""
@@ -93,6 +103,12 @@ class ServerConfig:
         for name in ("max_queue", "min_cached_tokens"):
             value = getattr(self, name)
             require(value >= 0, f"{name} is {value}; it cannot be negative.")
+        forms = [form.name for form in FORMS]
+        named = self.tool_call_form
+        require(named is None or named in forms, f"tool_call_form is {named!r}; known: {', '.join(forms)}.")
+        thoughts = [*(form.name for form in REASONING_FORMS), OFF]
+        named = self.reasoning_form
+        require(named is None or named in thoughts, f"reasoning_form is {named!r}; known: {', '.join(thoughts)}.")
         limit = self.max_prompt_tokens
         require(limit is None or limit >= 1, f"max_prompt_tokens is {limit}; it must be at least 1, or left out.")
         room, largest = self.max_receiving_bytes, self.max_body_bytes

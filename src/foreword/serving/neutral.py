@@ -12,7 +12,8 @@ from foreword.account import Account
 from foreword.outputs import Logprob
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
-from foreword.serving.tool_forms.base import AnswerPart, ToolUse
+from foreword.serving.tool_forms.base import AnswerPart, Thought, ToolUse, WholePart
+from foreword.serving.tool_forms.reader import gathered
 
 UNLIMITED = 2**31 - 1
 """As ``max_tokens``: no limit but the model's context and the cache's size."""
@@ -100,7 +101,8 @@ class TokenUsage:
 
     account
         The prompt's, by source.
-
+    reasoning_tokens
+        Of the output those in which the model thinks, the marks around it included.
     written
         Tokens of the prompt that were computed and entered into the cache; 0 where the cache is off.
     written_by_ttl
@@ -111,6 +113,7 @@ class TokenUsage:
     account: Account
     output_tokens: int
     written: int = 0
+    reasoning_tokens: int = 0
     written_by_ttl: Mapping[float, int] = field(default_factory=dict)
 
     @property
@@ -167,14 +170,14 @@ class Choice:
     """One continuation. In an Update its parts, tokens and logprobs are what is new since the last one, in an Answer all.
 
     parts
-        Texts and calls of tools, in the order in which the model wrote them. Text that may yet turn out to be a call comes
-        with a later update.
+        Thoughts, texts and pieces of calls, in the order in which the model wrote them; every call has an id. Text that may
+        yet turn out to be a call comes with a later update.
     finish_reason
         ``stop``, ``length``; None while it runs. stop_reason: the stop text or token id, None for the model's end token.
     logprobs
         For each token the chosen one and the likeliest, by token id; None when not asked for.
     calls
-        Calls of tools so far, those in earlier updates too.
+        Calls of tools begun so far, those in earlier updates too.
     """
 
     index: int
@@ -191,9 +194,19 @@ class Choice:
         return "".join(part for part in self.parts if isinstance(part, str))
 
     @property
+    def thoughts(self) -> str:
+        """What the model thinks, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Thought))
+
+    @property
+    def whole_parts(self) -> list[WholePart]:
+        """Its parts, of an answer that is there: each text, thought and call in one piece."""
+        return gathered(self.parts)
+
+    @property
     def tool_uses(self) -> list[ToolUse]:
-        """Its calls of tools."""
-        return [part for part in self.parts if isinstance(part, ToolUse)]
+        """Its calls of tools, of an answer that is there."""
+        return [part for part in self.whole_parts if isinstance(part, ToolUse)]
 
 
 @dataclass(frozen=True, slots=True)

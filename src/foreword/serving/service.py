@@ -9,6 +9,7 @@ from foreword.engine.stream import RequestEnd
 from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
+from foreword.serving.answers import AnswerReading
 from foreword.serving.config import ServerConfig, Share
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
@@ -28,6 +29,7 @@ class Service:
         self.config = config
         self.model = model
         self._front = front
+        self._answers = AnswerReading(front.text, config)
         self._prompts = prompts
         self._journal = journal
         self._open: set[OpenRequest] = set()
@@ -80,7 +82,9 @@ class Service:
         except BaseException:
             self._let_go(opened)
             raise
-        return UpdateStream(opened, deltas, self._front.now, self._journal.diagnose)
+        return UpdateStream(
+            opened, deltas, self._front.now, self._journal.diagnose, lambda: self._answers.reader(request, prompt)
+        )
 
     async def count_tokens(self, prompt: PromptForm) -> int:
         """How many tokens a prompt has, as ``open`` would render it."""
@@ -149,6 +153,7 @@ class Service:
             marks=prompt.marks,
             use_cache=opened.uses_cache,
             stream=request.stream,
+            shown_tokens=self._answers.shown_tokens(request),
         )
 
     def _ended(self, opened: OpenRequest, end: RequestEnd) -> None:

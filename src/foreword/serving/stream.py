@@ -1,15 +1,19 @@
 """What comes back of one open request: its updates, or its whole answer, and the usage in them."""
 
 import asyncio
+import bisect
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from foreword.errors import TimedOut
 from foreword.outputs import ChoiceDelta, Delta
+from foreword.serving.call_ids import make_call_id
 from foreword.serving.front import DeltaStream
 from foreword.serving.neutral import Answer, Choice, Diagnosis, NeutralRequest, PromptLogprobs, TokenUsage, Update
 from foreword.serving.rendering import RenderedPrompt
-from foreword.serving.tool_forms.reader import ToolCallReader
+from foreword.serving.tool_forms.base import AnswerPart, CallBegin
+from foreword.serving.tool_forms.reader import AnswerReader
 from foreword.tokens import unpack_tokens
 
 
@@ -39,15 +43,23 @@ class UpdateStream:
 
     now
         The clock of the request's arrival, in seconds.
+    make_reader
+        Makes the reader of one continuation.
     """
 
-    def __init__(self, opened: OpenRequest, deltas: DeltaStream, now: Callable[[], float], diagnose: Diagnose):
-        request, tools = opened.request, opened.request.tools
+    def __init__(
+        self,
+        opened: OpenRequest,
+        deltas: DeltaStream,
+        now: Callable[[], float],
+        diagnose: Diagnose,
+        make_reader: Callable[[], AnswerReader],
+    ):
         self._opened = opened
         self._deltas = deltas
         self._now = now
         self._diagnose = diagnose
-        self._readers = [ToolCallReader(tools.names, tools.parallel) for _ in range(request.sampling.n)]
+        self._readings = [_Reading(make_reader()) for _ in range(opened.request.sampling.n)]
         self._output_tokens = 0
         self._begun = self._finished = False
 
@@ -96,11 +108,14 @@ class UpdateStream:
             ) from None
 
     def _choice(self, new: ChoiceDelta) -> Choice:
-        """What is new of a continuation. Here, and only here, calls of tools are told from text."""
-        reader = self._readers[new.index]
-        parts = reader.feed(new.text)
-        if new.finish_reason is not None:
-            parts += reader.finish()
+        """What is new of a continuation. Here, and only here, thoughts and calls of tools are told from text."""
+        reading, request_id = self._readings[new.index], self._opened.request.request_id
+        parts, begun = reading.read(new), reading.calls
+        begun -= sum(isinstance(part, CallBegin) for part in parts)
+        for at, part in enumerate(parts):
+            if isinstance(part, CallBegin):
+                parts[at] = part if part.call_id else replace(part, call_id=make_call_id(request_id, new.index, begun))
+                begun += 1
         self._output_tokens += len(new.token_ids)
         return Choice(
             index=new.index,
@@ -109,7 +124,7 @@ class UpdateStream:
             finish_reason=new.finish_reason,
             stop_reason=new.stop_reason,
             logprobs=new.logprobs,
-            calls=reader.calls,
+            calls=reading.calls,
         )
 
     def _lacks(self, of_prompt: Sequence[object]) -> bool:
@@ -130,9 +145,46 @@ class UpdateStream:
         return TokenUsage(
             account=account,
             output_tokens=self._output_tokens,
+            reasoning_tokens=sum(reading.reasoning_tokens for reading in self._readings),
             written=account.computed if opened.uses_cache else 0,
             written_by_ttl=written,
         )
+
+
+class _Reading:
+    """The reading of one continuation, and where in its text the tokens end."""
+
+    def __init__(self, reader: AnswerReader):
+        self._reader = reader
+        self._ends = array("q")
+        self._size = 0
+
+    @property
+    def calls(self) -> int:
+        """Calls begun so far."""
+        return self._reader.calls
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Tokens so far of which a part, or a mark around it, is thought."""
+        count, counted = 0, 0
+        for span in self._reader.thoughts:
+            first = max(counted, 0 if span.start == 0 else bisect.bisect_right(self._ends, span.start))
+            behind = len(self._ends)
+            if span.end is not None:
+                behind = min(behind, bisect.bisect_left(self._ends, span.end) + 1)
+            count += max(0, behind - first)
+            counted = max(counted, behind)
+        return count
+
+    def read(self, new: ChoiceDelta) -> list[AnswerPart]:
+        """The parts that new text brings."""
+        self._size += len(new.text)
+        self._ends.extend(new.text_ends)
+        missing = len(new.token_ids) - len(new.text_ends)
+        self._ends.extend([max(self._size, self._ends[-1] if self._ends else 0)] * missing)
+        parts = self._reader.feed(new.text)
+        return parts if new.finish_reason is None else parts + self._reader.finish()
 
 
 def _joined(pieces: Sequence[Choice]) -> Choice:

@@ -1,11 +1,12 @@
 """Tool calls in what the model writes."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
+from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.schema import ChatBody
 from foreword.serving.neutral import UsableTools
 from serving.choices import choices
@@ -15,10 +16,17 @@ TEXT = 'Wait. <tool_call>{"name": "look", "arguments": {"at": "dög"}}</tool_cal
 
 
 def read(pieces: list[str], names: list[str]) -> tuple[str, list[dict[str, Any]], str | None]:
+    """What a client makes of the deltas: it joins them by their numbers."""
     text = ""
     calls: list[dict[str, Any]] = []
-    for choice in choices(pieces, names):
-        text, calls = text + choice.text, calls + tool_calls("chatcmpl-1", choice)
+    for number, choice in enumerate(choices(pieces, names)):
+        new = delta(choice, begins=number == 0)
+        text += new.get("content") or ""
+        for entry in new.get("tool_calls", ()):
+            if entry["index"] == len(calls):
+                calls.append(entry)
+            else:
+                calls[entry["index"]]["function"]["arguments"] += entry["function"]["arguments"]
     return text, calls, finish_reason(choice)
 
 
@@ -46,3 +54,25 @@ def test_tool_choice_none_offers_no_tool() -> None:
     assert usable_tools(ChatBody.model_validate(body)) == UsableTools(frozenset({"look"}))
     assert usable_tools(ChatBody.model_validate({**body, "tool_choice": "none"})) == UsableTools()
     assert not usable_tools(ChatBody.model_validate({**body, "parallel_tool_calls": False})).parallel
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_thoughts_are_told_apart_and_calls_in_them_do_not_count(size: int) -> None:
+    text = f"<think>\nI could {TEXT}\n</think>\n\n{TEXT}"
+    made = choices([text[at : at + size] for at in range(0, len(text), size)], ["look"])
+    thought = "".join(delta(choice, begins=False).get("reasoning_content", "") for choice in made)
+    assert thought == f"I could {TEXT}"
+    assert made[-1].calls == 1
+
+
+def test_a_whole_message_has_its_thoughts_text_and_calls() -> None:
+    (choice,) = choices([f"<think>Hm.</think>{TEXT}"], ["look"])
+    said = message(choice)
+    (call,) = said["tool_calls"]
+    assert (said["reasoning_content"], said["content"]) == ("Hm.", "Wait.")
+    assert call["function"] == {"name": "look", "arguments": '{"at": "dög"}'}
+    assert re.fullmatch("[a-zA-Z0-9]{9}", call["id"])
+    (thinking,) = choices(["<think>Hm."], ["look"], "length")
+    assert message(thinking)["content"] is None
+    (plain,) = choices(["Yes"])
+    assert message(plain) == {"role": "assistant", "content": "Yes", "refusal": None}

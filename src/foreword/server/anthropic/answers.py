@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreword.prompt.vendor_forms import ttl
+from foreword.prompt.vendor_forms.reasoning import write_signature
 from foreword.serving.neutral import Answer, Changed, Choice, Diagnosis, TokenUsage, Update
-from foreword.serving.tool_forms.base import ToolUse
+from foreword.serving.tool_forms.base import CallBegin, CallEnd, CallText, Thought, ToolUse
 
 MISS_REASONS = {
     Changed.MODEL: "model_changed",
@@ -46,11 +47,11 @@ def message(head: Head, answer: Answer) -> Json:
     """A whole message."""
     choice = answer.choices[0]
     content: list[Json] = []
-    for part in choice.parts:
+    for part in choice.whole_parts:
         if isinstance(part, ToolUse):
-            content.append({**_tool_use(head, len(content), part), "input": part.arguments})
-        elif content and content[-1]["type"] == "text":
-            content[-1]["text"] += part
+            content.append({**_tool_use(part.name, part.call_id), "input": json.loads(part.arguments or "{}")})
+        elif isinstance(part, Thought):
+            content.append({"type": "thinking", "thinking": part.text, "signature": write_signature(part.text)})
         else:
             content.append({"type": "text", "text": part, "citations": None})
     ending = _ending(head, choice, answer.usage)
@@ -62,7 +63,7 @@ async def events(head: Head, updates: AsyncIterator[Update]) -> AsyncIterator[Js
     blocks = None
     async for update in updates:
         if blocks is None:
-            blocks = _Blocks(head)
+            blocks = _Blocks()
             yield {"type": "message_start", "message": _message(head, [], _NO_ENDING, update.usage, update.diagnosis)}
         for choice in update.choices:
             for event in blocks.feed(choice):
@@ -74,46 +75,56 @@ async def events(head: Head, updates: AsyncIterator[Update]) -> AsyncIterator[Js
 
 
 class _Blocks:
-    """The content blocks of a stream: text as it comes, and each use of a tool in one piece."""
+    """The content blocks of a stream, each as it comes."""
 
-    def __init__(self, head: Head):
-        self._head = head
+    def __init__(self) -> None:
         self._index = 0  # of the block that is open, or of the next one
-        self._open = False
+        self._open: str | None = None  # its type
+        self._thought: list[str] = []
 
     def feed(self, choice: Choice) -> Iterator[Json]:
         """The events that a choice's new parts bring."""
         for part in choice.parts:
-            if isinstance(part, ToolUse):
+            if isinstance(part, CallBegin):
+                yield from self._start(_tool_use(part.name, part.call_id))
+            elif isinstance(part, CallText):
+                yield self._delta({"type": "input_json_delta", "partial_json": part.text})
+            elif isinstance(part, CallEnd):
                 yield from self._close()
-                yield self._start(_tool_use(self._head, self._index, part))
-                yield self._delta({"type": "input_json_delta", "partial_json": json.dumps(part.arguments)})
-                yield from self._close()
+            elif isinstance(part, Thought):
+                if self._open != "thinking":
+                    yield from self._start({"type": "thinking", "thinking": "", "signature": ""})
+                self._thought.append(part.text)
+                yield self._delta({"type": "thinking_delta", "thinking": part.text})
             else:
-                if not self._open:
-                    yield self._start({"type": "text", "text": "", "citations": None})
+                if self._open != "text":
+                    yield from self._start({"type": "text", "text": "", "citations": None})
                 yield self._delta({"type": "text_delta", "text": part})
         if choice.finish_reason is not None:
             yield from self._close()
 
-    def _start(self, block: Json) -> Json:
-        self._open = True
-        return {"type": "content_block_start", "index": self._index, "content_block": block}
+    def _start(self, block: Json) -> Iterator[Json]:
+        yield from self._close()
+        self._open = block["type"]
+        yield {"type": "content_block_start", "index": self._index, "content_block": block}
 
     def _delta(self, delta: Json) -> Json:
         return {"type": "content_block_delta", "index": self._index, "delta": delta}
 
     def _close(self) -> Iterator[Json]:
-        if self._open:
-            yield {"type": "content_block_stop", "index": self._index}
-            self._open = False
-            self._index += 1
+        if self._open is None:
+            return
+        if self._open == "thinking":
+            yield self._delta({"type": "signature_delta", "signature": write_signature("".join(self._thought))})
+            self._thought = []
+        yield {"type": "content_block_stop", "index": self._index}
+        self._open = None
+        self._index += 1
 
 
-def _tool_use(head: Head, index: int, use: ToolUse) -> Json:
+def _tool_use(name: str, call_id: str | None) -> Json:
     """A use of a tool, without its input."""
-    call_id = f"toolu_{head.message_id.removeprefix('msg_')}_{index}"
-    return {"type": "tool_use", "id": call_id, "name": use.name, "input": {}}
+    return {"type": "tool_use", "id": call_id, "name": name, "input": {}}
 
 
 def _message(head: Head, content: list[Json], ending: Json, usage: TokenUsage, diagnosis: Diagnosis | None) -> Json:

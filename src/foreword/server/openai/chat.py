@@ -11,7 +11,7 @@ from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, read_aside, service, unless_gone
-from foreword.server.openai.chat_choices import finish_reason, tool_calls, usable_tools
+from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
@@ -38,7 +38,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     answer = await unless_gone(request, served.answer(asked))
     content: Json = {
         **_head(asked, "chat.completion"),
-        "choices": [_whole(body, asked, choice) for choice in answer.choices],
+        "choices": [_whole(body, choice) for choice in answer.choices],
         "usage": completion_usage([answer.usage]),
     }
     if answer.diagnosis is not None:
@@ -68,15 +68,11 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
     )
 
 
-def _whole(body: ChatBody, asked: NeutralRequest, choice: Choice) -> Json:
+def _whole(body: ChatBody, choice: Choice) -> Json:
     """A choice of a whole answer."""
-    text, calls = choice.text, tool_calls(asked.request_id, choice)
-    message: Json = {"role": "assistant", "content": text if text or not calls else None, "refusal": None}
-    if calls:
-        message["tool_calls"] = [{name: value for name, value in call.items() if name != "index"} for call in calls]
     return {
         "index": choice.index,
-        "message": message,
+        "message": message(choice),
         "logprobs": _logprobs(body, choice),
         "finish_reason": finish_reason(choice),
     }
@@ -95,15 +91,12 @@ async def _chunks(body: ChatBody, asked: NeutralRequest, updates: UpdateStream) 
         for choice in update.choices:
             begins = choice.index not in begun
             begun.add(choice.index)
-            text, calls = choice.text, tool_calls(asked.request_id, choice)
-            delta: Json = {"role": "assistant", "content": text} if begins else {"content": text} if text else {}
-            if calls:
-                delta["tool_calls"] = calls
-            if not delta and choice.finish_reason is None and not body.logprobs:
+            new = delta(choice, begins)
+            if not new and choice.finish_reason is None and not body.logprobs:
                 continue
             piece = {
                 "index": choice.index,
-                "delta": delta,
+                "delta": new,
                 "logprobs": _logprobs(body, choice),
                 "finish_reason": finish_reason(choice),
             }

@@ -1,10 +1,10 @@
-"""What a choice says and which tools it calls, as chat completions have it."""
+"""What a choice says, thinks and which tools it calls, as chat completions have it."""
 
-import json
 from typing import Any
 
 from foreword.server.openai.schema import ChatBody
 from foreword.serving.neutral import Choice, UsableTools
+from foreword.serving.tool_forms.base import CallBegin, CallText
 
 Json = dict[str, Any]
 
@@ -15,14 +15,51 @@ def usable_tools(body: ChatBody) -> UsableTools:
     return UsableTools(frozenset(names), body.parallel_tool_calls is not False)
 
 
-def tool_calls(request_id: str, choice: Choice) -> list[Json]:
-    """The calls that a choice brings, numbered within all of its answer."""
-    calls, made = [], choice.tool_uses
-    for number, use in enumerate(made, start=choice.calls - len(made)):
-        call_id = f"call_{request_id.rpartition('-')[2]}_{choice.index}_{number}"
-        function = {"name": use.name, "arguments": json.dumps(use.arguments, ensure_ascii=False)}
-        calls.append({"index": number, "id": call_id, "type": "function", "function": function})
-    return calls
+def message(choice: Choice) -> Json:
+    """The message of a whole choice."""
+    text, thoughts, calls = choice.text, choice.thoughts, tool_calls(choice)
+    content = text if text or not (calls or thoughts) else None
+    said: Json = {"role": "assistant", "content": content, "refusal": None}
+    if thoughts:
+        said["reasoning_content"] = thoughts
+    if calls:
+        said["tool_calls"] = calls
+    return said
+
+
+def delta(choice: Choice, begins: bool) -> Json:
+    """What is new of a choice; ``begins``: for the first time."""
+    text, thoughts, calls = choice.text, choice.thoughts, tool_call_deltas(choice)
+    new: Json = {"role": "assistant", "content": text} if begins else {"content": text} if text else {}
+    if thoughts:
+        new["reasoning_content"] = thoughts
+    if calls:
+        new["tool_calls"] = calls
+    return new
+
+
+def tool_calls(choice: Choice) -> list[Json]:
+    """The calls of a whole choice."""
+    return [
+        {"id": use.call_id, "type": "function", "function": {"name": use.name, "arguments": use.arguments}}
+        for use in choice.tool_uses
+    ]
+
+
+def tool_call_deltas(choice: Choice) -> list[Json]:
+    """What is new of the calls of a choice, an entry for each call, numbered within all of its answer."""
+    deltas: list[Json] = []
+    number = choice.calls - sum(isinstance(part, CallBegin) for part in choice.parts) - 1
+    for part in choice.parts:
+        if isinstance(part, CallBegin):
+            number += 1
+            function = {"name": part.name, "arguments": ""}
+            deltas.append({"index": number, "id": part.call_id, "type": "function", "function": function})
+        elif isinstance(part, CallText):
+            if not deltas or deltas[-1]["index"] != number:
+                deltas.append({"index": number, "function": {"arguments": ""}})
+            deltas[-1]["function"]["arguments"] += part.text
+    return deltas
 
 
 def finish_reason(choice: Choice) -> str | None:

@@ -148,7 +148,8 @@ class _Turn:
         return content
 
     def _output(self) -> Output:
-        return Output(self._who.request_id, self._body.top_logprobs or 0)
+        encrypted = "reasoning.encrypted_content" in (self._body.include or ())
+        return Output(self._who.request_id, self._body.top_logprobs or 0, self.asked.tools.namespaces, encrypted)
 
     def _status(self, choice: Choice) -> str:
         cut = choice.finish_reason == "length" and not is_prewarm(self._body)

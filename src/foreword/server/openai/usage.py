@@ -32,6 +32,7 @@ def completion_usage(usages: Iterable[TokenUsage]) -> Json:
             "cached_tokens": sum(usage.reused for usage in usages),
             "cache_write_tokens": sum(usage.written for usage in usages),
         },
+        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
     }
 
 
@@ -41,7 +42,7 @@ def response_usage(usage: TokenUsage) -> Json:
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.reused, "cache_write_tokens": usage.written},
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }
 

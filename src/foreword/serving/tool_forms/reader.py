@@ -1,50 +1,147 @@
-"""Text in, text and tool calls out, while a model writes."""
+"""Text in, parts of an answer out, while a model writes. Reading cannot fail: what is not understood is text."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from foreword.serving.tool_forms.base import AnswerPart, ToolForm, ToolUse
-from foreword.serving.tool_forms.json_in_tags import JsonInTags
-from foreword.serving.tool_forms.whole_json import WholeJson
+from foreword.serving.reasoning import THINK, ReasoningForm
+from foreword.serving.tool_forms.base import (
+    AnswerPart,
+    CallBegin,
+    CallEnd,
+    CallText,
+    Parts,
+    Schemas,
+    Span,
+    Thought,
+    ToolForm,
+    ToolUse,
+    WholePart,
+)
+from foreword.serving.tool_forms.hermes import Hermes
+from foreword.serving.tool_forms.source import Reading, Source
 
-FORMS: tuple[type[ToolForm], ...] = (WholeJson, JsonInTags)
-"""In the order in which they are asked whether an answer is theirs; the last one takes every answer."""
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """How a model writes.
+
+    reasoning
+        None: what it thinks is text like all else.
+    """
+
+    calls: type[ToolForm] = Hermes
+    reasoning: ReasoningForm | None = THINK
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """Texts that may be special tokens and that a reader must see."""
+        thoughts = () if self.reasoning is None else (self.reasoning.begin, self.reasoning.end)
+        return (*self.calls.special, *thoughts)
 
 
-class ToolCallReader:
-    """Reads one answer. Without names of tools all is text, at once; without ``parallel`` only the first call counts."""
+class AnswerReader:
+    """Reads one answer. Without tools no call is looked for; without ``parallel`` only the first one counts.
 
-    def __init__(self, names: Collection[str], parallel: bool = True):
-        self._names, self._parallel = names, parallel
-        self._blanks = ""  # the answer so far, while it is nothing else
-        self._form: ToolForm | None = None
-        self.calls = 0
-        """Calls so far."""
+    thinking
+        Whether the prompt has opened the model's thoughts.
+    hidden
+        Special tokens that are left out of the text, where they are no part of a call or a thought.
+    """
+
+    def __init__(
+        self,
+        form: AnswerForm,
+        tools: Schemas,
+        parallel: bool = True,
+        thinking: bool = False,
+        hidden: tuple[str, ...] = (),
+    ):
+        self._source = Source()
+        self._parts = Parts(holds_blanks=bool(tools))
+        self._parallel, self._hidden = parallel, hidden
+        self._calls = form.calls(self._source, self._parts, tools)
+        self._reasoning, self._thinking = form.reasoning, thinking
+        self.fault: Exception | None = None
+        """What a reader raised; from then on all is text."""
+        self._told_calls, self._counts = 0, False
+        self._reading: Reading[None] | None = self._answer(bool(tools))
+
+    @property
+    def calls(self) -> int:
+        """Calls told so far."""
+        return self._told_calls
+
+    @property
+    def thoughts(self) -> Sequence[Span]:
+        """Where in the answer the model thinks, marks included."""
+        return self._parts.thoughts
 
     def feed(self, text: str) -> list[AnswerPart]:
         """What is certain after the next piece of the answer."""
-        if not self._names:
-            return [text] if text else []
-        if self._form is None:
-            text = self._blanks + text
-            beginning = text.lstrip()
-            if not beginning:
-                self._blanks = text
-                return []
-            self._form = next(form for form in FORMS if form.claims(beginning))(self._names)
-        return self._counted(self._form.feed(text))
+        self._source.feed(text)
+        return self._go_on()
 
     def finish(self) -> list[AnswerPart]:
         """What is left at the end of the answer."""
-        if self._form is None:
-            return [self._blanks] if self._blanks else []
-        return self._counted(self._form.finish())
+        self._source.end()
+        return self._go_on()
 
-    def _counted(self, pieces: Sequence[AnswerPart]) -> list[AnswerPart]:
-        kept: list[AnswerPart] = []
-        for piece in pieces:
-            if isinstance(piece, ToolUse):
-                if self.calls and not self._parallel:
-                    continue
-                self.calls += 1
-            kept.append(piece)
-        return kept
+    def _answer(self, has_tools: bool) -> Reading[None]:
+        if self._calls.thinks:
+            yield from self._calls.read()
+        else:
+            if self._reasoning is not None:
+                yield from self._reasoning.read(self._source, self._parts, self._thinking)
+            if has_tools:
+                yield from self._calls.read()
+        while (yield from self._source.more()):
+            self._parts.text(self._source.rest())
+        self._parts.finish()
+
+    def _go_on(self) -> list[AnswerPart]:
+        if self._reading is not None:
+            try:
+                next(self._reading)
+            except StopIteration:
+                self._reading = None
+            except Exception as error:  # a fault of a reader must not take the answer away
+                self._reading, self.fault = None, error
+        if self._reading is None:
+            self._parts.text(self._source.rest())
+        return list(self._shown())
+
+    def _shown(self) -> Iterator[AnswerPart]:
+        """What is new, without calls that do not count and without hidden tokens."""
+        for part in self._parts.take():
+            if isinstance(part, CallBegin):
+                self._counts = self._parallel or not self._told_calls
+                self._told_calls += self._counts
+            if isinstance(part, CallBegin | CallText | CallEnd):
+                if self._counts:
+                    yield part
+                continue
+            if isinstance(part, str):
+                for text in self._hidden:
+                    part = part.replace(text, "")
+            if part:
+                yield part
+
+
+def gathered(parts: Iterable[AnswerPart]) -> list[WholePart]:
+    """Parts of an answer with each call in one piece; a call whose end has not come is not whole."""
+    whole: list[WholePart] = []
+    for part in parts:
+        last = whole[-1] if whole else None
+        if isinstance(part, CallBegin):
+            whole.append(ToolUse(part.name, "", part.call_id, whole=False))
+        elif isinstance(part, CallText) and isinstance(last, ToolUse):
+            whole[-1] = replace(last, arguments=last.arguments + part.text)
+        elif isinstance(part, CallEnd) and isinstance(last, ToolUse):
+            whole[-1] = replace(last, whole=part.whole)
+        elif isinstance(part, Thought) and isinstance(last, Thought):
+            whole[-1] = Thought(last.text + part.text)
+        elif isinstance(part, str) and isinstance(last, str):
+            whole[-1] = last + part
+        elif isinstance(part, str | Thought):
+            whole.append(part)
+    return whole
