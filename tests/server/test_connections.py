@@ -52,6 +52,16 @@ def keeper(most: int = 3) -> Connections:
     return Connections(most, Patience(header=10, body=30, send=60), log_of(Clock())[0])
 
 
+def test_what_came_while_the_machine_stood_still_is_read_before_anybody_is_given_up() -> None:
+    connections, client = keeper(), Client()
+    connections.opened(client)
+    connections.look_after(0.2)
+    connections.look_after(60.0)
+    assert client.ends == []
+    connections.look_after(60.2)
+    assert client.ends == [408]
+
+
 @pytest.mark.parametrize(
     ("stages", "goes"),
     [
@@ -90,6 +100,7 @@ def test_who_keeps_the_server_waiting_is_given_up() -> None:
     assert not any(client.ends for client in clients)
     connections.look_after(10.1)
     assert [client.ends for client in clients] == [[408], [], [], []]
+    connections.look_after(31.05)
     connections.look_after(31.1)
     assert [client.ends for client in clients] == [[408], [], [408], []], "each once"
 

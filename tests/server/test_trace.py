@@ -17,21 +17,21 @@ from server.live import Live
 def test_what_was_served_can_be_replayed(serve: Callable[..., Live], tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     live = serve(trace=str(path))
-    client = openai_client(live)
     cached = prompt = 0
-    for question in ("first", "second", "third"):
-        answer = client.chat.completions.create(
-            model="tiny",
-            messages=[
-                {"role": "system", "content": "You are terse. " * 8},
-                {"role": "user", "content": f"The {question} secret"},
-            ],
-            max_tokens=5,
-            temperature=0,
-        )
-        assert answer.usage is not None and answer.usage.prompt_tokens_details is not None
-        cached += answer.usage.prompt_tokens_details.cached_tokens or 0
-        prompt += answer.usage.prompt_tokens
+    with openai_client(live) as client:
+        for question in ("first", "second", "third"):
+            answer = client.chat.completions.create(
+                model="tiny",
+                messages=[
+                    {"role": "system", "content": "You are terse. " * 8},
+                    {"role": "user", "content": f"The {question} secret"},
+                ],
+                max_tokens=5,
+                temperature=0,
+            )
+            assert answer.usage is not None and answer.usage.prompt_tokens_details is not None
+            cached += answer.usage.prompt_tokens_details.cached_tokens or 0
+            prompt += answer.usage.prompt_tokens
     end = time.monotonic() + 60
     while path.read_text().count("\n") < 4:
         assert time.monotonic() < end, "the requests are not in the trace"

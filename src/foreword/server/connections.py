@@ -25,6 +25,9 @@ class Stage(IntEnum):
     """A request is being answered."""
 
 
+STOOD_STILL = 1.0
+"""Seconds between two looks after which the machine, not the client, was slow: what has come meanwhile is read first."""
+
 WAITED_FOR = {
     Stage.HEAD: "the head of its request had not come",
     Stage.IDLE: "it was idle",
@@ -90,6 +93,7 @@ class Connections:
         self.patience = patience
         self._log = log
         self._open: set[Connection] = set()
+        self._looked_at: float | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -114,10 +118,12 @@ class Connections:
         self._open.discard(connection)
 
     def look_after(self, now: float) -> None:
-        """Give up whoever keeps the server waiting; to be called every second or so."""
+        """Give up whoever keeps the server waiting; to be called several times a second."""
+        before, self._looked_at = self._looked_at, now
+        stood_still = before is not None and now - before > STOOD_STILL
         for connection in list(self._open):
             connection.look_after(now)
-            if connection.closing:
+            if connection.closing or stood_still:
                 continue
             waited, patience = now - connection.since, self.patience
             if connection.stage is Stage.HEAD and waited > patience.header:

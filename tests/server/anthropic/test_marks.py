@@ -49,7 +49,8 @@ def ask(live: Live, text: str, mark: dict[str, str] | None = None, max_tokens: i
     """Ask behind the system prompt; returns the tokens read from the cache."""
     system: Any = [{"type": "text", "text": SYSTEM, **({"cache_control": mark} if mark else {})}]
     messages: Any = [{"role": "user", "content": text}]
-    answer = anthropic_client(live).messages.create(model="tiny", max_tokens=max_tokens, system=system, messages=messages)
+    with anthropic_client(live) as client:
+        answer = client.messages.create(model="tiny", max_tokens=max_tokens, system=system, messages=messages)
     assert answer.usage.cache_read_input_tokens is not None
     return answer.usage.cache_read_input_tokens
 
@@ -104,11 +105,12 @@ def test_an_automatic_mark_on_the_result_of_a_tool(small: Live) -> None:
         {"role": "assistant", "content": [{"type": "tool_use", "id": "u1", "name": "jump", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "u1", "content": SYSTEM}]},
     ]
-    create: Any = anthropic_client(small).messages.create
-    first = create(model="tiny", max_tokens=1, tools=tools, messages=turns, cache_control=MARK).usage
-    flood(small, 200)
-    turns += [{"role": "assistant", "content": "jumped"}, {"role": "user", "content": "again"}]
-    again = create(model="tiny", max_tokens=1, tools=tools, messages=turns).usage
+    with anthropic_client(small) as client:
+        create: Any = client.messages.create
+        first = create(model="tiny", max_tokens=1, tools=tools, messages=turns, cache_control=MARK).usage
+        flood(small, 200)
+        turns += [{"role": "assistant", "content": "jumped"}, {"role": "user", "content": "again"}]
+        again = create(model="tiny", max_tokens=1, tools=tools, messages=turns).usage
     assert again.cache_read_input_tokens >= first.cache_creation_input_tokens > 100
 
 
@@ -121,7 +123,8 @@ def test_a_mark_refreshes_earlier_ones_no_further_than_it_looks_back(small: Live
         content.append({"type": "text", "text": "b", "cache_control": MARK})
         messages: Any = [{"role": "user", "content": content}]
         system: Any = [{"type": "text", "text": SYSTEM}]
-        later = anthropic_client(small).messages.create(model="tiny", max_tokens=1, system=system, messages=messages)
+        with anthropic_client(small) as client:
+            later = client.messages.create(model="tiny", max_tokens=1, system=system, messages=messages)
         assert (later.usage.cache_read_input_tokens or 0) > 100  # that it is read does not depend on it
         clock.ahead += 900  # past the later mark's five minutes, and past an hour since the first one was made
         flood(small, 100)

@@ -15,17 +15,17 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": [SYSTEM, USER], "temperatu
 
 
 def test_the_table_reader_answers_from_the_table_and_reads_it_once(table_reader: Live) -> None:
-    client = openai_client(table_reader)
     table: Any = {"role": "system", "content": markdown_table()}
     cached: list[int] = []
-    for question in questions()[:6]:
-        plain = question.text.removeprefix("Question: ").partition(" Your answer")[0]
-        answer = client.chat.completions.create(
-            model="table-reader", messages=[table, {"role": "user", "content": plain}], temperature=0, max_tokens=30
-        )
-        assert answer.choices[0].message.content == question.answer
-        usage: Any = answer.usage
-        cached.append(usage.prompt_tokens_details.cached_tokens)
+    with openai_client(table_reader) as client:
+        for question in questions()[:6]:
+            plain = question.text.removeprefix("Question: ").partition(" Your answer")[0]
+            answer = client.chat.completions.create(
+                model="table-reader", messages=[table, {"role": "user", "content": plain}], temperature=0, max_tokens=30
+            )
+            assert answer.choices[0].message.content == question.answer
+            usage: Any = answer.usage
+            cached.append(usage.prompt_tokens_details.cached_tokens)
     assert cached[0] == 0
     assert min(cached[1:]) > 150
 

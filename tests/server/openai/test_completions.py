@@ -15,9 +15,8 @@ ASKED: dict[str, Any] = {"model": "tiny", "prompt": PROMPT, "temperature": 0, "m
 
 def test_the_table_reader_answers(table_reader: Live) -> None:
     question = questions()[7]
-    answer = openai_client(table_reader).completions.create(
-        model="table-reader", prompt=markdown_table() + question.text, temperature=0
-    )
+    with openai_client(table_reader) as client:
+        answer = client.completions.create(model="table-reader", prompt=markdown_table() + question.text, temperature=0)
     assert answer.choices[0].text.strip() == question.answer
     assert answer.choices[0].finish_reason == "stop"
 

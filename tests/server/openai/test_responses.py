@@ -52,7 +52,7 @@ def test_a_stream_tells_the_same_in_order(client: openai.OpenAI) -> None:
 def test_the_sdks_own_stream_helper_understands_it(table_reader: Live) -> None:
     question = questions()[3]
     asked: Any = {"model": "table-reader", "instructions": markdown_table(), "input": question.text, "temperature": 0}
-    with openai_client(table_reader).responses.stream(**asked) as stream:
+    with openai_client(table_reader) as client, client.responses.stream(**asked) as stream:
         final = stream.get_final_response()
     assert (final.output_text.strip(), final.status) == (question.answer, "completed")
 
@@ -171,9 +171,9 @@ def test_bad_requests_are_refused_and_the_next_one_works(
     assert client.responses.create(**ASKED).output_text
 
 
-def test_models(client: openai.OpenAI, live: Live) -> None:
+def test_models(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").id == "tiny"
     with pytest.raises(openai.NotFoundError, match="'other' is not served here"):
         client.models.retrieve("other")
-    assert openai_client(live).models.list().data[0].owned_by == "foreword"
+    assert client.models.list().data[0].owned_by == "foreword"
