@@ -242,7 +242,7 @@ def test_a_prompt_above_the_servers_limit_is_refused(serve: Callable[..., Live])
     with live.client() as client:
         answer = client.post("/v1/completions", json={**ASKED, "prompt": "x" * 100})
         assert answer.status_code == 400
-        assert "this server takes 20" in answer.json()["error"]["message"]
+        assert "maximum context length is 20 tokens" in answer.json()["error"]["message"]
     works(live)
 
 

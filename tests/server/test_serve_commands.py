@@ -57,6 +57,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "allowed_hosts": "my.name",
         "max_receiving_bytes": 1000,
         "quantization": "int8",
+        "generation_config": "none",
         "kv_dtype": "bfloat16",
         "dtype": "auto",
         "attention": "reference",
