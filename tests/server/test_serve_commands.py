@@ -58,6 +58,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "max_receiving_bytes": 1000,
         "quantization": "int8",
         "generation_config": "none",
+        "tool_call_form": "hermes",
         "kv_dtype": "bfloat16",
         "dtype": "auto",
         "attention": "reference",
