@@ -171,6 +171,7 @@ def time_attention() -> None:
 
     from foreword.backends.base import LayerCall, LayerShape, Span
     from foreword.backends.cpu.attention.tiled import TiledAttention
+    from foreword.backends.cpu.kernels.target import best_target
     from foreword.backends.cpu.kv_memory import PanelMemory
 
     own = 40
@@ -181,10 +182,10 @@ def time_attention() -> None:
             blocks = scattered(length // BLOCK, place)
             tail = -(-max(own, rows) // BLOCK)
             tables = [np.append(blocks, len(blocks) + n * tail + np.arange(tail)).astype(np.int32) for n in range(count)]
-            memory = PanelMemory([LayerShape(8, 64, 64)], len(blocks) + count * tail, BLOCK, torch.float32)
+            memory = PanelMemory(best_target(), [LayerShape(8, 64, 64)], len(blocks) + count * tail, BLOCK, torch.float32)
             for tensor in (*memory.keys, *memory.values):
                 tensor.normal_()
-            end, backend, call = length + max(own, rows), TiledAttention(), LayerCall(0, 0.125)
+            end, backend, call = length + max(own, rows), TiledAttention(best_target()), LayerCall(0, 0.125)
             spans = [Span(n * rows, end - rows, end, table) for n, table in enumerate(tables)]
             query, seconds = torch.randn(16, count * rows, 64), []
             with torch.inference_mode():

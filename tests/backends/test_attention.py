@@ -12,6 +12,7 @@ from foreword.backends.base import LayerCall, LayerShape, Span
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.attention.tiles import SEGMENT
 from foreword.backends.cpu.kernels.attention import ENTRY, TILE
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.registry import BACKENDS, make_backend
 
 SHAPE = LayerShape(heads=2, key_size=16, value_size=16)
@@ -231,7 +232,7 @@ def test_segments_gone_through_in_turns_give_the_same_bits(window: int | None) -
     maker.add(30, start=0)
     batch, call = maker.make(), LayerCall(0, 0.3, window)
     at_once = attend(batch, call)
-    assert torch.equal(attend(replace(batch, attention=TiledAttention(state_bytes=1)), call), at_once)
+    assert torch.equal(attend(replace(batch, attention=TiledAttention(best_target(), state_bytes=1)), call), at_once)
 
 
 def test_a_query_need_not_be_contiguous() -> None:

@@ -16,6 +16,7 @@ from llvmlite import ir
 from foreword.backends.cpu.kernels.compiler import KernelModule, object_key
 from foreword.backends.cpu.kernels.elementwise import ADD, elementwise_kernels
 from foreword.backends.cpu.kernels.signature import Signature
+from foreword.backends.cpu.kernels.target import Target, best_target
 from foreword.backends.kept_files import KeptFiles
 
 KEY = "ab12"
@@ -51,7 +52,7 @@ def use(kernels: KernelModule[()], objects: KeptFiles | None) -> torch.Tensor:
     """Compile anew, as in another process, and call."""
     kernels.forget()
     rows, added = torch.arange(64.0).view(2, 32), torch.full((2, 32), 0.5)
-    kernels.compile(objects=objects)[ADD].call(items=2, width=32, rows=rows, added=added).run()
+    kernels.compile(best_target(), objects=objects)[ADD].call(items=2, width=32, rows=rows, added=added).run()
     return rows
 
 
@@ -69,7 +70,7 @@ def add(constant: int) -> KernelModule[()]:
     """A kernel that puts a constant."""
     signature = Signature("constant", out="pointer")
 
-    def define(module: ir.Module) -> None:
+    def define(module: ir.Module, _: Target) -> None:
         with signature.define(module) as (b, f):
             b.parallel_for(f.taken, f.items, lambda item: b.store(ir.Constant(ir.IntType(64), constant), f.out, item))
 
@@ -81,7 +82,7 @@ def test_another_kernel_is_compiled_by_itself(tmp_path: Path) -> None:
     for constant in (5, 6, 5):
         module = add(constant)
         out = torch.zeros(3, dtype=torch.int64)
-        module.compile(objects=objects)[module.signatures[0]].call(items=3, out=out).run()
+        module.compile(best_target(), objects=objects)[module.signatures[0]].call(items=3, out=out).run()
         assert out.tolist() == [constant] * 3
     assert len(set(objects.kept)) == 2
     assert len(objects.found) == 1
@@ -99,13 +100,14 @@ NAMES = """
 import sys, torch
 from pathlib import Path
 from foreword.backends.cpu.kernels.attention import attention_kernels
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.kept_files import KeptFiles
 class Names(KeptFiles):
     def get(self, key):
         code = super().get(key)
         print("found" if code else "none", key)
         return code
-attention_kernels.compile(torch.float32, objects=Names(Path(sys.argv[1])))
+attention_kernels.compile(best_target(), torch.float32, objects=Names(Path(sys.argv[1])))
 """
 
 

@@ -13,6 +13,7 @@ from foreword.backends.base import BackendOptions, Description, LayerCall
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.attention.tiles import Plan
 from foreword.backends.cpu.backend import CpuBackend
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory
 from foreword.backends.registry import make_backend
 from foreword.cache import ModelFingerprint
@@ -105,7 +106,7 @@ def test_a_machine_whose_bits_differ_does_not_share(model_dir: Callable[..., str
     """In one bit of one number; gemma's layers are not one program, so attention is asked layer by layer."""
     path, backend = model_dir("gemma2"), CpuBackend(BackendOptions("cpu"))
     key = key_of(path, backend)
-    backend.attention = OffByABit()
+    backend.attention = OffByABit(best_target())
     assert key_of(path, backend).canary != key.canary
 
 

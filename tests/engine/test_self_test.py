@@ -12,6 +12,7 @@ from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.attention.tiles import Plan
 from foreword.backends.cpu.backend import CpuBackend
 from foreword.backends.cpu.formats import QUANTIZATIONS
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory
 from foreword.backends.registry import KV_DTYPES, make_backend
 from foreword.engine.model import load_model
@@ -138,7 +139,7 @@ def test_sees_attention_that_depends_on_its_neighbours(
     """In just the case that the model at hand is."""
     kv_dtype = options.get("kv_dtype", "float32")
     backend = CpuBackend(BackendOptions("cpu", kv_dtype=kv_dtype))
-    backend.attention = attention()
+    backend.attention = attention(best_target())
     result = tested(backend, **{name: value for name, value in options.items() if name != "kv_dtype"})
     assert result.failures == ((failure,) if failure else ())
 

@@ -135,6 +135,8 @@ class BackendOptions:
     """What keys and values are kept in."""
     quantization: str = "none"
     """What linear layers are computed in; ``none``: float32."""
+    kernel_path: str = "auto"
+    """Which of the processor's instructions are made use of, by a name that the backend knows; ``auto``: the best it has."""
     kernel_folder: Path | None = None
     """Where compiled kernels are kept between runs; None: nowhere."""
 

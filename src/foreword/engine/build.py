@@ -82,7 +82,9 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
     With ``load`` nothing is taken from earlier starts, and nothing left for later ones.
     """
     folder = cache_folder(config.kernel_cache_dir, os.environ, "kernels")
-    backend = make_backend(config.backend, config.block_size, config.kv_dtype, config.quantization, folder)
+    backend = make_backend(
+        config.backend, config.block_size, config.kv_dtype, config.quantization, folder, config.kernel_path
+    )
     checkpoint, starts = open_checkpoint(config.model), cache_folder(config.start_cache_dir, os.environ, "starts")
     if load is None and starts is not None:
         model, self_test = Starts(starts).start(checkpoint, backend, config.self_test)

@@ -12,7 +12,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Options of LLM and Engine, those of its cache and its scheduler among them.
 
     An unknown name, a value out of range or an impossible pair is a ConfigError; names that only a backend knows
-    (``backend``, ``quantization``, ``kv_dtype``) are checked by the backend, before anything is loaded.
+    (``backend``, ``quantization``, ``kv_dtype``, ``kernel_path``) are checked by the backend, before anything is loaded.
     """
 
     model: str | None = option(None, short="m")
@@ -34,6 +34,9 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Makes sampling without a seed of its own repeatable from one start to the next."""
     backend: str = "cpu"
     """What computes: ``cpu`` (our own kernels, bit-identical) or ``reference`` (torch alone, plain and slow)."""
+    kernel_path: str = "auto"
+    """Instructions that the kernels use: ``auto`` (the best that this processor has, if they compute rightly), or
+    ``avx512-vnni``, ``avx512``, ``avx-vnni``, ``avx2``, ``neon-dotprod``, ``plain``. All give the same bits."""
     kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     verify_cache: float = 0.0

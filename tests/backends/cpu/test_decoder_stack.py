@@ -12,6 +12,7 @@ from engine.models import load
 from foreword.backends.base import AttentionStep, Span
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.decoder_stack import DecoderStack
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory
 from foreword.backends.registry import KV_DTYPES
 from foreword.engine.model import LoadedModel
@@ -63,14 +64,14 @@ class Batch:
         self.rows, width = 38, loaded.module.config.hidden_size
         random = torch.Generator().manual_seed(3)
         self.hidden = torch.randn(1, self.rows, width, generator=random)
-        self.memory = PanelMemory(loaded.shapes, 64, BLOCK, getattr(torch, kv_dtype))
+        self.memory = PanelMemory(best_target(), loaded.shapes, 64, BLOCK, getattr(torch, kv_dtype))
         for memory in (*self.memory.keys, *self.memory.values):
             memory[:, : 300 // BLOCK + 1] = torch.randn(memory[:, : 300 // BLOCK + 1].shape, generator=random).to(
                 memory.dtype
             )
         table = np.arange(64, dtype=np.int32)
         spans = [Span(0, 300, 307, table[:20]), Span(7, 0, 30, table[40:42])]
-        self.step = AttentionStep.of(TiledAttention(), self.memory, spans, self.rows)
+        self.step = AttentionStep.of(TiledAttention(best_target()), self.memory, spans, self.rows)
         positions = torch.tensor([[*range(300, 307), *range(30), 0]])
         self.turns = loaded.module.model.rotary_emb(self.hidden, positions)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from foreword.backends.base import LayerShape
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.cache import CopyBlock
 from foreword.errors import ConfigError
@@ -24,7 +25,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_written_is_kept_in_its_dtype(dtype: torch.dtype) -> None:
-    memory = PanelMemory([SHAPE, SHAPE], num_blocks=4, block_size=16, dtype=dtype)
+    memory = PanelMemory(best_target(), [SHAPE, SHAPE], num_blocks=4, block_size=16, dtype=dtype)
     keys, values, slots = torch.randn(2, 3, 16), torch.randn(2, 3, 8), torch.tensor([40, 1, 17])
     memory.write(1, slots, keys, values)
     for found, written in zip(memory.read(1, slots), (keys, values), strict=True):
@@ -35,7 +36,7 @@ def test_what_is_written_is_kept_in_its_dtype(dtype: torch.dtype) -> None:
 
 def test_rounding_to_bfloat16_is_torchs() -> None:
     """To the nearest, to the even one of two; and what is not finite."""
-    memory = PanelMemory([SHAPE], num_blocks=1, block_size=16, dtype=torch.bfloat16)
+    memory = PanelMemory(best_target(), [SHAPE], num_blocks=1, block_size=16, dtype=torch.bfloat16)
     keys, values, slots = torch.randn(2, 5, 16), torch.randn(2, 5, 8), torch.arange(5)
     for part in (keys, values):
         part[0, :, 0] = torch.tensor([float("nan"), float("inf"), -float("inf"), 3.4e38, 1.00390625])
@@ -45,7 +46,7 @@ def test_rounding_to_bfloat16_is_torchs() -> None:
 
 
 def test_numbers_of_a_token_need_not_stand_side_by_side() -> None:
-    memory = PanelMemory([SHAPE], num_blocks=4, block_size=16, dtype=torch.float32)
+    memory = PanelMemory(best_target(), [SHAPE], num_blocks=4, block_size=16, dtype=torch.float32)
     keys, values, slots = torch.randn(16, 20, 2), torch.randn(20, 8, 2).transpose(0, 1), torch.randperm(64)[:20]
     memory.write(0, slots, keys.permute(2, 1, 0), values.permute(2, 1, 0))
     found = memory.read(0, slots)
@@ -56,7 +57,7 @@ def test_numbers_of_a_token_need_not_stand_side_by_side() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("block_size", "tokens"), [(1, 1), (4, 3), (16, 5), (16, 16), (64, 1), (64, 37)])
 def test_a_copy_takes_the_first_tokens_of_a_block_in_every_layer(dtype: torch.dtype, block_size: int, tokens: int) -> None:
-    memory = PanelMemory([SHAPE, SHAPE], num_blocks=4, block_size=block_size, dtype=dtype)
+    memory = PanelMemory(best_target(), [SHAPE, SHAPE], num_blocks=4, block_size=block_size, dtype=dtype)
     slots = torch.arange(4 * block_size)
     for layer in range(2):
         memory.write(layer, slots, torch.randn(2, len(slots), 16), torch.randn(2, len(slots), 8))
@@ -71,7 +72,7 @@ def test_a_copy_takes_the_first_tokens_of_a_block_in_every_layer(dtype: torch.dt
 
 def test_bytes_of_a_block() -> None:
     for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
-        memory = PanelMemory([SHAPE] * 3, num_blocks=10, block_size=4, dtype=dtype)
+        memory = PanelMemory(best_target(), [SHAPE] * 3, num_blocks=10, block_size=4, dtype=dtype)
         assert block_bytes([SHAPE] * 3, 4, dtype) == 3 * 2 * (16 + 16) * 4 * size, "whole panels of values"
         tensors = [*memory.keys, *memory.values]
         assert sum(tensor.nbytes for tensor in tensors) == 12 * block_bytes([SHAPE] * 3, 4, dtype), "whole panels of slots"
@@ -79,7 +80,7 @@ def test_bytes_of_a_block() -> None:
 
 def test_memory_that_the_system_does_not_give_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"does not give \d+ bytes .* Set kv_cache_memory_bytes lower"):
-        PanelMemory([SHAPE], num_blocks=2**46, block_size=16, dtype=torch.float32)
+        PanelMemory(best_target(), [SHAPE], num_blocks=2**46, block_size=16, dtype=torch.float32)
 
 
 @ON_LINUX
@@ -89,7 +90,7 @@ def test_memory_is_taken_when_it_is_used(dtype: torch.dtype) -> None:
     shape = LayerShape(heads=2, key_size=64, value_size=64)
     block = block_bytes([shape], 16, dtype)
     before = resident_bytes()
-    memory = PanelMemory([shape], num_blocks=2 * 2**30 // block, block_size=16, dtype=dtype)
+    memory = PanelMemory(best_target(), [shape], num_blocks=2 * 2**30 // block, block_size=16, dtype=dtype)
     assert resident_bytes() - before < 16 * MIB
     tokens = 64 * MIB // (block // 16)
     memory.write(0, torch.arange(tokens), torch.ones(2, tokens, 64), torch.ones(2, tokens, 64))
@@ -101,6 +102,7 @@ from pathlib import Path
 import torch
 from foreword.backends.cpu.process_memory import keep_freed_memory
 from foreword.backends.base import LayerShape
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory
 
 def resident_pages():
@@ -110,7 +112,7 @@ keep_freed_memory()
 shape = LayerShape(heads=2, key_size=64, value_size=64)
 for _ in range(2):
     before = resident_pages()
-    memory = PanelMemory([shape], num_blocks=2**30 // 32768, block_size=16, dtype=torch.float32)
+    memory = PanelMemory(best_target(), [shape], num_blocks=2**30 // 32768, block_size=16, dtype=torch.float32)
     print(resident_pages() - before)
     del memory
 """

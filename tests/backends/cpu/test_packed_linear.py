@@ -12,6 +12,7 @@ from backends.cpu.formats.layers import some
 from engine.models import load
 from engine.recording import RecordingEngine
 from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
 from foreword.errors import ModelError
 
@@ -34,7 +35,7 @@ class Stored:
 
 def pack(model: nn.Module, quantization: str = "none", source: Stored | None = None) -> int:
     """Pack all linear layers; how many there are then."""
-    return len(list(LinearPacker(model, quantization, source or Stored()).pack_all(model)))
+    return len(list(LinearPacker(model, quantization, source or Stored(), best_target()).pack_all(model)))
 
 
 WEIGHTS = 3 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 96) + 64 * 320

@@ -1,6 +1,7 @@
 """The CPU backend: our own kernels, weights packed in any format, tiled attention over panels of KV. Bit-identical."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -17,42 +18,55 @@ from foreword.backends.base import (
 )
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.attention.tiles import SEGMENT
-from foreword.backends.cpu.cpu_info import idle_threads, kernels_in_words, processors
+from foreword.backends.cpu.cpu_info import idle_threads, processors
 from foreword.backends.cpu.decoder_stack import replace_layers
-from foreword.backends.cpu.formats import QUANTIZATIONS, weight_format
+from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS, weight_format
 from foreword.backends.cpu.kernels.attention import TILE
+from foreword.backends.cpu.kernels.target import Target, targets
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
+from foreword.backends.cpu.path_check import differs
 from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
 from foreword.backends.host import host_memory, threads_in_words, torch_numerics
 from foreword.backends.kept_files import KeptFiles
 from foreword.config import require
+from foreword.errors import ModelError
+
+logger = logging.getLogger("foreword")
 
 
 class CpuBackend:
     """See Backend."""
 
-    def __init__(self, options: BackendOptions):
-        """ConfigError for a block size that does not divide a tile of attention, or a quantization that nobody knows."""
+    def __init__(self, options: BackendOptions, differs: Callable[[Target, str], bool] = differs):
+        """ConfigError for a block size that does not divide a tile of attention, a quantization that nobody knows, or a path
+        that the processor has not. ``differs`` tells whether a path computes a format wrongly."""
         size, quantization = options.block_size, options.quantization
         require(size >= 1 and TILE % size == 0, f"block_size is {size}; it must divide {TILE}: 1, 2, 4, ... {TILE}.")
         require(quantization in QUANTIZATIONS, f"quantization is {quantization!r}; known: {', '.join(QUANTIZATIONS)}.")
         self.options = options
-        self.attention = TiledAttention()
         self._kv_dtype: torch.dtype = getattr(torch, options.kv_dtype)
-        self._format = weight_format(quantization)
+        self._targets, self._differs = targets(options.kernel_path), differs
+        self._use(self._targets[0])
+
+    def _use(self, target: Target) -> None:
+        """Compute on this path from now on."""
+        self._target = target
+        self.attention = TiledAttention(target)
+        self._format = weight_format(self.options.quantization, target)
 
     def warm_up(self) -> None:
         """See Backend."""
         folder = self.options.kernel_folder
         objects = None if folder is None else KeptFiles(folder)
         self._format.compile(objects)
-        compile_all(self._kv_dtype, objects)
+        compile_all(self._target, self._kv_dtype, objects)
 
     def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """See Backend. Layers of the common shape become one program, all linear layers are packed."""
-        packer = LinearPacker(module, self.options.quantization, source)
+        self._leave_wrong_paths({self._format.name, *source.block_formats().values()} & set(FORMATS))
+        packer = LinearPacker(module, self.options.quantization, source, self._target)
         replaced = False
         for _ in replace_layers(module, probed, packer, self.attention):
             replaced = True
@@ -63,6 +77,17 @@ class CpuBackend:
         give_back_freed_memory()
         keep_freed_memory()
         return replaced
+
+    def _leave_wrong_paths(self, names: set[str]) -> None:
+        """Go on to the first path that computes these formats as they should be. ModelError where none does."""
+        for target in self._targets:
+            wrong = sorted(name for name in names if self._differs(target, name))
+            if not wrong:
+                if target != self._target:
+                    self._use(target)
+                return
+            logger.warning("%s compute weights in %s wrongly on this machine, and are left.", target.words, ", ".join(wrong))
+        raise ModelError(f"No kernels compute weights in {', '.join(sorted(names))} rightly on this machine.")
 
     def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
         """See Backend. Layers that are computed together are one."""
@@ -80,7 +105,7 @@ class CpuBackend:
 
     def make_memory(self, layers: Sequence[LayerShape], num_blocks: int) -> PanelMemory:
         """See Backend."""
-        return PanelMemory(layers, num_blocks, self.options.block_size, self._kv_dtype)
+        return PanelMemory(self._target, layers, num_blocks, self.options.block_size, self._kv_dtype)
 
     def block_bytes(self, layers: Sequence[LayerShape]) -> int:
         """See Backend."""
@@ -93,7 +118,7 @@ class CpuBackend:
     def describe(self) -> Description:
         """See Backend. A row's sums have one order, in any number of threads; torch computes what is not ours."""
         words = (
-            f"{kernels_in_words()}, linear layers in {self._format.name}, attention {self.attention.name!r}, "
+            f"{self._target.words}, linear layers in {self._format.name}, attention {self.attention.name!r}, "
             f"{threads_in_words()}"
         )
         warning = idle_threads(torch.get_num_threads(), processors())

@@ -29,6 +29,7 @@ from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.kv_layout import store
 from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory
 from foreword.backends.cpu.packed_linear import LinearPacker, LinearStack
 
@@ -49,8 +50,9 @@ Linear = Callable[..., nn.Module]
 class DecoderLayer(nn.Module):
     """Takes what transformers' layer takes; the rows that come in are changed in place."""
 
-    def __init__(self, probed: ProbedLayer, linear: Linear):
+    def __init__(self, probed: ProbedLayer, linear: Linear, target: Target):
         super().__init__()
+        self.target = target
         layer: Any = probed.module
         attention, mlp, shape = layer.self_attn, layer.mlp, probed.attention.shape
         self.call = probed.attention.call
@@ -81,20 +83,20 @@ class DecoderLayer(nn.Module):
         """[1, rows, width] → the same. A stack does this for all layers in one program."""
         rows = hidden_states[0]
         cos, sin = (turn[0] for turn in position_embeddings)
-        normed, size = torch.empty_like(rows), self.size
-        kernels.rms_norm(rows, *self.first_norm, normed).run()
+        normed, size, target = torch.empty_like(rows), self.size, self.target
+        kernels.rms_norm(target, rows, *self.first_norm, normed).run()
         qkv = self.qkv(normed)
-        kernels.rotate(qkv, self.heads + self.key_heads, size, cos, sin, *self.head_norm).run()
+        kernels.rotate(target, qkv, self.heads + self.key_heads, size, cos, sin, *self.head_norm).run()
         query, keys, values = (
             part.view(len(rows), -1, size).transpose(0, 1)
             for part in qkv.split([self.heads * size, self.key_heads * size, self.key_heads * size], 1)
         )
         attended = foreword_step.attend(self.call, query, keys, values).view(len(rows), -1)
-        kernels.add_rms_norm(rows, self.out(attended), *self.second_norm, normed).run()
+        kernels.add_rms_norm(target, rows, self.out(attended), *self.second_norm, normed).run()
         gate_up = self.gate_up(normed)
         gated = gate_up.new_empty(len(rows), gate_up.shape[1] // 2)
-        kernels.gate(gate_up, gated).run()
-        kernels.add(rows, self.down(gated)).run()
+        kernels.gate(target, gate_up, gated).run()
+        kernels.add(target, rows, self.down(gated)).run()
         return hidden_states
 
 
@@ -106,14 +108,18 @@ class DecoderStack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self._attention = attention
+        self._target = layers[0].target
         self._layer_calls = [layer.call for layer in layers]
         self._first_norms = addresses(layer.first_norm[0] for layer in layers)
         self._second_norms = addresses(layer.second_norm[0] for layer in layers)
         head_norms = [layer.head_norm[0] for layer in layers if layer.head_norm[0] is not None]
         self._head_norms = addresses(head_norms) if head_norms else None
-        self._qkv, self._out = LinearStack([layer.qkv for layer in layers]), LinearStack([layer.out for layer in layers])
-        self._gate_up = LinearStack([layer.gate_up for layer in layers])
-        self._down = LinearStack([layer.down for layer in layers])
+        self._qkv, self._out = (
+            LinearStack(self._target, [layer.qkv for layer in layers]),
+            LinearStack(self._target, [layer.out for layer in layers]),
+        )
+        self._gate_up = LinearStack(self._target, [layer.gate_up for layer in layers])
+        self._down = LinearStack(self._target, [layer.down for layer in layers])
 
     def forward(
         self,
@@ -127,7 +133,7 @@ class DecoderStack(nn.Module):
         rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
         cos, sin = (turn[0] for turn in position_embeddings)
         parts, calls = zip(*self._calls(rows, cos, sin, foreword_step), strict=True)
-        program = Program(list(calls), len(self.layers))
+        program = Program(self._target, list(calls), len(self.layers))
         if foreword_step.observer is not None:
             _run_observed(program, parts, foreword_step.observer)
         elif len(rows) < MANY_ROWS:
@@ -142,7 +148,7 @@ class DecoderStack(nn.Module):
     ) -> list[tuple[str, Call]]:
         """DecoderLayer.forward, as the calls of kernels that it comes to, and the parts of a step that they belong to."""
         layer: Any = self.layers[0]
-        count = len(rows)
+        target, count = self._target, len(rows)
         heads, key_heads, size = layer.heads, layer.key_heads, layer.size
         normed, added = torch.empty_like(rows), torch.empty_like(rows)
         qkv = rows.new_empty(count, (heads + 2 * key_heads) * size)
@@ -152,17 +158,20 @@ class DecoderStack(nn.Module):
         gated = rows.new_empty(count, layer.down.in_features)
         attend = self._attention.calls(step.prepared, step.memory, self._layer_calls, query, attended)
         return [
-            (MODELLING, kernels.rms_norm(rows, self._first_norms, layer.first_norm[1], normed)),
+            (MODELLING, kernels.rms_norm(target, rows, self._first_norms, layer.first_norm[1], normed)),
             *((LINEAR, call) for call in self._qkv.calls(normed, qkv)),
-            (MODELLING, kernels.rotate(qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1])),
+            (
+                MODELLING,
+                kernels.rotate(target, qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1]),
+            ),
             (ATTENTION, self._store(qkv, step)),
             *((ATTENTION, call) for call in attend),
             *((LINEAR, call) for call in self._out.calls(attended.view(count, -1), added)),
-            (MODELLING, kernels.add_rms_norm(rows, added, self._second_norms, layer.second_norm[1], normed)),
+            (MODELLING, kernels.add_rms_norm(target, rows, added, self._second_norms, layer.second_norm[1], normed)),
             *((LINEAR, call) for call in self._gate_up.calls(normed, gate_up)),
-            (MODELLING, kernels.gate(gate_up, gated)),
+            (MODELLING, kernels.gate(target, gate_up, gated)),
             *((LINEAR, call) for call in self._down.calls(gated, added)),
-            (MODELLING, kernels.add(rows, added)),
+            (MODELLING, kernels.add(target, rows, added)),
         ]
 
     def _store(self, qkv: torch.Tensor, step: AttentionStep[PanelMemory]) -> Call:
@@ -172,7 +181,7 @@ class DecoderStack(nn.Module):
         layers = [[part[number] for number in numbers] for part in (memory.keys, memory.values)]
         like, into = [part[0] for part in layers], [addresses(part) for part in layers]
         keys, values = parts.permute(1, 2, 0, 3)
-        return store(keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
+        return store(self._target, keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
 
 
 def _run_observed(program: Program, parts: Sequence[str], observer: StepObserver) -> None:
@@ -232,7 +241,7 @@ def replace_layers(
         return
     sizes = set()
     for layer in probed:
-        ours = DecoderLayer(layer, _Beside.of)
+        ours = DecoderLayer(layer, _Beside.of, packer.target)
         sizes.add((ours.sizes, _formats(layer, packer)))
         if len(sizes) > 1 or not _agree(layer, ours):
             return
@@ -241,7 +250,7 @@ def replace_layers(
     modules.clear()
     layers = []
     while probed:
-        layers.append(DecoderLayer(probed.pop(0), packer.pack))
+        layers.append(DecoderLayer(probed.pop(0), packer.pack, packer.target))
         yield layers[-1]
     setattr(parent, name, nn.ModuleList([DecoderStack(layers, attention)]))
 

@@ -11,6 +11,7 @@ import torch
 from foreword.backends.base import LayerShape
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.kv_layout import store
+from foreword.backends.cpu.kernels.target import Target
 from foreword.cache import CopyBlock
 from foreword.errors import ConfigError
 
@@ -24,8 +25,9 @@ class PanelMemory:
 
     layout = f"panels of {LANES}"
 
-    def __init__(self, layers: Sequence[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype):
+    def __init__(self, target: Target, layers: Sequence[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype):
         """ConfigError if the system does not give that much."""
+        self._target = target
         self.layers = tuple(layers)
         self.block_size = block_size
         panels = -(-num_blocks * block_size // LANES)
@@ -37,7 +39,7 @@ class PanelMemory:
         keys, values = (part.float() for part in (keys, values))
         keys, values = (part if part.stride(-1) == 1 else part.contiguous() for part in (keys, values))
         into = self.keys[layer], self.values[layer]
-        store(keys, values, slots, into, into).run()
+        store(self._target, keys, values, slots, into, into).run()
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See KVMemory."""

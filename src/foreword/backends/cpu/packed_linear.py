@@ -13,6 +13,7 @@ from foreword.backends.base import WeightSource
 from foreword.backends.cpu.formats import FORMATS, weight_format
 from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.elementwise import add_bias
+from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.weight_format import PackedWeight, WeightFormat
 from foreword.errors import ModelError
 
@@ -45,8 +46,9 @@ class PackedLinear(nn.Module):
 class LinearStack:
     """The linear layers that stand in the same place in several decoder layers; sizes are multiples of 16."""
 
-    def __init__(self, layers: Sequence[PackedLinear]):
+    def __init__(self, target: Target, layers: Sequence[PackedLinear]):
         """Layers of one format, with the same sizes, which the caller keeps."""
+        self._target = target
         first = layers[0]
         self._format, self._sizes = first.format, (first.out_features, first.in_features)
         self._parts = [addresses(tensors) for tensors in zip(*(layer.packed.parts for layer in layers), strict=True)]
@@ -55,7 +57,7 @@ class LinearStack:
     def calls(self, rows: torch.Tensor, out: torch.Tensor) -> list[Call]:
         """The calls of kernels that put the product of ``rows`` [rows, in] into ``out`` [rows, out], layer by layer."""
         calls = self._format.calls(rows, self._sizes, self._parts, out)
-        return [*calls, add_bias(out, self._biases)] if len(self._biases) else calls
+        return [*calls, add_bias(self._target, out, self._biases)] if len(self._biases) else calls
 
 
 class _Together:
@@ -95,8 +97,9 @@ class JoinedLinear(nn.Module):
 class LinearPacker:
     """Packs a model's linear layers: in the format that is asked for, or as their blocks are stored."""
 
-    def __init__(self, model: nn.Module, quantization: str, source: WeightSource):
-        self._format = weight_format(quantization)
+    def __init__(self, model: nn.Module, quantization: str, source: WeightSource, target: Target):
+        self.target = target
+        self._format = weight_format(quantization, target)
         self._source = source
         self._blocks = source.block_formats()
         self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # a layer that was packed is let go
@@ -146,7 +149,7 @@ class LinearPacker:
             return self._format
         if stored not in FORMATS:
             raise ModelError(f"Tensor {name!r} is stored as {stored!r}, which cannot be read; known: {', '.join(FORMATS)}.")
-        return weight_format(stored)
+        return weight_format(stored, self.target)
 
     def _weight(self, layer: nn.Linear) -> torch.Tensor:
         name, stored = self._blocks_of(layer)

@@ -56,6 +56,10 @@ class WeightFormat(Protocol):
         """One layer in place of several that read the same rows: their outputs, one layer's behind another's."""
         ...
 
+    def rows(self, packed: PackedWeight, outputs: torch.Tensor) -> torch.Tensor:
+        """The weights of some outputs, as they are: ``outputs`` [n], int64 → float32 [n, in]. So an embedding is read."""
+        ...
+
     def compile(self, objects: ObjectCache | None = None) -> None:
         """Its kernels, ahead of the first call. They are compiled once in a process, and not even once where ``objects`` has
         kept them from an earlier run."""
@@ -65,7 +69,8 @@ class WeightFormat(Protocol):
         """The calls of kernels that put the product of ``rows``, float32 [rows, in_features], into ``out``.
 
         ``sizes`` are out_features and in_features; ``parts`` are those of a PackedWeight, or their addresses in each of
-        several layers. ``out`` is float32 [rows, width], width being out_features to the next multiple of ``joins_at``.
+        several layers. ``out`` is float32 [rows, width], width being out_features to the next multiple of ``joins_at``; or
+        so many columns of a wider tensor.
         """
         ...
 

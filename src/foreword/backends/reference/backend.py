@@ -32,6 +32,10 @@ class ReferenceBackend:
             f"quantization is {options.quantization!r}, but backend {options.name!r} computes in float32 only; use backend "
             f"'cpu'.",
         )
+        require(
+            options.kernel_path == "auto",
+            f"kernel_path is {options.kernel_path!r}, but backend {options.name!r} has no kernels; use backend 'cpu'.",
+        )
         self.options = options
         self.attention = ReferenceAttention()
         self._kv_dtype: torch.dtype = getattr(torch, options.kv_dtype)

@@ -8,6 +8,7 @@ import torch
 from backends.cpu.formats.layers import SHAPES, make, product, some
 from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS, weight_format
 from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.packed_linear import LinearStack
 from foreword.errors import ModelError
 
@@ -15,12 +16,12 @@ pytestmark = pytest.mark.parametrize("name", FORMATS)
 
 
 def test_it_is_found_by_its_name(name: str) -> None:
-    format = weight_format(name)
+    format = weight_format(name, best_target())
     assert format.name == name
     assert 0 < format.bits <= 32
     assert format.joins_at >= 1
-    assert weight_format("none").bits == 32
-    assert name in QUANTIZATIONS or name == weight_format("none").name
+    assert weight_format("none", best_target()).bits == 32
+    assert name in QUANTIZATIONS or name == weight_format("none", best_target()).name
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -55,12 +56,12 @@ def test_the_result_is_as_near_as_it_is_said_to_be(name: str, inside: int, outsi
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_floats_of_any_kind_are_packed_as_their_values_are(name: str, dtype: torch.dtype) -> None:
-    format, weight, rows = weight_format(name), some(48, 64).to(dtype), some(3, 64)
+    format, weight, rows = weight_format(name, best_target()), some(48, 64).to(dtype), some(3, 64)
     assert torch.equal(product(format, rows, format.pack(weight)), product(format, rows, format.pack(weight.float())))
 
 
 def test_packing_is_deterministic_and_takes_as_much_as_it_says(name: str) -> None:
-    format, weight = weight_format(name), some(256, 512)
+    format, weight = weight_format(name, best_target()), some(256, 512)
     one, other = format.pack(weight), format.pack(weight.clone())
     assert (one.out_features, one.in_features) == (256, 512)
     assert all(torch.equal(a, b) for a, b in zip(one.parts, other.parts, strict=True))
@@ -69,7 +70,7 @@ def test_packing_is_deterministic_and_takes_as_much_as_it_says(name: str) -> Non
 
 
 def test_joined_layers_give_what_they_give_apart(name: str) -> None:
-    format, rows = weight_format(name), some(5, 64, seed=3)
+    format, rows = weight_format(name, best_target()), some(5, 64, seed=3)
     sizes = (4 * format.joins_at, 2 * format.joins_at, 2 * format.joins_at + 1)
     weights = [some(size, 64, seed=size) for size in sizes]
     joined = format.join([format.pack(weight) for weight in weights])
@@ -86,8 +87,8 @@ def test_layers_of_a_stack_give_what_they_give_one_by_one(name: str, bias: bool)
     rows = some(5, 64)
     for number, layer in enumerate(layers):
         out = torch.empty(5, 96)
-        calls = LinearStack(layers).calls(rows, out)
-        Program(calls, len(layers)).run(number * len(calls), (number + 1) * len(calls))
+        calls = LinearStack(best_target(), layers).calls(rows, out)
+        Program(best_target(), calls, len(layers)).run(number * len(calls), (number + 1) * len(calls))
         assert torch.equal(out, layer(rows))
 
 
@@ -122,4 +123,4 @@ def test_leading_dimensions_stay(name: str) -> None:
 
 def test_weights_that_are_no_floats_are_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"torch\.int32"):
-        weight_format(name).pack(torch.zeros(8, 8, dtype=torch.int32))
+        weight_format(name, best_target()).pack(torch.zeros(8, 8, dtype=torch.int32))

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from backends.cpu.formats.layers import product, some
-from foreword.backends.cpu.formats.float32 import FORMAT
+from foreword.backends.cpu.formats import weight_format
+from foreword.backends.cpu.kernels.target import best_target
+
+FORMAT = weight_format("float32", best_target())
 
 
 def chain(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from backends.cpu.formats.layers import SHAPES, make, product, some
-from foreword.backends.cpu.formats.int8 import FORMAT, LARGEST
+from foreword.backends.cpu.formats import weight_format
+from foreword.backends.cpu.kernels.dots import LARGEST
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.packed_linear import PackedLinear
+
+FORMAT = weight_format("int8", best_target())
 
 
 @pytest.mark.parametrize("count", [1, 6, 8, 11])

@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional
 
 from foreword.backends.cpu.kernels import elementwise as kernels
+from foreword.backends.cpu.kernels.target import best_target
 
+TARGET = best_target()
 EPS = 1e-6
 
 
@@ -33,10 +35,10 @@ def near(found: torch.Tensor, exact: torch.Tensor) -> bool:
 @pytest.mark.parametrize(("count", "width"), [(1, 16), (3, 48), (700, 64)])
 def test_norms(count: int, width: int) -> None:
     rows, added, weight, out = some(count, width), some(count, width, seed=1), some(width, seed=2), torch.empty(count, width)
-    kernels.rms_norm(rows, weight, EPS, out).run()
+    kernels.rms_norm(TARGET, rows, weight, EPS, out).run()
     assert near(out, normed(rows, weight))
     together = rows + added
-    kernels.add_rms_norm(rows, added, weight, EPS, out).run()
+    kernels.add_rms_norm(TARGET, rows, added, weight, EPS, out).run()
     assert torch.equal(rows, together)
     assert near(out, normed(together, weight))
 
@@ -47,7 +49,7 @@ def test_heads_turn_and_the_rest_of_a_row_stays(count: int, heads: int, size: in
     rows, cos, sin = some(count, (heads + 2) * size), some(count, size, seed=1), some(count, size, seed=2)
     norm = some(heads, size, seed=3) if with_norm else None
     before = rows.clone()
-    kernels.rotate(rows, heads, size, cos, sin, norm, EPS).run()
+    kernels.rotate(TARGET, rows, heads, size, cos, sin, norm, EPS).run()
     expected = before.clone().double()
     if norm is not None:
         expected[:, : heads * size] = normed(before[:, : heads * size].view(count, heads, size), norm).view(count, -1)
@@ -59,7 +61,7 @@ def test_the_gate_is_silu_also_far_out() -> None:
     rows = 4 * some(5, 96)
     rows[0, :6] = torch.tensor([0.0, -87.5, 90.0, -1e4, 1e30, float("nan")])
     out = torch.empty(5, 48)
-    kernels.gate(rows, out).run()
+    kernels.gate(TARGET, rows, out).run()
     exact = functional.silu(rows[:, :48].double()) * rows[:, 48:].double()
     assert out[0, 5].isnan()
     torch.testing.assert_close(out.double(), exact, rtol=1e-6, atol=1e-30, equal_nan=True)
@@ -68,28 +70,28 @@ def test_the_gate_is_silu_also_far_out() -> None:
 def test_sums() -> None:
     rows, other, bias = some(5, 48), some(5, 48, seed=1), some(48, seed=2)
     expected = rows + other
-    kernels.add(rows, other).run()
+    kernels.add(TARGET, rows, other).run()
     assert torch.equal(rows, expected)
-    kernels.add_bias(rows, bias).run()
+    kernels.add_bias(TARGET, rows, bias).run()
     assert torch.equal(rows, expected + bias)
 
 
 def _norm(rows: torch.Tensor) -> torch.Tensor:
     out = torch.empty_like(rows)
-    kernels.rms_norm(rows, some(rows.shape[1], seed=5), EPS, out).run()
+    kernels.rms_norm(TARGET, rows, some(rows.shape[1], seed=5), EPS, out).run()
     return out
 
 
 def _rotate(rows: torch.Tensor) -> torch.Tensor:
     rows = rows.clone()
     turns = torch.ones(len(rows), 48)
-    kernels.rotate(rows, 2, 48, turns, 0.5 * turns, some(2, 48, seed=5), EPS).run()
+    kernels.rotate(TARGET, rows, 2, 48, turns, 0.5 * turns, some(2, 48, seed=5), EPS).run()
     return rows
 
 
 def _gate(rows: torch.Tensor) -> torch.Tensor:
     out = rows.new_empty(len(rows), rows.shape[1] // 2)
-    kernels.gate(rows, out).run()
+    kernels.gate(TARGET, rows, out).run()
     return out
 
 

@@ -8,12 +8,15 @@ import pytest
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.formats.float32 import FORMAT
+from foreword.backends.cpu.formats import weight_format
 from foreword.backends.cpu.kernels.compiler import kernel_module
 from foreword.backends.cpu.kernels.ir_builder import LANES, int64
 from foreword.backends.cpu.kernels.signature import Signature
+from foreword.backends.cpu.kernels.target import Target, best_target
 from foreword.backends.cpu.kernels.threads import PythonThreads
 from foreword.backends.cpu.weight_format import PackedWeight
+
+FORMAT = weight_format("float32", best_target())
 
 
 def some(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -24,7 +27,7 @@ EXPONENTIAL = Signature("exponential", numbers="pointer")
 
 
 @kernel_module(EXPONENTIAL)
-def exponential_kernels(module: ir.Module) -> None:
+def exponential_kernels(module: ir.Module, _: Target) -> None:
     with EXPONENTIAL.define(module) as (b, f):
 
         def sixteen(item: ir.Value) -> None:
@@ -40,7 +43,7 @@ def exponential() -> Callable[[np.ndarray], np.ndarray]:
 
     def run(x: np.ndarray) -> np.ndarray:
         out = np.ascontiguousarray(x, np.float32).copy()
-        exponential_kernels()[EXPONENTIAL].call(items=len(out) // LANES, numbers=out.ctypes.data).run()
+        exponential_kernels(best_target())[EXPONENTIAL].call(items=len(out) // LANES, numbers=out.ctypes.data).run()
         return out
 
     return run
@@ -57,7 +60,7 @@ def test_the_exponential_is_near_and_exact_where_it_matters(exponential: Callabl
 
 
 def multiply(rows: torch.Tensor, packed: PackedWeight, *threads: Any) -> torch.Tensor:
-    out = rows.new_empty(len(rows), packed.out_features)
+    out = rows.new_empty(len(rows), -(-packed.out_features // FORMAT.joins_at) * FORMAT.joins_at)
     (product,) = FORMAT.calls(rows, (packed.out_features, packed.in_features), packed.parts, out)
     product.run(*threads)
     return out

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from foreword.backends.cpu.formats.float32 import FORMAT
+from foreword.backends.cpu.formats import weight_format
 from foreword.backends.cpu.kernels import elementwise as kernels
 from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kernels.threads import PythonThreads
 
+TARGET = best_target()
+FORMAT = weight_format("float32", TARGET)
 LAYERS, WIDTH = 40, 64
 
 
@@ -34,7 +37,7 @@ class Layers:
     def one_by_one(self, rows: torch.Tensor) -> torch.Tensor:
         for norm, weight in zip(self.norms, self.weights, strict=True):
             normed = torch.empty_like(rows)
-            kernels.rms_norm(rows, norm, 1e-6, normed).run(1)
+            kernels.rms_norm(TARGET, rows, norm, 1e-6, normed).run(1)
             added = torch.empty_like(rows)
             for call in FORMAT.calls(normed, (WIDTH, WIDTH), [weight], added):
                 call.run()
@@ -44,11 +47,11 @@ class Layers:
     def program(self, rows: torch.Tensor) -> Program:
         normed, added = torch.empty_like(rows), torch.empty_like(rows)
         calls = [
-            kernels.rms_norm(rows, addresses(self.norms), 1e-6, normed),
+            kernels.rms_norm(TARGET, rows, addresses(self.norms), 1e-6, normed),
             *FORMAT.calls(normed, (WIDTH, WIDTH), [addresses(self.weights)], added),
-            kernels.add(rows, added),
+            kernels.add(TARGET, rows, added),
         ]
-        return Program(calls, LAYERS)
+        return Program(TARGET, calls, LAYERS)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -13,8 +13,11 @@ import torch
 from llvmlite import ir
 
 from foreword.backends.cpu import formats, kernels
+from foreword.backends.cpu.formats.q4_0 import LAYOUT
+from foreword.backends.cpu.formats.q4_k import LAYOUT as NESTED_LAYOUT
 from foreword.backends.cpu.kernels.compiler import KernelModule, Kernels, kernel_module
 from foreword.backends.cpu.kernels.signature import Kind, Signature
+from foreword.backends.cpu.kernels.target import Target, best_target
 
 SCALE = Signature("scale", rows="pointer", width="int", factor="float", taken_rows="counter")
 FILES = [
@@ -111,7 +114,7 @@ def test_a_module_defines_what_it_declares() -> None:
     with declared.define(module) as (_, f):
         _ = f.items
     with pytest.raises(TypeError, match="defines \\['declared'\\], declared are \\['declared', 'scale'\\]"):
-        Kernels(module, [declared, SCALE])
+        Kernels(module, [declared, SCALE], best_target())
 
 
 def test_the_order_in_which_fields_are_written_does_not_matter() -> None:
@@ -121,7 +124,7 @@ def test_the_order_in_which_fields_are_written_does_not_matter() -> None:
     copy = Signature("copy", out="pointer", **kinds)
 
     @kernel_module(copy)
-    def kernels(module: ir.Module) -> None:
+    def kernels(module: ir.Module, _: Target) -> None:
         with copy.define(module) as (b, f):
 
             def one(_: ir.Value) -> None:
@@ -135,7 +138,7 @@ def test_the_order_in_which_fields_are_written_does_not_matter() -> None:
         out = np.zeros(12, np.int64)
         given = {**dict(zip(names, expected, strict=True)), "items": 1, "out": out.ctypes.data}
         shuffled = random.Random(seed).sample(list(given.items()), len(given))
-        kernels()[copy].call(**dict(shuffled)).run()
+        kernels(best_target())[copy].call(**dict(shuffled)).run()
         assert out.tolist() == expected
 
 
@@ -148,11 +151,17 @@ def test_no_field_can_be_given_by_its_place() -> None:
 def kernels_of_all() -> list[Any]:
     """All kernels there are, compiled."""
     modules = {module.name: module for module in of_all_files(KernelModule)}
-    variants = {
+    variants: dict[str, list[Any]] = {
+        "float_kernels": [(torch.float32,)],
+        "single_kernels": [(LAYOUT,)],
+        "nested_kernels": [(NESTED_LAYOUT,)],
+        "block_row_kernels": [(1, True)],
         "attention_kernels": [(torch.float32,), (torch.bfloat16,)],
         "store_kernels": [(torch.float32,), (torch.bfloat16,)],
     }
-    compiled = [(module, module(*variant)) for name, module in modules.items() for variant in variants.get(name, [()])]
+    compiled = [
+        (module, module(best_target(), *variant)) for name, module in modules.items() for variant in variants.get(name, [()])
+    ]
     return [found[signature] for module, found in compiled for signature in module.signatures]
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from foreword.backends.cpu.formats.float32 import linear_kernels
 from foreword.backends.cpu.formats.int8 import int8_kernels
 from foreword.backends.cpu.kernels.attention import attention_kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
+from foreword.backends.cpu.kernels.float_products import float_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
 from foreword.backends.cpu.kernels.program import interpreter
+from foreword.backends.cpu.kernels.whole_rows import plain_row_kernels
 from foreword.backends.registry import make_backend
 from foreword.engine import LLM, SamplingParams
 from foreword.testing.tiny_models import write_model
@@ -21,8 +22,9 @@ ALL: tuple[KernelModule[()] | KernelModule[torch.dtype], ...] = (
     attention_kernels,
     elementwise_kernels,
     int8_kernels,
-    linear_kernels,
+    float_kernels,
     interpreter,
+    plain_row_kernels,
     store_kernels,
 )
 
@@ -54,7 +56,7 @@ def test_what_one_run_compiled_the_next_finds(tmp_path: Path, quantization: str)
             kernels.forget()
         make_backend("cpu", 16, quantization=quantization, kernel_folder=tmp_path / "kept").warm_up()
         kept.append({file.name: file.stat().st_ino for file in (tmp_path / "kept").iterdir()})
-    assert len(kept[0]) == 5
+    assert len(kept[0]) == {"none": 5, "int8": 6}[quantization]
     assert kept[1] == kept[0], "what is compiled anew is a new file"
 
 

@@ -15,6 +15,7 @@ from foreword.backends.cpu.kernels.attention import ATTEND, MERGE, attention_ker
 from foreword.backends.cpu.kernels.compiler import Call, Kernel
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.signature import Argument
+from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory, value_panels
 
 UNBOUNDED = 2**40
@@ -28,7 +29,8 @@ class TiledAttention:
     name = "tiled"
     bit_identical = True
 
-    def __init__(self, state_bytes: int = STATE_BYTES):
+    def __init__(self, target: Target, state_bytes: int = STATE_BYTES):
+        self._target = target
         self._state_bytes = state_bytes
 
     def prepare(self, spans: list[Span], rows: int, memory: PanelMemory) -> Plan:
@@ -57,7 +59,7 @@ class TiledAttention:
         whole = _Softmaxes(query, rows * heads, padded)
         turn = min(prepared.segments, max(1, self._state_bytes // (4 * rows * heads * padded)))
         parts = _Softmaxes(query, turn * rows * heads, padded)
-        kernels = attention_kernels(memory.keys[first].dtype)
+        kernels = attention_kernels(self._target, memory.keys[first].dtype)
         calls = []
         for begin in range(0, max(prepared.segments, 1), max(turn, 1)):
             end = min(begin + turn, prepared.segments)

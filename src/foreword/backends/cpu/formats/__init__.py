@@ -1,6 +1,7 @@
 """Weight formats, one file each, found by the files' names. A format is loaded when it is first asked for.
 
-A file ``NAME.py`` defines ``FORMAT``, a WeightFormat of that name; nothing else has to be told of it.
+A file ``NAME.py`` defines ``make``: from a target to a WeightFormat of that name; nothing else has to be told of it. Formats
+that GGUF files store have ggml's names in small letters (``q4_k`` for Q4_K), and are packed from rows of its blocks.
 """
 
 import importlib
@@ -8,6 +9,7 @@ import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from foreword.backends.cpu.kernels.target import Target
     from foreword.backends.cpu.weight_format import WeightFormat
 
 PLAIN = "float32"
@@ -17,8 +19,8 @@ QUANTIZATIONS = ("none", *(name for name in FORMATS if name != PLAIN))
 """Values of the option ``quantization``."""
 
 
-def weight_format(quantization: str) -> "WeightFormat":
-    """The format that an option of QUANTIZATIONS, or a name of FORMATS, stands for."""
+def weight_format(quantization: str, target: "Target") -> "WeightFormat":
+    """The format that an option of QUANTIZATIONS, or a name of FORMATS, stands for, with kernels for a target."""
     name = PLAIN if quantization == "none" else quantization
-    format: WeightFormat = importlib.import_module(f"{__name__}.{name}").FORMAT
+    format: WeightFormat = importlib.import_module(f"{__name__}.{name}").make(target)
     return format

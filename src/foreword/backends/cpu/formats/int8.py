@@ -1,226 +1,176 @@
 """Weights and rows as whole numbers up to 127: one scale for each output's weights, one for each row.
 
 A quarter of float32's memory; the result is about 1 % off (of the largest) for random numbers. Sums of whole numbers are
-exact, so their order does not matter. A row is scaled by its own largest number, never by the batch's. Two neighbours of a
-row and of the weights are multiplied and added at a time, as processors do it best.
+exact, so their order does not matter. A row is scaled by its own largest number, never by the batch's.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import partial
 
 import torch
-from llvmlite import binding, ir
+from llvmlite import ir
 from torch.nn import functional
 
 from foreword.backends.cpu.kernels.compiler import Call, ObjectCache, kernel_module
-from foreword.backends.cpu.kernels.ir_builder import (
-    FLOAT,
-    INT32,
-    LANES,
-    UNROLLED,
-    VECTOR,
-    Builder,
-    begin_block,
-    int64,
-    rows_of,
-    vector,
-)
-from foreword.backends.cpu.kernels.panel_products import PANEL, define_products, items_of, multiply_panels, panels_of
+from foreword.backends.cpu.kernels.dots import INT8, LARGEST, Codes, Dots, zero_of
+from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, POINTER, UNROLLED, Builder, int64
 from foreword.backends.cpu.kernels.signature import Argument, Signature
+from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.kernels.tiles import PANEL, Tile, Tiles, items_of, panels_of
+from foreword.backends.cpu.kernels.whole_rows import plain_row_kernels, plain_rows
 from foreword.backends.cpu.weight_format import PackedWeight, joined_rows, require_floats
 
-LARGEST = 127
-INT16 = ir.IntType(16)
-EIGHT = ir.VectorType(INT32, PANEL)
-EIGHT_FLOATS = ir.VectorType(FLOAT, PANEL)
-SIXTEEN_SHORT = ir.VectorType(INT16, 2 * PANEL)
-SIXTEEN_BYTES = ir.VectorType(ir.IntType(8), 2 * PANEL)
+CODES = Codes(LARGEST, signed=True)
+STEP = 4
+"""Inputs whose products are added by one instruction."""
+TILES = {
+    16: (Tile(8, 2), Tile(4, 2), Tile(2, 2), Tile(1, 2)),
+    8: (Tile(4, 2), Tile(2, 4), Tile(1, 4)),
+    4: (Tile(2, 4), Tile(1, 4)),
+}
+"""By the lanes of a vector."""
 
-QUANTIZE = Signature("quantize", rows="pointer", size="int", pairs="int", whole="pointer", scales="pointer")
-"""Rows [items, size] → whole numbers [items, pairs, 2] of 16 bits and their scales [items]."""
 LINEAR = Signature(
     "linear",
     panels="int",
-    rows="pointer",
     count="int",
-    pairs="int",
+    steps="int",
+    whole="pointer",
+    row_scales="pointer",
+    starts="pointer",
     packed="pointer",
+    scales="pointer",
     out="pointer",
     width="int",
-    row_scales="pointer",
-    scales="pointer",
 )
-"""Whole rows [count, pairs, 2] times packed weights, by the scales of both → out [count, width]."""
+"""Whole rows [count, steps, 4] times packed weights, by the scales of both → out [count, width]."""
 
 
 class Int8:
-    """See WeightFormat. Parts: panels [out / 8, in / 2, 8, 2] of int8, filled up with zeros, and scales [8 · panels]."""
+    """See WeightFormat. Parts: panels [out / 16, in / 4, 16, 4] of int8, filled up with zeros, and scales [16 · panels]."""
 
     name = "int8"
     bits = 8.0
     error = 0.015
     joins_at = PANEL
 
+    def __init__(self, target: Target):
+        self._target = target
+
     def pack(self, weight: torch.Tensor) -> PackedWeight:
         """See WeightFormat."""
         require_floats(self.name, weight)
         out_features, in_features = weight.shape
-        panels, pairs = panels_of(out_features), -(-in_features // 2)
-        padded = functional.pad(weight.float(), (0, 2 * pairs - in_features, 0, panels * PANEL - out_features))
+        panels, steps = panels_of(out_features), -(-in_features // STEP)
+        padded = functional.pad(weight.float(), (0, STEP * steps - in_features, 0, panels * PANEL - out_features))
         scales = padded.abs().amax(1).clamp_min_(1e-30).div_(LARGEST)
         whole = (padded / scales[:, None]).round_().to(torch.int8)
-        packed = whole.view(panels, PANEL, pairs, 2).transpose(1, 2).contiguous()
+        packed = whole.view(panels, PANEL, steps, STEP).transpose(1, 2).contiguous()
         return PackedWeight(out_features, in_features, (packed, scales))
 
     def join(self, parts: Sequence[PackedWeight]) -> PackedWeight:
         """See WeightFormat."""
         return joined_rows(parts)
 
+    def rows(self, packed: PackedWeight, outputs: torch.Tensor) -> torch.Tensor:
+        """See WeightFormat."""
+        whole, scales = packed.parts
+        chosen = whole[outputs // PANEL, :, outputs % PANEL].flatten(1)[:, : packed.in_features]
+        return chosen.float() * scales[outputs, None]
+
     def compile(self, objects: ObjectCache | None = None) -> None:
         """See WeightFormat."""
-        int8_kernels.compile(objects=objects)
+        int8_kernels.compile(self._target, objects=objects)
+        plain_row_kernels.compile(self._target, objects=objects)
 
     def calls(self, rows: torch.Tensor, sizes: tuple[int, int], parts: Sequence[Argument], out: torch.Tensor) -> list[Call]:
         """See WeightFormat. The rows as whole numbers, then the product."""
         out_features, in_features = sizes
-        panels, pairs, count = panels_of(out_features), -(-in_features // 2), len(rows)
+        panels, steps, count = panels_of(out_features), -(-in_features // STEP), len(rows)
         packed, scales = parts
-        whole, row_scales = rows.new_empty((count, pairs), dtype=torch.int32), rows.new_empty(count)
-        kernels = int8_kernels()
-        quantize = kernels[QUANTIZE].call(
-            items=count, rows=rows, size=in_features, pairs=pairs, whole=whole, scales=row_scales
-        )
-        product = kernels[LINEAR].call(
+        whole = plain_rows(self._target, rows, STEP * steps, zero_of(self._target, CODES, 0))
+        product = int8_kernels(self._target)[LINEAR].call(
             items=items_of(panels),
             panels=panels,
-            rows=whole,
             count=count,
-            pairs=pairs,
+            steps=steps,
+            whole=whole.whole,
+            row_scales=whole.scales,
+            starts=whole.terms,
             packed=packed,
-            out=out,
-            width=panels * PANEL,
-            row_scales=row_scales,
             scales=scales,
+            out=out,
+            width=out.stride(0),
         )
-        return [quantize, product]
+        return [whole.call, product]
 
 
-@kernel_module(QUANTIZE, LINEAR)
-def int8_kernels(module: ir.Module) -> None:
-    """Rounding of rows, and the product."""
-    _define_quantize(module)
-    _define_linear(module)
+def make(target: Target) -> Int8:
+    """The format for a target."""
+    return Int8(target)
 
 
-def _define_quantize(module: ir.Module) -> None:
-    """A row → whole numbers of 16 bits and the scale: the largest is 127. The scale of a row that is not finite is none."""
-    with QUANTIZE.define(module) as (b, f):
-        rows, whole, scales = f.rows, f.whole, f.scales
-        even = b.and_(f.size, int64(-LANES))
-        absolute = b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR])
-
-        def row(item: ir.Value) -> None:
-            source, target = (
-                b.offset(rows, b.mul(item, f.size)),
-                b.offset(whole, b.mul(item, b.mul(f.pairs, int64(2))), INT16),
-            )
-
-            def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                broken = b.fma(numbers, vector(0.0), so_far[1])
-                return [b.maximum(b.call(absolute, [numbers]), so_far[0]), broken]
-
-            seen = b.loop(
-                int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), [vector(0.0), vector(0.0)]
-            )
-            seen = b.loop(even, f.size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
-            largest, broken = b.reduce(seen[0], b.maximum), b.reduce(seen[1], b.fadd)
-            least = ir.Constant(FLOAT, 1e-30)
-            scale = b.fdiv(b.maximum(largest, least), ir.Constant(FLOAT, float(LARGEST)))
-            b.store(b.fadd(scale, broken), scales, item)
-
-            def rounded(numbers: ir.Value) -> ir.Value:
-                steps = b.fsub(b.fadd(b.fdiv(numbers, b.splat(scale)), vector(12582912.0)), vector(12582912.0))
-                return b.trunc(b.fptosi(steps, ir.VectorType(INT32, LANES)), SIXTEEN_SHORT)
-
-            def one(at: ir.Value, _: object) -> None:
-                b.store(b.extract_element(rounded(b.splat(b.load(source, at))), ir.Constant(INT32, 0)), target, at)
-
-            b.store(ir.Constant(INT16, 0), target, b.sub(b.mul(f.pairs, int64(2)), int64(1)))
-            b.loop(int64(0), even, LANES, lambda at, _: b.store(rounded(b.load_vector(source, at)), target, at))
-            b.loop(even, f.size, 1, one)
-
-        b.parallel_for(f.taken, f.items, row)
-
-
-def _define_linear(module: ir.Module) -> None:
-    """The whole sums are put where the results go, then scaled."""
-    products = define_products(module, _define_block)
+@kernel_module(LINEAR)
+def int8_kernels(module: ir.Module, target: Target) -> None:
+    """The product: an item is some panels, and all rows with them."""
+    products = Tiles(target, TILES[target.lanes], lambda tile: _define_product(module, target, tile))
     with LINEAR.define(module) as (b, f):
-        rows, packed, out, row_scales, scales = f.rows, f.packed, f.out, f.row_scales, f.scales
+        whole, row_scales, starts, packed = f.whole, f.row_scales, f.starts, f.packed
+        scales, out, width = f.scales, f.out, f.width
 
-        def given(panel: ir.Value) -> list[ir.Value]:
-            column = b.mul(panel, int64(PANEL))
-            weights = b.offset(packed, b.mul(b.mul(column, f.pairs), int64(2)), ir.IntType(8))
-            return [f.count, rows, f.pairs, weights, int64(2 * PANEL), b.offset(out, column), f.width, f.pairs]
+        def product(function: ir.Function, row: ir.Value, panel: ir.Value, part: ir.Value) -> None:
+            first = b.mul(part, int64(target.lanes))
+            column = b.add(b.mul(panel, int64(PANEL)), first)
+            weights = b.add(b.mul(panel, b.mul(f.steps, int64(PANEL))), first)
+            given = [
+                b.offset(whole, b.mul(row, f.steps), INT32),
+                b.offset(row_scales, row),
+                b.offset(starts, row),
+                b.offset(packed, weights, INT32),
+                b.offset(scales, column),
+                b.offset(out, b.add(b.mul(row, width), column)),
+            ]
+            b.call(function, [*given, width, f.steps])
 
-        def finish(panel: ir.Value, _: object) -> None:
-            first = b.mul(panel, int64(PANEL))
-            scale, column = b.load_vector(scales, first, EIGHT_FLOATS), b.offset(out, first)
-
-            def one_row(row: ir.Value, _: object) -> None:
-                at = b.mul(row, f.width)
-                total = b.sitofp(b.load_vector(column, at, EIGHT), EIGHT_FLOATS)
-                b.store(b.fmul(b.fmul(total, scale), b.splat(b.load(row_scales, row), PANEL)), column, at)
-
-            b.loop(int64(0), f.count, 1, one_row)
-
-        def some(item: ir.Value) -> None:
-            first, end = multiply_panels(b, products, item, f.panels, given)
-            b.loop(first, end, 1, finish)
-
-        b.parallel_for(f.taken, f.items, some)
+        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.panels, f.count, product))
 
 
-def _define_block(module: ir.Module, name: str, rows: int, panels: int) -> ir.Function:
-    """Whole sums of a fixed number of rows and panels; two neighbours at a time, so depth and strides count pairs."""
-    b, (a, a_stride, right, right_stride, c, c_stride, depth) = begin_block(module, name)
-    lefts = rows_of(b, a, a_stride, rows)
-    begins = [b.mul(b.mul(depth, right_stride), int64(panel)) for panel in range(panels)]
+def _define_product(module: ir.Module, target: Target, tile: Tile) -> ir.Function:
+    """Whole sums of a tile, then scaled. Arguments: whole rows, their scales and starts, weights and their scales from the
+    first vector of outputs on, the results, their width, and how many steps there are."""
+    b = Builder.of(module, f"product{tile.rows}x{tile.strips}", [POINTER] * 6 + [INT64] * 2)
+    whole, row_scales, starts, packed, scales, out, width, depth = b.function.args
+    dots, lanes, rows = Dots(b, target, CODES), target.lanes, range(tile.rows)
+    floats = ir.VectorType(FLOAT, lanes)
+    begins = []
+    for strip in range(tile.strips):
+        panel, part = divmod(strip, PANEL // lanes)
+        begins.append(b.add(b.mul(depth, int64(panel * PANEL)), int64(part * lanes)))
 
-    def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        at = b.mul(k, right_stride)
-        weights = [b.sext(b.load_vector(right, b.add(at, begin), SIXTEEN_BYTES), SIXTEEN_SHORT) for begin in begins]
-        factors = [b.bitcast(b.splat(b.load(left, k, INT32), PANEL), SIXTEEN_SHORT) for left in lefts]
-        products = [_pair_products(b, factor, panel) for factor in factors for panel in weights]
-        return [b.add(total, product) for total, product in zip(sums, products, strict=True)]
+    def some(at: ir.Value, sums: list[ir.Value], steps: int) -> list[ir.Value]:
+        found = []
+        places = [b.add(at, int64(index)) for index in range(steps)]
+        factors = [[b.load(whole, b.add(b.mul(depth, int64(row)), place), INT32) for place in places] for row in rows]
+        for strip, begin in enumerate(begins):
+            readers = [partial(_weights, b, dots, packed, begin, place) for place in places]
+            found += dots.of(readers, factors, sums[strip * tile.rows : (strip + 1) * tile.rows])
+        return found
 
-    def steps(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        for index in range(UNROLLED):
-            sums = step(b.add(k, int64(index)), sums)
-        return sums
-
-    whole = b.and_(depth, int64(-UNROLLED))
-    sums = b.loop(int64(0), whole, UNROLLED, steps, [ir.Constant(EIGHT, [0] * PANEL)] * (rows * panels))
-    sums = b.loop(whole, depth, 1, step, sums)
+    sums = [b.splat(b.load(starts, int64(row), INT32), lanes) for row in rows] * tile.strips
+    even = b.and_(depth, int64(-UNROLLED))
+    sums = b.loop(int64(0), even, UNROLLED, lambda at, so_far: some(at, so_far, UNROLLED), sums)
+    sums = b.loop(even, depth, 1, lambda at, so_far: some(at, so_far, 1), sums)
     for index, total in enumerate(sums):
-        row, panel = divmod(index, panels)
-        b.store(total, c, b.add(b.mul(c_stride, int64(row)), int64(PANEL * panel)))
+        strip, row = divmod(index, tile.rows)
+        scale = b.load_vector(scales, int64(strip * lanes), floats)
+        number = b.fmul(b.sitofp(total, floats), scale)
+        result = b.fmul(number, b.splat(b.load(row_scales, int64(row)), lanes))
+        b.store(result, out, b.add(b.mul(width, int64(row)), int64(strip * lanes)))
     b.ret_void()
     return b.function
 
 
-@cache
-def _has_avx2() -> bool:
-    """Of this machine; asking takes longer than all the rest of a product's definition."""
-    return bool(binding.get_host_cpu_features().get("avx2"))
-
-
-def _pair_products(b: Builder, one: ir.Value, other: ir.Value) -> ir.Value:
-    """Sixteen products of int16, neighbours added: eight of int32. One instruction where the processor has AVX2."""
-    if _has_avx2():
-        return b.call(b.intrinsic("llvm.x86.avx2.pmadd.wd", EIGHT, [SIXTEEN_SHORT] * 2), [one, other])
-    products = b.mul(*(b.sext(numbers, ir.VectorType(INT32, LANES)) for numbers in (one, other)))
-    return b.add(*(b.shuffle(products, products, list(range(first, LANES, 2))) for first in (0, 1)))
-
-
-FORMAT = Int8()
+def _weights(b: Builder, dots: Dots, packed: ir.Value, begin: ir.Value, step: ir.Value) -> ir.Value:
+    """Of a step of four inputs."""
+    at = b.mul(b.add(begin, b.mul(step, int64(PANEL))), int64(STEP))
+    return b.load_vector(packed, at, ir.VectorType(INT8, dots.bytes.count))

@@ -31,6 +31,7 @@ from foreword.backends.cpu.kernels.ir_builder import (
 )
 from foreword.backends.cpu.kernels.kv_layout import define_gather, kept_as
 from foreword.backends.cpu.kernels.signature import Fields, Signature
+from foreword.backends.cpu.kernels.target import Target
 
 TILE = 256
 """Positions of a tile."""
@@ -114,7 +115,7 @@ def scratch_size(size: int, padded: int) -> int:
 
 
 @kernel_module(ATTEND, MERGE)
-def attention_kernels(module: ir.Module, dtype: torch.dtype) -> None:
+def attention_kernels(module: ir.Module, _: Target, dtype: torch.dtype) -> None:
     """For keys and values kept in ``dtype``."""
     _Attend(module, dtype).define()
     _define_merge(module)

@@ -1,4 +1,4 @@
-"""Compiles modules of kernels for the processor at hand, each once in a process."""
+"""Compiles modules of kernels for a target, each once in a process."""
 
 import ctypes
 import hashlib
@@ -15,6 +15,7 @@ import torch
 from llvmlite import ir
 
 from foreword.backends.cpu.kernels.signature import BETWEEN, COUNTERS, Argument, Packed, Signature
+from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.threads import Function, Threads, process_threads
 
 Variant = TypeVarTuple("Variant")
@@ -81,12 +82,14 @@ class ObjectCache(Protocol):
 class Kernels:
     """The kernels of one module, compiled; or linked, where ``objects`` has kept what they were compiled to."""
 
-    def __init__(self, module: ir.Module, signatures: Iterable[Signature], objects: ObjectCache | None = None):
+    def __init__(
+        self, module: ir.Module, signatures: Iterable[Signature], target: Target, objects: ObjectCache | None = None
+    ):
         signatures = list(signatures)
         public = {function.name for function in module.functions if not function.is_declaration and not function.linkage}
         if public != {signature.name for signature in signatures}:
             raise TypeError(f"module {module.name!r} defines {sorted(public)}, declared are {[s.name for s in signatures]}")
-        code = _machine_code(module, objects)
+        code = _machine_code(module, target, objects)
         self._kernels = {}
         for signature in signatures:
             address = code.get_function_address(signature.name)
@@ -96,17 +99,16 @@ class Kernels:
         return self._kernels[signature]
 
 
-def _machine_code(module: ir.Module, objects: ObjectCache | None) -> llvm.ExecutionEngine:
+def _machine_code(module: ir.Module, target: Target, objects: ObjectCache | None) -> llvm.ExecutionEngine:
     """A module's machine code in memory, ready to be called."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    native = llvm.Target.from_default_triple()
     # No passes of LLVM's optimiser: what they gain is lost in noise, and they take four times as long as all the rest.
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=OPTIMIZATION)
-    module.triple = target.triple
+    machine = native.create_target_machine(cpu=target.processor, features=target.features, opt=OPTIMIZATION)
+    module.triple = native.triple
     text = str(module)
-    key = object_key(text, target.triple, cpu, features)
+    key = object_key(text, native.triple, target.processor, target.features)
     if objects is not None and (code := objects.get(key)) is not None:
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -136,32 +138,33 @@ def object_key(*compiled_from: str) -> str:
 
 
 class KernelModule(Generic[*Variant]):
-    """A module of kernels in its variants, each compiled once in a process: when it is first asked for."""
+    """A module of kernels, for each target and in its variants compiled once in a process: when it is first asked for."""
 
-    def __init__(self, define: Callable[[ir.Module, *Variant], None], signatures: tuple[Signature, ...]):
+    def __init__(self, define: Callable[[ir.Module, Target, *Variant], None], signatures: tuple[Signature, ...]):
         self.name = define.__name__
         self.signatures = signatures
         self._define = define
-        self._compiled: dict[tuple[*Variant], Kernels] = {}
+        self._compiled: dict[tuple[Target, *Variant], Kernels] = {}
         self._lock = Lock()
 
-    def __call__(self, *variant: *Variant) -> Kernels:
+    def __call__(self, target: Target, *variant: *Variant) -> Kernels:
         """The kernels of a variant."""
-        kernels = self._compiled.get(variant)
-        return kernels if kernels is not None else self.compile(*variant)
+        kernels = self._compiled.get((target, *variant))
+        return kernels if kernels is not None else self.compile(target, *variant)
 
-    def compile(self, *variant: *Variant, objects: ObjectCache | None = None) -> Kernels:
+    def compile(self, target: Target, *variant: *Variant, objects: ObjectCache | None = None) -> Kernels:
         """The same; compiled, if they are not yet, with the help of what was compiled in earlier runs."""
+        key = (target, *variant)
         with self._lock:
-            if variant not in self._compiled:
+            if key not in self._compiled:
                 module = ir.Module(self.name)
-                self._define(module, *variant)
-                self._compiled[variant] = Kernels(module, self.signatures, objects)
-            return self._compiled[variant]
+                self._define(module, target, *variant)
+                self._compiled[key] = Kernels(module, self.signatures, target, objects)
+            return self._compiled[key]
 
     @property
-    def compiled(self) -> list[tuple[*Variant]]:
-        """The variants that are compiled by now."""
+    def compiled(self) -> list[tuple[Target, *Variant]]:
+        """The targets and variants that are compiled by now."""
         return list(self._compiled)
 
     def forget(self) -> None:
@@ -171,6 +174,6 @@ class KernelModule(Generic[*Variant]):
 
 def kernel_module(
     *signatures: Signature,
-) -> Callable[[Callable[[ir.Module, *Variant], None]], KernelModule[*Variant]]:
+) -> Callable[[Callable[[ir.Module, Target, *Variant], None]], KernelModule[*Variant]]:
     """Of a function that defines kernels of these signatures in a module."""
     return lambda define: KernelModule(define, signatures)

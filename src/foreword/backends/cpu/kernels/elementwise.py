@@ -10,6 +10,7 @@ from llvmlite import ir
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, LANES, VECTOR, Builder, int64, vector
 from foreword.backends.cpu.kernels.signature import Argument, Signature
+from foreword.backends.cpu.kernels.target import Target
 
 EIGHT = ir.VectorType(FLOAT, 8)
 
@@ -33,18 +34,27 @@ ADD = Signature("add", width="int", rows="pointer", added="pointer")
 ADD_BIAS = Signature("add_bias", width="int", rows="pointer", bias="pointer")
 
 
-def rms_norm(rows: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
+def rms_norm(target: Target, rows: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
     """Each row of float32 [rows, width] by its root mean square, times ``weight`` [width]. Width is a multiple of 16."""
-    return _call(NORM, rows, eps=eps, rows=rows, weight=weight, out=out)
+    return _call(target, NORM, rows, eps=eps, rows=rows, weight=weight, out=out)
 
 
-def add_rms_norm(rows: torch.Tensor, added: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor) -> Call:
+def add_rms_norm(
+    target: Target, rows: torch.Tensor, added: torch.Tensor, weight: Argument, eps: float, out: torch.Tensor
+) -> Call:
     """``rows += added``, then as ``rms_norm``."""
-    return _call(ADD_NORM, rows, eps=eps, rows=rows, weight=weight, out=out, added=added)
+    return _call(target, ADD_NORM, rows, eps=eps, rows=rows, weight=weight, out=out, added=added)
 
 
 def rotate(
-    rows: torch.Tensor, heads: int, size: int, cos: torch.Tensor, sin: torch.Tensor, norm: Argument | None, eps: float
+    target: Target,
+    rows: torch.Tensor,
+    heads: int,
+    size: int,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    norm: Argument | None,
+    eps: float,
 ) -> Call:
     """Turn the first heads of each row by its position, in place; normed before where there is a ``norm``.
 
@@ -52,32 +62,32 @@ def rotate(
     [rows, size], ``norm`` [heads, size]. Of a head, number i turns with number i + size / 2. Size is a multiple of 16.
     """
     if norm is None:
-        return _call(ROTATE, rows, heads=heads, size=size, rows=rows, cos=cos, sin=sin)
-    return _call(NORM_ROTATE, rows, eps=eps, heads=heads, size=size, rows=rows, cos=cos, sin=sin, norm=norm)
+        return _call(target, ROTATE, rows, heads=heads, size=size, rows=rows, cos=cos, sin=sin)
+    return _call(target, NORM_ROTATE, rows, eps=eps, heads=heads, size=size, rows=rows, cos=cos, sin=sin, norm=norm)
 
 
-def gate(rows: torch.Tensor, out: torch.Tensor) -> Call:
+def gate(target: Target, rows: torch.Tensor, out: torch.Tensor) -> Call:
     """float32 [rows, 2 · width] → [rows, width]: SiLU of the first half times the second. Width is a multiple of 16."""
-    return _call(GATE, out, rows=rows, out=out)
+    return _call(target, GATE, out, rows=rows, out=out)
 
 
-def add(rows: torch.Tensor, added: torch.Tensor) -> Call:
+def add(target: Target, rows: torch.Tensor, added: torch.Tensor) -> Call:
     """``rows += added``. Width is a multiple of 16."""
-    return _call(ADD, rows, rows=rows, added=added)
+    return _call(target, ADD, rows, rows=rows, added=added)
 
 
-def add_bias(rows: torch.Tensor, bias: Argument) -> Call:
+def add_bias(target: Target, rows: torch.Tensor, bias: Argument) -> Call:
     """Add ``bias`` [width] to each row. Width is a multiple of 16."""
-    return _call(ADD_BIAS, rows, rows=rows, bias=bias)
+    return _call(target, ADD_BIAS, rows, rows=rows, bias=bias)
 
 
-def _call(signature: Signature, like: torch.Tensor, **arguments: Argument) -> Call:
+def _call(target: Target, signature: Signature, like: torch.Tensor, **arguments: Argument) -> Call:
     """For each of the rows of ``like``."""
-    return elementwise_kernels()[signature].call(items=len(like), width=like.shape[1], **arguments)
+    return elementwise_kernels(target)[signature].call(items=len(like), width=like.shape[1], **arguments)
 
 
 @kernel_module(NORM, ADD_NORM, ROTATE, NORM_ROTATE, GATE, ADD, ADD_BIAS)
-def elementwise_kernels(module: ir.Module) -> None:
+def elementwise_kernels(module: ir.Module, _: Target) -> None:
     """The kernels of norms, rotation, gate and sums."""
     _define_norm(module, NORM)
     _define_norm(module, ADD_NORM)

@@ -149,16 +149,19 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         depth: ir.Value,
         sums: list[ir.Value],
         unrolled: int = UNROLLED,
+        read: Callable[[ir.Value, ir.Value], ir.Value] | None = None,
     ) -> list[ir.Value]:
         """Add products to sums, a vector for each left and each right in turn.
 
-        A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart.
+        A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart; they
+        are float32, or what ``read`` makes float32 of.
         """
         kind = sums[0].type
+        read = read or (lambda right, at: self.load_vector(right, at, kind))
 
         def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             at = self.mul(k, stride)
-            numbers = [self.load_vector(right, at, kind) for right in rights]
+            numbers = [read(right, at) for right in rights]
             factors = [self.splat(self.load(left, k), kind.count) for left in lefts]
             products = [(factor, vector) for factor in factors for vector in numbers]
             return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]

@@ -10,6 +10,7 @@ from llvmlite import ir
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, Builder, int64
 from foreword.backends.cpu.kernels.signature import Argument, Signature
+from foreword.backends.cpu.kernels.target import Target
 
 INT16 = ir.IntType(16)
 TOKENS = 16
@@ -39,6 +40,7 @@ STORE = Signature(
 
 
 def store(
+    target: Target,
     keys: torch.Tensor,
     values: torch.Tensor,
     slots: torch.Tensor,
@@ -52,7 +54,7 @@ def store(
     """
     heads, count = len(keys), len(slots)
     (key_memory, value_memory), (keys_into, values_into) = like, into
-    return store_kernels(key_memory.dtype)[STORE].call(
+    return store_kernels(target, key_memory.dtype)[STORE].call(
         items=heads * -(-count // TOKENS),
         count=count,
         slots=slots,
@@ -80,7 +82,7 @@ def kept_as(dtype: torch.dtype) -> ir.Type:
 
 
 @kernel_module(STORE)
-def store_kernels(module: ir.Module, dtype: torch.dtype) -> None:
+def store_kernels(module: ir.Module, _: Target, dtype: torch.dtype) -> None:
     """An item is a head, and some tokens one after another."""
     kept = kept_as(dtype)
     with STORE.define(module) as (b, f):

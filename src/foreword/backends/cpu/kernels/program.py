@@ -13,6 +13,7 @@ from llvmlite import ir
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
 from foreword.backends.cpu.kernels.ir_builder import INT32, INT64, POINTER, int64
 from foreword.backends.cpu.kernels.signature import BETWEEN, COUNTERS, Signature
+from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.threads import Threads
 
 LOOKS = 4000
@@ -24,7 +25,8 @@ INTERPRET = Signature("interpret", table="pointer")
 class Program:
     """Calls, made one after the other for the first layer, then for the second, and so on."""
 
-    def __init__(self, calls: list[Call], layers: int):
+    def __init__(self, target: Target, calls: list[Call], layers: int):
+        self._target = target
         self.calls = calls
         self.layers = layers
         self._given = [_given(call, layers) for call in calls]
@@ -37,7 +39,7 @@ class Program:
         """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
         last = self.layers * len(self.calls) if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
-        interpreter()[INTERPRET].call(items=last - first, table=table).run(threads=threads)
+        interpreter(self._target)[INTERPRET].call(items=last - first, table=table).run(threads=threads)
 
 
 def _given(call: Call, layers: int) -> np.ndarray:
@@ -51,7 +53,7 @@ def _given(call: Call, layers: int) -> np.ndarray:
 
 
 @kernel_module(INTERPRET)
-def interpreter(module: ir.Module) -> None:
+def interpreter(module: ir.Module, _: Target) -> None:
     """All threads make all calls; a call's items are done before the next is made."""
     yielded = ir.Function(module, ir.FunctionType(INT32, []), "sched_yield")
     kernel = ir.FunctionType(ir.VoidType(), [POINTER]).as_pointer()

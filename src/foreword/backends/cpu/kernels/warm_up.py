@@ -7,12 +7,13 @@ from foreword.backends.cpu.kernels.compiler import ObjectCache
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
 from foreword.backends.cpu.kernels.program import interpreter
+from foreword.backends.cpu.kernels.target import Target
 
 
-def compile_all(dtype: torch.dtype, objects: ObjectCache | None = None) -> None:
+def compile_all(target: Target, dtype: torch.dtype, objects: ObjectCache | None = None) -> None:
     """All kernels but those of the weights' format, KV being kept in ``dtype``. Each is compiled once in a process, and not
     even once where ``objects`` has kept it from an earlier run."""
-    attention_kernels.compile(dtype, objects=objects)
-    store_kernels.compile(dtype, objects=objects)
-    elementwise_kernels.compile(objects=objects)
-    interpreter.compile(objects=objects)
+    attention_kernels.compile(target, dtype, objects=objects)
+    store_kernels.compile(target, dtype, objects=objects)
+    elementwise_kernels.compile(target, objects=objects)
+    interpreter.compile(target, objects=objects)

@@ -1,0 +1,11 @@
+"""BF16: weights in bfloat16, computed with in float32."""
+
+import torch
+
+from foreword.backends.cpu.float_format import FloatFormat
+from foreword.backends.cpu.kernels.target import Target
+
+
+def make(target: Target) -> FloatFormat:
+    """The format for a target."""
+    return FloatFormat("bf16", torch.bfloat16, 5e-3, target)

@@ -1,0 +1,11 @@
+"""F16: weights in float16, computed with in float32."""
+
+import torch
+
+from foreword.backends.cpu.float_format import FloatFormat
+from foreword.backends.cpu.kernels.target import Target
+
+
+def make(target: Target) -> FloatFormat:
+    """The format for a target."""
+    return FloatFormat("f16", torch.float16, 1e-3, target)

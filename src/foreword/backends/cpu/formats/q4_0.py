@@ -1,0 +1,24 @@
+"""Q4_0: blocks of 32 codes of 4 bits, 8 being zero, and a scale in float16."""
+
+import torch
+
+from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
+from foreword.backends.cpu.kernels.block_products import BlockLayout
+from foreword.backends.cpu.kernels.dots import Codes
+from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.stored_blocks import centred, halves, nibbles, rows_of
+
+LAYOUT = BlockLayout(planes=(4,), codes=Codes(15), zero=8)
+
+
+def make(target: Target) -> BlockFormat:
+    """The format for a target."""
+    return BlockFormat(BlockKind("q4_0", LAYOUT, 32, 18, 0.12, _read, _made), target)
+
+
+def _read(stored: torch.Tensor) -> Blocks:
+    return Blocks(rows_of(nibbles(stored[..., 2:])), halves(stored[..., :2]))
+
+
+def _made(weights: torch.Tensor) -> Blocks:
+    return centred(weights, 8, 15)

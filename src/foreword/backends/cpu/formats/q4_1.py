@@ -1,0 +1,24 @@
+"""Q4_1: blocks of 32 codes of 4 bits, a scale and a smallest weight in float16."""
+
+import torch
+
+from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
+from foreword.backends.cpu.kernels.block_products import BlockLayout
+from foreword.backends.cpu.kernels.dots import Codes
+from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.stored_blocks import halves, nibbles, ranged, rows_of
+
+LAYOUT = BlockLayout(planes=(4,), codes=Codes(15), minima=True)
+
+
+def make(target: Target) -> BlockFormat:
+    """The format for a target."""
+    return BlockFormat(BlockKind("q4_1", LAYOUT, 32, 20, 0.12, _read, _made), target)
+
+
+def _read(stored: torch.Tensor) -> Blocks:
+    return Blocks(rows_of(nibbles(stored[..., 4:])), halves(stored[..., :4]))
+
+
+def _made(weights: torch.Tensor) -> Blocks:
+    return ranged(weights, 15)

@@ -1,0 +1,28 @@
+"""Q5_K: eight blocks of 32 codes of 5 bits; their scales and minima are whole numbers of 6 bits, times a float16."""
+
+import torch
+
+from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
+from foreword.backends.cpu.kernels.block_products import BlockLayout
+from foreword.backends.cpu.kernels.dots import Codes
+from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.stored_blocks import K_SCALES, apart, bits_of, halves, k_scales, nested, nibbles, rows_of
+
+LAYOUT = BlockLayout(planes=(4, 1), codes=Codes(31), minima=True, nested=True)
+
+
+def make(target: Target) -> BlockFormat:
+    """The format for a target."""
+    return BlockFormat(BlockKind("q5_k", LAYOUT, 256, 176, 0.06, _read, _made), target)
+
+
+def _read(stored: torch.Tensor) -> Blocks:
+    steps = halves(stored[..., :4]) * torch.tensor([1, -1], dtype=torch.float16)  # minima are taken away
+    factors = k_scales(stored[..., 4 : 4 + K_SCALES]).flatten(1, 2)
+    high, low = torch.split(stored[..., 4 + K_SCALES :], [32, 128], -1)
+    codes = nibbles(apart(low, 32)).flatten(2) | (bits_of(high, 1) << 4)
+    return Blocks(rows_of(codes), steps, factors)
+
+
+def _made(weights: torch.Tensor) -> Blocks:
+    return nested(weights, 31)

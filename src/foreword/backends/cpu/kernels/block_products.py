@@ -1,0 +1,251 @@
+"""Products with weights in blocks of 32 inputs that have scales of their own: one kernel, written for each layout of blocks.
+
+Of a block the whole numbers are multiplied and added exactly; blocks are joined in ascending order, each by a fused
+multiply-add (two where the format has minima). So a result's bits depend on its row and its weights alone.
+
+Memory: a panel is 16 outputs. Its codes are, block by block, planes of bits: a plane of n bits is n vectors of 64 bytes, and
+each byte holds the codes of one output and one input of four for 8 / n steps of four inputs.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+from llvmlite import ir
+
+from foreword.backends.cpu.kernels.compiler import KernelModule, kernel_module
+from foreword.backends.cpu.kernels.dots import INT8, INT16, Codes, Dots, zero_of
+from foreword.backends.cpu.kernels.halves import read_float16
+from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.signature import Signature
+from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.kernels.tiles import PANEL, Tile, Tiles
+from foreword.backends.cpu.kernels.whole_rows import BLOCK
+
+STEP = 4
+"""Inputs whose products are added by one instruction."""
+STEPS = BLOCK // STEP
+VECTOR_BYTES = PANEL * STEP
+NESTED = 8
+"""Blocks that share their largest scale, where scales are whole numbers themselves."""
+
+_FIELDS = {
+    "panels": "int",
+    "count": "int",
+    "blocks": "int",
+    "whole": "pointer",
+    "row_scales": "pointer",
+    "row_terms": "pointer",
+    "codes": "pointer",
+    "steps": "pointer",
+}
+LINEAR = Signature("linear", **_FIELDS, out="pointer", width="int")  # type: ignore[arg-type]
+"""Whole rows [count, blocks, 32] times packed weights → out [count, width]."""
+NESTED_LINEAR = Signature("nested_linear", **_FIELDS, factors="pointer", out="pointer", width="int")  # type: ignore[arg-type]
+"""The same, of scales that are ``factors`` times ``steps``."""
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """How a format's blocks lie in memory.
+
+    planes
+        Bits of a code, from the lowest, as they are kept: (4, 1) are four and one.
+    codes
+        What the bits stand for.
+    zero
+        The code of weight 0, where there are no minima.
+    minima
+        Whether a block has a smallest weight, that all others are counted from.
+    groups
+        Scales of a block: 1, or 2 of 16 inputs.
+    nested
+        Whether scales (and minima) are whole numbers of 8 bits, times a float16 for each eight blocks.
+    """
+
+    planes: tuple[int, ...]
+    codes: Codes
+    zero: int = 0
+    minima: bool = False
+    groups: int = 1
+    nested: bool = False
+
+    @property
+    def code_bytes(self) -> int:
+        """Of a block of a panel."""
+        return sum(self.planes) * VECTOR_BYTES
+
+    @property
+    def step_terms(self) -> int:
+        """float16 numbers of an output: its scale, and its minimum."""
+        return 1 + self.minima
+
+    @property
+    def factor_terms(self) -> int:
+        """Whole numbers of an output and block, where scales are nested."""
+        return self.groups + self.minima
+
+
+TILES = {
+    16: (Tile(8, 1), Tile(4, 2), Tile(2, 2), Tile(1, 2)),
+    8: (Tile(4, 1), Tile(2, 2), Tile(1, 4)),
+    4: (Tile(2, 2), Tile(1, 4)),
+}
+"""By the lanes of a vector."""
+
+
+def block_kernels(layout: BlockLayout) -> "KernelModule[BlockLayout]":
+    """The kernels of a layout, which are a variant of it."""
+    return nested_kernels if layout.nested else single_kernels
+
+
+@kernel_module(LINEAR)
+def single_kernels(module: ir.Module, target: Target, layout: BlockLayout) -> None:
+    """Scales of each block are float16."""
+    _define_linear(module, target, layout, LINEAR)
+
+
+@kernel_module(NESTED_LINEAR)
+def nested_kernels(module: ir.Module, target: Target, layout: BlockLayout) -> None:
+    """Scales of each block are whole numbers."""
+    _define_linear(module, target, layout, NESTED_LINEAR)
+
+
+def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, signature: Signature) -> None:
+    """An item is some panels, and all rows with them."""
+    products = Tiles(target, TILES[target.lanes], lambda tile: _define_product(module, target, layout, tile))
+    with signature.define(module) as (b, f):
+        whole, row_scales, row_terms, codes = f.whole, f.row_scales, f.row_terms, f.codes
+        steps, out, width = f.steps, f.out, f.width
+        factors = f.factors if layout.nested else steps
+        terms = 1 if layout.minima else layout.groups
+
+        def product(function: ir.Function, row: ir.Value, panel: ir.Value, part: ir.Value) -> None:
+            place, first = b.mul(panel, f.blocks), b.mul(part, int64(target.lanes))
+            large = b.sdiv(place, int64(NESTED)) if layout.nested else place
+            column = b.add(b.mul(panel, int64(PANEL)), first)
+            given = [
+                b.offset(whole, b.mul(row, b.mul(f.blocks, int64(BLOCK))), INT8),
+                b.offset(row_scales, b.mul(row, f.blocks)),
+                b.offset(row_terms, b.mul(row, b.mul(f.blocks, int64(terms)))),
+                b.offset(codes, b.add(b.mul(place, int64(layout.code_bytes)), b.mul(first, int64(STEP))), INT8),
+                b.offset(steps, b.add(b.mul(large, int64(layout.step_terms * PANEL)), first), INT16),
+                b.offset(factors, b.add(b.mul(place, int64(layout.factor_terms * PANEL)), first), INT8),
+                b.offset(out, b.add(b.mul(row, width), column)),
+            ]
+            b.call(function, [*given, width, f.blocks])
+
+        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.panels, f.count, product))
+
+
+def _define_product(module: ir.Module, target: Target, layout: BlockLayout, tile: Tile) -> ir.Function:
+    """Sums of a tile, through all blocks. Arguments: whole rows, their scales and terms, codes, steps and factors from the
+    first vector of outputs on, the results, their width, and how many blocks there are."""
+    kinds = [POINTER] * 7 + [INT64] * 2
+    b = Builder.of(module, f"product{tile.rows}x{tile.strips}", kinds)
+    body = _Product(b, target, layout, tile)
+    out, width, blocks = b.function.args[6:]
+    zeros = [ir.Constant(body.floats, [0.0] * target.lanes)] * (tile.rows * tile.strips)
+    sums = b.loop(int64(0), blocks, 1, body.block, zeros)
+    for index, total in enumerate(sums):
+        strip, row = divmod(index, tile.rows)
+        b.store(total, out, b.add(b.mul(width, int64(row)), int64(strip * target.lanes)))
+    b.ret_void()
+    return b.function
+
+
+class _Product:
+    """One block of a tile: its codes, its scales, its rows."""
+
+    def __init__(self, b: Builder, target: Target, layout: BlockLayout, tile: Tile):
+        self.b, self.target, self.layout, self.tile = b, target, layout, tile
+        self.floats = ir.VectorType(FLOAT, target.lanes)
+        self._dots = Dots(b, target, layout.codes)
+        self._whole, self._scales, self._terms, self._codes, self._steps, self._factors = b.function.args[:6]
+        self._blocks = b.function.args[8]
+        self._terms_of_block = 1 if layout.minima else layout.groups
+
+    def block(self, at: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        """The sums with a block's products in them: of each vector of outputs, row by row."""
+        b, rows = self.b, range(self.tile.rows)
+        row_blocks = [b.add(b.mul(self._blocks, int64(row)), at) for row in rows]
+        scales = [b.splat(b.load(self._scales, place), self.target.lanes) for place in row_blocks]
+        out = []
+        for strip in range(self.tile.strips):
+            begin = strip * self.tile.rows
+            out += self._strip(strip, at, row_blocks, scales, sums[begin : begin + self.tile.rows])
+        return out
+
+    def _strip(
+        self, strip: int, at: ir.Value, row_blocks: list[ir.Value], scales: list[ir.Value], sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        b, layout = self.b, self.layout
+        panel, part = divmod(strip, PANEL // self.target.lanes)
+        place = b.add(b.mul(self._blocks, int64(panel)), at)
+        first = part * self.target.lanes
+        weights = self._weight_scales(place, first)
+        steps = STEPS // layout.groups
+        for group in range(layout.groups):
+            numbers = range(group * steps, (group + 1) * steps)
+            readers = [partial(self._code, place, first * STEP, step) for step in numbers]
+            factors = [[self._factor(row, step) for step in numbers] for row in row_blocks]
+            totals = self._dots.of(readers, factors, [self._start(row, group) for row in row_blocks])
+            for row, total in enumerate(totals):
+                number = b.fmul(b.sitofp(total, self.floats), scales[row])
+                sums[row] = b.fma(number, weights[group], sums[row])
+        if layout.minima:
+            for row, index in enumerate(row_blocks):
+                term = b.splat(b.load(self._terms, index), self.target.lanes)
+                sums[row] = b.fma(weights[-1], term, sums[row])
+        return sums
+
+    def _start(self, row_block: ir.Value, group: int) -> ir.Value:
+        """Of a row's whole sum: what the weights' codes are too large by."""
+        if self.layout.minima or not zero_of(self.target, self.layout.codes, self.layout.zero):
+            return ir.Constant(self._dots.total, [0] * self.target.lanes)
+        at = self.b.add(self.b.mul(row_block, int64(self._terms_of_block)), int64(group))
+        return self.b.splat(self.b.load(self._terms, at, INT32), self.target.lanes)
+
+    def _factor(self, row_block: ir.Value, step: int) -> ir.Value:
+        """Four numbers of a row."""
+        return self.b.load(self._whole, self.b.add(self.b.mul(row_block, int64(STEPS)), int64(step)), INT32)
+
+    def _code(self, place: ir.Value, first: int, step: int) -> ir.Value:
+        """The codes of a step, from their planes."""
+        b, bits_below, vectors_before = self.b, 0, 0
+        kind, shorts = self._dots.bytes, ir.VectorType(INT16, 2 * self.target.lanes)
+        begin = b.mul(place, int64(self.layout.code_bytes))
+        codes = None
+        for bits in self.layout.planes:
+            vector, shift = vectors_before + step % bits, step // bits * bits
+            found = b.load_vector(self._codes, b.add(begin, int64(vector * VECTOR_BYTES + first)), kind)
+            if bits < 8:
+                moved = shift - bits_below  # to the right; what comes from a neighbouring byte is masked
+                wide = b.bitcast(found, shorts)
+                by = ir.Constant(shorts, [abs(moved)] * shorts.count)
+                wide = b.lshr(wide, by) if moved > 0 else b.shl(wide, by) if moved < 0 else wide
+                mask = ir.Constant(kind, [((2**bits - 1) << bits_below)] * kind.count)
+                found = b.and_(b.bitcast(wide, kind), mask)
+            codes = found if codes is None else b.or_(codes, found)
+            bits_below, vectors_before = bits_below + bits, vectors_before + bits
+        return codes
+
+    def _weight_scales(self, place: ir.Value, first: int) -> list[ir.Value]:
+        """The scales of a block's groups, then its minima."""
+        b, layout = self.b, self.layout
+        large = b.sdiv(place, int64(NESTED)) if layout.nested else place
+        begin = b.mul(large, int64(layout.step_terms * PANEL))
+        steps = [self._step(b.add(begin, int64(term * PANEL + first))) for term in range(layout.step_terms)]
+        if not layout.nested:
+            return steps
+        begin = b.mul(place, int64(layout.factor_terms * PANEL))
+        found = []
+        for term in range(layout.factor_terms):
+            at = b.add(begin, int64(term * PANEL + first))
+            whole = b.load_vector(self._factors, at, ir.VectorType(INT8, self.target.lanes))
+            widen = b.zext if layout.minima else b.sext
+            number = b.sitofp(widen(whole, self._dots.total), self.floats)
+            found.append(b.fmul(steps[1 if layout.minima and term == layout.groups else 0], number))
+        return found
+
+    def _step(self, at: ir.Value) -> ir.Value:
+        return read_float16(self.b, self.target, self._steps, at, self.target.lanes)
