@@ -20,8 +20,9 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     dtype: str = "float32"
     """What is computed in; on CPU only float32 (``auto`` means that)."""
     quantization: str = "none"
-    """What linear layers are computed in: ``none`` (float32), or ``int8``, one scale a token and one an output channel (a
-    quarter of the memory, faster, less exact)."""
+    """What linear layers are computed in: ``none`` (float32, or as the file stores them), ``int8``, one scale a token and
+    one an output channel (a quarter of the memory, faster, less exact), or a format by its name in small letters, such as
+    ``q8_0``, ``q4_k`` or ``bf16``."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
     max_model_len: int | None = None

@@ -6,7 +6,7 @@ from foreword.backends.cpu.formats import weight_format
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.whole_rows import BLOCK
 
-ROWS, INSIDE, OUTSIDE = 11, 512, 49
+ROWS, INSIDE, OUTSIDE = 15, 512, 49
 """As many as the tiles of a product take in turn, and a panel that is not full."""
 LARGEST = 127
 TOLERANCE = 2e-6

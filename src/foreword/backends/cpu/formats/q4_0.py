@@ -13,7 +13,7 @@ LAYOUT = BlockLayout(planes=(4,), codes=Codes(15), zero=8)
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q4_0", LAYOUT, 32, 18, 0.12, _read, _made), target)
+    return BlockFormat(BlockKind("q4_0", LAYOUT, 32, 18, 0.2, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

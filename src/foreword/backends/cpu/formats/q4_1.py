@@ -13,7 +13,7 @@ LAYOUT = BlockLayout(planes=(4,), codes=Codes(15), minima=True)
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q4_1", LAYOUT, 32, 20, 0.12, _read, _made), target)
+    return BlockFormat(BlockKind("q4_1", LAYOUT, 32, 20, 0.2, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

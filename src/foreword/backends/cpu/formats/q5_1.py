@@ -13,7 +13,7 @@ LAYOUT = BlockLayout(planes=(4, 1), codes=Codes(31), minima=True)
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q5_1", LAYOUT, 32, 24, 0.06, _read, _made), target)
+    return BlockFormat(BlockKind("q5_1", LAYOUT, 32, 24, 0.1, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

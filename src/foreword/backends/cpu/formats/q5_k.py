@@ -13,7 +13,7 @@ LAYOUT = BlockLayout(planes=(4, 1), codes=Codes(31), minima=True, nested=True)
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q5_k", LAYOUT, 256, 176, 0.06, _read, _made), target)
+    return BlockFormat(BlockKind("q5_k", LAYOUT, 256, 176, 0.1, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

@@ -14,7 +14,7 @@ LAYOUT = BlockLayout(planes=(4, 2), codes=Codes(63), zero=32, groups=2, nested=T
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q6_k", LAYOUT, 256, 210, 0.03, _read, _made), target)
+    return BlockFormat(BlockKind("q6_k", LAYOUT, 256, 210, 0.05, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

@@ -14,7 +14,7 @@ LAYOUT = BlockLayout(planes=(8,), codes=Codes(127, signed=True))
 
 def make(target: Target) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q8_0", LAYOUT, 32, 34, 0.01, _read, _made), target)
+    return BlockFormat(BlockKind("q8_0", LAYOUT, 32, 34, 0.015, _read, _made), target)
 
 
 def _read(stored: torch.Tensor) -> Blocks:
