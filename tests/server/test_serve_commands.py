@@ -59,6 +59,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "quantization": "int8",
         "generation_config": "none",
         "tool_call_form": "hermes",
+        "reasoning_form": "think",
         "kv_dtype": "bfloat16",
         "dtype": "auto",
         "attention": "reference",
