@@ -29,3 +29,10 @@ def test_stops_in_any_collection_are_kept() -> None:
     params: Any = {"stop": ("a", "b"), "stop_token_ids": {1, 2}}
     assert SamplingParams(**params).stop_strings == ("a", "b")
     assert list(SamplingParams(**params).stop_token_ids or ()) == [1, 2]
+
+
+@pytest.mark.parametrize("n", [0, -1, 1025, 10**9])
+def test_continuations_are_bounded(n: int) -> None:
+    with pytest.raises(ParameterError, match=f"^n is {n}; it must be between 1 and 1024"):
+        SamplingParams(n=n)
+    assert SamplingParams(n=1024).n == 1024

@@ -1,12 +1,14 @@
 """How to choose the next token, and when to stop."""
 
 import math
-from collections.abc import Collection, Sequence
+import reprlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from foreword.errors import ParameterError
 
+MAX_CONTINUATIONS = 1024
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 4096
 
@@ -19,7 +21,7 @@ class SamplingParams:
     """
 
     n: int = 1
-    """Independent continuations of one prompt; the prompt is computed once."""
+    """Independent continuations of one prompt, at most 1,024; the prompt is computed once."""
     presence_penalty: float = 0.0
     """Subtracted once from the logit of every token generated so far, -2 to 2."""
     frequency_penalty: float = 0.0
@@ -57,7 +59,7 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         self._check_types()
-        self._check_range("n", self.n >= 1, "at least 1")
+        self._check_range("n", 1 <= self.n <= MAX_CONTINUATIONS, f"between 1 and {MAX_CONTINUATIONS}")
         for name in ("presence_penalty", "frequency_penalty"):
             self._check_range(name, -2 <= getattr(self, name) <= 2, "between -2 and 2")
         self._check_range("repetition_penalty", self.repetition_penalty > 0, "above 0")
@@ -112,6 +114,18 @@ class SamplingParams:
                 wanted = "a string or a list of strings"
             if not right:
                 raise ParameterError(f"{field.name} is {value!r}; it must be {wanted}.")
+
+
+def checked_params(given: Any) -> SamplingParams:
+    """What was given to a call, or the defaults. ParameterError, with the way out, for what is no SamplingParams."""
+    if given is None:
+        return SamplingParams()
+    if not isinstance(given, SamplingParams):
+        fields_of = "**" if isinstance(given, Mapping) else ""
+        raise ParameterError(
+            f"sampling_params is {reprlib.repr(given)}, a {type(given).__name__}; give SamplingParams({fields_of}...)."
+        )
+    return given
 
 
 def _all_are(kind: type, value: Any) -> bool:

@@ -154,6 +154,13 @@ def test_a_prompt_may_have_any_form(started: Started) -> None:
     assert chat.num_cached_tokens == len(chat.prompt_token_ids) - 1
 
 
+def test_parameters_that_are_none_are_refused(started: Started) -> None:
+    given: Any = {"max_tokens": 4}
+    with pytest.raises(ParameterError, match=r"give SamplingParams\(\*\*"):
+        asyncio.run(started.llm.generate("the fox", given))
+    assert started.llm.get_default_sampling_params() == SamplingParams()
+
+
 def test_a_slow_reader_loses_nothing_and_gets_it_in_one_piece(started: Started) -> None:
     ends = Ends()
 

@@ -265,6 +265,21 @@ def test_a_rendered_conversation_is_a_prompt(llm: LLM) -> None:
     assert [*llm.stream(prompt, GREEDY)][-1].outputs == llm.chat(messages, GREEDY)[0].outputs
 
 
+@pytest.mark.parametrize("given", [{"max_tokens": 4}, {}, "greedy", 4, [{"max_tokens": 4}], [None, 4]])
+def test_parameters_that_are_none_are_refused_with_the_way_out(llm: LLM, given: Any) -> None:
+    prompts: Any = [PROMPT] * len(given) if isinstance(given, list) else PROMPT
+    with pytest.raises(ParameterError, match=r"sampling_params.*(give SamplingParams\(|for 1 prompts)"):
+        llm.generate(prompts, given)
+    with pytest.raises(ParameterError, match=r"give SamplingParams\("):
+        next(llm.stream(PROMPT, given))
+
+
+def test_the_recommended_parameters_are_there_to_be_taken(make_engine: Callable[..., Made]) -> None:
+    parts = make_engine().parts
+    advised = replace(parts, info=replace(parts.info, default_sampling=SamplingParams(top_k=5)))
+    assert LLMOverEngine(advised.engine()).get_default_sampling_params() == SamplingParams(top_k=5)
+
+
 def test_closed_it_says_so(make_llm: Callable[..., LLM]) -> None:
     with make_llm() as llm:
         stream = llm.stream(PROMPT, GREEDY)

@@ -1,17 +1,21 @@
 """One door from text to token ids, and its ids are those of transformers."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
 from tokenizers.processors import TemplateProcessing
 
+from foreword.engine import LLM, SamplingParams
+from foreword.engine.async_llm import AsyncLLM
 from foreword.engine.model_text import ModelText
 from foreword.errors import ModelError, PromptError
 from foreword.prompt import Prompt, parse_prompt
-from foreword.testing.tiny_models import FAMILIES
+from foreword.testing.tiny_models import FAMILIES, write_model
 from foreword.tokens import pack_tokens, unpack_tokens
 from foreword.weights.safetensors import PACKAGED_MODEL
 
@@ -87,3 +91,42 @@ def test_a_conversation_needs_a_template(model_dir: Callable[..., str]) -> None:
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="has no chat template; use generate"):
         ModelText.of(tokenizer).chat_prompt(messages, True, datetime(2026, 1, 1))
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+WITH_TOOLS = (
+    "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}{{ mood or 'calm' }}:"
+    "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
+)
+
+
+def test_tools_and_the_templates_own_variables_are_in_the_prompt_or_refused(model_dir: Callable[..., str]) -> None:
+    tokenizer, now = tokenizer_of(model_dir("llama")), datetime(2026, 1, 1)
+    messages = [{"role": "user", "content": "the fox"}]
+    with pytest.raises(PromptError, match="writes no tools, so it would not know of the 1 that were given"):
+        ModelText.of(tokenizer).chat_prompt(messages, True, now, [TOOL])
+    tokenizer.chat_template = WITH_TOOLS
+    text = ModelText.of(tokenizer)
+    assert text.chat_prompt(messages, True, now, [TOOL], {"mood": "gay"}).text == "[look]gay:the fox>"
+    assert text.chat_prompt(messages, False, now, [], {}).text == "calm:the fox"
+    for own in ("messages", "tools", "add_generation_prompt", "now", "self"):
+        with pytest.raises(PromptError, match=f"chat_template_kwargs holds '{own}'"):
+            text.chat_prompt(messages, True, now, variables={own: 1})
+
+
+def test_chat_hands_on_tools_and_variables(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "llama", num_hidden_layers=1)
+    (model / "chat_template.jinja").write_text(WITH_TOOLS)
+    messages = [{"role": "user", "content": "the fox"}]
+    given: dict[str, Any] = {"tools": [TOOL], "chat_template_kwargs": {"mood": "glad"}}
+    llm = LLM(str(model), kv_cache_memory_bytes=2**20, self_test=False)
+    one = SamplingParams(max_tokens=1)
+    assert llm.chat(messages, one, **given)[0].prompt == "[look]glad:the fox>"
+    several = llm.chat([messages, messages], one, add_generation_prompt=False, use_tqdm=False, **given)
+    assert [output.prompt for output in several] == ["[look]glad:the fox"] * 2
+
+    async def chat() -> str | None:
+        async with AsyncLLM(str(model), kv_cache_memory_bytes=2**20, self_test=False) as other:
+            return (await other.chat(messages, one, **given)).prompt
+
+    assert asyncio.run(chat()) == "[look]glad:the fox>"

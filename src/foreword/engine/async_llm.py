@@ -20,7 +20,7 @@ from foreword.faults import run_carriable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import Delta, RequestOutput
 from foreword.prompt import Prompt, PromptInput, parse_prompt
-from foreword.sampling_params import SamplingParams
+from foreword.sampling_params import SamplingParams, checked_params
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
@@ -142,15 +142,33 @@ class AsyncLLM(AsyncEngine):
         sampling_params: SamplingParams | None = None,
         *,
         add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> RequestOutput:
-        """Answer a conversation. Messages have ``role`` and ``content``; the chat template renders them."""
-        return await self.generate(await self.render_chat(messages, add_generation_prompt), sampling_params)
+        """Answer a conversation. Messages have ``role`` and ``content``; the chat template renders them: see LLM.chat."""
+        prompt = await self.render_chat(
+            messages, add_generation_prompt, tools=tools, chat_template_kwargs=chat_template_kwargs
+        )
+        return await self.generate(prompt, sampling_params)
 
-    async def render_chat(self, messages: Sequence[Message], add_generation_prompt: bool = True) -> Prompt:
+    async def render_chat(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Prompt:
         """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
         self._check_open()
         text, given = self.text, list(messages)
-        return await _aside(lambda: text.chat_prompt(given, add_generation_prompt, datetime.now()))
+        return await _aside(
+            lambda: text.chat_prompt(given, add_generation_prompt, datetime.now(), tools, chat_template_kwargs)
+        )
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """What the model's generation_config.json recommends. A call takes it only where it is given it."""
+        return self.info.default_sampling
 
     async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
         """Answer a prompt piece by piece: each delta has what is new. Who leaves the loop early closes the iterator.
@@ -189,11 +207,9 @@ class AsyncLLM(AsyncEngine):
 
     async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
         self._check_open()
-        prompt = parse_prompt(given)
+        prompt, sampling = parse_prompt(given), checked_params(params)
         tokens = await _aside(lambda: self.text.tokens(prompt))
-        request = EngineRequest(
-            tokens, params or SamplingParams(), text=prompt.text, cache_salt=prompt.cache_salt, stream=stream
-        )
+        request = EngineRequest(tokens, sampling, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream)
         return self.submit(request)
 
     def _check_open(self) -> None:

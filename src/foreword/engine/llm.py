@@ -19,7 +19,7 @@ from foreword.errors import InputError, ParameterError, Unavailable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import RequestMetrics, RequestOutput
 from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_prompt
-from foreword.sampling_params import SamplingParams
+from foreword.sampling_params import SamplingParams, checked_params
 
 Message = Mapping[str, Any]
 Params = SamplingParams | Sequence[SamplingParams] | None
@@ -80,16 +80,27 @@ class LLM:
         *,
         use_tqdm: bool = True,
         add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> list[RequestOutput]:
-        """Answer a conversation, or several. Messages have ``role`` and ``content``; the chat template renders them."""
+        """Answer a conversation, or several. Messages have ``role`` and ``content``; the chat template renders them.
+
+        ``tools``: functions that the model is told of, ``{"type": "function", "function": {...}}``; a call is a part of the
+        text. ``chat_template_kwargs``: variables of the template's own (``enable_thinking`` and the like).
+        """
+
+        def rendered(conversation: Any) -> Prompt:
+            return self.render_chat(
+                conversation, add_generation_prompt, tools=tools, chat_template_kwargs=chat_template_kwargs
+            )
+
         if messages and isinstance(messages[0], Mapping):
-            return self.generate(self.render_chat(messages, add_generation_prompt), sampling_params, use_tqdm=False)
-        prompts = [self.render_chat(conversation, add_generation_prompt) for conversation in messages]
-        return self.generate(prompts, sampling_params, use_tqdm=use_tqdm)
+            return self.generate(rendered(messages), sampling_params, use_tqdm=False)
+        return self.generate([rendered(conversation) for conversation in messages], sampling_params, use_tqdm=use_tqdm)
 
     def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> Iterator[RequestOutput]:
         """Answer one prompt, giving what there is after every token. Leaving the loop aborts the request."""
-        generation = self._add(parse_prompt(prompt), sampling_params or SamplingParams(), stream=True)
+        generation = self._add(parse_prompt(prompt), checked_params(sampling_params), stream=True)
         shown = 0
         try:
             while True:
@@ -104,9 +115,21 @@ class LLM:
         finally:
             self._abort(generation)
 
-    def render_chat(self, messages: Any, add_generation_prompt: bool = True) -> Prompt:
-        """A conversation as a prompt, by the model's chat template. ModelError when it has none."""
-        return self.engine.text.chat_prompt(list(messages), add_generation_prompt, datetime.now())
+    def render_chat(
+        self,
+        messages: Any,
+        add_generation_prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+    ) -> Prompt:
+        """A conversation as a prompt, by the model's chat template; see ``chat``. ModelError when the model has none."""
+        text, now = self.engine.text, datetime.now()
+        return text.chat_prompt(list(messages), add_generation_prompt, now, tools, chat_template_kwargs)
+
+    def get_default_sampling_params(self) -> SamplingParams:
+        """What the model's generation_config.json recommends. A call takes it only where it is given it."""
+        return self.engine.info.default_sampling
 
     def get_tokenizer(self) -> Any:
         """The model's tokenizer, as transformers loads it."""
@@ -204,11 +227,11 @@ class LLMOverEngine(LLM):
 
 
 def _one_each(given: Params, count: int) -> list[SamplingParams]:
-    if given is None or isinstance(given, SamplingParams):
-        return [given or SamplingParams()] * count
+    if given is None or not isinstance(given, Sequence):
+        return [checked_params(given)] * count
     if len(given) != count:
         raise ParameterError(f"{len(given)} sampling_params for {count} prompts; give one, or one each.")
-    return list(given)
+    return [checked_params(each) for each in given]
 
 
 def _refused(prompt: PromptInput, error: InputError) -> RequestOutput:

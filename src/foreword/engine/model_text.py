@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from foreword.errors import ModelError
+from foreword.errors import ModelError, PromptError
 from foreword.prompt.inputs import Prompt
-from foreword.prompt.template import PromptTemplate
+from foreword.prompt.template import PromptTemplate, check_variables
 from foreword.prompt.tokenizer import HubTokenizer
 
 
@@ -63,14 +63,31 @@ class ModelText:
         own = self.tokenizer.bounded(most_tokens)
         return replace(self, tokenizer=own, template=None if self.template is None else self.template.with_tokenizer(own))
 
-    def chat_prompt(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool, now: datetime) -> Prompt:
-        """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses."""
+    def chat_prompt(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        now: datetime,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Prompt:
+        """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses.
+
+        ``variables`` are the template's own; PromptError for the name of one that it is given anyway.
+        """
         if self.template is None:
             raise ModelError(
                 "The model's tokenizer has no chat template; use generate() with a prompt that is written out, or add "
                 "chat_template.jinja to the model's directory."
             )
-        text = self.template.render(messages, add_generation_prompt=add_generation_prompt, now=now)
+        given = dict(variables or {})
+        check_variables(given)
+        text = self.template.render(messages, list(tools) if tools else None, add_generation_prompt, now=now, **given)
+        if tools and text == self.template.render(messages, None, add_generation_prompt, now=now, **given):
+            raise PromptError(
+                f"The model's chat template writes no tools, so it would not know of the {len(tools)} that were given. Tell "
+                f"it of them in a message, or use a template that takes tools."
+            )
         return Prompt(text, self.tokenizer.tokens(text, add_special_tokens=False))
 
     def tokens(self, prompt: Prompt) -> bytes:
