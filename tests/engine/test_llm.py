@@ -290,7 +290,7 @@ def test_closed_it_says_so(make_llm: Callable[..., LLM]) -> None:
     with pytest.raises(Unavailable, match="closed"):
         next(stream)
     with pytest.raises(Unavailable, match="closed"):
-        llm.verify_report()
+        llm.engine.verify_report()
 
 
 def test_the_options_that_editors_know_are_those_of_the_config() -> None:

@@ -20,9 +20,9 @@ VALUES_A_TOKEN = 3 * 2 * (16 + 16)
 def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str) -> None:
     llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
     llm.generate(PROMPT, GREEDY)
-    assert llm.verify_report().checked == 0, "a miss has nothing to check"
+    assert llm.engine.verify_report().checked == 0, "a miss has nothing to check"
     output = llm.generate(PROMPT, GREEDY)[0]
-    report = llm.verify_report()
+    report = llm.engine.verify_report()
     assert output.num_cached_tokens == 59
     assert (report.checked, report.skipped) == (1, 0)
     assert report.values_compared == 59 * VALUES_A_TOKEN
@@ -39,7 +39,7 @@ def test_one_flipped_value_is_counted(make_engine: Callable[..., Made], kv_dtype
     panel, lane = memory.keys[1][0, :, 3].nonzero()[5]
     memory.keys[1][0, panel, 3, lane] += 1.0
     llm.generate(PROMPT, GREEDY)
-    report = llm.verify_report()
+    report = llm.engine.verify_report()
     assert report.values_differing == 1
     assert report.logits_differing > 0
 
@@ -48,8 +48,8 @@ def test_no_room_is_counted_as_skipped(make_llm: Callable[..., LLM]) -> None:
     llm = make_llm(verify_cache=1.0, kv_cache_memory_bytes=5 * 16 * VALUES_A_TOKEN * 4)
     for _ in range(2):
         llm.generate(PROMPT, GREEDY)
-    assert llm.verify_report().skipped == 1
-    assert llm.verify_report().checked == 0
+    assert llm.engine.verify_report().skipped == 1
+    assert llm.engine.verify_report().checked == 0
     assert_settled(llm)
 
 
@@ -67,5 +67,5 @@ def test_a_check_that_raises_harms_nobody(make_engine: Callable[..., Made]) -> N
 
     made.runner.hook = forget
     assert llm.generate(PROMPT, GREEDY)[0].outputs[0].token_ids == answer
-    assert llm.verify_report().skipped == 1
+    assert llm.engine.verify_report().skipped == 1
     assert_settled(llm)

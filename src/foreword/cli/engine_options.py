@@ -88,7 +88,7 @@ def sources_in_words(account: "Account") -> str:
 
 def report_verification(console: "Console", llm: "LLM") -> None:
     """Say what --verify-cache has found, if it was asked for."""
-    report = llm.verify_report()
+    report = llm.engine.verify_report()
     if report.checked or report.skipped:
         console.print(
             f"Verified {report.checked} hits ({report.skipped} skipped for want of blocks): "

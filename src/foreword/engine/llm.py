@@ -14,7 +14,6 @@ from foreword.engine.engine import Engine, StepOutcome, StepState
 from foreword.engine.generation import Generation
 from foreword.engine.options import EngineOptions
 from foreword.engine.request import EngineRequest
-from foreword.engine.verify import VerifyReport
 from foreword.errors import InputError, ParameterError, Unavailable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import RequestMetrics, RequestOutput
@@ -138,10 +137,6 @@ class LLM:
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes."""
         self.engine.reset_prefix_cache()
-
-    def verify_report(self) -> VerifyReport:
-        """What ``verify_cache`` has found so far."""
-        return self.engine.verify_report()
 
     def explain(self, request_id: str) -> Explanation:
         """Why a finished request hit or missed, with the texts that part there; the id is that of its RequestOutput.
