@@ -8,6 +8,7 @@ from typing import Any
 from foreword.errors import PromptError
 from foreword.prompt.chat import Block, Message, ToolCall
 from foreword.prompt.vendor_forms.blocks import read_blocks
+from foreword.prompt.vendor_forms.reasoning import read_thought
 from foreword.prompt.vendor_forms.tools import read_call, write_call
 
 MAX_MARKS = 4
@@ -49,7 +50,10 @@ def write_message(message: Message) -> dict[str, Any]:
 
 
 def read_item(item: Mapping[str, Any]) -> Message:
-    """An item of the responses API's input or output as a message: a message, a call, or what a call gave."""
+    """An item of the responses API's input or output as a message: a message, a thought, a call, or what a call gave.
+
+    A thought of which nothing can be read, as another server has encrypted it, is a message of nothing.
+    """
     kind = item.get("type", "message")
     if kind == "message":
         return read_message({"role": item["role"], "content": item.get("content")})
@@ -57,7 +61,12 @@ def read_item(item: Mapping[str, Any]) -> Message:
         return Message("assistant", (), (read_call(item),))
     if kind == "function_call_output":
         return Message("tool", read_blocks(item.get("output")), tool_call_id=item["call_id"])
-    raise PromptError(f"An item of type {kind!r} cannot be read; known are messages, calls of functions and their outputs.")
+    if kind == "reasoning":
+        thought = read_thought(item)
+        return Message("assistant", (Block("thinking", thought),) if thought else ())
+    raise PromptError(
+        f"An item of type {kind!r} cannot be read; known are messages, thoughts, calls of functions and their outputs."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,14 +89,14 @@ class Parts:
     """What has been read of an answer, until it is taken.
 
     Blanks before, between and behind calls are dropped: with ``holds_blanks`` those at the end of what was told wait for
-    what comes behind them, but no more than MOST_BLANKS.
+    what comes behind them, but no more than MOST_BLANKS. Without ``tells_thoughts`` they are text.
     """
 
-    def __init__(self, holds_blanks: bool):
+    def __init__(self, holds_blanks: bool, tells_thoughts: bool = True):
         self.calls = 0
         """Calls begun so far."""
         self.thoughts: list[Span] = []
-        self._holds_blanks = holds_blanks
+        self._holds_blanks, self._tells_thoughts = holds_blanks, tells_thoughts
         self._parts: list[AnswerPart] = []
         self._blanks = ""  # they belong to the last text or thought
         self._thinks = False
@@ -127,6 +127,9 @@ class Parts:
 
     def thought(self, text: str) -> None:
         """The model thinks something. Blanks around a thought are dropped."""
+        if not self._tells_thoughts:
+            self.text(text)
+            return
         if not self._thinks:
             self._flush()
             text = text.lstrip()
@@ -137,11 +140,13 @@ class Parts:
 
     def thinks_from(self, position: int) -> None:
         """Thoughts begin, with a mark at this place of the answer."""
-        self.thoughts.append(Span(position))
+        if self._tells_thoughts:
+            self.thoughts.append(Span(position))
 
     def thinks_to(self, position: int) -> None:
         """They end, with a mark up to this place."""
-        self.thoughts[-1].end = position
+        if self.thoughts:
+            self.thoughts[-1].end = position
         if self._thinks:
             self._thinks, self._blanks = False, ""
 

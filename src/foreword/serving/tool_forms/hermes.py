@@ -10,7 +10,7 @@ from foreword.serving.tool_forms.base import CallShape, ToolForm
 from foreword.serving.tool_forms.call_json import CallJson
 from foreword.serving.tool_forms.source import Reading
 
-OTHER_MARKS = ("[TOOL_CALLS]", "<|python_tag|>", "<|tool_call|>", "<|tool_calls|>", "functools", "Action:")
+OTHER_MARKS = ("[TOOL_CALLS]", "<|python_tag|>", "<|tool_call|>", "<|tool_calls|>", "functools")
 
 
 class LeadingJson(ToolForm):

@@ -57,7 +57,7 @@ class AnswerReader:
         hidden: tuple[str, ...] = (),
     ):
         self._source = Source()
-        self._parts = Parts(holds_blanks=bool(tools))
+        self._parts = Parts(holds_blanks=bool(tools), tells_thoughts=form.reasoning is not None)
         self._parallel, self._hidden = parallel, hidden
         self._calls = form.calls(self._source, self._parts, tools)
         self._reasoning, self._thinking = form.reasoning, thinking
