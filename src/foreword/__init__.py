@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from foreword.engine.llm import LLM
     from foreword.observe.explain import Explanation
     from foreword.outputs import CompletionOutput, RequestOutput
-    from foreword.sampling_params import SamplingParams
+    from foreword.sampling_params import SamplingParams, StructuredOutputs
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "MissReason",
     "RequestOutput",
     "SamplingParams",
+    "StructuredOutputs",
     "errors",
 ]
 _HOMES = {
@@ -46,5 +47,6 @@ _HOMES = {
     "MissReason": "account",
     "RequestOutput": "outputs",
     "SamplingParams": "sampling_params",
+    "StructuredOutputs": "sampling_params",
 }
 __getattr__ = lazy_exports(__name__, _HOMES)

@@ -15,6 +15,7 @@
     │   └── TooLargeError     a request body above the server's limit
     └── ServiceError          we could not do it; also a RuntimeError
         ├── StepFailed        a forward pass failed; its requests ended with this error
+        ├── GrammarFailed     the form of an answer could not be followed; its request ended with this error
         ├── Overloaded        too many requests at once; says when to come back
         ├── Unavailable       the engine has died, or the server is shutting down
         ├── TimedOut          a request took longer than the server allows
@@ -87,6 +88,10 @@ class ServiceError(ForewordError, RuntimeError):
 
 class StepFailed(ServiceError):
     """A forward pass raised; the requests that took part in it end with this error."""
+
+
+class GrammarFailed(ServiceError):
+    """The form of an answer could not be followed any further; the request that asked for it ends with this error."""
 
 
 class Overloaded(ServiceError):

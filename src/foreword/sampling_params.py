@@ -11,6 +11,56 @@ from foreword.errors import ParameterError
 MAX_CONTINUATIONS = 1024
 MAX_STOPS = 64
 MAX_STOP_CHARACTERS = 4096
+FORMS = ("json", "regex", "choice", "grammar", "json_object")
+"""Ways to say which form an answer has."""
+SWITCHES = ("disable_any_whitespace", "disable_additional_properties")
+
+
+@dataclass(frozen=True)
+class StructuredOutputs:
+    """The form that an answer must have: one of the first five fields. Every answer that ends by itself has it.
+
+    One that ``max_tokens`` cuts has the beginning of it. What a schema, expression or grammar asks for and cannot be had is
+    refused by name when the request is made. The names are those that vLLM users know.
+    """
+
+    json: str | Mapping[str, Any] | bool | None = None
+    """A JSON schema, or its JSON text: the answer is JSON that it takes."""
+    regex: str | None = None
+    """A regular expression that the whole answer matches, as Rust's ``regex`` has them: no look-around, no references."""
+    choice: Sequence[str] | None = None
+    """Texts, of which the answer is one."""
+    grammar: str | None = None
+    """A grammar in llguidance's variant of Lark, or in llama.cpp's GBNF; the answer is what ``start`` (``root``) derives."""
+    json_object: bool | None = None
+    """True: the answer is any JSON object."""
+    disable_any_whitespace: bool = False
+    """JSON without blanks and line ends between its parts; else there are up to 40 in a row."""
+    disable_additional_properties: bool = False
+    """JSON objects have only the properties that their schema names."""
+    whitespace_pattern: str | None = None
+    """A regular expression of what may stand between the parts of JSON."""
+
+    def __post_init__(self) -> None:
+        given = [
+            name for name in FORMS if getattr(self, name) not in (None, False) or (name == "json" and self.json is False)
+        ]
+        if len(given) != 1:
+            has = " and ".join(given) or "none of them"
+            raise ParameterError(f"structured_outputs has {has}; it needs exactly one of {', '.join(FORMS)}.")
+        texts, switches = ("regex", "grammar", "whitespace_pattern"), (*FORMS[4:], *SWITCHES)
+        self._check("json", isinstance(self.json, str | Mapping | bool | None), "a JSON schema, or its text")
+        for name in texts:
+            self._check(name, isinstance(getattr(self, name), str | None), "a text")
+        self._check("choice", self.choice is None or _all_are(str, self.choice), "a list of texts")
+        self._check("choice", self.choice is None or len(self.choice) > 0, "at least one text")
+        for name in switches:
+            self._check(name, isinstance(getattr(self, name), bool | None), "True or False")
+
+    def _check(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            kind = type(getattr(self, name)).__name__
+            raise ParameterError(f"structured_outputs.{name} is of the kind {kind}; it must be {allowed}.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +106,9 @@ class SamplingParams:
     """Leave special tokens out of the text."""
     include_stop_str_in_output: bool = False
     """Keep the stop text at the end of the output."""
+    structured_outputs: StructuredOutputs | None = None
+    """The form of the answer. It says where the answer may end, so ``stop`` and ``min_tokens`` cannot stand beside it; end
+    tokens and ``stop_token_ids`` come only where it may end."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -73,6 +126,7 @@ class SamplingParams:
         for name in ("logprobs", "prompt_logprobs"):
             self._check_range(name, getattr(self, name) is None or getattr(self, name) >= 0, "None, or 0 or more")
         self._check_stops()
+        self._check_form()
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -90,6 +144,15 @@ class SamplingParams:
         if longest > MAX_STOP_CHARACTERS:
             raise ParameterError(f"stop has a text of {longest} characters; each may have {MAX_STOP_CHARACTERS}.")
 
+    def _check_form(self) -> None:
+        """What says otherwise than a form where an answer ends."""
+        for name, given in (("stop", self.stop_strings), ("min_tokens", self.min_tokens)):
+            if given and self.structured_outputs is not None:
+                value = getattr(self, name)
+                raise ParameterError(
+                    f"{name} is {value!r}, but structured_outputs says where the answer may end; leave one of them out."
+                )
+
     def _check_range(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
             raise ParameterError(f"{name} is {getattr(self, name)!r}; it must be {allowed}.")
@@ -106,6 +169,8 @@ class SamplingParams:
                 wanted = "a finite number"
             elif kind == "bool":
                 right, wanted = isinstance(value, bool), "True or False"
+            elif field.name == "structured_outputs":
+                right, wanted = isinstance(value, StructuredOutputs | None), "StructuredOutputs or None"
             elif field.name == "stop_token_ids":
                 right = value is None or _all_are(int, value)
                 wanted = "a list of token ids"

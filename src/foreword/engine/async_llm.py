@@ -9,6 +9,7 @@ from foreword.config import build_config
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine
 from foreword.engine.engine_thread import EngineThread
+from foreword.engine.grammars import Grammars
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.options import EngineOptions
@@ -40,6 +41,7 @@ class AsyncEngine:
         """
         self._thread = EngineThread(make_engine, idle_check_seconds)
         self._face = self._thread.start()
+        self._grammars = Grammars(self.text.tokenizer, self.info.vocab_size, self.info.end_token_ids)
 
     @property
     def info(self) -> EngineInfo:
@@ -208,8 +210,12 @@ class AsyncLLM(AsyncEngine):
     async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
         self._check_open()
         prompt, sampling = parse_prompt(given), checked_params(params)
+        wanted, grammars = sampling.structured_outputs, self._grammars
+        grammar = None if wanted is None else await _aside(lambda: grammars.of(wanted))
         tokens = await _aside(lambda: self.text.tokens(prompt))
-        request = EngineRequest(tokens, sampling, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream)
+        request = EngineRequest(
+            tokens, sampling, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream, grammar=grammar
+        )
         return self.submit(request)
 
     def _check_open(self) -> None:

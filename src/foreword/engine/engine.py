@@ -115,8 +115,8 @@ class Engine:
                 marks=request.marks,
             )
             ends, seed = self.info.end_token_ids, self._seed(params, index)
-            shown, tokenizer = request.shown_tokens, self.text.tokenizer
-            continuations.append(Continuation(name, scheduled, index, params, tokenizer, ends, seed, shown))
+            shown, tokenizer, grammar = request.shown_tokens, self.text.tokenizer, request.grammar
+            continuations.append(Continuation(name, scheduled, index, params, tokenizer, ends, seed, shown, grammar))
         for continuation in continuations:
             self.scheduler.add(continuation.request)
         for continuation in continuations:
@@ -270,6 +270,8 @@ class Engine:
         else:
             if self._verifier is not None and not continuation.num_output_tokens:
                 self._verifier.check(chunk.request, place, now)
+            if brought.fault is not None:
+                raise brought.fault
             continuation.add_token(brought, now)
             if continuation.finish_reason is not None:
                 self._end(continuation, continuation.finish_reason)
@@ -278,7 +280,9 @@ class Engine:
         """End the requests that came to what is no number. Nothing they computed is kept; who has read it begins anew."""
         pairs = list(zip(plan.chunks, sampled, strict=True))
         broken = [
-            chunk.request for chunk, brought in pairs if brought.broken or (brought.token is None and self._wants(chunk))
+            chunk.request
+            for chunk, brought in pairs
+            if brought.broken or (brought.token is None and brought.fault is None and self._wants(chunk))
         ]
         if not broken:
             return ()

@@ -7,6 +7,7 @@ from foreword.account import Account
 from foreword.engine.detokenizer import TextStream, TokenText
 from foreword.engine.request import EngineRequest
 from foreword.engine.runner import Sampled, Sampling, TokenLogprobs
+from foreword.engine.token_mask import Grammar
 from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request
@@ -26,6 +27,7 @@ class Continuation:
         end_token_ids: frozenset[int],
         seed: int,
         shown_tokens: frozenset[int] = frozenset(),
+        grammar: Grammar | None = None,
     ):
         self.request_id = request_id
         self.request = request
@@ -54,6 +56,7 @@ class Continuation:
         self._stop_ids = frozenset(params.stop_token_ids or ())
         self._ends = frozenset() if params.ignore_eos else end_token_ids
         self._banned = tuple(sorted(self._ends | self._stop_ids)) if params.min_tokens else ()
+        self._mask = None if grammar is None else grammar.mask(self._ends | self._stop_ids)
         self._cumulative = 0.0
 
     @property
@@ -68,7 +71,7 @@ class Continuation:
 
     def sampling(self) -> Sampling:
         """How to choose its next token."""
-        return Sampling(self.params, self._seed, self._banned_tokens())
+        return Sampling(self.params, self._seed, self._banned_tokens(), self._mask)
 
     def token_ids(self, start: int = 0) -> list[int]:
         """The sampled tokens from the one numbered ``start`` on."""
@@ -92,9 +95,12 @@ class Continuation:
         if token in self._stop_ids:
             self.finish_reason, self.stop_reason = "stop", token
             return
+        goes_on = self._mask is None or self._mask.advance(token)
         stop = self.text.add(token, may_stop=self.num_output_tokens >= self.params.min_tokens)
         if stop is not None:
             self.finish_reason, self.stop_reason = "stop", stop
+        elif not goes_on:
+            self.finish_reason = "stop"
         elif self.request.num_tokens >= self.request.limit:
             self.finish_reason = "length"
 

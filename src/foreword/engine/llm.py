@@ -12,6 +12,7 @@ from foreword.config import build_config
 from foreword.engine.config import EngineConfig
 from foreword.engine.engine import Engine, StepOutcome, StepState
 from foreword.engine.generation import Generation
+from foreword.engine.grammars import Grammars
 from foreword.engine.options import EngineOptions
 from foreword.engine.request import EngineRequest
 from foreword.errors import InputError, ParameterError, Unavailable
@@ -158,6 +159,7 @@ class LLM:
     def _begin(self, engine: Engine, observer: Observer) -> None:
         self._engine = engine
         self._observer = observer
+        self._grammars = Grammars(engine.text.tokenizer, engine.info.vocab_size, engine.info.end_token_ids)
         self._bell = threading.Event()
         engine.on_arrival(self._bell.set)
 
@@ -204,7 +206,10 @@ class LLM:
 
     def _add(self, prompt: Prompt, params: SamplingParams, stream: bool) -> Generation:
         tokens = self.engine.text.tokens(prompt)
-        request = EngineRequest(tokens, params, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream)
+        grammar = self._grammars.of(params.structured_outputs)
+        request = EngineRequest(
+            tokens, params, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream, grammar=grammar
+        )
         return self.engine.add_request(request)
 
     def _abort(self, generation: Generation) -> None:

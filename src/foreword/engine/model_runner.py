@@ -4,7 +4,8 @@ Elementwise kernels treat the last few numbers of a tensor by another code path.
 that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from foreword.cache import CacheAction
 from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
 from foreword.engine.sampler import sample, token_logprobs
+from foreword.engine.step_masks import Forbidden, StepMasks
+from foreword.faults import NO_FAULTS
 
 SAMPLING = "sampling"
 """The part of a step that comes after the model, for its observer."""
@@ -39,6 +42,7 @@ class ModelRunner:
         self.backend = backend
         self.sinks: list[LogitsSink] = []
         self._observer = observer
+        self._masks = StepMasks(model.vocab_size)
 
     @torch.inference_mode()
     def carry_out(self, actions: Sequence[CacheAction]) -> None:
@@ -47,12 +51,13 @@ class ModelRunner:
 
     @torch.inference_mode()
     def run(self, step: Step) -> list[Sampled]:
-        """Compute the chunks and sample after those that ask for it."""
+        """Compute the chunks and sample after those that ask for it. Masks are made meanwhile."""
+        masks = self._masks.begin(step)
         logits = self.logits(step)
         for sink in self.sinks:
             sink(step, logits)
         with self._part(SAMPLING):
-            return self.sample(step, logits)
+            return self._sample(step, logits, masks)
 
     @torch.inference_mode()
     def logits(self, step: Step) -> list[torch.Tensor]:
@@ -76,15 +81,19 @@ class ModelRunner:
             logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention)
         return list(torch.split(logits[: len(kept)], wanted))
 
-    def sample(self, step: Step, logits: list[torch.Tensor]) -> list[Sampled]:
+    def _sample(self, step: Step, logits: list[torch.Tensor], masks: Mapping[int, Future[Forbidden]]) -> list[Sampled]:
         """What comes after each chunk, from its ``logits`` [rows, vocabulary]."""
         reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
-        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None]
         broken = [bool((~(each[-1] < float("inf"))).any()) for each in logits]
         out = [Sampled(prompt_logprobs=each, broken=bad) for each, bad in zip(reported, broken, strict=True)]
+        forbidden, faults = _made(masks)
+        for place, fault in faults.items():
+            out[place] = replace(out[place], fault=fault)
+        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None and place not in faults]
         if sampling:
             last = torch.stack([logits[place][-1] for place in sampling])
-            for place, sampled in zip(sampling, sample(last, [step.chunks[place] for place in sampling]), strict=True):
+            rows = [step.chunks[place] for place in sampling], [forbidden.get(place) for place in sampling]
+            for place, sampled in zip(sampling, sample(last, *rows), strict=True):
                 out[place] = replace(sampled, prompt_logprobs=reported[place]) if reported[place] else sampled
         return out
 
@@ -112,6 +121,19 @@ class ModelRunner:
         )
         logits: torch.Tensor = out.logits[0]
         return logits.float()
+
+
+def _made(masks: Mapping[int, Future[Forbidden]]) -> tuple[dict[int, Forbidden], dict[int, BaseException]]:
+    """Masks by the place of their chunk, once they are made, and what was raised instead of one."""
+    made, faults = {}, {}
+    for place, mask in masks.items():
+        try:
+            made[place] = mask.result()
+        except NO_FAULTS:
+            raise
+        except BaseException as error:  # native code raises what is no Exception
+            faults[place] = error
+    return made, faults
 
 
 def _prompt_logprobs(chunk: StepChunk, logits: torch.Tensor) -> tuple[TokenLogprobs, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from foreword.cache import Mark
 from foreword.engine.info import EngineInfo
+from foreword.engine.token_mask import Grammar
 from foreword.errors import ParameterError, PromptError, PromptTooLong
 from foreword.sampling_params import SamplingParams
 from foreword.tokens import TOKEN_TYPE
@@ -35,6 +36,8 @@ class EngineRequest:
         Special tokens that stand in the text, whatever is left out of it.
     stream
         Whether there is news after every token, or only at the end.
+    grammar
+        The form of the answer, made ready; that of ``params.structured_outputs``, or one that holds it. None: any text.
     """
 
     tokens: bytes
@@ -49,6 +52,7 @@ class EngineRequest:
     use_cache: bool = True
     shown_tokens: frozenset[int] = frozenset()
     stream: bool = True
+    grammar: Grammar | None = None
 
 
 def check_request(request: EngineRequest, info: EngineInfo, name: str | None = None) -> None:
@@ -69,6 +73,10 @@ def check_request(request: EngineRequest, info: EngineInfo, name: str | None = N
             f"raise max_model_len if the model allows more.",
             tokens=len(ids),
             most=min(longest, len(ids) - 1),
+        )
+    if request.params.structured_outputs is not None and request.grammar is None:
+        raise ParameterError(
+            f"{name}: structured_outputs needs a grammar that was made ready; see foreword.engine.grammars."
         )
     _check_params(request.params, vocabulary, info.end_token_ids)
     for mark in request.marks:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreword.cache import CacheAction
+from foreword.engine.token_mask import TokenMask
 from foreword.sampling_params import SamplingParams
 
 
@@ -23,12 +24,15 @@ class Sampling:
     seed
         Of this continuation; any whole number. Together with the token's position it determines what is drawn.
     banned
-        Token ids that must not come here (ends, before min_tokens). A mask made from a grammar belongs here as well.
+        Token ids that must not come here (ends, before min_tokens).
+    mask
+        Says which tokens may come, where the answer has a form; not to be changed. None: any.
     """
 
     params: SamplingParams
     seed: int
     banned: tuple[int, ...] = ()
+    mask: TokenMask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ class Sampled:
     """What a step brought one chunk.
 
     token
-        The sampled token; None if none was wanted, or the row is broken.
+        The sampled token; None if none was wanted, the row is broken, or its mask raised.
     logprobs
         Of that token, before penalties and temperature; None unless they were asked for.
     broken
@@ -90,12 +94,15 @@ class Sampled:
         can be believed, whether or not there is something to sample.
     prompt_logprobs
         Of the prompt's tokens start + 1, start + 2, ... up to ``end`` or the prompt's last one.
+    fault
+        What the mask raised. It says nothing of the KV.
     """
 
     token: int | None = None
     logprobs: TokenLogprobs | None = None
     broken: bool = False
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
+    fault: BaseException | None = None
 
 
 class Runner(Protocol):

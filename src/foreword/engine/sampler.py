@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
@@ -15,11 +16,15 @@ SMALLEST_NOISE = 1e-30
 """0 / 0 would be NaN, and NaN would win."""
 
 
-def sample(logits: torch.Tensor, chunks: Sequence[StepChunk]) -> list[Sampled]:
+def sample(
+    logits: torch.Tensor, chunks: Sequence[StepChunk], forbidden: Sequence[npt.NDArray[np.bool_] | None] = ()
+) -> list[Sampled]:
     """Choose a token for every row of ``logits`` [chunks, vocabulary], each the last of a chunk that samples.
 
+    ``forbidden``: for a row the tokens that its mask does not let come [vocabulary]; None, or nothing at all: no mask.
     Log-probabilities are those before any change.
     """
+    masks = forbidden or [None] * len(chunks)
     rows = [(chunk, chunk.sampling) for chunk in chunks if chunk.sampling is not None]
     broken = [
         odd or nothing
@@ -27,9 +32,13 @@ def sample(logits: torch.Tensor, chunks: Sequence[StepChunk]) -> list[Sampled]:
             (~(logits < float("inf"))).any(-1).tolist(), (logits.amax(-1) == float("-inf")).tolist(), strict=True
         )
     ]
-    adjusted = logits.clone() if any(_changes_logits(sampling) for _, sampling in rows) else logits
+    changes = any(_changes_logits(sampling) for _, sampling in rows) or any(mask is not None for mask in masks)
+    adjusted = logits.clone() if changes else logits
     for index, (chunk, sampling) in enumerate(rows):
         adjust(adjusted[index], chunk, sampling)
+        mask = masks[index]
+        if mask is not None:
+            adjusted[index].clamp_min_(-LARGEST).masked_fill_(torch.from_numpy(mask), float("-inf"))
     tokens = adjusted.argmax(-1).tolist()
     for index, (chunk, sampling) in enumerate(rows):
         if sampling.params.temperature >= GREEDY_BELOW and not broken[index]:

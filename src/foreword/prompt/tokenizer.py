@@ -29,6 +29,15 @@ class Encoded:
     ends: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What tokens stand for. ``texts``: by token id, the bytes that it adds to a text; none where it adds nothing or is
+    special. ``special``: special tokens by their names."""
+
+    texts: list[bytes]
+    special: dict[str, int]
+
+
 class Tokenizer(Protocol):
     """What prompts need of a tokenizer. No special tokens are added to the text; those in the text are recognised.
 
@@ -98,6 +107,13 @@ class HubTokenizer:
     def decoder(self, skip_special_tokens: bool, before: Sequence[int] = (), shown: Collection[int] = ()) -> TextDecoder:
         """The text of tokens as they come, behind the text of those ``before``; the ``shown`` ones are never skipped."""
         return TextDecoder(self._texts, skip_special_tokens, before, shown)
+
+    def vocabulary(self, size: int) -> Vocabulary:
+        """What the first ``size`` token ids stand for. Takes time: each is looked at."""
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        special = {token.content: token_id for token_id, token in added if token.special and token_id < size}
+        hidden = set(special.values())
+        return Vocabulary([b"" if token in hidden else self.token_bytes(token) for token in range(size)], special)
 
     @cached_property
     def _texts(self) -> TokenTexts:
