@@ -68,6 +68,8 @@ class ProbedLayer:
     attention: AttentionLayer
     module: nn.Module
     arguments: dict[str, Any]
+    repeats: bool = False
+    """Whether it computes what the layer before it does, with other weights: known of layers that were built so."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,10 @@ class WeightSource(Protocol):
 
     def blocks(self, name: str) -> torch.Tensor:
         """A tensor that is stored in blocks, as it is: uint8 [rows, bytes of a row]."""
+        ...
+
+    def tensor(self, name: str) -> torch.Tensor | None:
+        """A tensor in numbers: as it is stored, or what its blocks stand for. None where there is none."""
         ...
 
     def release_pages(self) -> None:

@@ -24,8 +24,8 @@ import torch
 
 from foreword.backends.base import AttentionStep, Backend, Span
 from foreword.backends.kept_files import KeptFiles
-from foreword.engine.model import LoadedModel, install, load_model
-from foreword.engine.model_text import TextNotes
+from foreword.engine.model import LoadedModel, described_text, install, load_model
+from foreword.engine.model_text import ModelText, TextNotes
 from foreword.engine.plain_model import PlainPlan, build_plain, over_parts
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.errors import ModelError
@@ -49,7 +49,8 @@ class Findings:
     """What is kept.
 
     plan, text
-        How to build the model and its words without transformers; None: it is of another shape.
+        How to build the model and its words without transformers; None: it is of another shape, or, for the words, they are
+        in its files.
     max_context, vocab_size, eos_token_ids, rope
         As LoadedModel has them.
     sample
@@ -152,11 +153,11 @@ def sample(model: LoadedModel, backend: Backend[Any]) -> str:
 def _found(model: LoadedModel, checkpoint: Checkpoint, backend: Backend[Any]) -> Findings:
     """What the loaded model shows. It has a plan if the plain model over its parts gives the same bits."""
     seen, plan = sample(model, backend), model.plan
-    if plan is not None and sample(replace(model, module=over_parts(plan, model.module)), backend) != seen:
+    if plan is not None and not model.plain and sample(_over_parts(model, plan), backend) != seen:
         plan = None
     return Findings(
         plan=plan,
-        text=None if plan is None else _text(checkpoint),
+        text=None if plan is None or model.plain else _text(checkpoint),
         max_context=model.max_context,
         vocab_size=model.vocab_size,
         eos_token_ids=tuple(sorted(model.eos_token_ids)),
@@ -164,6 +165,10 @@ def _found(model: LoadedModel, checkpoint: Checkpoint, backend: Backend[Any]) ->
         sample=seen,
         tested="",
     )
+
+
+def _over_parts(model: LoadedModel, plan: PlainPlan) -> LoadedModel:
+    return replace(model, module=over_parts(plan, model.module))
 
 
 def _text(checkpoint: Checkpoint) -> TextNotes:
@@ -175,18 +180,16 @@ def _text(checkpoint: Checkpoint) -> TextNotes:
 
 def _built(found: Findings, checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel | None:
     """The model as the findings say, if it still gives the bits that were found."""
-    if found.plan is None or found.text is None:
+    if found.plan is None:
         return None
-    notes = found.text
-    if not notes.tokenizer:
-        notes = replace(notes, tokenizer=checkpoint.text_files()["tokenizer.json"].decode())
     try:
         with ThreadPoolExecutor(1) as beside:
             compiled = beside.submit(backend.warm_up)
-            words = notes.model_text(lambda: checkpoint.tokenizer)
+            if (words := _words(found.text, checkpoint)) is None:
+                return None
             module = build_plain(found.plan, checkpoint)
             compiled.result()
-        layers, own_kernels = install(module, len(found.plan.attention), checkpoint, backend)
+        layers, own_kernels = install(module, found.plan, checkpoint, backend)
     except ModelError as error:
         logger.warning("What an earlier start found out about this model does not hold, it is found out anew: %s", error)
         return None
@@ -202,11 +205,22 @@ def _built(found: Findings, checkpoint: Checkpoint, backend: Backend[Any]) -> Lo
         weights_digest=checkpoint.digest(),
         rope=found.rope,
         plan=found.plan,
+        plain=True,
     )
     if sample(model, backend) == found.sample:
         return model
     logger.warning("This start does not give the bits of an earlier one, so nothing that it found out is trusted.")
     return None
+
+
+def _words(notes: TextNotes | None, checkpoint: Checkpoint) -> ModelText | None:
+    """Of a model that an earlier start has seen; None where they have to be found out anew."""
+    if notes is None:
+        described = checkpoint.described()
+        return None if described is None else described_text(checkpoint, described)
+    if not notes.tokenizer:
+        notes = replace(notes, tokenizer=checkpoint.text_files()["tokenizer.json"].decode())
+    return notes.model_text(lambda: checkpoint.tokenizer)
 
 
 def _code() -> str:

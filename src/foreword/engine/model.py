@@ -14,9 +14,12 @@ import torch
 from foreword.backends.base import AttentionLayer, Backend, LayerCall, LayerShape, LayerStep, ProbedLayer
 from foreword.engine.file_defaults import end_token_ids, longest_context
 from foreword.engine.model_text import ModelText
-from foreword.engine.plain_model import PlainPlan, plan_of
+from foreword.engine.plain_config import plan_of_config
+from foreword.engine.plain_model import PlainModel, PlainPlan, build_plain, plan_of, probed_layers
 from foreword.errors import ModelError
-from foreword.weights.checkpoint import SERVED, Checkpoint
+from foreword.prompt.template import PromptTemplate
+from foreword.prompt.tokenizer import HubTokenizer
+from foreword.weights.checkpoint import SERVED, Checkpoint, Described
 
 ATTENTION_NAME = "foreword"
 BATCH_WIDE_ROPE = {"longrope", "dynamic"}
@@ -40,6 +43,8 @@ class LoadedModel:
     """Its parameters, in words that are equal only if they are."""
     plan: PlainPlan | None = None
     """How to build it without transformers, as far as that can be told by looking at it."""
+    plain: bool = False
+    """Whether it was built from that plan."""
 
     @property
     def shapes(self) -> tuple[LayerShape, ...]:
@@ -53,17 +58,19 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
     Weights are computed with in float32, or as the backend was asked, whatever they are stored in. Raises ModelError for
     damaged files, weights that are no numbers, and models that cannot be served.
     """
+    described = checkpoint.described()
+    if described is not None and (plan := plan_of_config(described)) is not None:
+        return load_plain(checkpoint, described, plan, backend)
     from transformers import AttentionInterface  # here, as a start that knows the model needs none of it
 
     AttentionInterface.register(ATTENTION_NAME, attention_forward)
-    config = checkpoint.config
-    text = config.get_text_config()
-    _refuse_config(config, text)
     with ThreadPoolExecutor(1) as beside:
         compiled = beside.submit(backend.warm_up)
+        module: Any = checkpoint.load_module(ATTENTION_NAME, _refuse_config)
         tokenizer = checkpoint.tokenizer
-        module = checkpoint.load_module(ATTENTION_NAME)
         compiled.result()
+    config = module.config
+    text = config.get_text_config()
     _refuse_weights(checkpoint.name, module)
     probed = _probe(module, int(text.num_hidden_layers))
     plan = None if checkpoint.block_formats() else plan_of(module, probed)
@@ -83,11 +90,49 @@ def load_model(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
     )
 
 
+def load_plain(checkpoint: Checkpoint, described: Described, plan: PlainPlan, backend: Backend[Any]) -> LoadedModel:
+    """Load a model that is known from its files, without transformers. ModelError as of load_model."""
+    with ThreadPoolExecutor(1) as beside:
+        compiled = beside.submit(backend.warm_up)
+        words = described_text(checkpoint, described)
+        module = build_plain(plan, checkpoint)
+        compiled.result()
+    layers, own_kernels = install(module, plan, checkpoint, backend)
+    config = described.config
+    return LoadedModel(
+        name=checkpoint.name,
+        module=module,
+        text=words,
+        layers=layers,
+        max_context=int(config["max_position_embeddings"]),
+        vocab_size=int(config["vocab_size"]),
+        eos_token_ids=frozenset(config["eos_token_id"]),
+        own_kernels=own_kernels,
+        weights_digest=checkpoint.digest(),
+        rope=repr((config["rope_parameters"], described.frequency_factors)),
+        plan=plan if own_kernels else None,
+        plain=True,
+    )
+
+
+def described_text(checkpoint: Checkpoint, described: Described) -> ModelText:
+    """The words of a described model. ModelError for a chat template that is none."""
+    tokenizer = HubTokenizer(described.tokenizer)
+    try:
+        template = PromptTemplate(described.templates, tokenizer, described.special) if described.templates else None
+    except ModelError as error:
+        raise ModelError(
+            f"The chat template in the files of model {checkpoint.name!r} cannot be used: {error}. Take another file of "
+            f"this model."
+        ) from error
+    return ModelText(tokenizer, template, lambda: checkpoint.tokenizer)
+
+
 def install(
-    module: torch.nn.Module, layers: int, checkpoint: Checkpoint, backend: Backend[Any]
+    module: PlainModel, plan: PlainPlan, checkpoint: Checkpoint, backend: Backend[Any]
 ) -> tuple[tuple[AttentionLayer, ...], bool]:
-    """Put the backend's layers into a float32 model of so many: what they are, and whether they are the backend's own."""
-    return _prepare(module, _probe(module, layers), checkpoint, backend)
+    """Put the backend's layers into a plain model: what they are, and whether they are the backend's own."""
+    return _prepare(module, probed_layers(plan, module), checkpoint, backend)
 
 
 def _prepare(
@@ -177,6 +222,8 @@ def _refuse_weights(name: str, module: torch.nn.Module) -> None:
     """A weight that is NaN or inf would make every answer an error: say so at start, by the tensor's name."""
     with torch.inference_mode():
         for tensor, weight in module.named_parameters():
+            if weight.is_meta:
+                continue  # it is read, and looked at, when it is packed
             if not bool(weight.sum().isfinite()) and not bool(weight.isfinite().all()):
                 count = int((~weight.isfinite()).sum())
                 raise ModelError(
@@ -185,7 +232,8 @@ def _refuse_weights(name: str, module: torch.nn.Module) -> None:
                 )
 
 
-def _refuse_config(config: Any, text: Any) -> None:
+def _refuse_config(config: Any) -> None:
+    text = config.get_text_config()
     kind = ", ".join(getattr(config, "architectures", None) or [config.model_type])
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{kind} is an encoder-decoder model and cannot be served. Served: {SERVED}.")

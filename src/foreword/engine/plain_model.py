@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from foreword.backends.base import LayerCall, LayerStep, ProbedLayer
-from foreword.errors import ModelError
+from foreword.backends.base import AttentionLayer, LayerCall, LayerShape, LayerStep, ProbedLayer
 from foreword.weights.checkpoint import Checkpoint
+from foreword.weights.stored_modules import stored_embedding, stored_linear, wanted
 
 LINEAR = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
           "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
@@ -203,41 +203,37 @@ def over_parts(plan: PlainPlan, module: Any) -> PlainModel:
 
 @torch.inference_mode()
 def build_plain(plan: PlainPlan, checkpoint: Checkpoint) -> PlainModel:
-    """The model of a plan, with the checkpoint's weights in float32. ModelError for a tensor that is not there."""
-
-    def tensor(name: str) -> torch.Tensor:
-        if (found := checkpoint.tensor(name)) is None:
-            raise ModelError(f"Model {checkpoint.name!r} has no tensor {name!r}. Check the files, or download them again.")
-        return found.float()
-
-    def linear(name: str) -> nn.Linear:
-        bias = checkpoint.tensor(f"{name}.bias")
-        return _linear(tensor(f"{name}.weight"), None if bias is None else bias.float())
-
+    """The model of a plan. Weights of linear layers and the embedding stay in the checkpoint's files and are read when they
+    are asked for; all else is in float32. ModelError for a tensor that is not there."""
     layers = []
     for index, attention in enumerate(plan.attention):
         layer, place = PlainLayer(index, attention), f"{plan.layers}.{index}"
         for name in LINEAR:
-            _put(layer, name, linear(f"{place}.{name}"))
+            _put(layer, name, stored_linear(checkpoint, f"{place}.{name}"))
         for name, eps in plan.eps.items():
             if name != "norm":
-                _put(layer, name, PlainNorm(tensor(f"{place}.{name}.weight"), eps))
+                _put(layer, name, PlainNorm(wanted(checkpoint, f"{place}.{name}.weight").float(), eps))
         layers.append(layer)
-    weight = tensor(f"{plan.embedding}.weight")
-    embedding = nn.Embedding(weight.shape[0], weight.shape[1], _weight=weight, _freeze=True)
-    head = _linear(weight if plan.head == plan.embedding else tensor(f"{plan.head}.weight"), None)
-    return PlainModel(plan, embedding, nn.ModuleList(layers), tensor(f"{plan.norm}.weight"), head).eval()
+    embedding = stored_embedding(checkpoint, f"{plan.embedding}.weight")
+    norm = wanted(checkpoint, f"{plan.norm}.weight").float()
+    return PlainModel(plan, embedding, nn.ModuleList(layers), norm, stored_linear(checkpoint, plan.head)).eval()
+
+
+def probed_layers(plan: PlainPlan, module: PlainModel) -> list[ProbedLayer]:
+    """The layers of a plain model, as a probe would find them."""
+    size = 2 * len(plan.inv_freq)
+    angles = (torch.arange(2)[None, :, None] + 5.0) * torch.tensor(plan.inv_freq)
+    angles = torch.cat((angles, angles), -1)
+    turns = angles.cos() * plan.turn_scaling, angles.sin() * plan.turn_scaling
+    found = []
+    for index, attention in enumerate(plan.attention):
+        layer: Any = module.get_submodule(f"{plan.layers}.{index}")
+        heads, key_heads = (part.out_features // size for part in (layer.self_attn.q_proj, layer.self_attn.k_proj))
+        called = AttentionLayer(LayerCall(index, *attention), LayerShape(key_heads, size, size), heads)
+        found.append(ProbedLayer(called, layer, {"position_embeddings": turns}, repeats=index > 0))
+    return found
 
 
 def _put(layer: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     layer.get_submodule(parent).add_module(name, module)
-
-
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    outside, inside = weight.shape
-    made = nn.Linear(inside, outside, bias=bias is not None, device="meta")
-    made.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        made.bias = nn.Parameter(bias, requires_grad=False)
-    return made

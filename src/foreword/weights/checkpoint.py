@@ -1,8 +1,10 @@
 """Checkpoint: a model's files, whatever their form. One file a form beside this one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
+import tokenizers
 import torch
 from torch import nn
 
@@ -10,6 +12,29 @@ SERVED = (
     "decoder-only causal models of transformers that use its attention interface once a layer; tested: "
     "Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3, Phi-3"
 )
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model that is known from its files alone, without transformers.
+
+    config
+        Its configuration in transformers' words, nothing left to a default that changes the answer.
+    frequency_factors
+        By which the frequencies of rotary positions are divided beside what the configuration says; None: by none.
+    tokenizer
+        As the library of tokenizers has it.
+    templates
+        Chat templates by name; empty: there is none.
+    special
+        Special tokens by the names that templates know them by.
+    """
+
+    config: Mapping[str, Any]
+    frequency_factors: tuple[float, ...] | None
+    tokenizer: tokenizers.Tokenizer
+    templates: Mapping[str, str]
+    special: Mapping[str, str]
 
 
 class Checkpoint(Protocol):
@@ -20,9 +45,8 @@ class Checkpoint(Protocol):
         """What the model is called in answers and logs."""
         ...
 
-    @property
-    def config(self) -> Any:
-        """transformers' configuration."""
+    def described(self) -> Described | None:
+        """What the files say, where that is understood without transformers; None: it has to be asked."""
         ...
 
     @property
@@ -30,12 +54,16 @@ class Checkpoint(Protocol):
         """transformers' tokenizer, a fast one."""
         ...
 
-    def load_module(self, attention: str) -> nn.Module:
-        """The model as transformers builds it, with its weights in float32, its attention being the one of that name."""
+    def load_module(self, attention: str, accept: Callable[[Any], None]) -> nn.Module:
+        """The model as transformers builds it, with its weights in float32, its attention being the one of that name.
+
+        ``accept`` is given transformers' configuration first, before weights are read, and may raise.
+        """
         ...
 
     def tensor(self, name: str) -> torch.Tensor | None:
-        """A tensor as it is stored, by the name that it has in the files; None where there is none, or it is in blocks."""
+        """A tensor in numbers, by the name that transformers has for it: as it is stored, or in float32 what its blocks
+        stand for. None where there is none."""
         ...
 
     def text_files(self) -> Mapping[str, bytes]:

@@ -5,7 +5,7 @@ transformers is imported when it is asked for something: it takes longer than to
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import nn
 
 from foreword.errors import ModelError
-from foreword.weights.checkpoint import SERVED
+from foreword.weights.checkpoint import SERVED, Described
 from foreword.weights.mapped_files import forget_mapped_pages
 
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
@@ -34,10 +34,9 @@ class SafetensorsCheckpoint:
         self.name = model or PACKAGED_NAME
         self.path = _directory(model)
 
-    @cached_property
-    def config(self) -> Any:
-        """See Checkpoint."""
-        return self._load("AutoConfig", "configuration")
+    def described(self) -> Described | None:
+        """None: what such files mean is for transformers to say."""
+        return None
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -50,8 +49,9 @@ class SafetensorsCheckpoint:
             )
         return tokenizer
 
-    def load_module(self, attention: str) -> nn.Module:
+    def load_module(self, attention: str, accept: Callable[[Any], None]) -> nn.Module:
         """See Checkpoint. transformers would fill in random numbers for weights that the files lack; that is an error."""
+        accept(self._load("AutoConfig", "configuration"))
         module, info = self._load(
             "AutoModelForCausalLM",
             "weights",

@@ -29,6 +29,9 @@ class Stored:
     def blocks(self, name: str) -> torch.Tensor:
         return self.tensors[name]
 
+    def tensor(self, name: str) -> torch.Tensor | None:  # noqa: ARG002
+        return None
+
     def release_pages(self) -> None:
         pass
 

@@ -243,7 +243,7 @@ def replace_layers(
     for layer in probed:
         ours = DecoderLayer(layer, _Beside.of, packer.target)
         sizes.add((ours.sizes, _formats(layer, packer)))
-        if len(sizes) > 1 or not _agree(layer, ours):
+        if len(sizes) > 1 or not (layer.repeats or _agree(layer, ours)):
             return
     parent, name = places[0]
     setattr(parent, name, nn.ModuleList())

@@ -19,6 +19,8 @@ from foreword.errors import ModelError
 
 JOINED = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Layers of one module that read the same rows, by the names that transformers gives them."""
+WITHOUT_KERNELS = "int8"
+"""What weights are brought to that are stored in blocks of a format without kernels of ours."""
 
 
 class PackedLinear(nn.Module):
@@ -99,7 +101,7 @@ class LinearPacker:
 
     def __init__(self, model: nn.Module, quantization: str, source: WeightSource, target: Target):
         self.target = target
-        self._format = weight_format(quantization, target)
+        self._format, self._asked = weight_format(quantization, target), quantization != "none"
         self._source = source
         self._blocks = source.block_formats()
         self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # a layer that was packed is let go
@@ -143,14 +145,18 @@ class LinearPacker:
         return name, self._blocks.get(name)
 
     def format_of(self, layer: nn.Linear) -> WeightFormat:
-        """What a layer is packed in. ModelError for a format that nobody knows."""
-        name, stored = self._blocks_of(layer)
-        if stored is None:
+        """What a layer is packed in: what was asked for, else as it is stored, or what stands for that."""
+        _, stored = self._blocks_of(layer)
+        if stored is None or self._asked:
             return self._format
-        if stored not in FORMATS:
-            raise ModelError(f"Tensor {name!r} is stored as {stored!r}, which cannot be read; known: {', '.join(FORMATS)}.")
-        return weight_format(stored, self.target)
+        return weight_format(stored if stored in FORMATS else WITHOUT_KERNELS, self.target)
 
     def _weight(self, layer: nn.Linear) -> torch.Tensor:
         name, stored = self._blocks_of(layer)
-        return layer.weight.detach() if stored is None else self._source.blocks(name)
+        if stored is not None and stored == self.format_of(layer).name:
+            return self._source.blocks(name)
+        if not layer.weight.is_meta:
+            return layer.weight.detach()
+        if (found := self._source.tensor(name)) is None:
+            raise ModelError(f"The model's files have no tensor {name!r}. Check them, or download them again.")
+        return found

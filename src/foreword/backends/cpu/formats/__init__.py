@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLAIN = "float32"
 """The format of a model that is not quantised."""
 FORMATS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-QUANTIZATIONS = ("none", *(name for name in FORMATS if name != PLAIN))
+QUANTIZATIONS = ("none", *FORMATS)
 """Values of the option ``quantization``."""
 
 
