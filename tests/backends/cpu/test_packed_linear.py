@@ -11,7 +11,7 @@ from torch import nn
 from backends.cpu.formats.layers import some
 from engine.models import load
 from engine.recording import RecordingEngine
-from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS
+from foreword.backends.cpu.formats import QUANTIZATIONS
 from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
 from foreword.errors import ModelError
@@ -20,8 +20,13 @@ from foreword.errors import ModelError
 class Stored:
     """A WeightSource of tensors in blocks: here those of float32 itself, in panels of another weight."""
 
-    def __init__(self, formats: Mapping[str, str] | None = None, blocks: Mapping[str, torch.Tensor] | None = None):
-        self.formats, self.tensors = formats or {}, blocks or {}
+    def __init__(
+        self,
+        formats: Mapping[str, str] | None = None,
+        blocks: Mapping[str, torch.Tensor] | None = None,
+        numbers: Mapping[str, torch.Tensor] | None = None,
+    ):
+        self.formats, self.tensors, self.numbers = formats or {}, blocks or {}, numbers or {}
 
     def block_formats(self) -> Mapping[str, str]:
         return self.formats
@@ -29,8 +34,8 @@ class Stored:
     def blocks(self, name: str) -> torch.Tensor:
         return self.tensors[name]
 
-    def tensor(self, name: str) -> torch.Tensor | None:  # noqa: ARG002
-        return None
+    def tensor(self, name: str) -> torch.Tensor | None:
+        return self.numbers.get(name)
 
     def release_pages(self) -> None:
         pass
@@ -131,7 +136,7 @@ def test_a_subclass_of_linear_is_left_alone() -> None:
 
 
 def test_blocks_are_packed_in_the_format_they_are_stored_in() -> None:
-    """Whatever was asked for; here with a tensor in place of blocks, for the formats at hand are made from floats."""
+    """Here with a tensor in place of blocks, for the formats at hand are made from floats."""
     model: Any = nn.ModuleDict({"a": nn.Linear(64, 32), "b": nn.Linear(64, 32)})
     stored = some(32, 64, seed=4)
     pack(model, "none", Stored({"a.weight": "int8"}, {"a.weight": stored}))
@@ -148,6 +153,18 @@ def test_layers_that_are_stored_in_different_formats_stay_apart() -> None:
     assert module.v_proj.format.name == "int8"
 
 
-def test_blocks_that_nobody_can_read_are_refused_by_name() -> None:
-    with pytest.raises(ModelError, match=f"Tensor 'a.weight' is stored as 'q9', .* known: {', '.join(FORMATS)}"):
-        pack(nn.ModuleDict({"a": nn.Linear(64, 32)}), "none", Stored({"a.weight": "q9"}))
+def test_blocks_without_kernels_are_brought_to_int8_and_what_is_asked_for_goes_first() -> None:
+    for asked, made in (("none", "int8"), ("float32", "float32")):
+        model: Any = nn.ModuleDict({"a": nn.Linear(64, 32)})
+        pack(model, asked, Stored({"a.weight": "q9"}))
+        assert model["a"].format.name == made
+
+
+def test_a_weight_that_stays_in_the_files_is_read_when_it_is_packed() -> None:
+    stored = some(32, 64)
+    model: Any = nn.ModuleDict({"a": nn.Linear(64, 32, bias=False, device="meta")})
+    pack(model, "none", Stored(numbers={"a.weight": stored}))
+    rows = some(3, 64)
+    torch.testing.assert_close(model["a"](rows), rows @ stored.T)
+    with pytest.raises(ModelError, match=r"no tensor 'a\.weight'"):
+        pack(nn.ModuleDict({"a": nn.Linear(64, 32, device="meta")}))

@@ -25,7 +25,7 @@ from foreword.backends.cpu.kernels.attention import TILE
 from foreword.backends.cpu.kernels.target import Target, targets
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
-from foreword.backends.cpu.packed_linear import LinearPacker, PackedLinear
+from foreword.backends.cpu.packed_linear import WITHOUT_KERNELS, LinearPacker, PackedLinear
 from foreword.backends.cpu.path_check import differs
 from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
 from foreword.backends.host import host_memory, threads_in_words, torch_numerics
@@ -65,6 +65,11 @@ class CpuBackend:
 
     def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """See Backend. Layers of the common shape become one program, all linear layers are packed."""
+        without = sorted({format for format in source.block_formats().values() if format not in FORMATS})
+        if without and self.options.quantization == "none":
+            logger.warning(
+                "Weights stored as %s are brought to %s: there are no kernels for them.", ", ".join(without), WITHOUT_KERNELS
+            )
         self._leave_wrong_paths({self._format.name, *source.block_formats().values()} & set(FORMATS))
         packer = LinearPacker(module, self.options.quantization, source, self._target)
         replaced = False
