@@ -29,6 +29,10 @@ TOOL = {"type": "function", "function": {"name": "web", "parameters": {"type": "
 PROMPT = ChatPrompt((Message("user", text_blocks("fox")),), (TOOL,))
 
 
+def raised(error: Exception) -> None:
+    raise AssertionError("a reader failed") from error
+
+
 def model_text(template: str) -> ModelText:
     words = Tokenizer(WordLevel({"?": 0, "web": 1, "{}": 2, "fox": 3, "hm": 4}, unk_token="?"))
     words.pre_tokenizer = WhitespaceSplit()
@@ -40,7 +44,7 @@ def model_text(template: str) -> ModelText:
 def answered(text: str, said: str, prompt: Any = PROMPT, prompt_text: str = "", **options: Any) -> list[Any]:
     """What comes of an answer that a model of this template gives, as the engine would tell it."""
     model = model_text(text)
-    reading = AnswerReading(model, ServerConfig(**options))
+    reading = AnswerReading(model, ServerConfig(**options), raised)
     request = replace(neutral(), prompt=prompt, tools=UsableTools(frozenset({"web"})))
     reader = reading.reader(request, RenderedPrompt(b"", prompt_text))
     stream = TextStream(model.tokenizer, True, (), False, shown=reading.shown_tokens(request))
@@ -81,7 +85,7 @@ def test_arguments_are_read_by_the_schema_of_the_prompt() -> None:
     prompt = ChatPrompt(PROMPT.messages, (tool,))
     said = "<tool_call> <function=web> <parameter=fox> hm </parameter> </function>"
     model = model_text("<function=x><parameter=y>{{ messages }}")
-    reading = AnswerReading(model, ServerConfig())
+    reading = AnswerReading(model, ServerConfig(), raised)
     request = replace(neutral(), prompt=prompt, tools=UsableTools(frozenset({"web"})))
     reader = reading.reader(request, RenderedPrompt(b"", ""))
     assert gathered([*reader.feed(said.replace("hm", "1")), *reader.finish()]) == [ToolUse("web", '{"fox": " 1 "}')]

@@ -11,7 +11,7 @@ from foreword.serving.reasoning import OFF, reasoning_named, reasoning_of
 from foreword.serving.rendering import RenderedPrompt
 from foreword.serving.tool_forms.base import Schemas
 from foreword.serving.tool_forms.choice import form_named, form_of
-from foreword.serving.tool_forms.reader import AnswerForm, AnswerReader
+from foreword.serving.tool_forms.reader import AnswerForm, AnswerReader, OnFault
 
 NO_SCHEMA: Mapping[str, Any] = {}
 TEXT = AnswerForm(reasoning=None)
@@ -19,9 +19,14 @@ TEXT = AnswerForm(reasoning=None)
 
 
 class AnswerReading:
-    """Makes the readers of a model's answers. Only conversations are read so: what goes on from a text is text."""
+    """Makes the readers of a model's answers. Only conversations are read so: what goes on from a text is text.
 
-    def __init__(self, text: ModelText, config: ServerConfig):
+    on_fault
+        Is told of a fault in a reader.
+    """
+
+    def __init__(self, text: ModelText, config: ServerConfig, on_fault: OnFault):
+        self._on_fault = on_fault
         template = None if text.template is None else text.template.source(())
         named, thinks = config.tool_call_form, config.reasoning_form
         self._form = AnswerForm(
@@ -51,6 +56,7 @@ class AnswerReading:
             request.tools.parallel,
             thinking=reasoning is not None and reasoning.is_open(prompt.text or ""),
             hidden=tuple(self._special) if request.sampling.skip_special_tokens else (),
+            on_fault=self._on_fault,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from foreword.account import Account
 from foreword.engine.stream import RequestEnd
+from foreword.faults import fault_lines
 from foreword.serving.config import ServerConfig
 from foreword.serving.diagnosis import AnsweredRequest, diagnose
 from foreword.serving.log import Log
@@ -42,6 +43,10 @@ class Journal:
             self._remember(opened)
         self._write(opened, end, seconds)
         self._observation.digest()
+
+    def reader_failed(self, error: Exception) -> None:
+        """A fault of ours in the reading of an answer, of which the rest was told as text."""
+        self._log.error("an answer could not be read", reason=fault_lines(error))
 
     def diagnose(self, opened: OpenRequest, usage: TokenUsage) -> Diagnosis | None:
         """Why a request could not reuse the prompt of the answer that it names; None where it names none."""

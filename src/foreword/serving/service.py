@@ -29,7 +29,7 @@ class Service:
         self.config = config
         self.model = model
         self._front = front
-        self._answers = AnswerReading(front.text, config)
+        self._answers = AnswerReading(front.text, config, journal.reader_failed)
         self._prompts = prompts
         self._journal = journal
         self._open: set[OpenRequest] = set()

@@ -56,6 +56,7 @@ CASES: list[tuple[str, str, list[Any]]] = [
     ("hermes", 'I look.\n<tool_call>{"name": "web", "arguments": {"q": "fox"}}</tool_call>', ["I look.", ("web", FOX)]),
     ("hermes", '<tool_call>{"name": "map"}</tool_call> and then', [("map", NONE), " and then"]),
     ("hermes", '<tool_call>{"name": "map"}', [("map", NONE)]),
+    ("hermes", '<tool_call>{"name": "map"}\n</tool_', [("map", NONE)]),
     (
         "hermes",
         '\n[{"name": "web", "arguments": {"q": "fox"}}, {"name": "map", "arguments": {}}]',

@@ -33,9 +33,10 @@ ANSWERS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=25)
 @given(pieces=ANSWERS)
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_written_can_be_told(form: type[ToolForm], pieces: list[str]) -> None:
-    reader = AnswerReader(AnswerForm(form), SCHEMAS)
+    faults: list[Exception] = []
+    reader = AnswerReader(AnswerForm(form), SCHEMAS, on_fault=faults.append)
     parts = [part for piece in pieces for part in reader.feed(piece)] + reader.finish()
-    assert reader.fault is None
+    assert not faults
     whole = gathered(parts)
     assert whole == gathered(read_parts(["".join(pieces)], SCHEMAS, form)), "in one piece or many"
     opened = False
@@ -209,7 +210,8 @@ def test_a_fault_of_a_reader_takes_nothing_away() -> None:
             yield from super().behind(mark)
             raise RuntimeError(mark)
 
-    reader = AnswerReader(AnswerForm(Faulty), {"web": {}})
+    faults: list[Exception] = []
+    reader = AnswerReader(AnswerForm(Faulty), {"web": {}}, on_fault=faults.append)
     parts = [part for piece in ("So.", WEB_CALL, " And", " on") for part in reader.feed(piece)] + reader.finish()
     assert gathered(parts) == ["So.", ToolUse("web", "{}"), "</tool_call> And on"]
-    assert isinstance(reader.fault, RuntimeError)
+    assert [type(fault) for fault in faults] == [RuntimeError]

@@ -280,6 +280,7 @@ class ToolForm:
             blanks, _ = yield from self.source.ahead()
             end = yield from self.source.starts(*self.ends, behind=len(blanks))
             if end is None:
+                self.source.take(self.source.last_begun(self.ends, len(blanks)))
                 return
             self.source.take(len(blanks) + len(end))
             self.parts.drop_blanks()

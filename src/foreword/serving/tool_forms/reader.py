@@ -1,6 +1,6 @@
 """Text in, parts of an answer out, while a model writes. Reading cannot fail: what is not understood is text."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from foreword.serving.reasoning import THINK, ReasoningForm
@@ -19,6 +19,14 @@ from foreword.serving.tool_forms.base import (
 )
 from foreword.serving.tool_forms.hermes import Hermes
 from foreword.serving.tool_forms.source import Reading, Source
+
+OnFault = Callable[[Exception], None]
+"""Is told of a fault of ours that an answer has met."""
+
+
+def _nobody(error: Exception) -> None:
+    """Tells nobody."""
+    del error
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class AnswerReader:
 
     thinking
         Whether the prompt has opened the model's thoughts.
+    on_fault
+        Is told what a form raised; from then on all is text.
     hidden
         Special tokens that are left out of the text, where they are no part of a call or a thought.
     """
@@ -55,14 +65,14 @@ class AnswerReader:
         parallel: bool = True,
         thinking: bool = False,
         hidden: tuple[str, ...] = (),
+        on_fault: OnFault = _nobody,
     ):
         self._source = Source()
         self._parts = Parts(holds_blanks=bool(tools), tells_thoughts=form.reasoning is not None)
         self._parallel, self._hidden = parallel, hidden
         self._calls = form.calls(self._source, self._parts, tools)
         self._reasoning, self._thinking = form.reasoning, thinking
-        self.fault: Exception | None = None
-        """What a reader raised; from then on all is text."""
+        self._on_fault = on_fault
         self._told_calls, self._counts = 0, False
         self._reading: Reading[None] | None = self._answer(bool(tools))
 
@@ -105,7 +115,8 @@ class AnswerReader:
             except StopIteration:
                 self._reading = None
             except Exception as error:  # a fault of a reader must not take the answer away
-                self._reading, self.fault = None, error
+                self._reading = None
+                self._on_fault(error)
         if self._reading is None:
             self._parts.text(self._source.rest())
         return list(self._shown())

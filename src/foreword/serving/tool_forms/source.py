@@ -131,6 +131,12 @@ class Source:
                 return max(fitting, key=len, default=None)
             yield
 
+    def last_begun(self, texts: tuple[str, ...], behind: int) -> int:
+        """Characters that are left of an answer that has ended, if they begin one of some texts behind so many; else 0."""
+        rest = self._text[self._at + behind :]
+        cut = self.ended and rest and any(text.startswith(rest) for text in texts)
+        return behind + len(rest) if cut else 0
+
     def ahead(self, behind: int = 0) -> Reading[tuple[str, str]]:
         """The blanks that come next and the character behind them, nothing taken; no character at the end.
 
