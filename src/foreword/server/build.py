@@ -7,6 +7,7 @@ from foreword.observe import ObserverConfig
 from foreword.server.app import create_app
 from foreword.server.limited_log import LimitedLog
 from foreword.server.parts import ServerParts
+from foreword.server.passed_over import PassedOver
 from foreword.server.server import Announce, Process, Server
 from foreword.server.tenants import KeyRing, Tenants, check_operators
 from foreword.serving.config import ServerConfig
@@ -57,5 +58,6 @@ def make_server(
     prompts = PromptThread(renderer, config.request_timeout)
     service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
-    parts = ServerParts(config, keys, front, prompts, service, metrics, log, limited_log, observation, trace)
+    passed_over = PassedOver(log)
+    parts = ServerParts(config, keys, front, prompts, service, metrics, log, limited_log, passed_over, observation, trace)
     return Server(create_app(parts), process, announce)

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from foreword.faults import run_carriable
 from foreword.server import gone
+from foreword.server.body import TopBody
 from foreword.server.body_shape import AT_ONCE
 from foreword.server.parts import ServerParts
 from foreword.serving.service import Service
@@ -39,6 +40,12 @@ def parts(request: Request) -> ServerParts:
     """The parts of the server behind the app."""
     found: ServerParts = request.app.state.parts
     return found
+
+
+def note_passed_over(request: Request, body: TopBody) -> None:
+    """Tell of what a body has that is not used."""
+    if body.passed_over:
+        parts(request).passed_over.note(request.url.path, sorted(body.passed_over))
 
 
 async def read_aside(request: Request, function: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from foreword.server.limited_log import LimitedLog
+from foreword.server.passed_over import PassedOver
 from foreword.server.tenants import KeyRing
 from foreword.serving.config import ServerConfig
 from foreword.serving.front import EngineFront
@@ -20,6 +21,8 @@ class ServerParts:
 
     limited_log
         For lines that a client could cause without end.
+    passed_over
+        Tells which fields of requests are not used.
     """
 
     config: ServerConfig
@@ -30,6 +33,7 @@ class ServerParts:
     metrics: Metrics
     log: Log
     limited_log: LimitedLog
+    passed_over: PassedOver
     observation: Observation
     trace: TraceFile | None = None
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from foreword.errors import InputError
 from foreword.prompt.vendor_forms import ttl
 from foreword.server.anthropic.errors import describe_fault, error_body, error_type
-from foreword.server.anthropic.schema import UNSERVED, CacheControl, MessagesBody
+from foreword.server.anthropic.schema import CacheControl, MessagesBody
 
 GOOD = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -39,6 +39,13 @@ def test_what_a_client_sends_back_of_an_answer_is_taken() -> None:
     "fields",
     [
         {"thinking": {"type": "disabled"}},
+        {"thinking": {"type": "adaptive", "budget_tokens": 0, "display": "omitted"}},
+        {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+        {"output_config": {"effort": "high"}},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+        {"system": None, "stop_sequences": None, "tools": None, "mcp_servers": [], "stream": None},
+        {"tools": [{"type": "web_search_20250305", "name": "w"}]},
+        block(type="text", text="a", citations=[]),
         {"tool_choice": {"type": "none"}},
         {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
         {"temperature": 0},
@@ -52,10 +59,10 @@ def test_taken(fields: dict[str, Any]) -> None:
     MessagesBody.model_validate({**GOOD, **fields})
 
 
-@pytest.mark.parametrize(("name", "why"), UNSERVED.items())
+@pytest.mark.parametrize(("name", "why"), MessagesBody.table.refused.items())
 def test_what_the_vendor_knows_and_is_not_served_is_refused_by_name(name: str, why: str) -> None:
     tool = {"name": "t", "input_schema": {}, name: True}
-    for said in (fault(**{name: {}}), fault(tools=[tool])):
+    for said in (fault(**{name: {"a": 1}}), fault(tools=[tool])):
         assert f"{name!r} is not served here: {why}" in said
 
 
@@ -74,7 +81,11 @@ def test_what_the_vendor_knows_and_is_not_served_is_refused_by_name(name: str, w
             r"messages\.0\.role: .*'user', 'assistant' or 'system'.*'robot'",
         ),
         ({"messages": [{"role": "user", "content": 5}]}, r"messages\.0\.content: "),
-        (block(type="image", source={}), r"messages\.0\.content\.0: type 'image' is not served here; allowed: 'text'"),
+        (block(type="image", source={}), r"messages\.0\.content\.0: 'image' cannot be read by this model"),
+        (
+            block(type="server_tool_use"),
+            r"messages\.0\.content\.0: type 'server_tool_use' is not served here; allowed: 'text'",
+        ),
         (block(type="text"), r"messages\.0\.content\.0\.text: required"),
         (
             block(type="text", text="a\ud800b"),
@@ -85,18 +96,13 @@ def test_what_the_vendor_knows_and_is_not_served_is_refused_by_name(name: str, w
             r"ttl: .*'5m' or '1h' \(got '2h'\)",
         ),
         (block(type="text", text="a", cache_control={"type": "forever"}), "cache_control.type: type 'forever'"),
-        (block(type="text", text="a", citations=[]), r"messages\.0\.content\.0\.citations: "),
         (
             block(type="tool_result", tool_use_id="u", content=[{"type": "image"}]),
-            r"content\.0\.type: type 'image' is not served",
-        ),
-        (
-            {"tools": [{"type": "web_search_20250305", "name": "w"}]},
-            r"tools\.0\.type: type 'web_search_20250305' is not served",
+            r"content\.0\.type: 'image' cannot be read by this model",
         ),
         ({"tools": [{"name": "a b", "input_schema": {}}]}, r"tools\.0\.name: "),
         ({"tool_choice": {"type": "any"}}, r"tool_choice\.type: type 'any' is not served here; allowed: 'auto' or 'none'"),
-        ({"thinking": {"type": "adaptive"}}, r"thinking\.type: type 'adaptive' is not served here; allowed: 'disabled'"),
+        ({"thinking": {"type": "much"}}, r"thinking\.type: type 'much' is not served here; allowed: 'disabled'"),
         ({"max_token": 5}, r"Unknown field 'max_token'\. Did you mean 'max_tokens'\?"),
         ({"diagnostics": {"previous": 1}}, r"diagnostics\.previous: unknown field"),
     ],

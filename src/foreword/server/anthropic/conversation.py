@@ -1,24 +1,45 @@
 """The prompt of an Anthropic body: its conversation, and where its marks stand."""
 
+from typing import Any
+
 from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt
 from foreword.prompt.vendor_forms.anthropic import mark_ttl, read_prompt
+from foreword.prompt.vendor_forms.blocks import as_json
 from foreword.prompt.vendor_forms.tools import as_function
 from foreword.server.anthropic.marks import resolve_marks
 from foreword.server.anthropic.schema import CountTokensBody
 
+THOUGHTS = ("thinking", "redacted_thinking")
+"""Blocks that are for the server of the model that wrote them."""
 
-def conversation(body: CountTokensBody) -> ChatPrompt:
-    """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
+
+def check_ending(body: CountTokensBody) -> None:
+    """PromptError for a conversation that cannot be answered."""
     if body.messages[-1].role == "assistant":
         raise PromptError(
             "messages: the last message has the role 'assistant'; this server cannot go on with a begun answer. End with a "
             "message of the user."
         )
+
+
+def conversation(body: CountTokensBody) -> ChatPrompt:
+    """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
     given = body.model_dump(include={"tools", "system", "messages", "cache_control"}, exclude_unset=True)
+    for message in given["messages"]:
+        message["content"] = [block for block in message["content"] if block["type"] not in THOUGHTS]
     messages, places = read_prompt(given)
     return ChatPrompt(
         messages=messages,
-        tools=tuple(map(as_function, given.get("tools", ()))),
+        tools=tuple(as_function(_described(tool)) for tool in given.get("tools", ())),
         marks=resolve_marks(places, mark_ttl(given)),
     )
+
+
+def _described(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool with the examples of its input behind its description."""
+    examples = tool.get("input_examples")
+    if not examples:
+        return tool
+    lines = (tool.get("description", ""), "Examples of input:", *map(as_json, examples))
+    return {**tool, "description": "\n".join(filter(None, lines))}

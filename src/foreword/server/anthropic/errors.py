@@ -4,7 +4,7 @@ from typing import Any
 
 from foreword.config import unknown_option
 from foreword.errors import PromptTooLong
-from foreword.server.anthropic.schema import UNSERVED, CountTokensBody, MessagesBody
+from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.error_answers import message_of
 
 TYPES = {
@@ -19,8 +19,13 @@ TYPES = {
 }
 
 
+TAGS = ("text", "tool_use", "tool_result", "thinking", "redacted_thinking")
+"""Names of block types that pydantic puts between a block's number and its field."""
 BODIES: dict[str, type[CountTokensBody]] = {"/v1/messages": MessagesBody, "/v1/messages/count_tokens": CountTokensBody}
 """What each endpoint takes."""
+
+
+REMOVE = "It would be sent again with every further request: go back to before it came into the conversation, or begin anew."
 
 
 def error_type(status: int) -> str:
@@ -57,6 +62,8 @@ def describe_fault(path: str, fault: Any) -> str:
     if kind == "union_tag_invalid" or (kind == "literal_error" and name == "type"):
         wanted = fault["ctx"].get("expected_tags") or fault["ctx"]["expected"]
         given = fault["ctx"].get("tag", value)
+        if given in ("image", "document"):
+            return f"{where}: {given!r} cannot be read by this model, which reads text. {REMOVE}"
         return f"{where}: type {given!r} is not served here; allowed: {wanted}."
     if kind == "missing":
         return f"{where}: required, and not there."
@@ -67,8 +74,8 @@ def describe_fault(path: str, fault: Any) -> str:
 def _describe_extra(body: type[CountTokensBody], where: str, place: list[int | str]) -> str:
     """A field that is not in the schema."""
     name = str(place[-1])
-    if name in UNSERVED:
-        return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
+    if (why := body.table.refused.get(name)) is not None:
+        return f"{where}: {name!r} is not served here: {why}. Leave it out."
     if len(place) == 1:
         return unknown_option(name, list(body.model_fields), "field")
     return f"{where}: unknown field; leave it out."
@@ -83,5 +90,5 @@ def _shown(value: Any) -> str:
 def _without_tags(place: list[int | str]) -> list[int | str]:
     """A place in the body without the names of block types that pydantic puts between a block's index and its field."""
     inner = range(1, len(place) - 1)
-    tags = [at for at in inner if place[at] in ("text", "tool_use", "tool_result") and isinstance(place[at - 1], int)]
+    tags = [at for at in inner if place[at] in TAGS and isinstance(place[at - 1], int)]
     return [part for at, part in enumerate(place) if at not in tags]

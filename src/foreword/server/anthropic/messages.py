@@ -8,12 +8,12 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.sampling_params import SamplingParams
 from foreword.server.anthropic.answers import Head, events, message
-from foreword.server.anthropic.conversation import conversation
+from foreword.server.anthropic.conversation import check_ending, conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.error_answers import status_of
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
@@ -24,6 +24,7 @@ PING = event({"type": "ping"}, "ping")
 @router.post("/v1/messages", response_model=None)
 async def create_message(body: MessagesBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece. ``max_tokens: 0`` computes the prompt, to have it cached."""
+    note_passed_over(request, body)
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
     head = Head(asked.request_id, asked.model, body.max_tokens)
@@ -37,6 +38,7 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
 @router.post("/v1/messages/count_tokens", response_model=None)
 async def count_tokens(body: CountTokensBody, request: Request) -> Response:
     """How many tokens a prompt has; nothing is computed or cached."""
+    note_passed_over(request, body)
     served = service(request)
     served.model.check_name(body.model)
     prompt = await read_aside(request, lambda: conversation(body))
@@ -45,6 +47,7 @@ async def count_tokens(body: CountTokensBody, request: Request) -> Response:
 
 def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:
     """A body as a neutral request; PromptError for what it may not say."""
+    check_ending(body)
     return NeutralRequest(
         request_id=f"msg_{who.request_id}",
         tenant=who.tenant,

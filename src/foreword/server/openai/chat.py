@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
@@ -27,6 +27,7 @@ router = APIRouter(tags=["OpenAI"])
 @router.post("/v1/chat/completions", response_model=None)
 async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     """Answer a conversation; with ``stream``, piece by piece."""
+    note_passed_over(request, body)
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
     if body.stream_options is not None and not body.stream:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
 from foreword.server.openai.schema import CompletionBody
@@ -29,6 +29,7 @@ router = APIRouter(tags=["OpenAI"])
 @router.post("/v1/completions", response_model=None)
 async def create_completion(body: CompletionBody, request: Request) -> Response:
     """Continue one prompt or several; with ``stream``, piece by piece."""
+    note_passed_over(request, body)
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: _neutral_requests(body, who, served))
     echoed = [await unless_gone(request, served.text_of(one.prompt)) if body.echo else "" for one in asked]

@@ -4,9 +4,10 @@ from typing import Any
 
 from foreword.config import unknown_option
 from foreword.errors import Overloaded, PromptTooLong, UnknownModel
-from foreword.server.error_answers import message_of
+from foreword.server.body import TopBody
+from foreword.server.error_answers import message_of, status_of
 from foreword.server.openai.responses_schema import ResponseBody
-from foreword.server.openai.schema import UNSERVED, Body, ChatBody, CompletionBody
+from foreword.server.openai.schema import ChatBody, CompletionBody
 
 TYPES = {
     401: "authentication_error",
@@ -19,13 +20,15 @@ CODES_OF_KINDS: tuple[tuple[type[Exception], str], ...] = (
     (UnknownModel, "model_not_found"),
 )
 """By which clients decide to compact a conversation, or to ask for another model."""
-BODIES: dict[str, type[Body]] = {
+BODIES: dict[str, type[TopBody]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,
     "/v1/responses": ResponseBody,
 }
 """What each endpoint takes."""
-ITEM_KINDS = ("message", "function_call", "function_call_output")
+ITEMS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
+TAGS = (*ITEMS, "function", "namespace", "text", "refusal", "input_text", "output_text")
+"""Names of branches that pydantic puts between an entry's number and its field."""
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
 
 
@@ -53,6 +56,11 @@ def _code(error: Exception, status: int) -> str | None:
     return next((code for kind, code in CODES_OF_KINDS if isinstance(error, kind)), CODES.get(status))
 
 
+def failure(error: Exception) -> dict[str, Any]:
+    """The ``error`` of a response that failed in its stream."""
+    return {"code": _code(error, status_of(error)) or "server_error", "message": told(error)}
+
+
 def describe_fault(path: str, fault: Any) -> str:
     """One fault found by pydantic, in words that name the place, the value and the way out."""
     place = _field_names(fault["loc"])
@@ -62,10 +70,11 @@ def describe_fault(path: str, fault: Any) -> str:
     if kind == "json_invalid":
         return f"The body is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}."
     if kind == "extra_forbidden":
-        if name in UNSERVED:
-            return f"{where}: {name!r} is not served here: {UNSERVED[name]}. Leave it out."
+        body = BODIES[path]
+        if (why := body.table.refused.get(name)) is not None:
+            return f"{where}: {name!r} is not served here: {why}. Leave it out."
         if len(place) == 1:
-            return unknown_option(name, sorted(BODIES[path].model_fields), "field")
+            return unknown_option(name, sorted(body.model_fields), "field")
         return f"{where}: unknown field; leave it out."
     if kind == "missing":
         return f"{where}: required, and not there." if place else "The body is empty; it must be a JSON object."
@@ -78,7 +87,7 @@ def describe_fault(path: str, fault: Any) -> str:
 def _field_names(place: tuple[int | str, ...]) -> list[int | str]:
     """A place in the body, without what pydantic puts in for the branches of unions."""
     names = [part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str"))]
-    tags = [at for at, part in enumerate(names) if at and part in ITEM_KINDS and isinstance(names[at - 1], int)]
+    tags = [at for at, part in enumerate(names) if at and part in TAGS and isinstance(names[at - 1], int)]
     return [part for at, part in enumerate(names) if at not in tags]
 
 

@@ -57,12 +57,15 @@ def is_prewarm(body: CacheFields) -> bool:
     return body.prompt_cache_options is not None and body.prompt_cache_options.prewarm
 
 
-def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int]]) -> tuple[MarkAt, ...]:
-    """Marks for the breakpoints of a conversation, given as (message, block): the latest ones, as many as are written."""
+def marks(body: CacheFields, breakpoints: Iterable[tuple[int, int, Breakpoint]]) -> tuple[MarkAt, ...]:
+    """Marks for the breakpoints of a conversation, given with message and block: the latest ones, as many as are written.
+
+    One that names no lifetime has that of the request.
+    """
     options = body.prompt_cache_options
-    seconds = ttl.OPENAI[(options.ttl if options is not None else None) or ttl.OPENAI_DEFAULT]
+    usual = (options.ttl if options is not None else None) or ttl.OPENAI_DEFAULT
     most = MAX_MARKS if options is not None and options.mode == "explicit" else MAX_MARKS - 1
-    return tuple(MarkAt(message, block, seconds) for message, block in list(breakpoints)[-most:])
+    return tuple(MarkAt(message, block, ttl.OPENAI[mark.ttl or usual]) for message, block, mark in list(breakpoints)[-most:])
 
 
 def chat_conversation(body: ChatBody) -> ChatPrompt:
@@ -75,8 +78,15 @@ def chat_conversation(body: ChatBody) -> ChatPrompt:
         tools=tuple(map(tool, body.tools or ())),
         marks=marks(body, _breakpoints(body.messages)),
         add_generation_prompt=body.add_generation_prompt,
-        template_options=body.chat_template_kwargs or {},
+        template_options={**effort_options(body.reasoning_effort), **(body.chat_template_kwargs or {})},
     )
+
+
+def effort_options(effort: str | None) -> dict[str, Any]:
+    """How much is to be thought, in the words of chat templates that have a switch for it; others pass over them."""
+    if effort is None:
+        return {}
+    return {"reasoning_effort": effort, **({"enable_thinking": False} if effort == "none" else {})}
 
 
 def _check_message(index: int, message: ChatMessage) -> None:
@@ -98,16 +108,15 @@ def tool(given: ToolParam | ResponseTool) -> Tool:
     return as_function(written)
 
 
-def _breakpoints(messages: list[ChatMessage]) -> Iterator[tuple[int, int]]:
+def _breakpoints(messages: list[ChatMessage]) -> Iterator[tuple[int, int, Breakpoint]]:
     for index, message in enumerate(messages):
-        if isinstance(message.content, list):
-            yield from (
-                (index, block) for block, part in enumerate(message.content) if marked(part.prompt_cache_breakpoint, part)
-            )
+        yield from ((index, block, mark) for block, mark in marked(message.content))
 
 
-def marked(breakpoint_: Breakpoint | None, part: Any) -> bool:
-    """Whether a part ends a prefix worth keeping. PromptError for a mark on an empty text."""
-    if breakpoint_ is not None and not part.text:
-        raise PromptError("prompt_cache_breakpoint stands on an empty text; put it on one that is not.")
-    return breakpoint_ is not None
+def marked(content: Any) -> Iterator[tuple[int, Breakpoint]]:
+    """The parts of a content that end a prefix worth keeping. PromptError for a mark on an empty text."""
+    for number, part in enumerate(content if isinstance(content, list) else ()):
+        if part.prompt_cache_breakpoint is not None:
+            if not part.text:
+                raise PromptError("prompt_cache_breakpoint stands on an empty text; put it on one that is not.")
+            yield number, part.prompt_cache_breakpoint

@@ -11,22 +11,34 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import NotFoundError
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
-from foreword.prompt.vendor_forms.openai import ReadItems, read_items
+from foreword.prompt.vendor_forms.openai import read_items
 from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, read_aside, service, unless_gone
-from foreword.server.openai.requests import cache_settings, is_prewarm, marked, marks, tool
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
+from foreword.server.openai.errors import failure
+from foreword.server.openai.namespaces import OfferedTools
+from foreword.server.openai.requests import cache_settings, effort_options, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
     FunctionCallOutput,
     InputItem,
+    InputMessage,
+    ReasoningItem,
     ResponseBody,
 )
-from foreword.server.openai.sse import errors_as_events
+from foreword.server.openai.schema import Breakpoint
 from foreword.server.openai.usage import cache_diagnostics, response_usage
-from foreword.serving.neutral import UNLIMITED, Answer, Choice, Diagnosis, NeutralRequest, TokenUsage, UsableTools
+from foreword.serving.neutral import (
+    UNLIMITED,
+    Answer,
+    Choice,
+    Diagnosis,
+    NeutralRequest,
+    TokenUsage,
+    Update,
+    UsableTools,
+)
 from foreword.serving.remembered import Remembered
-from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
 
@@ -46,13 +58,13 @@ def make_router(remembered: int) -> APIRouter:
     @router.post("/v1/responses", response_model=None)
     async def create_response(body: ResponseBody, request: Request) -> Response:
         """Answer an input; with ``stream``, event by event."""
+        note_passed_over(request, body)
         who, served = caller(request), service(request)
         history = _history(stored, who, body)
         turn = await read_aside(request, lambda: _Turn(body, who, history, stored, served.default_sampling))
         if body.stream:
             updates = await unless_gone(request, served.open(turn.asked))
-            events = errors_as_events(turn.events(updates), who.request_id)
-            return EventStream(events, updates.close, served.config)
+            return EventStream(turn.events(updates), updates.close, served.config)
         answer = await unless_gone(request, served.answer(turn.asked))
         return JSONResponse(turn.whole(answer))
 
@@ -84,7 +96,9 @@ class _Turn:
     ):
         self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
-        self._read = _read(body.input, history)
+        self._offered = OfferedTools(body.tools or ())
+        self._items = [item for item in _items(body.input) if not isinstance(item, ReasoningItem)]
+        self._read = read_items(self._offered.readable(item.model_dump(exclude_unset=True) for item in self._items), history)
         self._messages = self._read.messages
         system = (Message("system", text_blocks(body.instructions)),) if body.instructions is not None else ()
         self._shift = len(system)
@@ -94,28 +108,31 @@ class _Turn:
             model=body.model,
             prompt=ChatPrompt(
                 messages=(*system, *self._messages),
-                tools=tuple(map(tool, body.tools or ())),
+                tools=tuple(map(tool, self._offered.functions)),
                 marks=marks(body, self._breakpoints()),
+                template_options=effort_options(None if body.reasoning is None else body.reasoning.effort),
             ),
             sampling=_sampling(body, defaults),
             stream=bool(body.stream),
             cache=cache_settings(body),
-            tools=_usable_tools(body),
+            tools=self._usable_tools(),
         )
 
-    async def events(self, updates: UpdateStream) -> AsyncIterator[bytes]:
-        """The events of a stream, numbered."""
-        number = 0
+    async def events(self, updates: AsyncIterator[Update]) -> AsyncIterator[bytes]:
+        """The events of a stream, numbered; an error is the last of them."""
+        numbered, output = _Numbered(), self._output()
+        try:
+            async for piece in self._events(updates, numbered, output):
+                yield piece
+        except Exception as error:
+            content = self._content("failed", output.items, None, None)
+            yield numbered("response.failed", response={**content, "error": failure(error)})
 
-        def numbered(kind: str, **fields: Any) -> bytes:
-            nonlocal number
-            number += 1
-            return event({"type": kind, "sequence_number": number - 1, **fields}, kind)
-
+    async def _events(self, updates: AsyncIterator[Update], numbered: "_Numbered", output: Output) -> AsyncIterator[bytes]:
         empty = self._content("in_progress", [], None, None)
         yield numbered("response.created", response=empty)
         yield numbered("response.in_progress", response=empty)
-        output, diagnosis = self._output(), None
+        diagnosis = None
         async for update in updates:
             diagnosis = diagnosis or update.diagnosis  # it comes with the first update
             for choice in update.choices:
@@ -141,7 +158,7 @@ class _Turn:
         """The whole response, remembered unless the client does not want that."""
         content = self._content(status, output, usage, diagnosis)
         if self._body.store is not False:
-            messages = read_items(output, self._messages).messages
+            messages = read_items(self._offered.readable(output), self._messages).messages
             size = 8 * sum(len(text) for message in messages for text in message.texts) + 4000
             entry = StoredResponse(content, messages)
             self._stored.add(self._who.tenant, self.asked.request_id, entry, size)
@@ -155,16 +172,17 @@ class _Turn:
         cut = choice.finish_reason == "length" and not is_prewarm(self._body)
         return "incomplete" if cut else "completed"
 
-    def _breakpoints(self) -> Iterator[tuple[int, int]]:
-        """Marked texts as (message, block), counted behind the instructions."""
-        if isinstance(self._body.input, str):
-            return
-        for item, (message, first) in zip(self._body.input, self._read.places, strict=True):
+    def _usable_tools(self) -> UsableTools:
+        body, offered = self._body, self._offered
+        names = () if body.tool_choice == "none" else (tool.name for tool in offered.functions)
+        return UsableTools(frozenset(names), body.parallel_tool_calls is not False, offered.namespaces)
+
+    def _breakpoints(self) -> Iterator[tuple[int, int, Breakpoint]]:
+        """Marked texts with message and block, counted behind the instructions."""
+        for item, (message, first) in zip(self._items, self._read.places, strict=True):
             content = item.output if isinstance(item, FunctionCallOutput) else getattr(item, "content", None)
-            if isinstance(content, list):
-                for block, part in enumerate(content):
-                    if marked(part.prompt_cache_breakpoint, part):
-                        yield self._shift + message, first + block
+            for block, mark in marked(content):
+                yield self._shift + message, first + block, mark
 
     def _content(self, status: str, output: list[Json], usage: TokenUsage | None, diagnosis: Diagnosis | None) -> Json:
         body, options = self._body, self._body.prompt_cache_options
@@ -185,7 +203,9 @@ class _Turn:
             "previous_response_id": body.previous_response_id,
             "prompt_cache_key": body.prompt_cache_key,
             "prompt_cache_retention": body.prompt_cache_retention,
-            "reasoning": None,
+            "reasoning": {"effort": None if body.reasoning is None else body.reasoning.effort, "summary": None},
+            "safety_identifier": body.safety_identifier,
+            "service_tier": "default",
             "store": body.store is not False,
             "temperature": self.asked.sampling.temperature,
             "text": {"format": {"type": "text"}},
@@ -228,13 +248,16 @@ def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
     )
 
 
-def _read(given: str | list[InputItem], history: tuple[Message, ...]) -> ReadItems:
-    """The input as messages behind those of the history."""
-    if isinstance(given, str):
-        return ReadItems((*history, Message("user", text_blocks(given))), ())
-    return read_items((item.model_dump(exclude_unset=True) for item in given), history)
+def _items(given: str | list[InputItem]) -> list[InputItem]:
+    return [InputMessage(role="user", content=given)] if isinstance(given, str) else given
 
 
-def _usable_tools(body: ResponseBody) -> UsableTools:
-    names = () if body.tool_choice == "none" else (tool.name for tool in body.tools or ())
-    return UsableTools(frozenset(names), body.parallel_tool_calls is not False)
+class _Numbered:
+    """Makes events, each with the next number."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __call__(self, kind: str, **fields: Any) -> bytes:
+        self._number += 1
+        return event({"type": kind, "sequence_number": self._number - 1, **fields}, kind)

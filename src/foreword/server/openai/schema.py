@@ -1,64 +1,24 @@
-"""The bodies of OpenAI's API, as far as they are served.
+"""The bodies of OpenAI's API, as far as they are honoured. What becomes of other fields: ``fields.py``."""
 
-A field that is not here is refused. A field of the vendor that a self-hosted model cannot honour is accepted only with the
-value that asks for nothing (``response_format`` of type ``text``, ``tool_choice`` ``auto`` or ``none``); those that
-say something about the client and nothing about the answer (``user``, ``metadata``, ``safety_identifier``) are accepted.
-"""
+from typing import Annotated, ClassVar, Literal
 
-from typing import Annotated, Any, Literal
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-
+from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
+from foreword.server.openai import fields
 
 MAX_MESSAGES = 20_000  # each takes some microseconds to read
 MAX_TOOLS = 10_000
 
-UNSERVED = {
-    "audio": "the model reads and writes text",
-    "background": "an answer is given in the request that asks for it",
-    "best_of": "ask for n and choose",
-    "context_management": "the conversation is taken as it is sent",
-    "conversation": "send the messages, or previous_response_id",
-    "function_call": "use tool_choice",
-    "functions": "use tools",
-    "logit_bias": "the logits are the model's own",
-    "max_tool_calls": "there are no built-in tools",
-    "moderation": "nothing is moderated here",
-    "prediction": "there is no speculative decoding",
-    "prompt": "there are no stored prompts here",
-    "reasoning": "use chat_template_kwargs, if the model's template has a switch",
-    "reasoning_effort": "use chat_template_kwargs, if the model's template has a switch",
-    "suffix": "the model continues a text; it does not fill gaps",
-    "verbosity": "say in the prompt how long the answer should be",
-    "web_search_options": "there are no built-in tools",
-}
-"""Fields that the vendor knows and this server refuses, and why."""
-NOTHING: dict[str, Any] = {"best_of": 1}
-"""Of fields that are not served the value, beside null and empty ones, that asks for nothing."""
-
-
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
-class Body(BaseModel):
-    """Base of all bodies: strict types, no unknown fields, but those with a value that asks for nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_what_asks_for_nothing(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or not (more := given.keys() - cls.model_fields.keys()):
-            return given
-        nothing = {name for name in more if given[name] in (None, "", [], {}, NOTHING.get(name))}
-        return {name: value for name, value in given.items() if name not in nothing}
 
 
 class Breakpoint(Body):
     """``prompt_cache_breakpoint``: the exact end of a prefix worth keeping."""
 
     mode: Literal["explicit"]
+    ttl: Literal["30m", "12h"] | None = None
 
 
 class CacheOptions(Body):
@@ -70,7 +30,7 @@ class CacheOptions(Body):
     prewarm: bool = False
 
 
-class CacheFields(Body):
+class CacheFields(TopBody):
     """What a request may say about the cache, in every endpoint.
 
     prompt_cache_key
@@ -88,7 +48,7 @@ class CacheFields(Body):
     cache_salt: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
 
 
-class SamplingFields(Body):
+class SamplingFields(TopBody):
     """Sampling parameters of both completions endpoints; the second half are vLLM's."""
 
     temperature: float | None = None
@@ -109,29 +69,31 @@ class SamplingFields(Body):
     include_stop_str_in_output: bool | None = None
 
 
-class ClientFields(Body):
-    """What says something about the client and nothing about the answer."""
-
-    user: Text | None = None
-    metadata: dict[Text, Text] | None = None
-    safety_identifier: Text | None = None
-    service_tier: Literal["auto", "default"] | None = None
-
-
 class StreamOptions(Body):
-    """``stream_options``. There is no obfuscation to switch off."""
+    """``stream_options``."""
 
     include_usage: bool = False
-    include_obfuscation: Literal[False] | None = None
 
 
 class TextPart(Body):
-    """A part of a message. ``cache_control``, another vendor's mark, is a hint that changes nothing here."""
+    """A part of a message."""
 
     type: Literal["text"]
     text: Text
     prompt_cache_breakpoint: Breakpoint | None = None
-    cache_control: JsonObject | None = None
+
+
+class RefusalPart(Body):
+    """Of an earlier answer: what the model refused with."""
+
+    type: Literal["refusal"]
+    refusal: Text
+    prompt_cache_breakpoint: None = None
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return self.refusal
 
 
 class FunctionCall(Body):
@@ -153,14 +115,13 @@ class ChatMessage(Body):
     """A message of a conversation. Answers may be sent back as they came: fields of the answer that are null are taken."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[TextPart] | None = None
+    content: Text | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
     name: Text | None = None
     tool_calls: list[ToolCallParam] | None = None
     tool_call_id: Text | None = None
     refusal: None = None
     audio: None = None
     reasoning_content: Text | None = None
-    annotations: list[Any] | None = Field(default=None, max_length=0)
     function_call: None = None
 
 
@@ -186,8 +147,14 @@ class TextFormat(Body):
     type: Literal["text"]
 
 
-class ChatBody(CacheFields, SamplingFields, ClientFields):
-    """The body of /v1/chat/completions."""
+class ChatBody(CacheFields, SamplingFields):
+    """The body of /v1/chat/completions.
+
+    reasoning_effort
+        Handed to the chat template, which may have a switch for it.
+    """
+
+    table: ClassVar[Fields] = fields.CHAT
 
     model: Text
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
@@ -203,13 +170,15 @@ class ChatBody(CacheFields, SamplingFields, ClientFields):
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
-    store: Literal[False] | None = None
+    reasoning_effort: Text | None = None
     add_generation_prompt: bool = True
     chat_template_kwargs: JsonObject | None = None
 
 
-class CompletionBody(CacheFields, SamplingFields, ClientFields):
+class CompletionBody(CacheFields, SamplingFields):
     """The body of /v1/completions."""
+
+    table: ClassVar[Fields] = fields.COMPLETIONS
 
     model: Text
     prompt: Text | list[Text] | list[int] | list[list[int]]

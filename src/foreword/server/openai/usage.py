@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foreword.outputs import Logprob
+from foreword.prompt.vendor_forms import ttl
 from foreword.serving.neutral import Changed, Choice, Diagnosis, TokenUsage
 
 Json = dict[str, Any]
@@ -15,8 +16,18 @@ REASONS = {
     Changed.MODEL: "model_changed",
     Changed.TOOLS: "tools_changed",
     Changed.SYSTEM: "input_changed",
+    Changed.SETTINGS: "input_changed",
     Changed.MESSAGES: "input_changed",
 }
+SETTINGS = {
+    "prompt_cache_key": "prompt_cache_key_changed",
+    "text_format": "text_format_changed",
+    "reasoning_effort": "reasoning_effort_changed",
+    "verbosity": "verbosity_changed",
+    "context": "context_compacted",
+    "service_tier": "service_tier_changed",
+}
+"""The vendor's reasons for settings that make another prompt. Those that this server passes over never do."""
 
 
 def completion_usage(usages: Iterable[TokenUsage]) -> Json:
@@ -40,11 +51,22 @@ def response_usage(usage: TokenUsage) -> Json:
     """``usage`` of the Responses endpoint."""
     return {
         "input_tokens": usage.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": usage.reused, "cache_write_tokens": usage.written},
+        "input_tokens_details": {
+            "cached_tokens": usage.reused,
+            "cache_write_tokens": usage.written,
+            "cache_write_tokens_details": _written_by_ttl(usage),
+        },
         "output_tokens": usage.output_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }
+
+
+def _written_by_ttl(usage: TokenUsage) -> Json:
+    """Tokens entered into the cache, by the vendor's lifetimes: those under a mark of 12 hours or more, and all others."""
+    long = sum(tokens for seconds, tokens in usage.written_by_ttl.items() if seconds >= ttl.OPENAI["12h"])
+    long = min(long, usage.written)
+    return {"ttl_12h_tokens": long, "ttl_30m_tokens": usage.written - long}
 
 
 def cache_diagnostics(diagnosis: Diagnosis | None) -> Json | None:
@@ -59,7 +81,7 @@ def cache_diagnostics(diagnosis: Diagnosis | None) -> Json | None:
         return {"type": "unavailable"}
     return {
         "type": "cache_miss",
-        "reason": REASONS[diagnosis.changed],
+        "reason": SETTINGS.get(diagnosis.setting, REASONS[diagnosis.changed]),
         "cache_missed_tokens": diagnosis.missed_tokens,
         "comparison_reusable_tokens": diagnosis.reusable_tokens,
     }

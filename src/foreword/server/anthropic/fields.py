@@ -1,0 +1,68 @@
+"""What becomes of the fields of Anthropic's API that the schemas do not have; see ``server/body.py``.
+
+Read from the vendor's SDK (anthropic 2.12, its beta types included), and from what agents send.
+"""
+
+from foreword.server.body import Fields
+
+_CALLERS = "tools are called by the model alone"
+_PRICE = "nothing is billed here"
+_SCOPE = "with whom a prefix is shared is decided by this server"
+_ELSEWHERE = "what another server said beside an earlier answer"
+
+_PROMPT = {
+    "betas": "what is served is served without them",
+    "cache_control.scope": _SCOPE,
+    "context_management": "the conversation is taken as it is sent; nothing is cleared or compacted",
+    "inference_geo": "the model runs where this server runs",
+    "messages.content.cache_control.scope": _SCOPE,
+    "messages.content.caller": _CALLERS,
+    "messages.content.citations": _ELSEWHERE,
+    "messages.content.content.cache_control.scope": _SCOPE,
+    "messages.content.content.citations": _ELSEWHERE,
+    "messages.content.toolset_name": _ELSEWHERE,
+    "messages.id": "a name of an earlier answer",
+    "output_config.effort": "a wish to hosted models",
+    "output_config.task_budget": "a wish to hosted models",
+    "speed": "there is one speed",
+    "system.cache_control.scope": _SCOPE,
+    "system.citations": _ELSEWHERE,
+    "tools.allowed_callers": _CALLERS,
+    "tools.cache_control.scope": _SCOPE,
+    "tools.defer_loading": "every tool stands in the prompt",
+    "tools.eager_input_streaming": "a tool's input comes as the model writes it",
+    "user_profile_id": "there are no user profiles",
+    "workspace_id": "there are no workspaces; the API key says who asks",
+}
+_REFUSED = {
+    "compaction": "ask for a summary in a message of the user",
+    "container": "there is no code execution here",
+    "mcp_servers": "tools are run by the client",
+    "thread": "send the messages",
+}
+
+_KINDS = {"tools": ("custom",)}
+
+COUNT_TOKENS = Fields(
+    taken={
+        **_PROMPT,
+        "max_tokens": "only the prompt is counted",
+        "metadata": "says something about the client",
+        "stream": "only the prompt is counted",
+        "temperature": "only the prompt is counted",
+    },
+    refused=_REFUSED,
+    kinds=_KINDS,
+)
+MESSAGES = Fields(
+    taken={
+        **_PROMPT,
+        "billing_policy": _PRICE,
+        "fallback_credit_token": _PRICE,
+        "fallbacks": "this server has one model, which refuses nothing by a policy",
+        "metadata": "says something about the client",
+        "service_tier": "every request is served alike",
+    },
+    refused=_REFUSED,
+    kinds=_KINDS,
+)
