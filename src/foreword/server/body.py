@@ -8,7 +8,7 @@ A vendor's API has more fields than a model of one's own can honour. Each is dec
     refused     would change it: an error with the way out, unless its value asks for nothing
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import NoneType
@@ -95,8 +95,12 @@ class TopBody(Body):
         for path, known in cls.table.skipped.items():
             given = _chosen(given, path.split("."), known, False, found)
         body = read(given)
-        body._passed_over = frozenset(found)
+        body.has_passed_over(found)
         return body
+
+    def has_passed_over(self, found: Iterable[str]) -> None:
+        """Remember what was taken and not used."""
+        self._passed_over = frozenset(found)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> Any:

@@ -155,9 +155,7 @@ def test_logprobs(client: openai.OpenAI) -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "computer_call"}]}, "input"),
         ({"background": True}, "'background' is not served here"),
-        ({"reasoning": {"effort": "low"}}, "chat_template_kwargs"),
         ({"text": {"format": {"type": "json_object"}}}, "text"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"top_logprobs": 21}, "top_logprobs"),
     ],
 )
