@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from foreword import __version__
 from foreword.errors import ForewordError, InputError, NotFoundError
@@ -40,6 +41,14 @@ def create_app(parts: ServerParts) -> FastAPI:
     _add_own_endpoints(app, parts)
     _add_error_handlers(app, dialect_of)
     app.add_middleware(Gate, parts=parts, dialect_of=dialect_of)
+    if parts.config.allow_origins:  # outermost: a browser asks beforehand, without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=parts.config.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "request-id", "retry-after"],
+        )
     return app
 
 

@@ -21,12 +21,14 @@ class Hosts:
     """The names that a server answers to.
 
     ``allowed_hosts`` of the options, and those of this machine, which nobody else can have; without any these alone, where
-    everybody may ask and nobody else is to be reached: without keys, on a loopback address. Else all.
+    everybody may ask and nobody else is to be reached: without keys, on a loopback address. Else all. Pages of
+    ``allow_origins`` may ask whatever their name.
     """
 
     def __init__(self, config: ServerConfig, keys: bool):
         self._names = frozenset(name.lower().rstrip(".") for name in config.allowed_hosts)
         self._loopback = not self._names and not keys and is_loopback(config.host)
+        self._origins = frozenset(config.allow_origins)
         self._any = ANY in self._names or not (self._names or self._loopback)
 
     def check(self, headers: Headers) -> None:
@@ -36,6 +38,8 @@ class Hosts:
         for asked in headers.getlist("host"):
             self._check(host_name(asked), "This server does not answer to the host")
         for origin in headers.getlist("origin"):
+            if ANY in self._origins or origin in self._origins:
+                continue
             if origin == "null" or origin.lower().startswith(("http:", "https:")):  # else an extension, or a program
                 self._check(host_name(urlsplit(origin).netloc), "This server answers no page of the host")
 

@@ -28,6 +28,21 @@ STILL_HERE_EVENT = b"3\r\n:\n\n\r\n"
 """A comment, between the events of a stream: the only answers without a length."""
 
 
+class AnyLength(int):
+    """The length of an answer whose length is not said: any body has it."""
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __sub__(self, other: object) -> "AnyLength":
+        return self
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """A connection that waits and remembers within bounds. ``app.state`` has ``dialect_of`` and ``parts``."""
 
@@ -118,6 +133,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is whole."""
         self._begin(Stage.BODY)
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None:
+            self.cycle.chunked_encoding = False  # of which HTTP/1.0 does not know: the connection's end is the answer's
+            self.cycle.expected_content_length = AnyLength()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; the gate bounds it."""

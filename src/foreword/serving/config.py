@@ -37,6 +37,9 @@ class ServerConfig:
     """Names that this server answers to, as in the Host and Origin of a request, beside those of this machine; ``*``: any.
     None given: names without a dot where there are no keys and ``host`` is a loopback address, so that no web page reaches
     it; else any."""
+    allow_origins: tuple[str, ...] = option((), name="allow-origin")
+    """Origins of web pages that may ask from a browser (CORS), such as ``https://app.example.com``; ``*``: any. None given:
+    no page of elsewhere may read an answer."""
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
