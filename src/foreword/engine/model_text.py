@@ -5,10 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from foreword.errors import ModelError, PromptError
+from foreword.errors import ModelError
+from foreword.prompt.chat import ChatPrompt
 from foreword.prompt.inputs import Prompt
-from foreword.prompt.template import PromptTemplate, check_variables
+from foreword.prompt.template import PromptTemplate
 from foreword.prompt.tokenizer import HubTokenizer
+from foreword.prompt.vendor_forms.openai import read_messages
+from foreword.prompt.vendor_forms.tools import as_function
+from foreword.prompt.written import write_conversation
 
 
 @dataclass(frozen=True)
@@ -71,23 +75,23 @@ class ModelText:
         tools: Sequence[Mapping[str, Any]] | None = None,
         variables: Mapping[str, Any] | None = None,
     ) -> Prompt:
-        """A conversation as the chat template writes it. ModelError when there is none, PromptError when it refuses.
+        """A conversation as the chat template writes it, the same as of a request over HTTP.
 
-        ``variables`` are the template's own; PromptError for the name of one that it is given anyway.
+        ``tools`` in any vendor's form; ``variables``: further ones for the template. ModelError when there is no template,
+        PromptError when it refuses.
         """
         if self.template is None:
             raise ModelError(
                 "The model's tokenizer has no chat template; use generate() with a prompt that is written out, or add "
                 "chat_template.jinja to the model's directory."
             )
-        given = dict(variables or {})
-        check_variables(given)
-        text = self.template.render(messages, list(tools) if tools else None, add_generation_prompt, now=now, **given)
-        if tools and text == self.template.render(messages, None, add_generation_prompt, now=now, **given):
-            raise PromptError(
-                f"The model's chat template writes no tools, so it would not know of the {len(tools)} that were given. Tell "
-                f"it of them in a message, or use a template that takes tools."
-            )
+        conversation = ChatPrompt(
+            messages=read_messages(messages),
+            tools=tuple(map(as_function, tools or ())),
+            add_generation_prompt=add_generation_prompt,
+            template_options=variables or {},
+        )
+        text = write_conversation(self.template, conversation, now)
         return Prompt(text, self.tokenizer.tokens(text, add_special_tokens=False))
 
     def tokens(self, prompt: Prompt) -> bytes:

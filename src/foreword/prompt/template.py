@@ -1,11 +1,13 @@
 """A model's chat template and tokenizer: messages → text → token ids, without torch and without transformers.
 
-The same text as transformers' ``apply_chat_template`` gives, with three differences. Text parts of a message are joined by
-a newline where the template takes only strings; tool-call arguments may be JSON text, as APIs send them; and today's date is
-a value that the caller passes (``now``), never the clock's.
+The same text as transformers' ``apply_chat_template`` gives, with four differences. Text parts of a message are joined by
+a newline where the template takes only strings or would run them together; tool-call arguments may be JSON text, as APIs
+send them; ids of calls become short where the template wants them so; and today's date is a value that the caller passes
+(``now``), never the clock's.
 """
 
 import copy
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,6 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from foreword.errors import ModelError, PromptError
+from foreword.prompt.abilities import TemplateAbilities, find_abilities
 from foreword.prompt.chat import MessageDict, Tool
 from foreword.prompt.tokenizer import Encoded, HubTokenizer, Tokenizer
 from foreword.prompt.vendor_forms.openai import REASONING
@@ -32,6 +35,9 @@ TEMPLATE_FILES = (
     "chat_template.json",
 )
 """The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
+
+_SHORT_ID = 9  # the length that Mistral's templates want
+_A_DAY = datetime(2000, 1, 1)
 
 OWN_VARIABLES = frozenset(
     {
@@ -81,6 +87,8 @@ class PromptTemplate:
         self._templates = {name: _compile(environment, name, source) for name, source in sources.items()}
         self._sources = sources
         self._takes_parts = {name: self._probe_parts(name) for name in sources}
+        self._short_ids = {name: self._probe_short_ids(name) for name in sources}
+        self._abilities: dict[str, TemplateAbilities] = {}
 
     @classmethod
     def from_files(cls, files: Mapping[str, str]) -> "PromptTemplate":
@@ -124,7 +132,9 @@ class PromptTemplate:
                     "strftime_now": _clock(now),
                     "documents": None,
                     **_plain(variables, "a template variable"),
-                    "messages": [_plain_message(message, self._takes_parts[name]) for message in messages],
+                    "messages": [
+                        _plain_message(message, self._takes_parts[name], self._short_ids[name]) for message in messages
+                    ],
                     "tools": None if tools is None else _plain(list(tools), "a tool"),
                     "add_generation_prompt": add_generation_prompt,
                 }
@@ -136,6 +146,16 @@ class PromptTemplate:
                 f"The chat template did not take the conversation ({len(messages)} messages, "
                 f"{len(tools or ())} tools): {error}. Look at the roles, their order, and the contents."
             ) from error
+
+    def abilities(self, tools: Sequence[Tool] | None = None) -> TemplateAbilities:
+        """What the template, as used with these tools, takes of a conversation; tried out the first time."""
+        name = self._choose(tools)
+        if name not in self._abilities:
+            given: list[Tool] | None = [] if name == "tool_use" else None
+            self._abilities[name] = find_abilities(
+                lambda messages, tried: self.render(messages, given if tried is None else tried, now=_A_DAY)
+            )
+        return self._abilities[name]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; special tokens that stand in it are recognised, none are added."""
@@ -159,19 +179,41 @@ class PromptTemplate:
         raise ModelError(f"The model has the chat templates {sorted(self._templates)}, and none is named 'default'.")
 
     def _probe_parts(self, name: str) -> bool:
-        """Whether the template writes a list of text parts, or takes only strings: tried out."""
+        """Whether the template writes a list of text parts and keeps them apart, or takes only strings: tried out."""
         parts = [{"type": "text", "text": "one\ue000"}, {"type": "text", "text": "two\ue000"}]
         return self._writes(name, "user", parts) and (
             self._writes(name, "system", parts) or not self._writes(name, "system", "one\ue000two\ue000")
         )
 
-    def _writes(self, name: str, role: str, content: Any) -> bool:
-        ask = [] if role == "user" else [{"role": "user", "content": "ask"}]
-        values = {**self.special_tokens, "strftime_now": _clock(datetime(2000, 1, 1)), "tools": None}
+    def _probe_short_ids(self, name: str) -> bool:
+        """Whether the template wants ids of calls to be of nine letters: tried out."""
+        return self._takes_id(name, "call12345") and not self._takes_id(name, "call_1234567890")
+
+    def _takes_id(self, name: str, call_id: str) -> bool:
+        call = {"id": call_id, "type": "function", "function": {"name": "look", "arguments": {}}}
+        messages = [
+            {"role": "user", "content": "ask"},
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "name": "look", "tool_call_id": call_id, "content": "found"},
+        ]
         try:
-            text = self._templates[name].render(values, messages=[{"role": role, "content": content}, *ask])
+            self._templates[name].render(self._probe_values(), messages=messages)
         except Exception:  # whatever it is: this template does not take it
             return False
+        return True
+
+    def _probe_values(self) -> dict[str, Any]:
+        return {**self.special_tokens, "strftime_now": _clock(_A_DAY), "tools": None}
+
+    def _writes(self, name: str, role: str, content: Any) -> bool:
+        ask = [] if role == "user" else [{"role": "user", "content": "ask"}]
+        try:
+            text = self._templates[name].render(self._probe_values(), messages=[{"role": role, "content": content}, *ask])
+        except Exception:  # whatever it is: this template does not take it
+            return False
+        together = "one\ue000two\ue000" in text
+        if isinstance(content, str) or together:
+            return together and isinstance(content, str)
         return "one\ue000" in text and "two\ue000" in text and "'type'" not in text and '"type"' not in text
 
 
@@ -256,7 +298,7 @@ def _plain(value: Any, what: str) -> Any:
     raise PromptError(f"{what} holds a {type(value).__name__}; only JSON's types can be rendered.")
 
 
-def _plain_message(message: MessageDict, takes_parts: bool) -> dict[str, Any]:
+def _plain_message(message: MessageDict, takes_parts: bool, short_ids: bool) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise PromptError(f"A message is a dict with 'role' and 'content', not {type(message).__name__}.")
     plain = {key: _plain(value, f"message field {key!r}") for key, value in message.items() if value is not None}
@@ -266,8 +308,19 @@ def _plain_message(message: MessageDict, takes_parts: bool) -> dict[str, Any]:
         plain["content"] = "\n".join(_part_text(part) for part in plain["content"])
     for call in plain.get("tool_calls", ()):
         _parse_arguments(call)
+        if short_ids and isinstance(call, dict) and isinstance(call.get("id"), str):
+            call["id"] = _short_id(call["id"])
+    if short_ids and isinstance(plain.get("tool_call_id"), str):
+        plain["tool_call_id"] = _short_id(plain["tool_call_id"])
     reasoning = next((plain[key] for key in REASONING if key in plain), None)
     return plain if reasoning is None else {"thinking": reasoning, **plain, "reasoning_content": reasoning}
+
+
+def _short_id(call_id: str) -> str:
+    """An id of nine letters and digits; one that is so already stays."""
+    if len(call_id) == _SHORT_ID and call_id.isascii() and call_id.isalnum():
+        return call_id
+    return hashlib.blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()[:_SHORT_ID]
 
 
 def _part_text(part: Any) -> str:

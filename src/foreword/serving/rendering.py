@@ -9,10 +9,10 @@ from foreword.engine.model_text import ModelText
 from foreword.errors import ModelError, PromptError
 from foreword.observe import PromptShape, shape_of
 from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, MarkAt, PromptForm
-from foreword.prompt.segments import SegmentedPrompt, segment
-from foreword.prompt.template import check_variables
+from foreword.prompt.segments import SegmentedPrompt
 from foreword.prompt.tokenizer import SHORT
 from foreword.prompt.vendor_forms.openai import write_message
+from foreword.prompt.written import segment_conversation, write_conversation
 from foreword.tokens import TOKEN_BYTES, pack_tokens
 
 
@@ -47,6 +47,8 @@ class PromptRenderer:
     def __init__(self, text: ModelText, model_name: str):
         self._text = text
         self._template = text.template
+        if text.template is not None:
+            text.template.abilities()  # tried out at the start, not with the first request
         self._model_name = model_name
 
     def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
@@ -70,10 +72,8 @@ class PromptRenderer:
         """What a prompt is made of; None if it is no conversation."""
         if not isinstance(prompt, ChatPrompt) or self._template is None:
             return None
-        messages, tools = [write_message(message) for message in prompt.messages], list(prompt.tools) or None
-        options = {"now": datetime.now(), **prompt.template_options}
-        found = segment(self._template, messages, tools, prompt.add_generation_prompt, **options)
-        return shape_of(found, messages, tools)
+        found = segment_conversation(self._template, prompt, datetime.now())
+        return shape_of(found, [write_message(message) for message in prompt.messages], prompt.tools)
 
     def _render_conversation(self, conversation: ChatPrompt, find_public_part: bool) -> RenderedPrompt:
         if self._template is None:
@@ -81,14 +81,11 @@ class PromptRenderer:
                 f"The model {self._model_name!r} has no chat template; use completions with a prompt written out, or "
                 f"add chat_template.jinja to the model's directory."
             )
-        check_variables(conversation.template_options)
-        messages = [write_message(message) for message in conversation.messages]
-        tools = list(conversation.tools) or None
-        options = {"now": datetime.now(), **conversation.template_options}
+        now = datetime.now()
         if not conversation.marks and not find_public_part:
-            text = self._template.render(messages, tools, conversation.add_generation_prompt, **options)
+            text = write_conversation(self._template, conversation, now)
             return RenderedPrompt(self._text.tokenizer.tokens(text, add_special_tokens=False), text)
-        found = segment(self._template, messages, tools, conversation.add_generation_prompt, **options)
+        found = segment_conversation(self._template, conversation, now)
         marks = tuple(mark for at in conversation.marks if (mark := _mark(found, at)).position > 0)
         return RenderedPrompt(
             pack_tokens(found.token_ids), found.text, marks, _public_tokens(found) if find_public_part else 0
@@ -110,7 +107,12 @@ def _mark(found: SegmentedPrompt, mark: MarkAt) -> Mark:
 
 
 def _position(found: SegmentedPrompt, message: int | None, block: int) -> int:
-    return found.end_of_tool(block) if message is None else found.end_of_message(message, block)
+    """The end of a part; of one that became no tokens of its own, that of what stands before it."""
+    if message is None:
+        return found.end_of_tool(block)
+    parts = [(piece.index, piece.block, piece.end) for piece in found.pieces if piece.kind == "message"]
+    at = [end for index, own, end in parts if (index, own) == (message, block)]
+    return max(at or [end for index, own, end in parts if (index, own) < (message, block)], default=0)
 
 
 def _public_tokens(found: SegmentedPrompt) -> int:

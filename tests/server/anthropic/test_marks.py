@@ -98,17 +98,18 @@ def test_a_warmed_prefix_is_marked_too(small: Live) -> None:
     assert ask(small, "z") > 100
 
 
-def test_an_automatic_mark_on_the_result_of_a_tool(small: Live) -> None:
+def test_an_automatic_mark_on_the_result_of_a_tool(serve: Callable[..., Live]) -> None:
+    live = serve(engine={"kv_cache_memory_bytes": 2**20 + 2**19, "max_num_seqs": 16})
     tools: Any = [{"name": "jump", "input_schema": {"type": "object"}}]
     turns: Any = [
         {"role": "user", "content": "jump"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "u1", "name": "jump", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "u1", "content": SYSTEM}]},
     ]
-    with anthropic_client(small) as client:
+    with anthropic_client(live) as client:
         create: Any = client.messages.create
         first = create(model="tiny", max_tokens=1, tools=tools, messages=turns, cache_control=MARK).usage
-        flood(small, 200)
+        flood(live, 300)
         turns += [{"role": "assistant", "content": "jumped"}, {"role": "user", "content": "again"}]
         again = create(model="tiny", max_tokens=1, tools=tools, messages=turns).usage
     assert again.cache_read_input_tokens >= first.cache_creation_input_tokens > 100

@@ -29,6 +29,22 @@ def read_message(message: Mapping[str, Any]) -> Message:
     )
 
 
+def read_messages(messages: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Messages of the chat API from a program, arguments opened. PromptError for what is no message."""
+    return tuple(map(_read_given, messages))
+
+
+def _read_given(message: Mapping[str, Any]) -> Message:
+    if not isinstance(message, Mapping):
+        raise PromptError(f"A message is a dict with 'role' and 'content', not {type(message).__name__}.")
+    if not isinstance(message.get("role"), str):
+        raise PromptError(f"A message has no 'role'; it has {sorted(map(str, message))}.")
+    try:
+        return read_message(message).with_opened_calls()
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"A message of the role {message['role']!r} cannot be read: {error}.") from error
+
+
 def write_message(message: Message) -> dict[str, Any]:
     """A message for the chat API and for chat templates: a content of texts; of images and files, their names."""
     written: dict[str, Any] = {"role": message.role}
