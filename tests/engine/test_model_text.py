@@ -93,9 +93,10 @@ def test_a_conversation_needs_a_template(model_dir: Callable[..., str]) -> None:
         ModelText.of(tokenizer).chat_prompt(messages, True, datetime(2026, 1, 1))
 
 
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+TOOL = {"type": "function", "function": {"name": "look", "description": "Sees.", "parameters": {"properties": {}}}}
 WITH_TOOLS = (
-    "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}{{ mood or 'calm' }}:"
+    "{% for tool in tools or [] %}[{{ tool.function.name }} {{ tool.function.description }} "
+    "{{ tool.function.parameters.properties | tojson }}]{% endfor %}{{ mood or 'calm' }}:"
     "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}>{% endif %}"
 )
 
@@ -103,11 +104,13 @@ WITH_TOOLS = (
 def test_tools_and_the_templates_own_variables_are_in_the_prompt_or_refused(model_dir: Callable[..., str]) -> None:
     tokenizer, now = tokenizer_of(model_dir("llama")), datetime(2026, 1, 1)
     messages = [{"role": "user", "content": "the fox"}]
-    with pytest.raises(PromptError, match="writes no tools, so it would not know of the 1 that were given"):
-        ModelText.of(tokenizer).chat_prompt(messages, True, now, [TOOL])
+    told = ModelText.of(tokenizer).chat_prompt(messages, True, now, [TOOL]).text
+    assert told is not None
+    assert told.startswith("<system># Tools")  # the template knows none
+    assert '"name": "look"' in told
     tokenizer.chat_template = WITH_TOOLS
     text = ModelText.of(tokenizer)
-    assert text.chat_prompt(messages, True, now, [TOOL], {"mood": "gay"}).text == "[look]gay:the fox>"
+    assert text.chat_prompt(messages, True, now, [TOOL], {"mood": "gay"}).text == "[look Sees. {}]gay:the fox>"
     assert text.chat_prompt(messages, False, now, [], {}).text == "calm:the fox"
     for own in ("messages", "tools", "add_generation_prompt", "now", "self"):
         with pytest.raises(PromptError, match=f"chat_template_kwargs holds '{own}'"):
@@ -121,12 +124,12 @@ def test_chat_hands_on_tools_and_variables(tmp_path: Path) -> None:
     given: dict[str, Any] = {"tools": [TOOL], "chat_template_kwargs": {"mood": "glad"}}
     llm = LLM(str(model), kv_cache_memory_bytes=2**20, self_test=False)
     one = SamplingParams(max_tokens=1)
-    assert llm.chat(messages, one, **given)[0].prompt == "[look]glad:the fox>"
+    assert llm.chat(messages, one, **given)[0].prompt == "[look Sees. {}]glad:the fox>"
     several = llm.chat([messages, messages], one, add_generation_prompt=False, use_tqdm=False, **given)
-    assert [output.prompt for output in several] == ["[look]glad:the fox"] * 2
+    assert [output.prompt for output in several] == ["[look Sees. {}]glad:the fox"] * 2
 
     async def chat() -> str | None:
         async with AsyncLLM(str(model), kv_cache_memory_bytes=2**20, self_test=False) as other:
             return (await other.chat(messages, one, **given)).prompt
 
-    assert asyncio.run(chat()) == "[look]glad:the fox>"
+    assert asyncio.run(chat()) == "[look Sees. {}]glad:the fox>"

@@ -184,7 +184,7 @@ def test_nothing_is_lost_and_every_part_has_its_place(turns: list[Message], able
     assert able.users_in_row or ("user", "user") not in rows
     assert able.assistants_in_row or ("assistant", "assistant") not in rows
     assert able.user_after_result or ("tool", "user") not in rows
-    assert able.tool_use or "tool" not in roles
+    assert able.calls or "tool" not in roles
     assert able.system or "system" not in roles[:1]
 
 

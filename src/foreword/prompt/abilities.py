@@ -34,8 +34,10 @@ class TemplateAbilities:
         Several messages of the role, one behind the other.
     assistant_first
         A conversation whose first turn is the assistant's.
-    tool_use
-        Tools, calls of them, and what they gave.
+    tools
+        Tools, with their descriptions.
+    calls
+        Calls of tools that it writes, and what they gave.
     calls_at_once
         Several calls in one message.
     text_with_calls
@@ -54,7 +56,8 @@ class TemplateAbilities:
     users_in_row: bool = True
     assistants_in_row: bool = True
     assistant_first: bool = True
-    tool_use: bool = True
+    tools: bool = True
+    calls: bool = True
     calls_at_once: bool = True
     text_with_calls: bool = True
     user_after_result: bool = True
@@ -64,8 +67,9 @@ def find_abilities(render: Render) -> TemplateAbilities:
     """Try a template out; some thirty short renderings."""
     trial = _Trial(render)
     system = trial.takes("su") and trial.takes("suau")
-    tool_use = trial.takes("ucra", _TOOLS) and trial.takes("ucr", _TOOLS)
-    system = system and (not tool_use or (trial.takes("sucr", _TOOLS) and trial.takes("su", _TOOLS)))
+    tools = trial.takes("u", _TOOLS)
+    calls = tools and trial.takes("ucra", _TOOLS) and trial.takes("ucr", _TOOLS)
+    system = system and (not tools or trial.takes("su", _TOOLS)) and (not calls or trial.takes("sucr", _TOOLS))
     lead = "s" if system else ""
     developer = trial.knows_developer()
     return TemplateAbilities(
@@ -79,7 +83,8 @@ def find_abilities(render: Render) -> TemplateAbilities:
         users_in_row=all(trial.takes(lead + turns) for turns in ("uu", "uuauu")),
         assistants_in_row=all(trial.takes(lead + turns) for turns in ("uaau", "uaauaa")),
         assistant_first=all(trial.takes(lead + turns) for turns in ("au", "auau")),
-        tool_use=tool_use,
+        tools=tools,
+        calls=calls,
         calls_at_once=trial.takes("u2rr", _TOOLS) and trial.takes("u2rra", _TOOLS),
         text_with_calls=all(trial.takes(turns, _TOOLS, in_order=False) for turns in ("utr", "utra")),
         user_after_result=all(trial.takes("ucr" + turns, _TOOLS) for turns in ("u", "ua", "ucrua")),

@@ -49,7 +49,7 @@ def fit(messages: Sequence[Message], tools: Sequence[Tool], abilities: TemplateA
     drafts = [_draft(index, message) for index, message in enumerate(messages)]
     _name_results(drafts)
     count = next((at for at, draft in enumerate(drafts) if draft.role not in SYSTEM_ROLES), len(drafts))
-    told = tools if not abilities.tool_use else ()
+    told = tools if not abilities.tools else ()
     lead, turns = drafts[:count], drafts[count:]
     fitted: list[_Draft] = []
     stays = bool(turns) or (abilities.system_alone if told or not tools else abilities.system_alone_with_tools)
@@ -163,9 +163,9 @@ def _fit_turns(turns: Sequence[_Draft], abilities: TemplateAbilities) -> Iterabl
         at += 1
         if draft.role in SYSTEM_ROLES:
             yield _fit_late_system(draft, abilities)
-        elif draft.role == "tool" and not abilities.tool_use:
+        elif draft.role == "tool" and not abilities.calls:
             yield replace(draft.marked(RESULT_OPEN, RESULT_CLOSE), role="user", result=True, call_id=None, name=None)
-        elif draft.calls and not abilities.tool_use:
+        elif draft.calls and not abilities.calls:
             told: list[tuple[Block, PartPlace]] = [(Block("text", told_call(call)), place) for call, place in draft.calls]
             yield replace(draft, blocks=draft.blocks + told, calls=[])
         elif len(draft.calls) > 1 and not abilities.calls_at_once:
