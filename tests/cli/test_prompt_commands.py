@@ -48,6 +48,34 @@ def test_a_template_that_is_not_is_shown_where(tmp_path: Path) -> None:
     assert "before: '" in result.stdout
 
 
+def test_a_template_alone_is_checked_with_estimated_tokens(tmp_path: Path) -> None:
+    source = tmp_path / "mine.jinja"
+    source.write_text("{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}")
+    result = run_here("audit-template", str(source))
+    assert result.returncode == 0, result.stderr
+    assert "There is no tokenizer.json" in result.stdout
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "chat_template.jinja").write_text(source.read_text())
+    (tmp_path / "model" / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
+    assert run_here("audit-template", str(tmp_path / "model")).returncode == 0
+
+
+def test_what_a_template_needs_can_be_given(tmp_path: Path) -> None:
+    source = tmp_path / "strict.jinja"
+    source.write_text(
+        "{% if strategy != 'short' or turns != 3 %}{{ raise_exception('which strategy?') }}{% endif %}"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    )
+    refused = run_here("audit-template", str(source))
+    assert refused.returncode == 1
+    assert "it reads strategy, turns" in refused.stdout.replace("\n", " ")
+    assert run_here("audit-template", str(source), "--set", "strategy=short", "--set", "turns=3").returncode == 0
+    for wrong in ("strategy", "=x", "messages=[]"):
+        bad = run_here("audit-template", str(source), "--set", wrong)
+        assert bad.returncode == 2
+        assert "--set" in bad.stderr
+
+
 def test_bad_directories_are_named(tmp_path: Path) -> None:
     missing = run_here("audit-template", str(tmp_path / "none"))
     assert missing.returncode == 2

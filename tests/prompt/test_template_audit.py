@@ -91,6 +91,32 @@ def test_a_scenario_of_ones_own() -> None:
     assert check.break_.position == 0
 
 
+def test_a_template_that_takes_nothing_without_tools_is_checked_with_them() -> None:
+    source = (
+        "{% for tool in tools %}{{ tool | tojson }}{% endfor %}"
+        "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+    )
+    found = {check.scenario: check for check in audit_template(PromptTemplate(source, ApproximateTokenizer()))}
+    with_tools = {"tools", "two tools at once", "thinking and tools"}
+    assert {name for name, check in found.items() if check.refused is None} == with_tools
+    assert all(found[name].append_only and not found[name].tools_ignored for name in with_tools)
+
+
+@pytest.mark.parametrize("end", ["<|end|>", "</s>", "[/INST]", "<｜end▁of▁sentence｜>", "<end_of_turn>", "<|eot_id|>"])
+def test_special_tokens_side_by_side_are_whole_ones_to_the_estimate(end: str) -> None:
+    source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}" + end + "{% endfor %}"
+    found = audit_template(PromptTemplate(source, ApproximateTokenizer()))
+    assert all(check.append_only for check in found)
+    assert len(ApproximateTokenizer().encode(f"?!{end}<|user|>").ids) == 3
+
+
+def test_a_template_says_what_it_reads() -> None:
+    source = (
+        "{% if strategy == 'x' %}{{ bos_token }}{{ messages }}{% endif %}{% set own = 1 %}{{ own }}{{ strftime_now('%d') }}"
+    )
+    assert PromptTemplate(source, ApproximateTokenizer()).variables == {"strategy"}
+
+
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     return load_script("template_audit")

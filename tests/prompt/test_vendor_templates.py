@@ -31,7 +31,7 @@ def test_archives_of_both_kinds_become_rows(script: ModuleType, tmp_path: Path) 
     rows = [line for line in page.splitlines() if line.startswith("| ") and "first break" not in line]
     assert [row.split(" | ")[0] for row in rows] == ["| chatml", "| qwen3", "| llama3"]
     assert rows[0].endswith("|  |")
-    assert "thinking and tools: request 3, token 232, message 3 (assistant), block 2 |" in rows[1]
+    assert "thinking and tools: request 3, token 209, message 3 (assistant), block 2 |" in rows[1]
     assert "the next day: request 2, token" in rows[2]
     assert "3 templates: 1 append-only in every conversation they take, 0 but for less than a tenth, 2 not; 1 write" in page
     assert "vendor_templates.py one-1.0.tar.gz two-1.0-py3-none-any.whl`" in page

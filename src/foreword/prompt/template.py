@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -35,6 +35,9 @@ TEMPLATE_FILES = (
     "chat_template.json",
 )
 """The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
+_GIVEN = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception", "namespace"}
+)
 
 _SHORT_ID = 9  # the length that Mistral's templates want
 _A_DAY = datetime(2000, 1, 1)
@@ -91,18 +94,21 @@ class PromptTemplate:
         self._abilities: dict[str, TemplateAbilities] = {}
 
     @classmethod
-    def from_files(cls, files: Mapping[str, str]) -> "PromptTemplate":
+    def from_files(cls, files: Mapping[str, str], tokenizer: Tokenizer | None = None) -> "PromptTemplate":
         """Make one from the contents of a model's directory, by file name.
 
         Known are TEMPLATE_FILES and ``additional_chat_templates/*.jinja``. A template in a file of its own goes before
-        one in ``tokenizer_config.json``. ModelError when there is no tokenizer or no chat template.
+        one in ``tokenizer_config.json``. ``tokenizer`` stands in for a ``tokenizer.json`` that is not there. ModelError when
+        there is no tokenizer or no chat template.
         """
-        if "tokenizer.json" not in files:
+        if "tokenizer.json" in files:
+            tokenizer = HubTokenizer.from_json(files["tokenizer.json"])
+        if tokenizer is None:
             raise ModelError("There is no tokenizer.json; a prompt template needs the model's tokenizer in that form.")
         config = _json_object(files, "tokenizer_config.json")
         names = {**_json_object(files, "special_tokens_map.json"), **config}
         special = {name: token for name in SPECIAL_TOKENS if (token := _token_text(names.get(name))) is not None}
-        return cls(_template_sources(files, config), HubTokenizer.from_json(files["tokenizer.json"]), special)
+        return cls(_template_sources(files, config), tokenizer, special)
 
     def with_tokenizer(self, tokenizer: Tokenizer) -> "PromptTemplate":
         """The same template with another tokenizer."""
@@ -168,6 +174,13 @@ class PromptTemplate:
     def source(self, tools: Sequence[Tool] | None = None) -> str:
         """The template's own text, as used with these tools."""
         return self._sources[self._choose(tools)]
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """What the templates read beside messages, tools and special tokens: variables that a caller may have to give."""
+        environment = _environment()
+        read = (meta.find_undeclared_variables(environment.parse(source)) for source in self._sources.values())
+        return frozenset().union(*read) - _GIVEN - frozenset(SPECIAL_TOKENS)
 
     def _choose(self, tools: Sequence[Tool] | None) -> str:
         if tools is not None and "tool_use" in self._templates:

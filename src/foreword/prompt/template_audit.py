@@ -94,7 +94,6 @@ def _check(template: PromptTemplate, scenario: Scenario, now: datetime, variable
             template.render(scenario.messages[:length], tools, now=day, **variables)
             for length, day in zip(lengths, days, strict=True)
         ]
-        bare = template.render(scenario.messages[: lengths[0]], None, now=now, **variables)
     except PromptError as error:
         return Check(scenario.name, refused=str(error.__cause__ or error))
     prompts = [template.encode(text) for text in texts]
@@ -113,8 +112,19 @@ def _check(template: PromptTemplate, scenario: Scenario, now: datetime, variable
         lost_tokens=sum(lost),
         break_=broken,
         answers_kept=_answers_kept(scenario, lengths, texts),
-        tools_ignored=tools is not None and bare == texts[0],
+        tools_ignored=tools is not None
+        and texts[0] == _rendered_bare(template, scenario.messages[: lengths[0]], now, variables),
     )
+
+
+def _rendered_bare(
+    template: PromptTemplate, messages: Sequence[MessageDict], now: datetime, variables: Mapping[str, Any]
+) -> str | None:
+    """The same without tools; None from a template that takes nothing without them."""
+    try:
+        return template.render(messages, None, now=now, **variables)
+    except PromptError:
+        return None
 
 
 def _describe_break(request: int, position: int, lost: int, old: str, new: SegmentedPrompt) -> Break:

@@ -164,11 +164,13 @@ class ApproximateTokenizer:
     """Stands in where a model's tokenizer is not to be had, as with hosted models.
 
     Words in pieces of at most eight letters, numbers in threes, other signs up to three: about four characters a token in
-    English text, as with vocabularies of 100,000 and more. Counts are an estimate. Equal text gives equal tokens and
+    English text, as with vocabularies of 100,000 and more. What looks like a special token of a chat template (``<|end|>``,
+    ``</s>``, ``[INST]``) is one token, whatever stands beside it. Counts are an estimate. Equal text gives equal tokens and
     different text different ones (up to a 31-bit hash), so that shared prefixes are still found, to within a few tokens.
     """
 
-    _PIECE = re.compile(r" ?[^\W\d_]{1,8}| ?\d{1,3}|\n+|\s+(?=\s)| ?[^\w\s]{1,3}|_+|\s")
+    _SPECIAL = r"<[|｜][^|｜<>\n]{1,64}[|｜]>|</?[A-Za-z][\w.:-]{0,40}>|\[/?[A-Z][A-Z_]{2,30}\]"
+    _PIECE = re.compile(rf"{_SPECIAL}| ?[^\W\d_]{{1,8}}| ?\d{{1,3}}|\n+|\s+(?=\s)| ?(?:(?!{_SPECIAL})[^\w\s]){{1,3}}|_+|\s")
 
     def encode(self, text: str) -> Encoded:
         """Estimated tokens of a text, with the place where each ends."""
