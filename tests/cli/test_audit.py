@@ -179,7 +179,8 @@ def test_a_line_too_long_is_cut_and_counted_once(faulty: Path, encoding: str) ->
     long = json.dumps({"messages": [{"role": "user", "content": "a" * 3 * limit}]})
     faulty.write_bytes("\n".join([*lines[:10], long, *lines[10:]]).encode(encoding))
     result = audit(faulty, "--longest-line", limit)
-    assert "Line 11 skipped: not JSON" in result.stdout
+    assert f"Line 11 skipped: a line of more than {limit:,} bytes" in result.stdout
+    assert "--longest-line" in result.stdout
     assert "1 of 21 lines" in result.stdout
 
 
@@ -201,6 +202,35 @@ def test_counting_with_a_models_tokenizer(faulty: Path, tmp_path: Path) -> None:
 def test_rules_are_chosen(faulty: Path) -> None:
     assert audit(faulty, "--ignore", "FW101", "--ignore", "FW104").returncode == 0
     assert audit(faulty, "--select", "FW2").returncode == 0
+
+
+def test_a_damaged_file_among_others_does_not_end_the_audit(faulty: Path, tmp_path: Path) -> None:
+    """A cut archive, a picture, a zip, a database and a file that may not be read: each is named once, the rest is read."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.jsonl.gz").write_bytes(gzip.compress(faulty.read_bytes())[:-2_000])
+    (logs / "b.zst").write_bytes(zstandard.compress(faulty.read_bytes())[:-2_000])
+    (logs / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200))
+    (logs / "d.eval").write_bytes(b"PK\x03\x04" + bytes(200))
+    (logs / "e.db").write_bytes(b"SQLite format 3\0" + bytes(200))
+    (logs / "f.jsonl").write_bytes(faulty.read_bytes())
+    result = audit(logs, "-f", "json")
+    report = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert report["totals"]["requests"] >= 20
+    assert [Path(broken["log"]).name for broken in report["broken"]] == ["a.jsonl.gz", "b.zst", "c.png", "d.eval", "e.db"]
+    said = [broken["reason"] for broken in report["broken"]]
+    assert "cannot be read to its end" in said[0]
+    assert "cannot be read to its end" in said[1]
+    assert ("no text" in said[2], "zip" in said[3], "SQLite" in said[4]) == (True, True, True)
+    assert {finding["log"] for finding in report["findings"]} <= {"a.jsonl.gz", "b.zst", "f.jsonl"}
+
+
+def test_two_logs_in_one_file_without_an_end_of_line_between(faulty: Path) -> None:
+    records = faulty.read_text().splitlines()
+    faulty.write_text("\n".join(records[:10]) + "\n".join(records[10:]))
+    alone = json.loads(audit(faulty, "-f", "json").stdout)
+    assert (alone["totals"]["requests"], alone["broken_lines"]) == (20, 0)
 
 
 def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:

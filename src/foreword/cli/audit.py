@@ -25,7 +25,7 @@ from foreword.audit import (
     audit,
     known_fingerprints,
 )
-from foreword.audit.readers import LogLineError, ServerFigures, parse_line
+from foreword.audit.readers import UNREADABLE, LogLineError, ServerFigures, parse_line
 from foreword.audit.reports import html_report, json_report, sarif_report
 from foreword.cli.audit_input import STANDARD_INPUT, LogFile, log_files, log_lines, open_log
 from foreword.cli.audit_text import print_report, print_server_figures
@@ -173,12 +173,18 @@ class _Reading:
             if self._starts:
                 yield NEXT_FILE
             self._starts.append(number)
-            with open_log(file.path) as raw:
-                for line in log_lines(raw, file.name, self._longest):
-                    if number % LINES_BETWEEN_UPDATES == 0:
-                        self._progress.update(task, completed=done + raw.tell())
-                    number += 1
-                    yield line
+            try:
+                with open_log(file.path) as raw:
+                    for line in log_lines(raw, file.name, self._longest):
+                        if number % LINES_BETWEEN_UPDATES == 0:
+                            self._progress.update(task, completed=done + raw.tell())
+                        number += 1
+                        yield line
+            except ParameterError as error:
+                if len(self._files) == 1:
+                    raise
+                yield f"{UNREADABLE}{error}"  # the other files are read all the same
+                number += 1
             done += size
         self._progress.remove_task(task)
 

@@ -17,6 +17,8 @@ from typing import IO, Any, cast
 
 from rich.console import Console
 
+from foreword.audit.readers import UNREADABLE
+from foreword.audit.readers.documents import WAY
 from foreword.errors import ParameterError
 
 STANDARD_INPUT = Path("-")
@@ -91,31 +93,68 @@ def _spool(log: Path, spool: IO[bytes]) -> None:
 
 
 def open_log(path: Path) -> io.BufferedReader:
-    """A file to be read by ``log_lines``."""
-    return cast(io.BufferedReader, path.open("rb", buffering=PEEKED))
+    """A file to be read by ``log_lines``. ParameterError for one that may not be read."""
+    try:
+        return cast(io.BufferedReader, path.open("rb", buffering=PEEKED))
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes | str]:
-    """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8. ``name`` is for errors."""
+    """The lines of a log, unpacked, and decoded if the beginning says that they are not UTF-8.
+
+    For a line that is too long comes one that begins with UNREADABLE and says so. ParameterError for what is no text, and
+    where a damaged file cannot be read on; ``name`` is the file's, for that.
+    """
     try:
-        with _decoded(_unpacked(raw)) as stream:
-            while line := stream.readline(longest):
-                yield line
-                while len(line) == longest and line[-1:] not in ("\n", b"\n"):
-                    line = stream.readline(longest)
+        with _unpacked(raw) as packed:
+            head = packed.peek(PEEKED)[:PEEKED]
+            stream = _decoded(packed, head)
+            strange = _strange(head) if stream is packed else None
+            if strange:
+                raise ParameterError(f"{name} is {strange}.")
+            yield from _bounded(stream, longest)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
 
 
-def _decoded(stream: io.BufferedReader) -> io.BufferedReader | io.TextIOWrapper:
+def _bounded(stream: io.BufferedReader | io.TextIOWrapper, longest: int) -> Iterator[bytes | str]:
+    """The lines, of which one that is too long is passed over in pieces."""
+    while line := stream.readline(longest):
+        if len(line) < longest or line[-1:] in ("\n", b"\n"):
+            yield line
+            continue
+        rest = stream.readline(longest)
+        yield f"{UNREADABLE}a line of more than {longest:,} bytes; {WAY}" if rest else line
+        while len(rest) == longest and rest[-1:] not in ("\n", b"\n"):
+            rest = stream.readline(longest)
+
+
+def _strange(head: bytes) -> str | None:
+    """What a file is that holds no text, by its first bytes; None for a text."""
+    for magic, said in NO_LOGS:
+        if head.startswith(magic):
+            return said
+    return "no text" if b"\0" in head[:TELLING] and head.lstrip()[:1] not in (b"{", b"[") else None
+
+
+def _decoded(stream: io.BufferedReader, head: bytes) -> io.BufferedReader | io.TextIOWrapper:
     """A log in UTF-16 or UTF-32, or with lines that end in a carriage return alone, as text; any other, as it is."""
-    head = stream.peek(PEEKED)
     for beginning, encoding in ENCODINGS:
         if head.startswith(beginning):
             return io.TextIOWrapper(stream, encoding=encoding, errors="replace")
     if b"\r" in head and b"\n" not in head:
         return io.TextIOWrapper(stream, encoding="utf-8", errors="replace")
     return stream
+
+
+TELLING = 512
+"""First bytes in which a zero says that a file is no text."""
+NO_LOGS = (
+    (b"PK\x03\x04", "a zip archive: unpack it and give the folder"),
+    (b"SQLite format 3", "an SQLite database: export its rows as JSON"),
+)
+"""First bytes of files in which logs may lie, but cannot be read as they are."""
 
 
 def _unpacked(raw: io.BufferedReader) -> io.BufferedReader:
@@ -131,31 +170,46 @@ def _zstd(raw: io.BufferedReader) -> io.BufferedReader:
     try:
         import zstandard
     except ImportError:
-        raise ParameterError(
-            "The log is packed with zstd, which needs the package zstandard: pip install zstandard, or unpack it (zstd -d)."
+        raise OSError(
+            "it is packed with zstd, which needs the package zstandard: pip install zstandard, or unpack it (zstd -d)"
         ) from None
-    reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return io.BufferedReader(_ZstdErrors(reader, zstandard.ZstdError))
+    return io.BufferedReader(_Zstd(raw, zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError), PEEKED)
 
 
-class _ZstdErrors(io.RawIOBase):
-    """Passes on what a zstd reader gives; its errors become OSError, as with the other packers."""
+class _Zstd(io.RawIOBase):
+    """What is in a zstd file, frame after frame. Its errors are OSError, as with the other packers; so is a cut frame, which
+    the library's own reader takes for the end."""
 
-    def __init__(self, reader: Any, error: type[Exception]):
-        self._reader, self._error = reader, error
+    def __init__(self, raw: io.BufferedReader, frame: Callable[[], Any], error: type[Exception]):
+        self._raw, self._new, self._error = raw, frame, error
+        self._frame: Any = None
+        self._packed = self._held = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        try:
-            data: bytes = self._reader.read(len(buffer))
-        except self._error as error:
-            raise OSError(str(error)) from error
-        buffer[: len(data)] = data
-        return len(data)
+        while not self._held:
+            self._packed = self._packed or self._raw.read(ZSTD_CHUNK)
+            if not self._packed:
+                if self._frame is not None:
+                    raise OSError("it ends within a zstd frame")
+                return 0
+            self._frame = self._frame or self._new()
+            try:
+                self._held = self._frame.decompress(self._packed)
+            except self._error as error:
+                raise OSError(str(error)) from error
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(buffer), len(self._held))
+        buffer[:size], self._held = self._held[:size], self._held[size:]
+        return size
 
 
+ZSTD_CHUNK = 2**12
+"""Bytes that are unpacked at once: a frame may make a hundred thousand times as much of them."""
 PACKED: tuple[tuple[bytes, Callable[[io.BufferedReader], io.BufferedReader]], ...] = (
     (b"\x1f\x8b", lambda raw: cast(io.BufferedReader, gzip.GzipFile(fileobj=raw))),
     (b"BZh", lambda raw: cast(io.BufferedReader, bz2.BZ2File(raw))),

@@ -6,13 +6,14 @@ A reader may hold a conversation back until its next lines tell more; nothing el
 
 from foreword.audit.readers.base import LogLineError, LogReader
 from foreword.audit.readers.batch import BatchAnswers
-from foreword.audit.readers.documents import NEXT_FILE, parse_line
+from foreword.audit.readers.documents import NEXT_FILE, UNREADABLE, parse_line
 from foreword.audit.readers.envelope import read_record
 from foreword.audit.readers.log import LogPass, ReadKind
 from foreword.audit.readers.server_log import ServerFigures
 
 __all__ = [
     "NEXT_FILE",
+    "UNREADABLE",
     "BatchAnswers",
     "LogLineError",
     "LogPass",

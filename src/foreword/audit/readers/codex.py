@@ -4,22 +4,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foreword.audit.readers.base import LogReader, Record
-from foreword.audit.readers.envelope import Around, request_of
+from foreword.audit.readers.codex_items import CodexItems
 from foreword.audit.readers.values import mapping, seconds
 from foreword.audit.request import LoggedRequest
 
 LINES = frozenset({"session_meta", "turn_context", "response_item", "event_msg", "compacted"})
-MADE_BY_MODEL = frozenset(
-    {
-        "function_call",
-        "custom_tool_call",
-        "local_shell_call",
-        "web_search_call",
-        "tool_search_call",
-        "image_generation_call",
-        "reasoning",
-    }
-)
 
 
 class Codex(LogReader):
@@ -28,13 +17,7 @@ class Codex(LogReader):
     kind = "Codex rollout"
 
     def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self._instructions = ""
-        self._model = ""
-        self._items: list[tuple[dict[str, Any], float | None]] = []
-        self._answer: tuple[int, float | None, int] | None = None  # items before it, its first item's time and line
+        self._items = CodexItems(self.kind)
         self._total: Any = None
 
     def recognises(self, record: Record) -> bool:
@@ -45,31 +28,28 @@ class Codex(LogReader):
         if kind == "session_meta":
             yield from self.finish()
             told = payload.get("base_instructions", payload.get("instructions"))
-            self._instructions = str(mapping(told).get("text") or (told if isinstance(told, str) else ""))
+            self._items.instructions = str(mapping(told).get("text") or (told if isinstance(told, str) else ""))
         elif kind == "turn_context":
-            self._model = str(payload.get("model") or self._model)
+            self._items.model = str(payload.get("model") or self._items.model)
         elif kind == "compacted":
             self._compact(payload)
         elif kind == "response_item":
-            self._add(payload, seconds(record.get("timestamp")), line)
+            earlier = self._items.add(payload, seconds(record.get("timestamp")), line)
+            if earlier is not None:
+                yield earlier
         elif payload.get("type") == "token_count":
             yield from self._counted(payload)
 
     def finish(self) -> Iterable[LoggedRequest]:
-        yield from self._request(None)
-        self._start()
+        items, self._items, self._total = self._items, CodexItems(self.kind), None
+        last = items.request(None)
+        if last is not None:
+            yield last
 
     def _compact(self, payload: Record) -> None:
         replaced = payload.get("replacement_history")
         items = replaced if isinstance(replaced, list) else [_summary(payload.get("message"))]
-        self._items = [(item, None) for item in items if isinstance(item, dict)]
-        self._answer = None
-
-    def _add(self, item: dict[str, Any], time: float | None, line: int) -> None:
-        by_model = item.get("type") in MADE_BY_MODEL or item.get("role") == "assistant"
-        if by_model and self._answer is None:
-            self._answer = len(self._items), time, line
-        self._items.append((item, time))
+        self._items.replace([item for item in items if isinstance(item, dict)])
 
     def _counted(self, payload: Record) -> Iterator[LoggedRequest]:
         """The usage of the answer that came last; the same count comes again with news of limits."""
@@ -78,26 +58,9 @@ class Codex(LogReader):
         if not isinstance(usage, dict) or (total is not None and total == self._total):
             return
         self._total = total
-        yield from self._request(usage)
-
-    def _request(self, usage: Any) -> Iterator[LoggedRequest]:
-        answer, self._answer = self._answer, None
-        if answer is None:
-            return
-        count, begun, line = answer
-        if not count and not self._instructions:
-            return
-        asked = self._items[count - 1][1] if count else None
-        wait = None if asked is None or begun is None else max(0.0, begun - asked)
-        body = {
-            "model": self._model,
-            "instructions": self._instructions,
-            "input": [item for item, _ in self._items[:count]],
-        }
-        around = Around(
-            kind=self.kind, provider="openai", time=begun if asked is None else asked, first_token=wait, usage=usage
-        )
-        yield request_of(body, line, around)
+        counted = self._items.request(usage)
+        if counted is not None:
+            yield counted
 
 
 def _summary(text: Any) -> dict[str, Any]:

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from foreword.audit.readers.base import LogLineError, Record
+from foreword.audit.readers.text_blocks import TEXT_FORMS, TextForm
 
 NEXT_FILE = "\x1e"
 """A line that parts two files of one log (in JSON text sequences, two records)."""
+UNREADABLE = "\x15"
+"""What a line begins with that stands for one that could not be read; the reason comes behind."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPEN_ENDED = re.compile(r"(?:[\[{,:]|\[\s*\{)\s*$")
-_YAML = re.compile(r"^(?:interactions:\s*$|version: \d+\s*$|- request:\s*$)")
+_BETWEEN = re.compile(r"[\s,\x1e]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A record, or why there is none, with the line at which it begins (``lines``: how many it takes).
+    """A record, or why there is none, with the line at which it begins.
 
     ``begins``: it is the first of a file or of a list. ``foreign``: its bytes were not UTF-8.
     """
@@ -62,6 +65,24 @@ def parse_line(line: bytes | str) -> tuple[Record, bool]:
     return record, foreign
 
 
+def parse_row(text: str) -> list[Any]:
+    """JSON values that follow each other, with commas or without: two logs glued together, a list without its brackets.
+
+    LogLineError says what is wrong with the first that cannot be read, unless it is the only one.
+    """
+    values: list[Any] = []
+    decoder, at = json.JSONDecoder(), 0
+    while at < len(text):
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            raise LogLineError("not JSON behind the first value") from None
+        values.append(value)
+        gap = _BETWEEN.match(text, at)
+        at = gap.end() if gap else at
+    return values
+
+
 class Documents:
     """Reads the lines of one pass; ``lines`` is how many there were."""
 
@@ -72,82 +93,79 @@ class Documents:
 
     def read(self, lines: Iterable[bytes | str]) -> Iterator[Located]:
         """The records of a log in their order."""
-        source = iter(lines)
-        held: list[tuple[bytes | str, int]] = []  # lines to be read again, after a document that was none
-        while True:
-            if held:
-                line, number = held.pop(0)
-            else:
-                try:
-                    line = next(source)
-                except StopIteration:
-                    return
-                if line == NEXT_FILE:
-                    self._begins = True
-                    continue
-                self.lines += 1
-                number = self.lines
+        source = _Source(lines)
+        for line, number in source:
+            self.lines = source.lines
+            if line == NEXT_FILE:
+                self._begins = True
+                continue
+            if isinstance(line, str) and line.startswith(UNREADABLE):
+                yield self._one(Located(number, None, LogLineError(line[len(UNREADABLE) :])))
+                continue
             text, foreign = text_of(line)
             stripped = text.strip()
-            if not stripped:
-                continue
-            if stripped[0] == NEXT_FILE:
+            if stripped.startswith(NEXT_FILE):
                 self._begins = True
                 stripped = stripped[1:].lstrip()
-                if not stripped:
-                    continue
+            if not stripped:
+                continue
             if stripped in ("[", "]", "],"):
                 self._begins = True
                 continue
-            if _YAML.match(stripped) and self._begins:
-                yield from self._yaml(source, stripped, number)
-                continue
+            form = next((form for form in TEXT_FORMS if form.opens.match(stripped)), None) if self._begins else None
+            if form is not None:
+                yield from self._text(source, form, text, number)
+            else:
+                yield from self._json(source, stripped, number, foreign)
+            self.lines = source.lines
+
+    def _json(self, source: "_Source", stripped: str, number: int, foreign: bool) -> Iterator[Located]:
+        """What a line of JSON, or the value that begins in it, holds."""
+        try:
+            yield from self._located(parse(stripped), number, foreign)
+            return
+        except LogLineError as error:
+            broken = error
+        if "Extra data" in str(broken):
             try:
-                yield from self._located(parse(stripped), number, foreign)
-                continue
-            except LogLineError as error:
-                broken = error
-            if stripped.endswith(","):
-                try:
-                    yield from self._located(parse(stripped[:-1]), number, foreign)
-                    continue
-                except LogLineError:
-                    pass
-            if stripped[0] in "{[" and _OPEN_ENDED.search(stripped):
-                found, again = self._document(source, stripped, held)
-                if found is not None:
-                    yield from self._located(found, number, foreign)
-                    continue
-                held[:0] = again
-            yield self._one(Located(number, None, broken, foreign))
+                for value in parse_row(stripped):
+                    yield from self._located(value, number, foreign)
+                return
+            except LogLineError:
+                pass
+        if stripped[0] in "{[" and _OPEN_ENDED.search(stripped):
+            found, again = self._document(source, stripped)
+            if isinstance(found, LogLineError):
+                broken = found
+            elif found is not None:
+                for value in found:
+                    yield from self._located(value, number, foreign)
+                return
+            source.again(again)
+        yield self._one(Located(number, None, broken, foreign))
 
     def _document(
-        self, source: Iterator[bytes | str], first: str, held: list[tuple[bytes | str, int]]
-    ) -> tuple[Any, list[tuple[bytes | str, int]]]:
-        """A JSON value that goes over several lines; without one, the lines that were read in search of its end."""
+        self, source: "_Source", first: str
+    ) -> tuple[list[Any] | LogLineError | None, list[tuple[bytes | str, int]]]:
+        """JSON values that go over several lines (an error: too many); without one, the lines that were read for its end."""
         text, depth, size = [first], _depth(first), len(first)
         again: list[tuple[bytes | str, int]] = []
         while depth > 0:
-            if held:
-                line, number = held.pop(0)
-            else:
-                try:
-                    line = next(source)
-                except StopIteration:
-                    return None, again
-                self.lines += line != NEXT_FILE
-                number = self.lines
-            again.append((line, number))
+            taken = next(source, None)
+            if taken is None:
+                return None, again
+            line, _ = taken
+            again.append(taken)
             piece, _ = text_of(line)
-            if piece.startswith(('{"', NEXT_FILE)):  # a record of its own: the one before was cut
+            if piece.startswith(('{"', NEXT_FILE, UNREADABLE)):  # a record of its own: the one before was cut
                 return None, again
             depth += _depth(piece)
             size += len(piece)
             if size > self.longest:
-                return None, []
+                return LogLineError(f"one JSON value goes on for more than {self.longest:,} characters; {WAY}"), []
             text.append(piece)
         try:
-            return parse("".join(text).rstrip().rstrip(",")), again
+            return parse_row("".join(text).rstrip().rstrip(",")), again
         except LogLineError:
             return None, again
 
@@ -167,44 +185,65 @@ class Documents:
         begins, self._begins = self._begins, False
         return Located(located.line, located.record, located.error, located.foreign, begins)
 
-    def _yaml(self, source: Iterator[bytes | str], first: str, number: int) -> Iterator[Located]:
-        """The exchanges of a cassette in YAML, one after another: each begins with ``- request:`` at the left."""
-        block, start = ([first + "\n"], number) if first.startswith("-") else ([], number)
-        for line in source:
-            self.lines += line != NEXT_FILE
+    def _text(self, source: "_Source", form: TextForm, first: str, number: int) -> Iterator[Located]:
+        """The records of a file that is no JSON, one block after another; the next block's first line ends a block."""
+        block, start, size = ([first], number, len(first)) if form.starts.match(first) else ([], number, 0)
+        for line, at in source:
             text, _ = text_of(line)
-            if text.startswith((NEXT_FILE, "- ", "version:")):
+            if text.startswith((NEXT_FILE, UNREADABLE)):
+                source.again([(line, at)])
+                break
+            if form.starts.match(text):
                 if block:
-                    yield self._one(_exchange(block, start))
-                block, start = [], self.lines
-                if text.startswith(NEXT_FILE):
-                    self._begins = True
-                    return
-                if text.startswith("version:"):
-                    continue
-            if block or text.startswith("- "):
-                block.append(text)
+                    yield self._block(form, block, start, size)
+                block, start, size = [text], at, len(text)
+            elif form.ends is not None and form.ends.match(text):
+                if block:
+                    yield self._block(form, block, start, size)
+                block, size = [], 0
+            elif block:
+                size += len(text)
+                if size <= self.longest:
+                    block.append(text)
         if block:
-            yield self._one(_exchange(block, start))
+            yield self._block(form, block, start, size)
+
+    def _block(self, form: TextForm, block: list[str], line: int, size: int) -> Located:
+        if size > self.longest:
+            return self._one(Located(line, None, LogLineError(f"more than {self.longest:,} characters in one block; {WAY}")))
+        try:
+            return self._one(Located(line, form.record("".join(block))))
+        except LogLineError as error:
+            return self._one(Located(line, None, error))
+
+
+WAY = "write one request a line, or raise --longest-line"
+
+
+class _Source:
+    """The lines with their numbers; those that were read ahead can be given back. What parts two files is not counted."""
+
+    def __init__(self, lines: Iterable[bytes | str]):
+        self._lines = iter(lines)
+        self._held: list[tuple[bytes | str, int]] = []
+        self.lines = 0
+
+    def __iter__(self) -> "_Source":
+        return self
+
+    def __next__(self) -> tuple[bytes | str, int]:
+        if self._held:
+            return self._held.pop()
+        line = next(self._lines)
+        self.lines += line != NEXT_FILE
+        return line, self.lines
+
+    def again(self, lines: list[tuple[bytes | str, int]]) -> None:
+        """Give back lines that were read, in their order."""
+        self._held.extend(reversed(lines))
 
 
 def _depth(line: str) -> int:
     """How many braces and brackets a line of JSON opens more than it closes."""
     bare = _STRING.sub("", line)
     return bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
-
-
-def _exchange(block: list[str], line: int) -> Located:
-    """A block of a cassette as a record."""
-    try:
-        import yaml
-    except ImportError:
-        reason = 'a cassette in YAML needs the package pyyaml: pip install "foreword[audit]"'
-        return Located(line, None, LogLineError(reason))
-    try:
-        value = yaml.safe_load("".join(block))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        return Located(line, None, LogLineError(f"not YAML: {str(error).splitlines()[0]}"))
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return Located(line, value[0])
-    return Located(line, None, LogLineError("a block of YAML that is no exchange"))

@@ -3,20 +3,28 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from foreword.audit.readers.agent_histories import Inspect, Messages, OpenHands, Promptfoo, SweAgent
+from foreword.audit.readers.aider import AiderChat, AiderSent
 from foreword.audit.readers.base import LogLineError, LogReader, Record
 from foreword.audit.readers.batch import BatchAnswers, BatchInput, BatchOutput, answers_alone
+from foreword.audit.readers.bedrock_invocations import BedrockInvocations
+from foreword.audit.readers.cassette import Cassette
 from foreword.audit.readers.claude_code import ClaudeCode
 from foreword.audit.readers.codex import Codex
+from foreword.audit.readers.codex_early import EarlyCodex
 from foreword.audit.readers.documents import Documents, Located
 from foreword.audit.readers.envelope import Bodies
-from foreword.audit.readers.gateways import BedrockInvocations, LiteLlmSpend
 from foreword.audit.readers.gemini_cli import GeminiCli
-from foreword.audit.readers.http_recordings import Cassette, Har
+from foreword.audit.readers.har import Har
+from foreword.audit.readers.inspect_log import Inspect
 from foreword.audit.readers.langfuse import Langfuse
 from foreword.audit.readers.langsmith import LangSmith
+from foreword.audit.readers.litellm_spend import LiteLlmSpend
+from foreword.audit.readers.message_lists import MessageLists
+from foreword.audit.readers.openhands import OpenHands
 from foreword.audit.readers.otel import GenAiSpans
+from foreword.audit.readers.promptfoo import Promptfoo
 from foreword.audit.readers.server_log import ServerLog
+from foreword.audit.readers.swe_agent import SweAgent
 from foreword.audit.request import LoggedRequest
 
 BROKEN_KEPT = 20
@@ -30,6 +38,9 @@ def all_readers(answers: BatchAnswers) -> list[LogReader]:
         ServerLog(),
         ClaudeCode(),
         Codex(),
+        EarlyCodex(),
+        AiderSent(),
+        AiderChat(),
         GeminiCli(),
         Har(),
         Cassette(),
@@ -42,7 +53,7 @@ def all_readers(answers: BatchAnswers) -> list[LogReader]:
         SweAgent(),
         Inspect(),
         Promptfoo(),
-        Messages(),
+        MessageLists(),
         Bodies(),
     ]
 

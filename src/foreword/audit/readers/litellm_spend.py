@@ -1,13 +1,13 @@
-"""Logs of gateways whose rows are not the body as it was sent: LiteLLM's spend logs, Bedrock's invocation logs."""
+"""LiteLLM's table of spend logs: the body is JSON text in a row."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from foreword.audit.readers.base import LogLineError, Record, Stateless
 from foreword.audit.readers.body import dialect
-from foreword.audit.readers.envelope import Around, around_of, request_of
+from foreword.audit.readers.envelope import around_of, request_of
 from foreword.audit.readers.usage import usage_of_answer
-from foreword.audit.readers.values import listed, mapping, seconds
+from foreword.audit.readers.values import listed, mapping
 from foreword.audit.request import LoggedRequest
 
 
@@ -35,26 +35,3 @@ class LiteLlmSpend(Stateless):
         if usage is None and "prompt_tokens" in record:
             usage = {"prompt_tokens": record["prompt_tokens"]}
         yield request_of(body, line, replace(around, usage=usage))
-
-
-class BedrockInvocations(Stateless):
-    """Bedrock's model invocation logs: the body in ``input.inputBodyJson``."""
-
-    kind = "Bedrock invocation log"
-
-    def recognises(self, record: Record) -> bool:
-        return "modelId" in record and isinstance(record.get("input"), dict)
-
-    def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
-        asked = record["input"]
-        body = mapping(asked.get("inputBodyJson"))
-        if not body:
-            raise LogLineError("the invocation log holds no body (inputBodyS3Path): fetch the object, or log bodies inline")
-        around = Around(
-            kind=self.kind,
-            model=str(record["modelId"]).rsplit("/", 1)[-1],
-            provider="bedrock",
-            time=seconds(record.get("timestamp")),
-            usage=usage_of_answer(mapping(record.get("output")).get("outputBodyJson")),
-        )
-        yield request_of(body, line, around)
