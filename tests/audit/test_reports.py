@@ -12,7 +12,7 @@ from sarif_pydantic import Sarif
 
 from audit.generator import SCENARIOS, Line, encoded, planted, whole_log
 from foreword.audit import AuditConfig, ByteTokens, Report, audit, known_fingerprints
-from foreword.audit.reports import html_report, json_report, sarif_report
+from foreword.audit.reports import html_report, json_report, notes, sarif_report
 from foreword.cli.audit_text import print_report
 from foreword.errors import ParameterError
 from foreword.prompt.prices import PriceTable
@@ -138,7 +138,8 @@ def test_sarif_has_the_form_that_the_standard_asks_for(report: Report) -> None:
 
 def test_sarif_names_the_broken_lines(hostile: Report) -> None:
     content = json.loads(sarif_report(hostile, frozenset(), "l", "1"))
-    (note,) = content["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+    note, *more = content["runs"][0]["invocations"][0]["toolExecutionNotifications"]
+    assert [other["message"]["text"] for other in more] == notes(hostile)
     assert note["locations"][0]["physicalLocation"]["region"]["startLine"] == 21
 
 

@@ -18,6 +18,7 @@ from foreword.audit.provider_terms import TermsBook
 from foreword.audit.readers import BatchAnswers, LogPass
 from foreword.audit.recent import KeptRequests
 from foreword.audit.redact import redact, redacted_excerpt
+from foreword.audit.repeats import Repeats
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules import RULES, Fixer, Rule
 from foreword.audit.tokens import Tokenizing
@@ -33,6 +34,8 @@ OTHER_MODELS = "(other models)"
 HEAT_PLACES = 200
 MODELS_NAMED = 5
 VALUES_TOLD = 16
+CODES_TOLD = 16
+LONGEST_CODE = 40
 
 
 def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: AuditConfig | None = None) -> Report:
@@ -151,6 +154,8 @@ class Search:
         self.heat: dict[tuple[str, int], HeatCell] = {}
         self.totals = Totals()
         self.models: Counter[str] = Counter()
+        self.repeats = Repeats()
+        self.unknown_ignores: set[str] = set()
         self.priced: set[str] = set()
         self.withdrew = False
         self.untimed = self.ignored = self.unexplained = self.passes = self.forgotten_tokens = 0
@@ -182,6 +187,7 @@ class Search:
             explained = self._examine(case)
             if first:
                 self._add_up(request, outcome, terms.price is not None)
+                self.repeats.add(request, tokens)
                 self._warm(case, explained)
         self.forgotten_tokens = max(self.forgotten_tokens, caches.tree.forgotten_tokens)
         self._withdraw()
@@ -206,14 +212,15 @@ class Search:
         for rule in self.rules:
             if rule.explains_break and (explained or case.parted is None):
                 continue
-            if rule.code.startswith(case.request.ignored):
+            if case.request.ignored and rule.code.startswith(case.request.ignored):
                 self.ignored += 1
                 continue
             seen = rule.examine(case)
             if seen is None:
                 continue
             explained = explained or rule.explains_break
-            self._note(rule, seen, case.request.model)
+            if seen.fault:
+                self._note(rule, seen, case.request.model)
         return explained
 
     def _note(self, rule: Rule, seen: Sighting, model: str) -> None:
@@ -228,12 +235,15 @@ class Search:
     def _withdraw(self) -> None:
         """Drop the findings that a rule takes back at the end of a pass."""
         wrong = [key for key, draft in self.drafts.items() if key[1] in draft.rule.withdrawn()]
-        self.withdrew = bool(wrong)
+        self.withdrew = any(self.drafts[key].rule.explains_break for key in wrong)
         for key in wrong:
             del self.drafts[key]
 
     def _add_up(self, request: LoggedRequest, outcome: Outcome, priced: bool) -> None:
         known, usage = self.totals, request.usage
+        for code in request.ignored:
+            if len(self.unknown_ignores) < CODES_TOLD and not any(rule.code.startswith(code) for rule in RULES):
+                self.unknown_ignores.add(code[:LONGEST_CODE])
         model = request.model if request.model in self.models or len(self.models) < MODELS_KEPT else OTHER_MODELS
         self.models[model] += 1
         self.untimed += request.time is None
@@ -299,7 +309,7 @@ def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
         name=draft.rule.name,
         place=place,
         model=", ".join(draft.models),
-        requests=draft.requests,
+        requests=(saving.requests if draft.rule.needs_saving else 0) or draft.requests,
         label=first.label,
         line=first.line,
         position=first.position,
@@ -307,8 +317,8 @@ def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
         new_text=show(first.new),
         tokens_lost=saving.tokens or draft.lost,
         dollars_lost=draft.dollars if saving.dollars is None else saving.dollars,
-        summary=draft.rule.summary(),
-        advice=draft.rule.advice(),
+        summary=first.summary or draft.rule.summary(),
+        advice=first.advice or draft.rule.advice(),
         about=tuple(sorted(draft.about)),
     )
 
@@ -316,7 +326,11 @@ def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
 def _report(search: Search, measured: Measured, unpaid: dict[tuple[str, str], Saving], passes: int) -> Report:
     config = search.config
     findings = [_finding(draft, measured.of(*key), config) for key, draft in search.drafts.items() if key not in unpaid]
-    seen = [_finding(search.drafts[key], saving, config) for key, saving in unpaid.items() if (saving.dollars or 0.0) < 0]
+    seen = [
+        _finding(search.drafts[key], saving, config)
+        for key, saving in unpaid.items()
+        if (saving.dollars or 0.0) < 0 < saving.tokens
+    ]
     findings.sort(key=lambda finding: (-(finding.dollars_lost or 0.0), -finding.tokens_lost, finding.code, finding.place))
     log = search.log
     return Report(
@@ -333,6 +347,8 @@ def _report(search: Search, measured: Measured, unpaid: dict[tuple[str, str], Sa
         not_paying=tuple(seen),
         heat=tuple(search.heat.values()),
         unexplained=search.unexplained,
+        repeated=search.repeats.found,
+        unknown_ignores=tuple(sorted(search.unknown_ignores)),
         forgotten_tokens=search.forgotten_tokens,
         ignored=search.ignored,
         passes=passes,

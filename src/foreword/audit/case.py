@@ -84,7 +84,8 @@ class Sighting:
     """A rule saw its fault: where, and what stood there in the earlier request (None: nothing to compare) and now.
 
     ``about``: what the value is, where a place may have several. ``lost`` (tokens) and ``dollars``: what it cost, where that
-    is in the log and no replay can tell it.
+    is in the log and no replay can tell it. ``summary`` and ``advice``: words for this kind of the fault (empty: the rule's
+    own). ``fault``: False where the rule knows why the prompts part and finds it right.
     """
 
     place: str
@@ -96,6 +97,9 @@ class Sighting:
     about: str = ""
     lost: int = 0
     dollars: float | None = None
+    summary: str = ""
+    advice: str = ""
+    fault: bool = True
 
 
 def part(old: LoggedRequest, request: LoggedRequest, tokens: Tokens, seen: int) -> Parting | None:

@@ -61,6 +61,10 @@ class Conversations(Generic[V]):
                 by_tail = turn, i + 1
                 break
         head = self._turns.get(_head(request, blocks)) if blocks and _tells(request) else None
+        if head is not None and len(head.blocks) >= len(blocks):
+            kept = _kept_behind_the_first(head.blocks, blocks)
+            if kept and (by_tail is None or by_tail[1] < kept):
+                return Link(head.value, kept, False)
         shared = -1 if by_tail is None else _alike(by_tail[0].blocks, blocks)
         held = 0 if by_tail is None else len(by_tail[0].blocks)
         alike = -1 if head is None or len(head.blocks) >= len(blocks) else _alike(head.blocks, blocks)
@@ -102,6 +106,15 @@ def _tells(request: LoggedRequest) -> bool:
     """Whether the first message says enough to find the conversation by it."""
     first = request.messages_from()
     return first < len(request.pieces) and len(request.pieces[first].text) >= TELLING
+
+
+def _kept_behind_the_first(one: "array[int]", two: "array[int]") -> int:
+    """Of a history that lost as much as it gained (a sliding window): its blocks up to the last that it had before; 0 if
+    there is no such block behind the first, or nothing is new."""
+    known = set(one)
+    if two[-1] in known:
+        return 0
+    return next((i + 1 for i in range(len(two) - 1, 0, -1) if two[i] in known), 0)
 
 
 def _alike(one: "array[int]", two: "array[int]") -> int:

@@ -10,11 +10,12 @@ from foreword.audit.provider_cache import Outcome
 class Finding:
     """One fault at one place.
 
-    ``requests`` is how often it was seen; ``label`` (the exact place), ``line``, ``position`` (in tokens) and the texts are
-    of the first time, ``old_text`` in the earlier request (None: nothing to compare with). ``tokens_lost`` is what the
-    replay with the fix applied did not compute again; ``dollars_lost`` what it cost less (None: no known price; below 0
-    where a fix costs more than it saves). ``log``: the file of the line, where there are several.
-    ``about``: what the changing values are, by the words before them. ``model``: all that show it, up to five.
+    ``requests`` are those that it affects: they find more in a cache with the fix. ``label`` (the exact place), ``line``,
+    ``position`` (in tokens) and the texts are of the first time, ``old_text`` in the earlier request (None: nothing to
+    compare with). ``tokens_lost`` is what the replay with the fix applied did not compute again; ``dollars_lost`` what it
+    cost less (None: no known price; below 0 where a fix costs more than it saves). ``log``: the file of the line, where
+    there are several. ``about``: what the changing values are, by the words before them. ``model``: all that show it, up
+    to five.
     """
 
     code: str
@@ -108,7 +109,8 @@ class Report:
 
     ``kinds``: requests, and records without one, by the kind of log. ``models``: requests by model, and whether a price is
     known. ``not_paying``: faults that are there, but whose mending would cost more than it saves. ``passes``: how often the
-    log was read.
+    log was read. ``repeated``: prompts that were sent more than once, word for word; the requests that only repeat one; and
+    how often one was sent at most. ``unknown_ignores``: codes in ``foreword_ignore`` with which no rule begins.
     """
 
     tokens: str
@@ -127,6 +129,8 @@ class Report:
     forgotten_tokens: int
     ignored: int
     passes: int
+    repeated: tuple[int, int, int] = (0, 0, 0)
+    unknown_ignores: tuple[str, ...] = ()
 
 
 def bucket_of(position: int) -> int:

@@ -15,14 +15,19 @@ from foreword.audit.tokens import Tokenizing, Tokens
 
 @dataclass
 class Saving:
-    """Tokens not computed again, and US dollars not paid (None: no known price), by a fix at one place."""
+    """Tokens not computed again, and US dollars not paid (None: no known price), by a fix at one place.
+
+    ``requests`` are those that find more in a cache with it.
+    """
 
     tokens: int = 0
     dollars: float | None = None
+    requests: int = 0
 
     def add(self, other: "Saving") -> None:
         """Add what one request saves."""
         self.tokens += other.tokens
+        self.requests += other.requests
         if other.dollars is not None:
             self.dollars = (self.dollars or 0.0) + other.dollars
 
@@ -87,10 +92,9 @@ class Measuring:
                 if fixed.pieces is not request.pieces:
                     tokens = self.tokenizing.encode(fixed)
                 better = caches.feed(fixed, tokens, self.terms.of(fixed), answered=answered)
-                saving = _saving(rule, outcome, better)
-                if saving.tokens or saving.dollars:
+                if fixed is not request or better != outcome:
                     place = self._place(rule, request, fixed, tokens, better)
-                    savings.setdefault((rule.code, place), Saving()).add(saving)
+                    savings.setdefault((rule.code, place), Saving()).add(_saving(rule.measured_at(place), outcome, better))
                 request, outcome = fixed, better
             mended = mended.plus(outcome)
         return Measured(savings, mended)
@@ -105,8 +109,7 @@ class Measuring:
         return place if place in places else places[0]
 
 
-def _saving(rule: Rule, before: Outcome, after: Outcome) -> Saving:
-    on_seen = rule.measured_on == "seen"
-    tokens = before.computed - after.computed if on_seen else before.uncached - after.uncached
+def _saving(measured_on: str, before: Outcome, after: Outcome) -> Saving:
+    tokens = before.computed - after.computed if measured_on == "seen" else before.uncached - after.uncached
     dollars = None if before.dollars is None or after.dollars is None else before.dollars - after.dollars
-    return Saving(tokens, dollars)
+    return Saving(tokens, dollars, int(after.cached > before.cached or after.seen > before.seen))

@@ -8,9 +8,7 @@ from rich.text import Text
 
 from foreword.audit import Finding, Report
 from foreword.audit.readers import ServerFigures
-
-LARGE_GAP = 0.05
-"""Share of the prompts' tokens between what is shared and what is cached from which it is worth a sentence."""
+from foreword.audit.reports import notes
 
 
 def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
@@ -22,10 +20,7 @@ def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
     count = len(report.findings)
     verdict = "[green]No findings.[/green]" if not count else f"{count} finding{'s' if count > 1 else ''}"
     console.print(verdict + (f", {known} of them known from the baseline." if known else ""))
-    hidden = _hidden(report)
-    if hidden is not None:
-        console.print(hidden, highlight=False)
-    for note in _notes(report):
+    for note in notes(report):
         console.print(f"[dim]{escape(_one_line(note))}[/dim]", highlight=False)
 
 
@@ -70,20 +65,6 @@ def print_server_figures(console: Console, figures: ServerFigures) -> None:
     )
 
 
-def _hidden(report: Report) -> str | None:
-    """What no finding says: that the provider's rules keep a prefix from being cached that many prompts share."""
-    totals = report.totals
-    if report.findings or not totals.prompt or (totals.seen - totals.cached) / totals.prompt < LARGE_GAP:
-        return None
-    shared, cached = (100 * part / totals.prompt for part in (totals.seen, totals.cached))
-    return (
-        f"No rule finds a fault in how these prompts are written, but of the {shared:.1f} % that prompts share "
-        f"the provider's own rules let only {cached:.1f} % be read from its cache: a shared beginning below its minimum "
-        f"length, or used again after its lifetime, is not cached. A longer shared beginning, or a cache without a minimum, "
-        f"would have it."
-    )
-
-
 def _print_finding(console: Console, finding: Finding, new: bool) -> None:
     money = "" if finding.dollars_lost is None else f", ${finding.dollars_lost:,.4f}"
     state = "" if new else " [dim](known)[/dim]"
@@ -95,7 +76,7 @@ def _print_finding(console: Console, finding: Finding, new: bool) -> None:
     lines = [
         Text(finding.summary),
         Text(
-            f"Seen {finding.requests:,} times, first in line {finding.line:,}"
+            f"Affects {finding.requests:,} request{'s' if finding.requests != 1 else ''}, first in line {finding.line:,}"
             f"{f' of {finding.log}' if finding.log else ''}: {_one_line(finding.label)}, token "
             f"{finding.position:,}; model {_one_line(finding.model) or 'without a name'}."
         ),
@@ -112,50 +93,3 @@ def _print_finding(console: Console, finding: Finding, new: bool) -> None:
 def _one_line(text: str) -> str:
     """Control characters made visible, so that a prompt cannot steer the terminal."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
-
-
-def _what_was_read(report: Report) -> str:
-    """The kinds of log that were read, and how much of each."""
-    said = []
-    for kind, (requests, without) in report.kinds.items():
-        rest = f", {without:,} record{'s' if without > 1 else ''} without a request" if without else ""
-        said.append(f"{kind}, {requests:,} request{'s' if requests != 1 else ''}{rest}")
-    return f"Read: {'; '.join(said)}."
-
-
-def _notes(report: Report) -> list[str]:
-    totals = report.totals
-    notes = [_what_was_read(report)]
-    for broken in report.broken[:5]:
-        where = f" of {broken.log}" if broken.log else ""
-        notes.append(f"Line {broken.line}{where} skipped: {broken.reason}")
-    if report.broken_lines:
-        notes.append(f"{report.broken_lines:,} of {report.lines:,} lines held no request and were skipped.")
-    if report.foreign_lines:
-        notes.append(f"{report.foreign_lines:,} lines are not UTF-8 and were read as Windows-1252.")
-    unpriced = [model or "(no name)" for model, (_, priced) in report.models.items() if not priced]
-    if unpriced:
-        notes.append(f"No price is known for {', '.join(unpriced[:10])}: nothing is priced there.")
-    if report.untimed:
-        notes.append(f"{report.untimed:,} requests have no time: for them nothing expires and nothing is in flight.")
-    if totals.reported and totals.reported_estimate:
-        off = totals.reported_estimate / totals.reported_prompt - 1 if totals.reported_prompt else 0.0
-        notes.append(f"Tokens counted here are {off:+.1%} against those that the provider reported.")
-    if totals.reported_cached > totals.seen:
-        notes.append(
-            f"The provider reports {totals.reported_cached:,} cached tokens, more than the {totals.seen:,} that this log "
-            "explains: what it read from its cache is not all in the log (system prompt, tools, or earlier requests)."
-        )
-    for finding in report.not_paying:
-        cost = "" if finding.dollars_lost is None else f" and cost ${-finding.dollars_lost:,.4f} more"
-        notes.append(
-            f"Seen, not told: {finding.code} {finding.name} at {finding.place}, {finding.requests:,} times from line "
-            f"{finding.line:,} on. Mending it would read {finding.tokens_lost:,} tokens more from the cache{cost}."
-        )
-    if report.unexplained:
-        notes.append(f"{report.unexplained:,} prompts part with shared text behind, and no rule says why.")
-    if report.forgotten_tokens:
-        notes.append(f"To bound memory, {report.forgotten_tokens:,} tokens unused for longest were forgotten.")
-    if report.ignored:
-        notes.append(f"{report.ignored:,} checks were left out where a request asked for it.")
-    return notes

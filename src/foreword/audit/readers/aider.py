@@ -86,7 +86,8 @@ class AiderChat(Stateless):
 
 def _messages(rows: list[str]) -> Iterator[dict[str, Any]]:
     """Messages of rows that begin with the role in capitals; a row of dashes stands before each."""
-    role, texts = "", []
+    role = ""
+    texts: list[str] = []
     for row in [*rows, "-------"]:
         if row == "-------":
             if role:

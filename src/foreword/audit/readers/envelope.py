@@ -197,7 +197,11 @@ def _ignored(record: Record, body: Record) -> tuple[str, ...]:
         if isinstance(holder, dict) and holder.get(IGNORE_KEY):
             asked = holder[IGNORE_KEY]
             codes = asked.replace(",", " ").split() if isinstance(asked, str) else asked
-            return tuple(str(code) for code in codes if code) if isinstance(codes, list) else ()
+            return (
+                tuple(encodable(str(code)) for code in codes if code)
+                if isinstance(codes, list)
+                else (encodable(str(asked)),)
+            )
     return ()
 
 

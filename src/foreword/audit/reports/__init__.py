@@ -3,5 +3,6 @@
 from foreword.audit.reports.as_html import html_report
 from foreword.audit.reports.as_json import json_report
 from foreword.audit.reports.as_sarif import sarif_report
+from foreword.audit.reports.notes import notes
 
-__all__ = ["html_report", "json_report", "sarif_report"]
+__all__ = ["html_report", "json_report", "notes", "sarif_report"]

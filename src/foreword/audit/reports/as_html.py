@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from foreword.audit.findings import BUCKETS, HeatCell, Report
+from foreword.audit.reports.notes import notes
 from foreword.audit.reports.page import PAGE
 
 ROWS_SHOWN = 24
@@ -20,7 +21,13 @@ def html_report(report: Report, new: frozenset[str], log: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["marked"] = marked
     return environment.from_string(PAGE).render(
-        report=report, totals=report.totals, new=new, log=log, columns=column_names(), rows=heat_rows(report)
+        report=report,
+        totals=report.totals,
+        new=new,
+        log=log,
+        notes=notes(report),
+        columns=column_names(),
+        rows=heat_rows(report),
     )
 
 

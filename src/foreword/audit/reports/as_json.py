@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from foreword.audit.findings import BUCKETS, Report
+from foreword.audit.reports.notes import notes
 
 FORMAT = 1
 """Raised when a field changes its meaning or goes."""
@@ -11,7 +12,7 @@ FORMAT = 1
 
 def json_report(report: Report, new: frozenset[str]) -> str:
     """``new`` are the fingerprints that no baseline knows."""
-    content = {"format": FORMAT, **asdict(report), "heat_buckets": BUCKETS}
+    content = {"format": FORMAT, **asdict(report), "heat_buckets": BUCKETS, "notes": notes(report)}
     content["models"] = [
         {"model": model, "requests": count, "priced": priced} for model, (count, priced) in report.models.items()
     ]

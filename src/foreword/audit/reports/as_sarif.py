@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from foreword.audit.findings import Finding, Report
+from foreword.audit.reports.notes import notes
 from foreword.audit.rules import RULES
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -24,7 +25,7 @@ def sarif_report(report: Report, new: frozenset[str], log: str, version: str) ->
     ]
     index = {rule["id"]: i for i, rule in enumerate(rules)}
     driver = {"name": "foreword-audit", "semanticVersion": version, "rules": rules}
-    notes = [
+    notices: list[dict[str, Any]] = [
         {
             "level": "warning",
             "message": {"text": f"Line {broken.line} was skipped: {broken.reason}"},
@@ -32,10 +33,11 @@ def sarif_report(report: Report, new: frozenset[str], log: str, version: str) ->
         }
         for broken in report.broken
     ]
+    notices += [{"level": "note", "message": {"text": said}} for said in notes(report)]
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notes}],
+        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": notices}],
         "results": [_result(finding, index[finding.code], new, log) for finding in report.findings],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
@@ -44,7 +46,7 @@ def sarif_report(report: Report, new: frozenset[str], log: str, version: str) ->
 def _result(finding: Finding, index: int, new: frozenset[str], log: str) -> dict[str, Any]:
     money = "" if finding.dollars_lost is None else f" and ${finding.dollars_lost:,.4f}"
     text = (
-        f"{finding.summary} Seen {finding.requests:,} times at {finding.place}, first at {finding.label}, token "
+        f"{finding.summary} Affects {finding.requests:,} requests at {finding.place}, first at {finding.label}, token "
         f"{finding.position:,}. Lost: {finding.tokens_lost:,} tokens{money}. {finding.advice}"
     )
     location = _location(log, finding.line)

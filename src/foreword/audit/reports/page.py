@@ -66,8 +66,8 @@ shows how many, and in brackets how many of them by a fault below; its colour, t
 <article>
 <h3>{{ finding.code }} {{ finding.name }} · {{ finding.place }}
 {% if finding.fingerprint not in new %}<span class="tag">known</span>{% endif %}</h3>
-<p>{{ finding.summary }} Seen {{ "{:,}".format(finding.requests) }} times with {{ finding.model or "an unnamed model" }};
-first in line {{ "{:,}".format(finding.line) }}, {{ finding.label }}, token {{ "{:,}".format(finding.position) }}.</p>
+<p>{{ finding.summary }} Affects {{ "{:,}".format(finding.requests) }} requests with
+{{ finding.model or "an unnamed model" }}; first in line {{ "{:,}".format(finding.line) }}, {{ finding.label }}, token {{ "{:,}".format(finding.position) }}.</p>
 <p><strong>Lost: {{ "{:,}".format(finding.tokens_lost) }} tokens{% if finding.dollars_lost is not none %},
 ${{ money(finding.dollars_lost) }}{% endif %}</strong>, measured by replaying the log with the fix.</p>
 {% if finding.old_text is not none %}
@@ -85,6 +85,8 @@ ${{ money(finding.dollars_lost) }}{% endif %}</strong>, measured by replaying th
 {% endfor %}
 
 <h2>The log</h2>
+<ul>{% for note in notes %}<li>{{ note }}</li>
+{% endfor %}</ul>
 <table>
 <tr><td>lines</td><td class="n">{{ "{:,}".format(report.lines) }}</td></tr>
 <tr><td>lines without a request, skipped</td><td class="n">{{ "{:,}".format(report.broken_lines) }}</td></tr>

@@ -38,6 +38,10 @@ class Rule(ABC):
     def forget(self, place: str) -> None:  # noqa: B027 (most rules on caching have nothing to unlearn)
         """Unlearn a place whose mending does not pay: from now on fixers leave it as it is."""
 
+    def measured_at(self, place: str) -> Literal["seen", "cached"]:  # noqa: ARG002 (for rules with faults of two kinds)
+        """Whose hits say what the fault costs at a place."""
+        return self.measured_on
+
     def withdrawn(self) -> frozenset[str]:
         """Places whose sightings turned out to be wrong by the end of a pass; they are not claimed again."""
         return frozenset()

@@ -2,14 +2,12 @@
 
 import json
 
-from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import LoggedPiece, LoggedRequest
-from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.text_diff import FirstForm
+from foreword.audit.request import LoggedPiece
+from foreword.audit.rules.same_meaning import SameMeaning
 from foreword.prompt.vendor_forms.blocks import as_json
 
 
-class CallIdsRenewed(Rule):
+class CallIdsRenewed(SameMeaning):
     """The ids of earlier calls are made anew in each turn.
 
     ## Why it costs
@@ -31,36 +29,12 @@ class CallIdsRenewed(Rule):
     code = "FW206"
     name = "call-ids-renewed"
 
-    def __init__(self) -> None:
-        self._places: set[str] = set()
+    def meaning(self, piece: LoggedPiece) -> str | None:
+        said = _without_id(piece)
+        return None if said is None else f"{piece.message} {piece.block} {said}"
 
-    def examine(self, case: Case) -> Sighting | None:
-        parted = case.parted
-        if parted is None or parted.old_piece.kind != parted.new_piece.kind:
-            return None
-        meaning = _without_id(parted.new_piece)
-        if meaning is None or meaning != _without_id(parted.old_piece):
-            return None
-        self._places.add(parted.new_piece.place)
-        return sight_break(case, parted)
-
-    def forget(self, place: str) -> None:
-        self._places.discard(place)
-
-    def fixer(self) -> Fixer:
-        first = FirstForm()
-
-        def fix(request: LoggedRequest) -> LoggedRequest:
-            if not self._places:
-                return request
-            pieces = list(request.pieces)
-            for i, piece in enumerate(pieces):
-                meaning = _without_id(piece)
-                if meaning is not None:
-                    pieces[i] = piece._replace(text=first.of(f"{piece.message} {piece.block} {meaning}", piece.text))
-            return request if tuple(pieces) == request.pieces else request.with_pieces(tuple(pieces))
-
-        return fix
+    def mends(self, place: str) -> bool:  # noqa: ARG002 (an id stands in the call and in its result)
+        return True
 
 
 def _without_id(piece: LoggedPiece) -> str | None:

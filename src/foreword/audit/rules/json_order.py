@@ -1,12 +1,12 @@
 """FW103."""
 
-from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import LoggedRequest
-from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.text_diff import FirstForm, without_order, without_spacing
+from foreword.audit.case import Case, Sighting
+from foreword.audit.request import LoggedPiece
+from foreword.audit.rules.same_meaning import SameMeaning
+from foreword.audit.text_diff import without_order, without_spacing
 
 
-class JsonOrder(Rule):
+class JsonOrder(SameMeaning):
     """The same JSON is written with its keys in another order, or its numbers in another form.
 
     ## Why it costs
@@ -30,33 +30,11 @@ class JsonOrder(Rule):
     code = "FW103"
     name = "json-order"
 
-    def __init__(self) -> None:
-        self._places: set[str] = set()
+    def meaning(self, piece: LoggedPiece) -> str | None:
+        return without_order(piece.text)
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
-        if parted is None or parted.old_piece.kind != parted.new_piece.kind:
-            return None
-        meaning = without_order(parted.new_piece.text)
-        if meaning is None or meaning != without_order(parted.old_piece.text):
-            return None
-        if without_spacing(parted.new_piece.text) == without_spacing(parted.old_piece.text):
+        if parted is not None and without_spacing(parted.new_piece.text) == without_spacing(parted.old_piece.text):
             return None  # nothing but the separators are others
-        self._places.add(parted.new_piece.place)
-        return sight_break(case, parted)
-
-    def forget(self, place: str) -> None:
-        self._places.discard(place)
-
-    def fixer(self) -> Fixer:
-        first = FirstForm()
-
-        def fix(request: LoggedRequest) -> LoggedRequest:
-            pieces = list(request.pieces)
-            for i, piece in enumerate(pieces):
-                meaning = without_order(piece.text) if piece.place in self._places else None
-                if meaning is not None:
-                    pieces[i] = piece._replace(text=first.of(meaning, piece.text))
-            return request if tuple(pieces) == request.pieces else request.with_pieces(tuple(pieces))
-
-        return fix
+        return super().examine(case)

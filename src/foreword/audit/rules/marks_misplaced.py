@@ -1,6 +1,7 @@
 """FW302."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 
 from foreword.audit.case import WORTH_TOKENS, Case, Sighting, sight_piece
 from foreword.audit.provider_terms import FIVE_MINUTES
@@ -8,9 +9,22 @@ from foreword.audit.request import LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.vendor_forms.anthropic import MAX_MARKS
 
-SMALL_PART = 0.125
-"""Of what could be read: a mark that misses less than this stands well enough; there are only four."""
+READ, WRITE = 0.1, 1.25
+"""What reading and writing cost where there is no price, as multiples of a plain token's: Anthropic's."""
+PROMPTS_KEPT = 1_000
 Boundary = tuple[str, int, int]
+FROM_END = "end"
+"""The section of a boundary that is counted in blocks from the end of the prompt; any other has a message and a block."""
+
+
+@dataclass
+class _Alike:
+    """Prompts that begin with the same words. In plain tokens' prices: what misses cost at each place, and what reading all
+    that could be read would cost; and the boundaries at which tokens were missed."""
+
+    costs: Counter[str] = field(default_factory=Counter)
+    readable: float = 0.0
+    missed: Counter[Boundary] = field(default_factory=Counter)
 
 
 class MarksMisplaced(Rule):
@@ -37,7 +51,8 @@ class MarksMisplaced(Rule):
     measured_on = "cached"
 
     def __init__(self) -> None:
-        self._missed: Counter[Boundary] = Counter()
+        self._alike: OrderedDict[int, _Alike] = OrderedDict()
+        self._seen: set[str] = set()
 
     def examine(self, case: Case) -> Sighting | None:
         outcome = case.outcome
@@ -46,18 +61,47 @@ class MarksMisplaced(Rule):
         if not any(case.tokens.end_of(i) >= case.terms.minimum for i in case.request.marks()):
             return None
         index = next((i for i in reversed(case.tokens.order) if case.tokens.end_of(i) <= outcome.readable), None)
-        if index is None:
+        if index is None or case.tokens.end_of(index) < case.terms.minimum:
             return None
-        end = case.tokens.end_of(index)
-        if end < case.terms.minimum or end - outcome.cached < max(WORTH_TOKENS, end * SMALL_PART):
+        piece, end = case.request.pieces[index], case.tokens.end_of(index)
+        missed = max(0, end - outcome.cached)
+        alike = self._of(case.request)
+        price = case.terms.price
+        read, write = (READ, WRITE) if price is None else (price.read, price.write)
+        alike.readable += end * read
+        alike.costs[piece.place] += round(missed * (write - read))
+        if missed < WORTH_TOKENS:
             return None
-        piece = case.request.pieces[index]
-        self._missed[piece.section, piece.message, piece.block] += end - outcome.cached
+        self._seen.add(piece.place)
+        alike.missed[piece.section, piece.message, piece.block] += missed
+        alike.missed[FROM_END, len(case.request.pieces) - index, 0] += missed
         return sight_piece(case, index)
 
+    def _of(self, request: LoggedRequest) -> _Alike:
+        key = _beginning(request)
+        alike = self._alike.pop(key, None) or _Alike()
+        self._alike[key] = alike
+        if len(self._alike) > PROMPTS_KEPT:
+            self._alike.popitem(last=False)
+        return alike
+
+    def withdrawn(self) -> frozenset[str]:
+        """Places where marks stand well enough: over all prompts that begin alike, what they miss costs less than reading
+        what could be read. There are only four marks, and a miss now and then is no reason to move one."""
+        worth = {place for alike in self._alike.values() for place, lost in alike.costs.items() if lost >= alike.readable}
+        return frozenset(self._seen - worth)
+
     def fixer(self) -> Fixer:
-        wanted = [boundary for boundary, _ in self._missed.most_common(MAX_MARKS - 2)]
-        return lambda request: _marked_at(request, wanted)
+        wanted = {
+            key: [boundary for boundary, _ in alike.missed.most_common(MAX_MARKS - 2)]
+            for key, alike in self._alike.items()
+            if max(alike.costs.values(), default=0) >= alike.readable
+        }
+        return lambda request: _marked_at(request, wanted.get(_beginning(request), []))
+
+
+def _beginning(request: LoggedRequest) -> int:
+    return hash((request.cache_name, request.pieces[0].text))
 
 
 def _marked_at(request: LoggedRequest, wanted: list[Boundary]) -> LoggedRequest:
@@ -65,6 +109,7 @@ def _marked_at(request: LoggedRequest, wanted: list[Boundary]) -> LoggedRequest:
     if not marks:
         return request
     places = {(piece.section, piece.message, piece.block): i for i, piece in enumerate(request.pieces)}
+    places |= {(FROM_END, len(request.pieces) - i, 0): i for i in range(len(request.pieces))}
     added = [places[boundary] for boundary in wanted if boundary in places]
     kept = sorted({*added, *marks[-(MAX_MARKS - len(set(added))) :]})
     if kept == marks:

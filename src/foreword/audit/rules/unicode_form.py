@@ -3,13 +3,12 @@
 import unicodedata
 from dataclasses import replace
 
-from foreword.audit.case import Case, Excerpt, Sighting, sight_break
-from foreword.audit.request import LoggedRequest
-from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.text_diff import FirstForm
+from foreword.audit.case import Case, Excerpt, Sighting
+from foreword.audit.request import LoggedPiece
+from foreword.audit.rules.same_meaning import SameMeaning
 
 
-class UnicodeForm(Rule):
+class UnicodeForm(SameMeaning):
     """The same text comes in another Unicode form (NFC, NFD): it looks the same and is not.
 
     ## Why it costs
@@ -31,37 +30,14 @@ class UnicodeForm(Rule):
     code = "FW108"
     name = "unicode-form"
 
-    def __init__(self) -> None:
-        self._places: set[str] = set()
+    def meaning(self, piece: LoggedPiece) -> str | None:
+        return piece.text if piece.text.isascii() else unicodedata.normalize("NFC", piece.text)
 
     def examine(self, case: Case) -> Sighting | None:
-        parted = case.parted
-        if parted is None or parted.old_piece.kind != parted.new_piece.kind or parted.new_piece.text.isascii():
+        seen = super().examine(case)
+        if seen is None:
             return None
-        if _composed(parted.old_piece.text) != _composed(parted.new_piece.text):
-            return None
-        self._places.add(parted.new_piece.place)
-        seen = sight_break(case, parted)
         return replace(seen, old=None if seen.old is None else _code_points(seen.old), new=_code_points(seen.new))
-
-    def forget(self, place: str) -> None:
-        self._places.discard(place)
-
-    def fixer(self) -> Fixer:
-        first = FirstForm()
-
-        def fix(request: LoggedRequest) -> LoggedRequest:
-            pieces = tuple(
-                piece._replace(text=first.of(_composed(piece.text), piece.text)) if piece.place in self._places else piece
-                for piece in request.pieces
-            )
-            return request if pieces == request.pieces else request.with_pieces(pieces)
-
-        return fix
-
-
-def _composed(text: str) -> str:
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _code_points(excerpt: Excerpt) -> Excerpt:

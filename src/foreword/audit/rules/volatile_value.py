@@ -9,6 +9,8 @@ from foreword.audit.rules.base import Fixer, Rule
 from foreword.prompt.volatile import Volatile, VolatileKind, differing_value, find_shapes
 
 WORD = re.compile(r"[^\W\d_]+")
+CALL_ID = re.compile(r'\{"(?:id|call_id)":"[^"]*"|[\w-]+\n')
+"""The id of a call at the head of its JSON, or of a result in its first line."""
 WINDOW = 256
 """Characters on each side of a difference in which a value is looked for."""
 
@@ -41,6 +43,8 @@ class VolatileValue(Rule):
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
         if parted is None or parted.new_piece.kind in MEDIA or parted.new_piece.section == SETTINGS or not _fixable(case):
+            return None
+        if _other_call(parted.old_piece, parted.new_piece):
             return None
         cut = max(0, parted.chars - WINDOW)
         window = slice(cut, parted.chars + WINDOW)
@@ -82,6 +86,14 @@ def _fixable(case: Case) -> bool:
     if piece.section != MESSAGE or piece.message == 0:
         return True
     return case.before is not None and parted.index < case.request.messages_from() + case.before.at
+
+
+def _other_call(old: LoggedPiece, new: LoggedPiece) -> bool:
+    """Whether two calls, or their results, are not the same one: then their ids are no values that changed."""
+    if old.kind != new.kind or new.kind not in ("tool_use", "tool_result") or new.role == "tool":
+        return False
+    one, two = (CALL_ID.match(piece.text) for piece in (old, new))
+    return one is not None and two is not None and one[0] != two[0]
 
 
 def _without(text: str, kinds: set[VolatileKind]) -> tuple[str, str]:

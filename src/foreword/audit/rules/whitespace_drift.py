@@ -1,12 +1,11 @@
 """FW105."""
 
-from foreword.audit.case import Case, Sighting, sight_break
-from foreword.audit.request import LoggedRequest
-from foreword.audit.rules.base import Fixer, Rule
-from foreword.audit.text_diff import FirstForm, without_spacing
+from foreword.audit.request import LoggedPiece
+from foreword.audit.rules.same_meaning import SameMeaning
+from foreword.audit.text_diff import without_spacing
 
 
-class WhitespaceDrift(Rule):
+class WhitespaceDrift(SameMeaning):
     """The same text comes with other spaces or line ends.
 
     ## Why it costs
@@ -27,31 +26,5 @@ class WhitespaceDrift(Rule):
     code = "FW105"
     name = "whitespace-drift"
 
-    def __init__(self) -> None:
-        self._places: set[str] = set()
-
-    def examine(self, case: Case) -> Sighting | None:
-        parted = case.parted
-        if parted is None or parted.old_piece.kind != parted.new_piece.kind:
-            return None
-        if without_spacing(parted.old_piece.text) != without_spacing(parted.new_piece.text):
-            return None
-        self._places.add(parted.new_piece.place)
-        return sight_break(case, parted)
-
-    def forget(self, place: str) -> None:
-        self._places.discard(place)
-
-    def fixer(self) -> Fixer:
-        first = FirstForm()
-
-        def fix(request: LoggedRequest) -> LoggedRequest:
-            pieces = tuple(
-                piece._replace(text=first.of(without_spacing(piece.text), piece.text))
-                if piece.place in self._places
-                else piece
-                for piece in request.pieces
-            )
-            return request if pieces == request.pieces else request.with_pieces(pieces)
-
-        return fix
+    def meaning(self, piece: LoggedPiece) -> str | None:
+        return without_spacing(piece.text)
