@@ -67,7 +67,8 @@ shows how many, and in brackets how many of them by a fault below; its colour, t
 <h3>{{ finding.code }} {{ finding.name }} · {{ finding.place }}
 {% if finding.fingerprint not in new %}<span class="tag">known</span>{% endif %}</h3>
 <p>{{ finding.summary }} Affects {{ "{:,}".format(finding.requests) }} requests with
-{{ finding.model or "an unnamed model" }}; first in line {{ "{:,}".format(finding.line) }}, {{ finding.label }}, token {{ "{:,}".format(finding.position) }}.</p>
+{{ finding.model or "an unnamed model" }}; first in line
+{{ "{:,}".format(finding.line) }}, {{ finding.label }}, token {{ "{:,}".format(finding.position) }}.</p>
 <p><strong>Lost: {{ "{:,}".format(finding.tokens_lost) }} tokens{% if finding.dollars_lost is not none %},
 ${{ money(finding.dollars_lost) }}{% endif %}</strong>, measured by replaying the log with the fix.</p>
 {% if finding.old_text is not none %}
