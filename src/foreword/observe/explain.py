@@ -188,6 +188,7 @@ def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, 
     texts = _texts(request, old, position, reader.decode) if reader else ("", "", "")
     if reader is not None and old is not None and reason in COARSE:
         reason, detail = _compare(request, old, shape, reader) or (reason, detail)
+    left_out = f"left out of the prompt: {', '.join(shape.left_out)}" if shape and shape.left_out else ""
     return Explanation(
         request_id=request.request_id,
         tenant=request.tenant,
@@ -197,7 +198,7 @@ def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, 
         reason=reason,
         position=position,
         place=shape.label_at(position) if shape else "",
-        detail=detail,
+        detail="; ".join(filter(None, (detail, left_out))),
         nearest=_described(request, found),
         eviction=_eviction(request),
         shared_text=texts[0],

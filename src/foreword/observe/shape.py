@@ -10,10 +10,15 @@ from foreword.prompt.segments import Piece, SegmentedPrompt, label_at, piece_at
 
 @dataclass(frozen=True, slots=True)
 class PromptShape:
-    """The pieces of a rendered conversation, and the text or canonical JSON of each tool and message."""
+    """The pieces of a rendered conversation, and the text or canonical JSON of each tool and message.
+
+    left_out
+        What the client sent at its head and was left out, in words.
+    """
 
     pieces: tuple[Piece, ...]
     contents: Mapping[tuple[str, int], str]
+    left_out: tuple[str, ...] = ()
 
     def piece_at(self, position: int) -> Piece | None:
         """The piece that the token at ``position`` belongs to; None past the end of the prompt."""

@@ -103,6 +103,8 @@ class ChatPrompt:
 
     template_options
         Further variables for the chat template, for instance ``enable_thinking``.
+    left_out
+        What was left out of it, in words, for explanations.
     """
 
     messages: tuple[Message, ...]
@@ -110,6 +112,7 @@ class ChatPrompt:
     marks: tuple[MarkAt, ...] = ()
     add_generation_prompt: bool = True
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 PromptForm = ChatPrompt | str | tuple[int, ...]

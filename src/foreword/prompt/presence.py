@@ -6,6 +6,7 @@ that the whole costs about one walk over the prompt. Templates may trim a text, 
 and leave out what the assistant thought; whatever else is missing is named.
 """
 
+import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,13 +97,17 @@ class _Reader:
         return found >= 0
 
     def _otherwise_spelt(self, text: str) -> bool:
-        """Whether a text is there but for white space, punctuation, and how JSON escapes signs."""
-        plain = _SPELLING.sub("", text)
+        """Whether a text is there but for white space, punctuation, and how JSON and HTML escape signs."""
+        plain = _plain(text)
         if not plain:
             return False
         if self._plain is None:
-            self._plain = _SPELLING.sub("", self._prompt)
+            self._plain = _plain(self._prompt)
         return plain in self._plain
+
+
+def _plain(text: str) -> str:
+    return _SPELLING.sub("", html.unescape(text))
 
 
 def _texts_of_tool(tool: Tool) -> Iterator[str]:

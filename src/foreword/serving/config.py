@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foreword.config import option, require, require_types
+from foreword.prompt.client_heads import ClientHeads
 from foreword.serving.reasoning import FORMS as REASONING_FORMS
 from foreword.serving.reasoning import OFF
 from foreword.serving.tool_forms.choice import FORMS
@@ -43,6 +44,9 @@ class ServerConfig:
     share: str = Share.TENANT.value
     """``tenant``: each shares with itself only. ``public-prefix``: tools and system prompts are shared by all, what follows
     is not. ``all``: everything is shared."""
+    client_heads: str = ClientHeads.LEAVE_OUT.value
+    """What becomes of lines that clients write at the head of a system prompt anew in each session and that say nothing to a
+    model, as the billing header of Claude Code: ``leave-out``, told in explanations, or ``keep``."""
     max_body_bytes: int = option(8 * 2**20, name="max-body-mb", unit=2**20)
     """Largest request body."""
     max_receiving_bytes: int | None = option(None, name="max-receiving-mb", unit=2**20)
@@ -99,6 +103,8 @@ class ServerConfig:
         require_types(self)
         known = ", ".join(share.value for share in Share)
         require(self.share in list(Share), f"share is {self.share!r}; known: {known}.")
+        heads = ", ".join(way.value for way in ClientHeads)
+        require(self.client_heads in list(ClientHeads), f"client_heads is {self.client_heads!r}; known: {heads}.")
         require(0 <= self.port < 2**16, f"port is {self.port}; it must be between 0 and 65535.")
         for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers", "max_connections"):
             value = getattr(self, name)

@@ -1,6 +1,6 @@
 """From a neutral prompt to token ids, and where in them marks and the public part end. It takes time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
 
@@ -73,7 +73,8 @@ class PromptRenderer:
         if not isinstance(prompt, ChatPrompt) or self._template is None:
             return None
         found = segment_conversation(self._template, prompt, datetime.now())
-        return shape_of(found, [write_message(message) for message in prompt.messages], prompt.tools)
+        shape = shape_of(found, [write_message(message) for message in prompt.messages], prompt.tools)
+        return replace(shape, left_out=prompt.left_out)
 
     def _render_conversation(self, conversation: ChatPrompt, find_public_part: bool) -> RenderedPrompt:
         if self._template is None:

@@ -7,7 +7,8 @@ from foreword.cache import Mark
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
 from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
-from foreword.prompt.chat import PromptForm
+from foreword.prompt.chat import ChatPrompt, PromptForm
+from foreword.prompt.client_heads import ClientHeads, without_client_heads
 from foreword.sampling_params import SamplingParams
 from foreword.serving.answers import AnswerReading
 from foreword.serving.config import ServerConfig, Share
@@ -70,6 +71,7 @@ class Service:
         self._check(request)
         self._choices += request.sampling.n
         try:
+            request = replace(request, prompt=self._settled(request.prompt))
             prompt = await self._render(request)
         except BaseException:
             self._choices -= request.sampling.n
@@ -88,7 +90,7 @@ class Service:
 
     async def count_tokens(self, prompt: PromptForm) -> int:
         """How many tokens a prompt has, as ``open`` would render it."""
-        return (await self._prompts.render(prompt)).num_tokens
+        return (await self._prompts.render(self._settled(prompt))).num_tokens
 
     def token(self, token_id: int) -> tuple[str, bytes]:
         """What a token adds to a text, and the same in bytes."""
@@ -116,6 +118,12 @@ class Service:
         room = self._front.info.max_num_seqs + self.config.max_queue
         if self._choices + request.sampling.n > room:
             raise Overloaded(f"This server makes and queues {room} answers at a time, and is full. Try again in a moment.")
+
+    def _settled(self, prompt: PromptForm) -> PromptForm:
+        """A prompt without what its client writes at the head anew each time, where that is left out."""
+        if self.config.client_heads == ClientHeads.KEEP or not isinstance(prompt, ChatPrompt):
+            return prompt
+        return without_client_heads(prompt)
 
     async def _render(self, request: NeutralRequest) -> RenderedPrompt:
         find_public_part = self.config.share == Share.PUBLIC_PREFIX

@@ -250,3 +250,30 @@ def test_an_error_in_a_stream_is_its_last_event(live: Live, client: anthropic.An
     assert told["error"]["type"] == "api_error"
     assert "RuntimeError" in str(error.value)
     ask(client)
+
+
+def test_a_billing_header_is_not_in_the_prompt_and_the_explanation_says_so(live: Live) -> None:
+    def ask(suffix: str) -> Any:
+        header = f"x-anthropic-billing-header: cc_version=2.1.197.{suffix}; cc_entrypoint=sdk-cli;"
+        system = [{"type": "text", "text": header}, {"type": "text", "text": "the quick brown fox " * 20}]
+        body = {"model": "tiny", "max_tokens": 1, "system": system, "messages": [{"role": "user", "content": suffix}]}
+        with live.client() as client:
+            answer = client.post("/v1/messages", json=body)
+            assert answer.status_code == 200
+            counted = client.post("/v1/messages/count_tokens", json=_counted(body))
+            usage = answer.json()["usage"]
+            assert counted.json()["input_tokens"] == sum(
+                usage[name] or 0 for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+            )
+            live.settle()
+            return usage, client.get(f"/v1/cache/explain/{answer.json()['id']}").json()
+
+    first, _ = ask("84c")
+    second, why = ask("bb9")
+    assert first["cache_read_input_tokens"] == 0
+    assert second["cache_read_input_tokens"] > 250
+    assert "left out of the prompt: a billing header" in why["detail"]
+
+
+def _counted(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "max_tokens"}
