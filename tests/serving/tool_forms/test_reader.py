@@ -1,6 +1,7 @@
 """What holds of every form: nothing is lost, nothing raises, little is held back, and arguments are JSON."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -215,3 +216,21 @@ def test_a_fault_of_a_reader_takes_nothing_away() -> None:
     parts = [part for piece in ("So.", WEB_CALL, " And", " on") for part in reader.feed(piece)] + reader.finish()
     assert gathered(parts) == ["So.", ToolUse("web", "{}"), "</tool_call> And on"]
     assert [type(fault) for fault in faults] == [RuntimeError]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>{"name": "web", "arguments": {"q": "' + "a\\n" * 100_000 + '"}}</tool_call>',
+        "<tool_call>{" * 30_000,
+        '{"name": "web", "arguments": ' + '{"a":' * 50_000,
+        "a \n" * 100_000,
+        '<tool_call>{"name": "web", "arguments": {"q": "' + '" ' * 100_000,
+    ],
+    ids=["escapes", "marks", "deep", "blanks", "quotes"],
+)
+def test_long_answers_are_read_in_time_that_grows_with_them(text: str) -> None:
+    before = time.process_time()
+    whole = gathered(read_parts([text]))
+    assert time.process_time() - before < 30  # 1 s; minutes where it grows with the square
+    assert whole

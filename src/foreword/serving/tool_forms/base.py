@@ -1,6 +1,7 @@
 """The parts of an answer, the tools it may call, and what a form of tool calls is."""
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -105,16 +106,13 @@ class Parts:
         """What is new, pieces of one kind joined."""
         told, self._parts = self._parts, []
         joined: list[AnswerPart] = []
-        for part in told:
-            last = joined[-1] if joined else None
-            if isinstance(part, str) and isinstance(last, str):
-                joined[-1] = last + part
-            elif isinstance(part, Thought) and isinstance(last, Thought):
-                joined[-1] = Thought(last.text + part.text)
-            elif isinstance(part, CallText) and isinstance(last, CallText):
-                joined[-1] = CallText(last.text + part.text)
+        for kind, parts in itertools.groupby(told, type):
+            if kind is str:
+                joined.append("".join(part for part in parts if isinstance(part, str)))
+            elif kind in (Thought, CallText):
+                joined.append(kind("".join(part.text for part in parts if isinstance(part, Thought | CallText))))
             else:
-                joined.append(part)
+                joined += parts
         return joined
 
     def text(self, text: str) -> None:

@@ -1,7 +1,8 @@
 """Text in, parts of an answer out, while a model writes. Reading cannot fail: what is not understood is text."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from foreword.serving.reasoning import THINK, ReasoningForm
 from foreword.serving.tool_forms.base import (
@@ -139,20 +140,28 @@ class AnswerReader:
 
 
 def gathered(parts: Iterable[AnswerPart]) -> list[WholePart]:
-    """Parts of an answer with each call in one piece; a call whose end has not come is not whole."""
+    """Parts of an answer with each text, thought and call in one piece; a call whose end has not come is not whole."""
     whole: list[WholePart] = []
-    for part in parts:
-        last = whole[-1] if whole else None
-        if isinstance(part, CallBegin):
-            whole.append(ToolUse(part.name, "", part.call_id, whole=False))
-        elif isinstance(part, CallText) and isinstance(last, ToolUse):
-            whole[-1] = replace(last, arguments=last.arguments + part.text)
-        elif isinstance(part, CallEnd) and isinstance(last, ToolUse):
-            whole[-1] = replace(last, whole=part.whole)
-        elif isinstance(part, Thought) and isinstance(last, Thought):
-            whole[-1] = Thought(last.text + part.text)
-        elif isinstance(part, str) and isinstance(last, str):
-            whole[-1] = last + part
-        elif isinstance(part, str | Thought):
-            whole.append(part)
+    for kind, group in itertools.groupby(parts, _kind):
+        pieces = list(group)
+        if kind is ToolUse:
+            whole += _calls(pieces)
+        elif kind is Thought:
+            whole.append(Thought("".join(part.text for part in pieces if isinstance(part, Thought))))
+        else:
+            whole.append("".join(part for part in pieces if isinstance(part, str)))
     return whole
+
+
+def _kind(part: AnswerPart) -> type:
+    return ToolUse if isinstance(part, CallBegin | CallText | CallEnd) else type(part)
+
+
+def _calls(parts: Sequence[AnswerPart]) -> Iterator[ToolUse]:
+    """The calls whose pieces follow one another."""
+    starts = [at for at, part in enumerate(parts) if isinstance(part, CallBegin)]
+    for at, end in itertools.pairwise([*starts, len(parts)]):
+        begin, last = parts[at], parts[end - 1]
+        assert isinstance(begin, CallBegin)
+        arguments = "".join(part.text for part in parts[at:end] if isinstance(part, CallText))
+        yield ToolUse(begin.name, arguments, begin.call_id, isinstance(last, CallEnd) and last.whole)
