@@ -6,12 +6,10 @@ from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt
 from foreword.prompt.vendor_forms.anthropic import mark_ttl, read_prompt
 from foreword.prompt.vendor_forms.blocks import as_json
+from foreword.prompt.vendor_forms.reasoning import write_signature
 from foreword.prompt.vendor_forms.tools import as_function
 from foreword.server.anthropic.marks import resolve_marks
 from foreword.server.anthropic.schema import CountTokensBody
-
-THOUGHTS = ("thinking", "redacted_thinking")
-"""Blocks that are for the server of the model that wrote them."""
 
 
 def check_ending(body: CountTokensBody) -> None:
@@ -27,13 +25,19 @@ def conversation(body: CountTokensBody) -> ChatPrompt:
     """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
     given = body.model_dump(include={"tools", "system", "messages", "cache_control"}, exclude_unset=True)
     for message in given["messages"]:
-        message["content"] = [block for block in message["content"] if block["type"] not in THOUGHTS]
+        message["content"] = [block for block in message["content"] if not _is_foreign(block)]
     messages, places = read_prompt(given)
     return ChatPrompt(
         messages=messages,
         tools=tuple(as_function(_described(tool)) for tool in given.get("tools", ())),
         marks=resolve_marks(places, mark_ttl(given)),
     )
+
+
+def _is_foreign(block: dict[str, Any]) -> bool:
+    """Whether a block is what another server's model thought: for that one alone to read."""
+    ours = block["type"] == "thinking" and block.get("signature") == write_signature(block["thinking"])
+    return block["type"] in ("thinking", "redacted_thinking") and not ours
 
 
 def _described(tool: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from foreword.errors import NotFoundError
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_items
+from foreword.prompt.vendor_forms.reasoning import read_thought
 from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
@@ -97,7 +98,7 @@ class _Turn:
         self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
         self._offered = OfferedTools(body.tools or ())
-        self._items = [item for item in _items(body.input) if not isinstance(item, ReasoningItem)]
+        self._items = [item for item in _items(body.input) if not _is_foreign(item)]
         self._read = read_items(self._offered.readable(item.model_dump(exclude_unset=True) for item in self._items), history)
         self._messages = self._read.messages
         system = (Message("system", text_blocks(body.instructions)),) if body.instructions is not None else ()
@@ -180,6 +181,8 @@ class _Turn:
     def _breakpoints(self) -> Iterator[tuple[int, int, Breakpoint]]:
         """Marked texts with message and block, counted behind the instructions."""
         for item, (message, first) in zip(self._items, self._read.places, strict=True):
+            if isinstance(item, ReasoningItem):
+                continue
             content = item.output if isinstance(item, FunctionCallOutput) else getattr(item, "content", None)
             for block, mark in marked(content):
                 yield self._shift + message, first + block, mark
@@ -250,6 +253,11 @@ def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
 
 def _items(given: str | list[InputItem]) -> list[InputItem]:
     return [InputMessage(role="user", content=given)] if isinstance(given, str) else given
+
+
+def _is_foreign(item: InputItem) -> bool:
+    """Whether an item is a thought of which this server can read nothing."""
+    return isinstance(item, ReasoningItem) and not read_thought(item.model_dump())
 
 
 class _Numbered:

@@ -122,6 +122,7 @@ class ChatMessage(Body):
     refusal: None = None
     audio: None = None
     reasoning_content: Text | None = None
+    reasoning: Text | None = None
     function_call: None = None
 
 
