@@ -6,7 +6,7 @@ import pytest
 
 from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt, MarkAt, Message, ToolCall, text_blocks
-from foreword.server.anthropic.conversation import conversation
+from foreword.server.anthropic.conversation import check_ending, conversation
 from foreword.server.anthropic.schema import CountTokensBody
 
 FIVE = {"type": "ephemeral"}
@@ -38,7 +38,9 @@ def tool(name: str, mark: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def translate(*messages: dict[str, Any], **more: Any) -> ChatPrompt:
-    return conversation(CountTokensBody.model_validate({"model": "m", "messages": list(messages), **more}))
+    body = CountTokensBody.model_validate({"model": "m", "messages": list(messages), **more})
+    check_ending(body)
+    return conversation(body)
 
 
 def marks(*messages: dict[str, Any], **more: Any) -> list[tuple[int | None, int, float]]:
