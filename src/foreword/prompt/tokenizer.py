@@ -88,6 +88,11 @@ class HubTokenizer:
         """
         return pack_tokens(self._encode(text, add_special_tokens).ids)
 
+    def check_count(self, tokens: int) -> None:
+        """PromptError for a prompt of so many tokens, where no more than ``most_tokens`` are of use."""
+        if self._most_tokens is not None and tokens > self._most_tokens:
+            raise _too_long(f"{tokens} tokens", tokens, self._most_tokens)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
         return self._texts.decode(token_ids)

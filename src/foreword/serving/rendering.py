@@ -62,6 +62,7 @@ class PromptRenderer:
                 return RenderedPrompt(self._text.tokenizer.tokens(prompt, add_special_tokens=True), prompt)
         except UnicodeEncodeError as error:
             raise PromptError(f"The prompt is not valid Unicode: {error.reason} at character {error.start}.") from None
+        self._text.tokenizer.check_count(len(prompt))
         return RenderedPrompt(pack_tokens(prompt), None)
 
     def decode(self, token_ids: list[int]) -> str:

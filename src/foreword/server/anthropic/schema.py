@@ -11,8 +11,8 @@ from foreword.server.anthropic import fields
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
 
-MAX_MESSAGES = 20_000  # each takes some microseconds to read
-MAX_TOOLS = 10_000
+MAX_MESSAGES = 10_000  # each takes some microseconds to read, and nobody else is served meanwhile
+MAX_TOOLS = 5_000
 
 
 def _as_blocks(value: Any) -> Any:

@@ -1,15 +1,15 @@
 """The bodies of OpenAI's API, as far as they are honoured. What becomes of other fields: ``fields.py``."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai import fields
 
-MAX_MESSAGES = 20_000  # each takes some microseconds to read
-MAX_TOOLS = 10_000
+MAX_MESSAGES = 10_000  # each takes some microseconds to read, and nobody else is served meanwhile
+MAX_TOOLS = 5_000
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
@@ -176,13 +176,30 @@ class ChatBody(CacheFields, SamplingFields):
     chat_template_kwargs: JsonObject | None = None
 
 
+def _form_of_prompt(given: Any) -> str:
+    """Text, texts, token ids or several prompts of those, by the first entry: only one of the forms is tried."""
+    if not isinstance(given, list):
+        return "text"
+    first = given[0] if given else ""
+    return "ids" if isinstance(first, int) else "several" if isinstance(first, list) else "texts"
+
+
+Prompts = Annotated[
+    Annotated[Text, Tag("text")]
+    | Annotated[list[Text], Tag("texts")]
+    | Annotated[list[int], Tag("ids")]
+    | Annotated[list[list[int]], Tag("several")],
+    Discriminator(_form_of_prompt),
+]
+
+
 class CompletionBody(CacheFields, SamplingFields):
     """The body of /v1/completions."""
 
     table: ClassVar[Fields] = fields.COMPLETIONS
 
     model: Text
-    prompt: Text | list[Text] | list[int] | list[list[int]]
+    prompt: Prompts
     max_tokens: Count | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
