@@ -51,7 +51,10 @@ CASES: list[tuple[str, str, list[Any]]] = [
     ("hermes", "a <<tool_call>b", ["a <<tool_call>b"]),
     ("hermes", "```python\nprint(1)\n```", ["```python\nprint(1)\n```"]),
     ("hermes", 'Like this:\n{"name": "web", "arguments": {}}', ['Like this:\n{"name": "web", "arguments": {}}']),
+    ("hermes", 'So:\n```json\n{"name": "map"}\n```', ['So:\n```json\n{"name": "map"}\n```']),
+    ("hermes", 'So:\n```json\n{"a": 1}\n```\nYes', ['So:\n```json\n{"a": 1}\n```\nYes']),
     # Hermes, Qwen
+    ("hermes", 'I look.\n```json\n{"name": "web", "arguments": {"q": "fox"}}\n```\nSo.', ["I look.", ("web", FOX), "\nSo."]),
     ("hermes", '<tool_call>\n{"name": "web", "arguments": {"q": "fox"}}\n</tool_call>', [("web", FOX)]),
     ("hermes", 'I look.\n<tool_call>{"name": "web", "arguments": {"q": "fox"}}</tool_call>', ["I look.", ("web", FOX)]),
     ("hermes", '<tool_call>{"name": "map"}</tool_call> and then', [("map", NONE), " and then"]),

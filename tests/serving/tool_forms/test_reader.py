@@ -154,6 +154,8 @@ def test_a_call_that_is_cut_is_json_and_not_whole(text: str, told: str) -> None:
         ("{'a': 'b',}", '{"a": "b"}'),
         ('{"a": "b"\n "c": 1}', '{"a": "b", "c": 1}'),
         ("the fox", '"the fox"'),
+        ('"""a "b"\n"""', '"a \\"b\\"\\n"'),
+        ('""', '""'),
     ],
 )
 def test_whatever_the_model_writes_can_be_told_as_json(written: str, told: str) -> None:

@@ -199,6 +199,8 @@ class ToolForm:
         By which the form is chosen.
     begins, ends
         Texts before and behind calls. An end without a beginning is text.
+    fences
+        Beginnings of fences that may hold calls, wherever they stand.
     special
         Texts of the form that may be special tokens: the text must have them, whatever else is left out of it.
     shape
@@ -210,6 +212,7 @@ class ToolForm:
     name: ClassVar[str]
     begins: ClassVar[tuple[str, ...]]
     ends: ClassVar[tuple[str, ...]] = ()
+    fences: ClassVar[tuple[str, ...]] = ()
     special: ClassVar[tuple[str, ...]] = ()
     shape: ClassVar[CallShape | None] = None
     thinks: ClassVar[bool] = False
@@ -230,7 +233,7 @@ class ToolForm:
         """Read a whole answer."""
         yield from self.attempt(self.leading_calls())
         while True:
-            known = marks(*self.begins, *(self.ends if self._open else ()))
+            known = marks(*self.begins, *self.fences, *(self.ends if self._open else ()))
             mark = yield from self.source.to_mark(known, self.parts.text)
             if mark is None:
                 return
@@ -238,11 +241,18 @@ class ToolForm:
                 self._open = False
                 continue
             self.source.keep(mark)
-            if (yield from self.attempt(self.behind(mark))):
+            if mark in self.fences:
+                yield from self.attempt(self.fenced_calls())
+            elif (yield from self.attempt(self.behind(mark))):
                 yield from self._end()
 
     def leading_calls(self) -> Reading[bool]:
         """Calls with which an answer begins without a mark."""
+        yield from ()
+        return False
+
+    def fenced_calls(self) -> Reading[bool]:
+        """Calls in a fence that stands within the answer."""
         yield from ()
         return False
 

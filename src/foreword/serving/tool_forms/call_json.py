@@ -21,12 +21,18 @@ EMPTY = ("null", "None", "")
 
 
 class CallJson:
-    """Reads calls for a form. ``lenient``: keys that say nothing to us may stand before a call's name."""
+    """Reads calls for a form.
 
-    def __init__(self, form: ToolForm, lenient: bool = True, syntax: Syntax = JSON):
+    lenient
+        Keys that say nothing to us may stand before a call's name.
+    needs_arguments
+        An object with a name alone is no call.
+    """
+
+    def __init__(self, form: ToolForm, lenient: bool = True, syntax: Syntax = JSON, needs_arguments: bool = False):
         self._form = form
         self._source = form.source
-        self._lenient = lenient
+        self._lenient, self._needs_arguments = lenient, needs_arguments
         self._syntax = syntax
 
     def calls(self) -> Reading[bool]:
@@ -44,7 +50,7 @@ class CallJson:
             elif sign == "[" and not lists:
                 source.take(1)
                 lists += 1
-            elif sign == "`" and (yield from self._fence()):
+            elif sign == "`" and (yield from self._fence(called)):
                 if called:
                     source.keep()
             elif called and sign in tuple(",;]}"):
@@ -59,13 +65,13 @@ class CallJson:
         whole = yield from self._arguments(call)
         return call.finish(whole)
 
-    def _fence(self) -> Reading[bool]:
-        """Take the beginning or the end of a fence, if there is one; NoCall if it holds something else."""
+    def _fence(self, called: bool) -> Reading[bool]:
+        """Take the beginning or, behind a call, the end of a fence, if there is one; NoCall if it holds something else."""
         if not (yield from self._source.starts("```")):
             return False
         self._source.take(3)
         sign = yield from self._source.sign()
-        if sign.isalpha() or sign in tuple("\r\n"):
+        if sign.isalpha() or (sign in tuple("\r\n") and not called):
             info, _ = yield from self._source.short(marks("\n"), 40)
             if info.strip() not in FENCES:
                 raise NoCall
@@ -80,7 +86,7 @@ class CallJson:
             sign = yield from self._source.sign()
             if sign == "}":
                 self._source.take(1)
-                return call.finish()
+                return (call.begun or not self._needs_arguments) and call.finish()
             if sign == ",":
                 self._source.take(1)
                 continue

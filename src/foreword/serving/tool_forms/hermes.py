@@ -14,7 +14,9 @@ OTHER_MARKS = ("[TOOL_CALLS]", "<|python_tag|>", "<|tool_call|>", "<|tool_calls|
 
 
 class LeadingJson(ToolForm):
-    """A form in which an answer may also begin with calls in JSON and nothing around them."""
+    """A form in which an answer may also begin with calls in JSON and nothing around them, or hold them in a fence."""
+
+    fences = ("```json\n", "```tool_call\n")
 
     def leading_calls(self) -> Reading[bool]:
         """Calls with which the answer begins: JSON, in a fence or not."""
@@ -30,6 +32,10 @@ class LeadingJson(ToolForm):
         if sign not in tuple("{[`"):
             return False
         return (yield from CallJson(self, lenient=False).calls())
+
+    def fenced_calls(self) -> Reading[bool]:
+        """Calls in a fence: with arguments, for JSON in a fence is often no more than an example."""
+        return (yield from CallJson(self, lenient=False, needs_arguments=True).calls())
 
 
 class Hermes(LeadingJson):

@@ -19,6 +19,8 @@ MOST_DEPTH = 100
 """Nesting of what is told; some readers of JSON take no more than 128."""
 MOST_NAME = 4096
 """Characters of a key."""
+TRIPLE = '"' * 3
+"""Python's quotes for texts of several lines; no JSON begins so."""
 MOST_WORD = 2000
 """Characters of a number or a word without quotes."""
 
@@ -197,6 +199,9 @@ class JsonReader:
         if mark is not None:
             self._source.take(len(mark))
             return (yield from self._string(read_raw(self._source, raw[mark], self._tell_inside)))
+        if sign == '"' and (yield from self._source.starts(TRIPLE)):
+            self._source.take(len(TRIPLE))
+            return (yield from self._string(read_raw(self._source, TRIPLE, self._tell_inside)))
         if sign in "\"'":
             closers = {level.closer for level in self._levels[-1:]} or {"}", "]"}
             inside = read_string(self._source, self._tell_inside, {*closers, ",", "}", "]"}, self._syntax.ends)
