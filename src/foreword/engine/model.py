@@ -7,6 +7,7 @@ for something that the backends do not do, or when its rope looks at the longest
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ def load_plain(checkpoint: Checkpoint, described: Described, plan: PlainPlan, ba
         module=module,
         text=words,
         layers=layers,
-        max_context=int(config["max_position_embeddings"]),
+        max_context=longest_context(SimpleNamespace(**config)),
         vocab_size=int(config["vocab_size"]),
         eos_token_ids=frozenset(config["eos_token_id"]),
         own_kernels=own_kernels,
@@ -139,7 +140,10 @@ def _prepare(
     module: torch.nn.Module, probed: list[ProbedLayer], checkpoint: Checkpoint, backend: Backend[Any]
 ) -> tuple[tuple[AttentionLayer, ...], bool]:
     layers = tuple(layer.attention for layer in probed)
-    return layers, backend.prepare(module, probed, checkpoint)
+    try:
+        return layers, backend.prepare(module, probed, checkpoint)
+    except ModelError as error:
+        raise ModelError(f"Model {checkpoint.name!r} cannot be loaded: {error}") from error
 
 
 def attention_forward(

@@ -57,8 +57,11 @@ def write_tokenizer(path: Path) -> None:
 
 
 def write_model(path: Path, family: str, **options: Any) -> Path:
-    """Write a model with seeded random weights; returns its directory."""
-    prefix, own = FAMILIES[family]
+    """Write a model with seeded random weights; returns its directory.
+
+    ``family`` is one of FAMILIES, or what the names of transformers' classes begin with.
+    """
+    prefix, own = FAMILIES.get(family, (family, {}))
     name = f"{prefix}TextConfig" if family == "gemma3" else f"{prefix}Config"
     config = getattr(transformers, name)(**{**COMMON, **own, **options})
     torch.manual_seed(7)

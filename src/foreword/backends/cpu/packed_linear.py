@@ -116,7 +116,7 @@ class LinearPacker:
     def pack(self, *layers: nn.Linear) -> PackedLinear:
         """One PackedLinear in place of a layer, or of several that fit together."""
         format = self.format_of(layers[0])
-        packed = [format.pack(self._weight(layer)) for layer in layers]
+        packed = [self._packed(format, layer) for layer in layers]
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         bias = torch.cat(biases) if biases else None
         return PackedLinear(format, packed[0] if len(packed) == 1 else format.join(packed), bias)
@@ -150,6 +150,13 @@ class LinearPacker:
         if stored is None or self._asked:
             return self._format
         return weight_format(stored if stored in FORMATS else WITHOUT_KERNELS, self.target)
+
+    def _packed(self, format: WeightFormat, layer: nn.Linear) -> PackedWeight:
+        weight = self._weight(layer)
+        try:
+            return format.pack(weight)
+        except ModelError as error:
+            raise ModelError(f"Tensor {self._blocks_of(layer)[0]!r} of the model cannot be used: {error}") from error
 
     def _weight(self, layer: nn.Linear) -> torch.Tensor:
         name, stored = self._blocks_of(layer)
