@@ -1,0 +1,217 @@
+"""Each field of the vendors' APIs is decided: honoured, taken, or refused with the way out."""
+
+from typing import Any
+
+import pytest
+from anthropic.types import message_count_tokens_params as count_params
+from anthropic.types import message_create_params as message_params
+from anthropic.types.beta import message_create_params as beta_params
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params as response_params
+from pydantic import ValidationError
+
+from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
+from foreword.server.body import TopBody
+from foreword.server.openai.errors import describe_fault
+from foreword.server.openai.responses_schema import ResponseBody
+from foreword.server.openai.schema import ChatBody, CompletionBody
+from server.live import Live
+
+ENDPOINTS: list[tuple[type[TopBody], Any]] = [
+    (ChatBody, chat_params.CompletionCreateParamsBase),
+    (CompletionBody, completion_params.CompletionCreateParamsBase),
+    (ResponseBody, response_params.ResponseCreateParamsBase),
+    (MessagesBody, message_params.MessageCreateParamsBase),
+    (MessagesBody, beta_params.MessageCreateParamsBase),
+    (CountTokensBody, count_params.MessageCountTokensParams),
+]
+USER = [{"role": "user", "content": "hi"}]
+CHAT = {"model": "tiny", "messages": USER, "max_tokens": 1}
+RESPONSE = {"model": "tiny", "input": "hi", "max_output_tokens": 2}
+MESSAGE = {"model": "tiny", "max_tokens": 2, "messages": USER}
+
+
+@pytest.mark.parametrize(("body", "sdk"), ENDPOINTS)
+def test_every_field_of_the_sdk_is_decided(body: type[TopBody], sdk: Any) -> None:
+    known = {*body.model_fields, *(path.split(".")[0] for path in body.table.taken), *body.table.refused}
+    assert set(sdk.__annotations__) - known == set()
+
+
+@pytest.mark.parametrize("body", {body for body, _ in ENDPOINTS})
+def test_a_field_is_decided_once(body: type[TopBody]) -> None:
+    taken = {path for path in body.table.taken if "." not in path}
+    assert not taken & set(body.model_fields)
+    assert not taken & set(body.table.refused)
+    assert set(body.table.nothing).isdisjoint(body.model_fields)
+
+
+def each(path: str, body: dict[str, Any], *fields: dict[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    return [(path, body, more) for more in fields]
+
+
+TAKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    *each(
+        "/v1/messages",
+        MESSAGE,
+        {"thinking": {"type": "adaptive", "budget_tokens": 0}},
+        {"output_config": {"effort": "high"}},
+        {"context_management": {"edits": []}},
+        {"system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral", "scope": "global"}}]},
+        {"tools": [{"name": "Read", "input_schema": {}, "eager_input_streaming": True, "defer_loading": True}]},
+        {"tools": [{"name": "R", "input_schema": {}}, {"type": "bash_20250124", "name": "bash"}]},
+        {"system": None, "stop_sequences": None, "tools": None, "temperature": None, "stream": None},
+        {"mcp_servers": [], "container": None, "metadata": {"user_id": "u"}, "service_tier": "standard_only"},
+        {"speed": "fast", "inference_geo": "eu", "betas": ["x"]},
+        {
+            "messages": [
+                *USER,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "t", "signature": "s"},
+                        {"type": "redacted_thinking", "data": "abc"},
+                        {"type": "text", "text": "ok", "citations": []},
+                    ],
+                },
+                {"role": "user", "content": "go on"},
+            ]
+        },
+    ),
+    *each(
+        "/v1/messages/count_tokens",
+        {"model": "tiny", "messages": USER},
+        {"messages": [*USER, {"role": "assistant", "content": "{"}]},
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}, "output_config": {"effort": "low"}, "max_tokens": 5},
+    ),
+    *each(
+        "/v1/responses",
+        RESPONSE,
+        {"client_metadata": {"x": "y"}, "service_tier": "flex", "metadata": {"n": 5}},
+        {"include": ["reasoning.encrypted_content", "web_search_call.results"]},
+        {"reasoning": None},
+        {"reasoning": {"effort": "low", "summary": "auto", "context": "all_turns"}},
+        {"text": {"verbosity": "low"}, "truncation": "auto", "max_tool_calls": 3, "background": False},
+        {"context_management": [{"type": "compaction", "compact_threshold": 1000}]},
+        {"tools": [{"type": "function", "name": "shell"}, {"type": "custom", "name": "p"}, {"type": "web_search"}]},
+        {"tools": [{"type": "local_shell"}], "stream_options": {"include_obfuscation": True}},
+        {
+            "input": [
+                {"role": "user", "content": "hi"},
+                {"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "gAAAA", "status": None},
+                {"type": "web_search_call", "id": "w", "status": "completed", "action": {"type": "search"}},
+                {"type": "custom_tool_call", "call_id": "c", "name": "patch", "input": "***"},
+                {"type": "custom_tool_call_output", "call_id": "c", "output": "done"},
+                {"type": "message", "role": "assistant", "phase": "final_answer", "content": "ok"},
+                {"role": "user", "content": [{"type": "input_text", "text": "go on"}]},
+            ]
+        },
+    ),
+    *each(
+        "/v1/chat/completions",
+        CHAT,
+        {"reasoning_effort": "low", "verbosity": "low", "service_tier": "priority", "store": True},
+        {"metadata": {"a": "b"}, "user": "u", "prediction": {"type": "content", "content": "x"}},
+        {"logit_bias": {}, "functions": None, "best_of": 1, "stop": "", "top_p": 0, "audio": None},
+        {"stream_options": None, "modalities": ["text"], "web_search_options": {"search_context_size": "low"}},
+        {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}, {"type": "custom", "custom": {}}]},
+        {"cache_prompt": True, "provider": {"order": ["x"]}, "priority": 1},
+        {
+            "messages": [
+                *USER,
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "refusal": "",
+                    "provider_specific_fields": {"a": 1},
+                    "tool_calls": [
+                        {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "r", "cache_control": {}}]},
+            ]
+        },
+    ),
+    ("/v1/completions", {"model": "tiny", "prompt": "hi", "max_tokens": 1}, {"user": "u", "logit_bias": None, "suffix": ""}),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "fields"), TAKEN)
+def test_what_cannot_change_an_answer_is_taken(live: Live, path: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
+    with live.client() as client:
+        answer = client.post(path, json={**body, **fields})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "fields", "says", "never"),
+    [
+        ("/v1/chat/completions", CHAT, {"echo": True}, "Unknown field 'echo'", "Did you mean 'echo'"),
+        ("/v1/responses", RESPONSE, {"seed": 1}, "Unknown field 'seed'", "Did you mean 'seed'"),
+        ("/v1/responses", RESPONSE, {"max_tokens": 1}, "max_output_tokens", "Did you mean 'max_tokens'"),
+        ("/v1/messages", MESSAGE, {"max_completion_tokens": 1}, "Unknown field", "Did you mean 'max_completion_tokens'"),
+        (
+            "/v1/messages/count_tokens",
+            {"model": "tiny", "messages": USER},
+            {"stop_sequence": ["x"]},
+            "Unknown",
+            "sequences'?",
+        ),
+        ("/v1/chat/completions", CHAT, {"logit_bias": {"5": 1}}, "'logit_bias' is not served here", "Did you mean"),
+        ("/v1/messages", MESSAGE, {"container": "c"}, "'container' is not served here", "Did you mean"),
+    ],
+)
+def test_an_errors_advice_can_be_followed(
+    live: Live, path: str, body: dict[str, Any], fields: dict[str, Any], says: str, never: str
+) -> None:
+    with live.client() as client:
+        answer = client.post(path, json={**body, **fields})
+    assert answer.status_code == 400, answer.text
+    message = answer.json()["error"]["message"]
+    assert says in message
+    assert never not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "fox " * 1100}]}),
+        ("/v1/completions", {"prompt": "fox " * 1100}),
+        ("/v1/responses", {"input": "fox " * 1100}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": "fox " * 1100}]}),
+    ],
+)
+def test_clients_know_a_prompt_that_is_too_long(live: Live, path: str, body: dict[str, Any]) -> None:
+    limit = "max_output_tokens" if path == "/v1/responses" else "max_tokens"
+    with live.client() as client:
+        answer = client.post(path, json={"model": "tiny", limit: 4, **body})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    if path == "/v1/messages":
+        assert error["message"].startswith("prompt is too long: ")
+        assert error["message"].endswith(" tokens > 1024 maximum")
+    else:
+        assert error["code"] == "context_length_exceeded"
+        assert error["message"].startswith("This model's maximum context length is 1024 tokens.")
+
+
+def test_what_was_passed_over_is_known_by_its_path() -> None:
+    body = ChatBody.model_validate(
+        {**CHAT, "user": "u", "tools": [{"type": "custom"}], "stream_options": None, "store": None}
+    )
+    assert body.passed_over == {"user", "tools of type 'custom'"}
+
+
+def test_a_mark_on_a_tool_that_is_passed_over_stands_on_the_one_before() -> None:
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    tools = [{"name": "f", "input_schema": {}}, {"type": "web_search_20250305", "name": "w", "cache_control": mark}]
+    (tool,) = MessagesBody.model_validate({**MESSAGE, "tools": tools}).tools
+    assert tool.cache_control is not None
+    assert tool.cache_control.ttl == "1h"
+
+
+def test_the_place_of_a_fault_has_no_names_of_branches() -> None:
+    tools = [{"type": "namespace", "name": "n", "tools": [{"type": "function", "name": 5}]}]
+    with pytest.raises(ValidationError) as caught:
+        ResponseBody.model_validate({**RESPONSE, "tools": tools})
+    assert describe_fault("/v1/responses", caught.value.errors()[0]).startswith("tools.0.tools.0.name: ")
