@@ -262,3 +262,24 @@ def test_a_token_has_its_text_and_its_bytes() -> None:
     ]  # fmt: skip
     assert [tokenizer.token_bytes(token) for token in ids(["▁w1", "<0x80>", "é"])] == [b" w1", b"\x80", "é".encode()]
     assert tokenizer.token_text(5000) == ""
+
+
+def test_special_tokens_that_a_reader_must_see_are_not_skipped(tokenizer: Any) -> None:
+    special, plain = tokenizer.bos_token_id, tokenizer.encode("the fox", add_special_tokens=False)
+    for shown, text in (((), "the fox"), ((special,), f"{tokenizer.bos_token}the fox{tokenizer.bos_token}")):
+        texts = TextStream(HubTokenizer(tokenizer.backend_tokenizer), True, (), False, shown=shown)
+        for token in (special, *plain, special, tokenizer.eos_token_id):
+            texts.add(token, may_stop=True)
+        texts.finish()
+        assert texts.text == text
+
+
+@pytest.mark.parametrize("text", ["the quick brown fox", "naïve 日本 🦊🦊 end"])
+def test_every_token_says_how_much_text_there_is_with_it(tokenizer: Any, text: str) -> None:
+    texts = TextStream(HubTokenizer(tokenizer.backend_tokenizer), True, ("never",), False)
+    for count, token in enumerate(tokenizer.encode(text, add_special_tokens=False), start=1):
+        texts.add(token, may_stop=True)
+        assert len(texts.ends) == count
+    texts.finish()
+    assert list(texts.ends) == sorted(texts.ends)
+    assert texts.ends[-1] == len(text) == len(texts.text)
