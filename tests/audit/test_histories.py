@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from audit.generator import START
 from audit.test_agent_faults import MARK, TURNS, Line, agent, audited, blocks
 from foreword.audit.reports import notes
 
@@ -122,6 +123,18 @@ def test_requests_sent_again_word_for_word_are_said() -> None:
     lines = [{**line, "ts": line["ts"] + 0.5 * i} for line in agent() for i in range(3)]
     assert audited(lines).repeated == (TURNS, 2 * TURNS, 3)
     assert audited(agent()).repeated == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("counted", "cached"), [(2, True), (0.4, False)])
+def test_a_providers_minimum_is_in_its_own_tokens(counted: float, cached: bool) -> None:
+    """A prompt of 900 tokens as counted here: 1,800 to one provider, which caches from 1,024 on, and 360 to another."""
+    lines = []
+    for turn in range(3):
+        messages = [{"role": "system", "content": "Be brief. " * 360}, {"role": "user", "content": f"Question {turn}"}]
+        body = {"model": "gpt-5.1", "messages": messages}
+        usage = {"prompt_tokens": round(900 * counted), "prompt_tokens_details": {"cached_tokens": 0}}
+        lines.append({"ts": START + 30 * turn, "request": body, "response": {"usage": usage}})
+    assert bool(audited(lines).totals.cached) is cached
 
 
 def test_a_code_to_ignore_that_no_rule_has_is_told() -> None:

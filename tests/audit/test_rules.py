@@ -84,9 +84,9 @@ def test_tools_of_ever_new_names_are_bounded() -> None:
     caches = CacheModel(10**6, 1.0)
     for old, request in pairwise(requests):
         tokens = ByteTokens().encode(request)
-        outcome = caches.feed(request, tokens, terms.of(request))
+        outcome = caches.feed(request, tokens, terms.of(request, len(tokens)))
         parted = part(old, request, tokens, 0)
-        rule.examine(Case(request, tokens, outcome, terms.of(request), None, parted))
+        rule.examine(Case(request, tokens, outcome, terms.of(request, len(tokens)), None, parted))
     mended = rule.fixer()(requests[-1])
     assert sum(piece.kind == "tool" for piece in mended.pieces) == TOOLS_KEPT
 

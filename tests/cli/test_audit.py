@@ -6,6 +6,7 @@ import json
 import lzma
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -231,6 +232,55 @@ def test_two_logs_in_one_file_without_an_end_of_line_between(faulty: Path) -> No
     faulty.write_text("\n".join(records[:10]) + "\n".join(records[10:]))
     alone = json.loads(audit(faulty, "-f", "json").stdout)
     assert (alone["totals"]["requests"], alone["broken_lines"]) == (20, 0)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_is_watched_through_a_pipe_to_its_end(faulty: Path, form: str) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "audit", "--watch", "-", "-f", form],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        for line in faulty.read_bytes().splitlines(keepends=True):
+            running.stdin.write(line)
+        running.stdin.flush()
+        first = running.stdout.readline().decode()  # told while the pipe is open
+        assert "FW101" in first
+        if form == "json":
+            assert json.loads(first)["place"] == "system, block 1"
+        _, errors = running.communicate(timeout=240)
+    assert running.returncode == 1
+    assert "20 requests, 1 new finding" in errors.decode()
+
+
+def test_a_file_that_grows_is_watched_until_it_is_interrupted(faulty: Path, tmp_path: Path) -> None:
+    lines = faulty.read_bytes().splitlines(keepends=True)
+    folder = tmp_path / "sessions"
+    folder.mkdir()
+    (folder / "a.jsonl").write_bytes(lines[0])
+    with subprocess.Popen(
+        [*COMMAND, "audit", "--watch", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        (folder / "b.jsonl").write_bytes(b"".join(lines[1:]) + lines[0][:100])
+        assert "FW101" in running.stdout.readline().decode()
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=240)
+    assert running.returncode == 1
+
+
+def test_a_watch_of_what_is_not_there_is_refused(faulty: Path, tmp_path: Path) -> None:
+    for args, message in (
+        ([tmp_path / "missing"], "cannot be watched"),
+        (["-", faulty], "not both"),
+        ([faulty, "-f", "html"], "as text or json"),
+    ):
+        result = audit("--watch", *args)
+        assert result.returncode == 2
+        assert message in " ".join(result.stderr.split())
 
 
 def test_bad_use_is_status_2(faulty: Path, tmp_path: Path) -> None:

@@ -117,3 +117,15 @@ def test_a_dot_in_a_name_is_a_dash() -> None:
     table = PriceTable.built_in()
     assert table.find("anthropic/claude-sonnet-4.5") is table.find("claude-sonnet-4-5")
     assert table.find("gpt-5.1") is not None
+
+
+def test_a_long_prompt_is_charged_as_a_whole_at_its_own_rate() -> None:
+    row = PriceTable.built_in().find("gpt-5.4")
+    assert row is not None
+    assert (row.long_from, row.long_input, row.long_output) == (272_000, 5, 22.5)
+    assert row.dollars(plain=272_000, output=1_000) == pytest.approx(0.272 * 2.5 + 0.015)
+    assert row.dollars(plain=1_000, read=272_000, output=1_000) == pytest.approx(0.001 * 5 + 0.272 * 0.5 + 0.0225)
+    for row in PriceTable.built_in():
+        assert row.long_input is None or row.input < row.long_input <= 5 * row.input + 1e-9
+    with pytest.raises(ConfigError, match="all three or none"):
+        PriceTable.from_toml(ROW + "long_from = 5\n")

@@ -174,7 +174,7 @@ class Search:
         for number, request in enumerate(log.requests(source)):
             fixed = apply(fixers, request)
             tokens = self.tokenizing.encode(fixed)
-            terms = self.terms.of(fixed)
+            terms = self.terms.of(fixed, len(tokens))
             followed = turns.follow(fixed)
             outcome = caches.feed(fixed, tokens, terms, answered=followed is not None and followed.sure)
             link = _with_request(followed, recent)

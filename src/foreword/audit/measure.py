@@ -86,12 +86,12 @@ class Measuring:
             link = turns.follow(request)
             turns.keep(request, None)
             answered = link is not None and link.sure
-            outcome = self._as_it_is.feed(request, tokens, self.terms.of(request), answered=answered)
+            outcome = self._as_it_is.feed(request, tokens, self.terms.of(request, len(tokens)), answered=answered)
             for rule, fix, caches in self._chain:
                 fixed = fix(request)
                 if fixed.pieces is not request.pieces:
                     tokens = self.tokenizing.encode(fixed)
-                better = caches.feed(fixed, tokens, self.terms.of(fixed), answered=answered)
+                better = caches.feed(fixed, tokens, self.terms.of(fixed, len(tokens)), answered=answered)
                 if fixed is not request or better != outcome:
                     place = self._place(rule, request, fixed, tokens, better)
                     savings.setdefault((rule.code, place), Saving()).add(_saving(rule.measured_at(place), outcome, better))

@@ -1,6 +1,6 @@
 """On what terms a provider caches, and what it charges: from the price table; a model that is not in it has no price."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foreword.audit.request import LoggedRequest
 from foreword.prompt.prices import ModelPrice, PriceTable
@@ -36,8 +36,18 @@ class TermsBook:
         self._prices = prices
         self._known: dict[tuple[str, bool], Terms] = {}
 
-    def of(self, request: LoggedRequest) -> Terms:
-        """The terms for a request."""
+    def of(self, request: LoggedRequest, tokens: int) -> Terms:
+        """The terms for a request of so many tokens, as they are counted here.
+
+        Its minimum is the provider's in its own tokens: where the log says how many of those the prompt has, it is as large
+        a part of the prompt here as there.
+        """
+        terms, usage = self._terms(request), request.usage
+        if usage is None or not usage.prompt or usage.prompt == tokens:
+            return terms
+        return replace(terms, minimum=max(1, terms.minimum * tokens // usage.prompt))
+
+    def _terms(self, request: LoggedRequest) -> Terms:
         key = request.model, request.marked_only
         terms = self._known.get(key)
         if terms is None:

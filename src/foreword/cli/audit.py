@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from foreword.audit import (
     NEXT_FILE,
     AuditConfig,
     ByteTokens,
+    Finding,
     PieceTokens,
     Report,
     TemplateTokens,
@@ -26,9 +27,10 @@ from foreword.audit import (
     known_fingerprints,
 )
 from foreword.audit.readers import UNREADABLE, LogLineError, ServerFigures, parse_line
-from foreword.audit.reports import html_report, json_report, sarif_report
+from foreword.audit.reports import finding_line, html_report, json_report, sarif_report
 from foreword.cli.audit_input import STANDARD_INPUT, LogFile, log_files, log_lines, open_log
-from foreword.cli.audit_text import print_report, print_server_figures
+from foreword.cli.audit_text import print_finding, print_report, print_server_figures
+from foreword.cli.audit_watch import growing_log, watch
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.model_files import read_template
 from foreword.errors import ModelError, ParameterError
@@ -65,6 +67,9 @@ def audit_log(
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier report in JSON; its findings no longer count for the exit status.")
     ] = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Go on reading a log that grows, and tell each finding when it becomes true.")
+    ] = False,
     *,
     config: Annotated[AuditConfig, Flags()],
 ) -> None:
@@ -73,12 +78,15 @@ def audit_log(
     Logs of many kinds are read, told by their content: requests as they were sent, bare or wrapped, sessions of coding
     agents, batches, HAR, gateways' and observers' exports, the log of foreword serve (its prompts with --log-prompts, else
     its figures); `docs/audit.md` lists them. A request with `foreword_ignore: "FW101"` in its metadata is not told about
-    that rule. The exit status is 0 without (new) findings, 1 with, 2 for bad input.
+    that rule. The exit status is 0 without (new) findings, 1 with, 2 for bad input. With --watch a log that an agent writes
+    is read beside it, until Ctrl-C or the end of standard input.
     """
     if output is not None:
         _check_writable(output)
     known = known_fingerprints(_read(baseline)) if baseline else frozenset()
     console = Console(stderr=True)
+    if watching:
+        _watch(logs, console, tokenizer, format, output, known, config)
     name = ", ".join("stdin" if log == STANDARD_INPUT else log.name for log in logs)
     with log_files(logs, console) as files, _reading(console, files, config.longest_line) as reading:
         report = audit(reading.lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
@@ -92,6 +100,38 @@ def audit_log(
     new = frozenset(finding.fingerprint for finding in report.findings) - known
     _write(report, new, format, name, output)
     raise typer.Exit(1 if new else 0)
+
+
+def _watch(
+    logs: list[Path],
+    console: Console,
+    tokenizer: Path | None,
+    format: Format,
+    output: Path | None,
+    known: frozenset[str],
+    config: AuditConfig,
+) -> NoReturn:
+    """Tell findings as they come, in words or as a line of JSON each, then leave with the audit's exit status."""
+    if format not in (Format.TEXT, Format.JSON) or output is not None:
+        raise ParameterError(
+            "--watch tells findings as they come, as text or json and to the terminal; leave the others out."
+        )
+    tokenizing, prices, terminal = _tokenizing(tokenizer), PriceTable.built_in(), Console()
+
+    def audited(files: list[LogFile]) -> Report:
+        reading = _Reading(files, config.longest_line, Progress(disable=True))
+        return reading.placed(audit(reading.lines, tokenizing, prices, config))
+
+    def tell(finding: Finding) -> None:
+        if format is Format.JSON:
+            typer.echo(finding_line(finding))
+        else:
+            print_finding(terminal, finding, new=True)
+
+    with growing_log(logs) as log:
+        requests, told = watch(log, audited, tell, known)
+    console.print(f"{requests:,} requests, {told:,} new finding{'s' if told != 1 else ''}")
+    raise typer.Exit(1 if told else 0)
 
 
 def _server_figures(lines: Iterator[bytes | str]) -> ServerFigures:

@@ -43,6 +43,13 @@ class LogFile:
     name: str
 
 
+def files_of(log: Path) -> list[LogFile]:
+    """The files of a directory, by name; a file itself."""
+    if not log.is_dir():
+        return [LogFile(log, log.name)]
+    return [LogFile(path, str(path.relative_to(log))) for path in sorted(log.rglob("*")) if path.is_file()]
+
+
 @contextmanager
 def log_files(logs: Sequence[Path], console: Console) -> Iterator[list[LogFile]]:
     """All files of some logs: of a directory all that are in it, by name. ParameterError for one that has none."""
@@ -50,10 +57,10 @@ def log_files(logs: Sequence[Path], console: Console) -> Iterator[list[LogFile]]
         files: list[LogFile] = []
         for log in logs:
             if log.is_dir():
-                found = sorted(path for path in log.rglob("*") if path.is_file())
+                found = files_of(log)
                 if not found:
                     raise ParameterError(f"There is no file in the directory {log}; give a log, or a directory of logs.")
-                files += [LogFile(path, str(path.relative_to(log))) for path in found]
+                files += found
             else:
                 name = "stdin" if log == STANDARD_INPUT else log.name
                 files.append(LogFile(stack.enter_context(log_file(log, console)), name))

@@ -15,7 +15,7 @@ def print_report(console: Console, report: Report, new: frozenset[str]) -> None:
     """``new`` are the fingerprints that no baseline knows."""
     _print_totals(console, report)
     for finding in report.findings:
-        _print_finding(console, finding, finding.fingerprint in new)
+        print_finding(console, finding, finding.fingerprint in new)
     known = len(report.findings) - len(new)
     count = len(report.findings)
     verdict = "[green]No findings.[/green]" if not count else f"{count} finding{'s' if count > 1 else ''}"
@@ -65,7 +65,8 @@ def print_server_figures(console: Console, figures: ServerFigures) -> None:
     )
 
 
-def _print_finding(console: Console, finding: Finding, new: bool) -> None:
+def print_finding(console: Console, finding: Finding, new: bool) -> None:
+    """One finding; ``new``: no baseline knows it."""
     money = "" if finding.dollars_lost is None else f", ${finding.dollars_lost:,.4f}"
     state = "" if new else " [dim](known)[/dim]"
     console.print(

@@ -44,6 +44,10 @@ def prices(
     console.print(
         "Input and output in US dollars for a million tokens; read and write as multiples of input; minimum in tokens."
     )
+    for row in rows:
+        if row.long_from is not None:
+            rates = f"{row.long_input:g}, its answer {row.long_output:g}"
+            console.print(f"{row.name}: a prompt of more than {row.long_from:,} tokens costs {rates}.", highlight=False)
     for what, sources in (("prices", [row.source for row in rows]), ("minimum and lifetime", [row.rules for row in rows])):
         for source in dict.fromkeys(sources):
             console.print(f"Source of {what}: {source}", highlight=False)

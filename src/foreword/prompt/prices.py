@@ -24,7 +24,8 @@ class ModelPrice:
     ``input`` for tokens that are read from the cache, written to it, and written with the longer lifetime. ``minimum`` is
     the shortest prefix that is cached, ``step`` the unit in which hits are counted, both in tokens; ``ttl`` and
     ``ttl_long`` are seconds after the last use (None: not stated, or not offered). ``marks`` says whether only marked
-    prefixes are cached, marks are understood, or there are none. ``source`` is where the prices were read, ``rules`` where
+    prefixes are cached, marks are understood, or there are none. A prompt of more than ``long_from`` tokens is charged as a
+    whole at ``long_input`` and ``long_output`` (None: there is no such rate). ``source`` is where the prices were read, ``rules`` where
     the minimum and the lifetimes were, and ``date`` when.
     """
 
@@ -43,12 +44,22 @@ class ModelPrice:
     step: int = 1
     ttl: int | None = None
     ttl_long: int | None = None
+    long_from: int | None = None
+    long_input: float | None = None
+    long_output: float | None = None
 
     def dollars(self, plain: int = 0, read: int = 0, written: int = 0, written_long: int = 0, output: int = 0) -> float:
         """US dollars for tokens, each counted under one of the names: plain and written ones are computed, read ones not."""
         long = self.write if self.write_long is None else self.write_long
         prompt = plain + read * self.read + written * self.write + written_long * long
-        return (prompt * self.input + output * self.output) / _PER
+        at, answered = self.rates(plain + read + written + written_long)
+        return (prompt * at + output * answered) / _PER
+
+    def rates(self, prompt: int) -> tuple[float, float]:
+        """US dollars for a million tokens of input and of output, with a prompt of so many tokens."""
+        if self.long_from is None or self.long_input is None or self.long_output is None or prompt <= self.long_from:
+            return self.input, self.output
+        return self.long_input, self.long_output
 
 
 class PriceTable:
@@ -98,6 +109,8 @@ def _row(number: int, entry: Mapping[str, Any]) -> ModelPrice:
         raise ConfigError(f"{where} lacks a field: {error}") from error
     if min(row.input, row.output, row.read, row.write, row.minimum, row.step - 1) < 0:
         raise ConfigError(f"{where} has a negative figure.")
+    if len({row.long_from is None, row.long_input is None, row.long_output is None}) > 1:
+        raise ConfigError(f"{where} has some of long_from, long_input and long_output; give all three or none.")
     if row.marks not in ("required", "optional", "none"):
         raise ConfigError(f"{where} has marks {row.marks!r}; known are 'required', 'optional', 'none'.")
     return row

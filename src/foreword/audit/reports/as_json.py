@@ -3,11 +3,16 @@
 import json
 from dataclasses import asdict
 
-from foreword.audit.findings import BUCKETS, Report
+from foreword.audit.findings import BUCKETS, Finding, Report
 from foreword.audit.reports.notes import notes
 
 FORMAT = 1
 """Raised when a field changes its meaning or goes."""
+
+
+def finding_line(finding: Finding) -> str:
+    """One finding as JSON, in one line."""
+    return json.dumps({"fingerprint": finding.fingerprint, **asdict(finding)}, ensure_ascii=False)
 
 
 def json_report(report: Report, new: frozenset[str]) -> str:
