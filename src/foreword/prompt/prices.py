@@ -25,7 +25,9 @@ class ModelPrice:
     the shortest prefix that is cached, ``step`` the unit in which hits are counted, both in tokens; ``ttl`` and
     ``ttl_long`` are seconds after the last use (None: not stated, or not offered). ``marks`` says whether only marked
     prefixes are cached, marks are understood, or there are none. A prompt of more than ``long_from`` tokens is charged as a
-    whole at ``long_input`` and ``long_output`` (None: there is no such rate). ``source`` is where the prices were read, ``rules`` where
+    whole at ``long_input`` and ``long_output`` (None: there is no such rate).
+
+    ``source`` is where the prices were read, ``rules`` where
     the minimum and the lifetimes were, and ``date`` when.
     """
 
