@@ -24,9 +24,9 @@ CODES = Codes(LARGEST, signed=True)
 STEP = 4
 """Inputs whose products are added by one instruction."""
 TILES = {
-    16: (Tile(8, 2), Tile(4, 2), Tile(2, 2), Tile(1, 2)),
-    8: (Tile(4, 2), Tile(2, 4), Tile(1, 4)),
-    4: (Tile(2, 4), Tile(1, 4)),
+    16: (Tile(8, 2, 1), Tile(4, 2, 1), Tile(2, 2, 1), Tile(1, 2, 1)),
+    8: (Tile(4, 2, 1), Tile(2, 2, 1), Tile(1, 2, 2)),
+    4: (Tile(2, 2, 1), Tile(1, 2, 2)),
 }
 """By the lanes of a vector."""
 
@@ -138,34 +138,34 @@ def int8_kernels(module: ir.Module, target: Target) -> None:
 def _define_product(module: ir.Module, target: Target, tile: Tile) -> ir.Function:
     """Whole sums of a tile, then scaled. Arguments: whole rows, their scales and starts, weights and their scales from the
     first vector of outputs on, the results, their width, and how many steps there are."""
-    b = Builder.of(module, f"product{tile.rows}x{tile.strips}", [POINTER] * 6 + [INT64] * 2)
+    b = Builder.of(module, f"product{tile.rows}x{tile.panels}x{tile.parts}", [POINTER] * 6 + [INT64] * 2)
     whole, row_scales, starts, packed, scales, out, width, depth = b.function.args
     dots, lanes, rows = Dots(b, target, CODES), target.lanes, range(tile.rows)
     floats = ir.VectorType(FLOAT, lanes)
     begins = []
-    for strip in range(tile.strips):
-        panel, part = divmod(strip, PANEL // lanes)
+    for panel, part in tile.strips:
         begins.append(b.add(b.mul(depth, int64(panel * PANEL)), int64(part * lanes)))
 
     def some(at: ir.Value, sums: list[ir.Value], steps: int) -> list[ir.Value]:
-        found = []
         places = [b.add(at, int64(index)) for index in range(steps)]
-        factors = [[b.load(whole, b.add(b.mul(depth, int64(row)), place), INT32) for place in places] for row in rows]
-        for strip, begin in enumerate(begins):
-            readers = [partial(_weights, b, dots, packed, begin, place) for place in places]
-            found += dots.of(readers, factors, sums[strip * tile.rows : (strip + 1) * tile.rows])
-        return found
+        codes = [[partial(_weights, b, dots, packed, begin, place) for place in places] for begin in begins]
+        factors = [
+            [partial(b.load, whole, b.add(b.mul(depth, int64(row)), place), INT32) for place in places] for row in rows
+        ]
+        return dots.of(codes, factors, sums)
 
-    sums = [b.splat(b.load(starts, int64(row), INT32), lanes) for row in rows] * tile.strips
+    sums = [b.splat(b.load(starts, int64(row), INT32), lanes) for row in rows] * len(tile.strips)
     even = b.and_(depth, int64(-UNROLLED))
     sums = b.loop(int64(0), even, UNROLLED, lambda at, so_far: some(at, so_far, UNROLLED), sums)
     sums = b.loop(even, depth, 1, lambda at, so_far: some(at, so_far, 1), sums)
     for index, total in enumerate(sums):
         strip, row = divmod(index, tile.rows)
-        scale = b.load_vector(scales, int64(strip * lanes), floats)
+        panel, part = tile.strips[strip]
+        column = int64(panel * PANEL + part * lanes)
+        scale = b.load_vector(scales, column, floats)
         number = b.fmul(b.sitofp(total, floats), scale)
         result = b.fmul(number, b.splat(b.load(row_scales, int64(row)), lanes))
-        b.store(result, out, b.add(b.mul(width, int64(row)), int64(strip * lanes)))
+        b.store(result, out, b.add(b.mul(width, int64(row)), column))
     b.ret_void()
     return b.function
 

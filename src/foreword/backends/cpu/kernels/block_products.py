@@ -86,11 +86,11 @@ class BlockLayout:
 
 
 TILES = {
-    16: (Tile(8, 1), Tile(4, 2), Tile(2, 2), Tile(1, 2)),
-    8: (Tile(4, 1), Tile(2, 2), Tile(1, 4)),
-    4: (Tile(2, 2), Tile(1, 4)),
+    16: (Tile(8, 2, 1), Tile(4, 2, 1), Tile(2, 2, 1), Tile(1, 2, 1)),
+    8: (Tile(4, 2, 1), Tile(2, 2, 1), Tile(1, 2, 2)),
+    4: (Tile(2, 2, 1), Tile(1, 2, 2)),
 }
-"""By the lanes of a vector."""
+"""By the lanes of a vector: whole sums of so many fill the registers; the sums of blocks may wait in memory."""
 
 
 def block_kernels(layout: BlockLayout) -> "KernelModule[BlockLayout]":
@@ -141,14 +141,15 @@ def _define_product(module: ir.Module, target: Target, layout: BlockLayout, tile
     """Sums of a tile, through all blocks. Arguments: whole rows, their scales and terms, codes, steps and factors from the
     first vector of outputs on, the results, their width, and how many blocks there are."""
     kinds = [POINTER] * 7 + [INT64] * 2
-    b = Builder.of(module, f"product{tile.rows}x{tile.strips}", kinds)
+    b = Builder.of(module, f"product{tile.rows}x{tile.panels}x{tile.parts}", kinds)
     body = _Product(b, target, layout, tile)
     out, width, blocks = b.function.args[6:]
-    zeros = [ir.Constant(body.floats, [0.0] * target.lanes)] * (tile.rows * tile.strips)
+    zeros = [ir.Constant(body.floats, [0.0] * target.lanes)] * (tile.rows * len(tile.strips))
     sums = b.loop(int64(0), blocks, 1, body.block, zeros)
     for index, total in enumerate(sums):
         strip, row = divmod(index, tile.rows)
-        b.store(total, out, b.add(b.mul(width, int64(row)), int64(strip * target.lanes)))
+        panel, part = tile.strips[strip]
+        b.store(total, out, b.add(b.mul(width, int64(row)), int64(panel * PANEL + part * target.lanes)))
     b.ret_void()
     return b.function
 
@@ -166,37 +167,29 @@ class _Product:
 
     def block(self, at: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """The sums with a block's products in them: of each vector of outputs, row by row."""
-        b, rows = self.b, range(self.tile.rows)
-        row_blocks = [b.add(b.mul(self._blocks, int64(row)), at) for row in rows]
-        scales = [b.splat(b.load(self._scales, place), self.target.lanes) for place in row_blocks]
-        out = []
-        for strip in range(self.tile.strips):
-            begin = strip * self.tile.rows
-            out += self._strip(strip, at, row_blocks, scales, sums[begin : begin + self.tile.rows])
-        return out
-
-    def _strip(
-        self, strip: int, at: ir.Value, row_blocks: list[ir.Value], scales: list[ir.Value], sums: list[ir.Value]
-    ) -> list[ir.Value]:
-        b, layout = self.b, self.layout
-        panel, part = divmod(strip, PANEL // self.target.lanes)
-        place = b.add(b.mul(self._blocks, int64(panel)), at)
-        first = part * self.target.lanes
-        weights = self._weight_scales(place, first)
+        b, layout, lanes = self.b, self.layout, self.target.lanes
+        rows = [b.add(b.mul(self._blocks, int64(row)), at) for row in range(self.tile.rows)]
+        places = []
+        for panel, part in self.tile.strips:
+            places.append((b.add(b.mul(self._blocks, int64(panel)), at), part * lanes))
         steps = STEPS // layout.groups
+        out = list(sums)
         for group in range(layout.groups):
             numbers = range(group * steps, (group + 1) * steps)
-            readers = [partial(self._code, place, first * STEP, step) for step in numbers]
-            factors = [[self._factor(row, step) for step in numbers] for row in row_blocks]
-            totals = self._dots.of(readers, factors, [self._start(row, group) for row in row_blocks])
-            for row, total in enumerate(totals):
-                number = b.fmul(b.sitofp(total, self.floats), scales[row])
-                sums[row] = b.fma(number, weights[group], sums[row])
+            codes = [[partial(self._code, *place, step) for step in numbers] for place in places]
+            factors = [[partial(self._factor, row, step) for step in numbers] for row in rows]
+            totals = self._dots.of(codes, factors, [self._start(row, group) for row in rows] * len(places))
+            weights = [self._weight_scale(place, first, group) for place, first in places]
+            for index, total in enumerate(totals):
+                strip, row = divmod(index, len(rows))
+                scale = b.splat(b.load(self._scales, rows[row]), lanes)
+                out[index] = b.fma(b.fmul(b.sitofp(total, self.floats), scale), weights[strip], out[index])
         if layout.minima:
-            for row, index in enumerate(row_blocks):
-                term = b.splat(b.load(self._terms, index), self.target.lanes)
-                sums[row] = b.fma(weights[-1], term, sums[row])
-        return sums
+            minima = [self._weight_scale(place, first, layout.groups) for place, first in places]
+            for index, total in enumerate(out):
+                strip, row = divmod(index, len(rows))
+                out[index] = b.fma(minima[strip], b.splat(b.load(self._terms, rows[row]), lanes), total)
+        return out
 
     def _start(self, row_block: ir.Value, group: int) -> ir.Value:
         """Of a row's whole sum: what the weights' codes are too large by."""
@@ -229,23 +222,16 @@ class _Product:
             bits_below, vectors_before = bits_below + bits, vectors_before + bits
         return codes
 
-    def _weight_scales(self, place: ir.Value, first: int) -> list[ir.Value]:
-        """The scales of a block's groups, then its minima."""
-        b, layout = self.b, self.layout
+    def _weight_scale(self, place: ir.Value, first: int, term: int) -> ir.Value:
+        """The scales of a block's group; behind those of all groups, its minima."""
+        b, layout, lanes = self.b, self.layout, self.target.lanes
         large = b.sdiv(place, int64(NESTED)) if layout.nested else place
-        begin = b.mul(large, int64(layout.step_terms * PANEL))
-        steps = [self._step(b.add(begin, int64(term * PANEL + first))) for term in range(layout.step_terms)]
+        kind = max(0, term - layout.groups + 1)
+        at = b.add(b.mul(large, int64(layout.step_terms * PANEL)), int64(kind * PANEL + first))
+        step = read_float16(b, self.target, self._steps, at, lanes)
         if not layout.nested:
-            return steps
-        begin = b.mul(place, int64(layout.factor_terms * PANEL))
-        found = []
-        for term in range(layout.factor_terms):
-            at = b.add(begin, int64(term * PANEL + first))
-            whole = b.load_vector(self._factors, at, ir.VectorType(INT8, self.target.lanes))
-            widen = b.zext if layout.minima else b.sext
-            number = b.sitofp(widen(whole, self._dots.total), self.floats)
-            found.append(b.fmul(steps[1 if layout.minima and term == layout.groups else 0], number))
-        return found
-
-    def _step(self, at: ir.Value) -> ir.Value:
-        return read_float16(self.b, self.target, self._steps, at, self.target.lanes)
+            return step
+        at = b.add(b.mul(place, int64(layout.factor_terms * PANEL)), int64(term * PANEL + first))
+        whole = b.load_vector(self._factors, at, ir.VectorType(INT8, lanes))
+        widen = b.zext if layout.minima else b.sext
+        return b.fmul(step, b.sitofp(widen(whole, self._dots.total), self.floats))

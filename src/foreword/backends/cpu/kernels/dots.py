@@ -4,8 +4,8 @@ A vector of codes has the weights of ``target.lanes`` outputs for four inputs, b
 a row, as one of 32 bits. Sums of whole numbers are exact, so all targets give the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from llvmlite import ir
 
@@ -15,6 +15,8 @@ from foreword.backends.cpu.kernels.target import Target
 INT8, INT16 = ir.IntType(8), ir.IntType(16)
 LARGEST = 127
 """Of a row's whole numbers, whatever their sign."""
+Read = Callable[[], ir.Value]
+"""Reads a value when it is its turn."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,32 @@ class Dots:
         self._steps_held = (2**15 - 1) // most
         """Pairs of products that can be added up in 16 bits."""
 
-    def of(self, steps: list[Any], rows: list[list[ir.Value]], starts: list[ir.Value]) -> list[ir.Value]:
-        """For each row: its start plus the sums of all steps. Steps are vectors of codes, read by a function each when it is
-        their turn; rows have a factor for each."""
+    def of(self, strips: list[list[Read]], rows: list[list[Read]], starts: list[ir.Value]) -> list[ir.Value]:
+        """For each strip, row by row: its start plus the sums of all steps.
+
+        A strip is a vector of outputs: for each step a function that reads its codes. A row has for each step one that reads
+        its factor. Steps stay in this order: a compiler that may move them has more values at hand than registers.
+        """
         b, totals = self._b, list(starts)
-        held: list[ir.Value | None] = [None] * len(rows)
-        for index, step in enumerate(steps):
-            codes = self._prepared(step())
-            last = index + 1 == len(steps) or (index + 1) % self._steps_held == 0
+        held: list[ir.Value | None] = [None] * len(starts)
+        count = len(strips[0])
+        for step in range(count):
+            codes = [self._prepared(strip[step]()) for strip in strips]
+            last = step + 1 == count or (step + 1) % self._steps_held == 0
             for row, factors in enumerate(rows):
-                factor = b.bitcast(b.splat(factors[index], self.lanes), self.bytes)
-                if self._target.dots == "pmaddubsw":
-                    pairs = self._pair_products(codes, factor)
-                    so_far = held[row]
-                    pairs = pairs if so_far is None else b.add(so_far, pairs)
-                    held[row] = None if last else pairs
-                    totals[row] = b.add(totals[row], self._joined(pairs)) if last else totals[row]
-                else:
-                    totals[row] = self._added(totals[row], codes, factor)
+                factor = b.bitcast(b.splat(factors[step](), self.lanes), self.bytes)
+                for strip, code in enumerate(codes):
+                    index = strip * len(rows) + row
+                    if self._target.dots == "pmaddubsw":
+                        pairs = self._pair_products(code, factor)
+                        so_far = held[index]
+                        pairs = pairs if so_far is None else b.add(so_far, pairs)
+                        held[index] = None if last else pairs
+                        totals[index] = b.add(totals[index], self._joined(pairs)) if last else totals[index]
+                    else:
+                        totals[index] = self._added(totals[index], code, factor)
+            if len(rows) > 1:
+                b.fence("seq_cst", "singlethread")  # no instruction, but what reads memory behind it stays there
         return totals
 
     def _prepared(self, codes: ir.Value) -> tuple[ir.Value, ...]:

@@ -16,10 +16,16 @@ TOGETHER = 2
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows, and vectors of outputs."""
+    """Rows, panels (from as many streams of memory), and vectors of outputs of each panel."""
 
     rows: int
-    strips: int
+    panels: int
+    parts: int
+
+    @property
+    def strips(self) -> list[tuple[int, int]]:
+        """Vectors of outputs: the panel, and the vector in it."""
+        return [(panel, part) for part in range(self.parts) for panel in range(self.panels)]
 
 
 def panels_of(out_features: int) -> int:
@@ -38,42 +44,32 @@ class Tiles:
     def __init__(self, target: Target, tiles: tuple[Tile, ...], define: Callable[[Tile], ir.Function]):
         """``define`` makes the product of a tile."""
         self._tiles = tiles
-        self._strips = PANEL // target.lanes
-        fewer = [Tile(tile.rows, min(tile.strips, self._strips)) for tile in tiles]
-        self._products = {tile: define(tile) for tile in dict.fromkeys((*tiles, *fewer))}
+        self._parts = PANEL // target.lanes
+        alone = [Tile(tile.rows, 1, tile.parts) for tile in tiles]
+        self._products = {tile: define(tile) for tile in dict.fromkeys((*tiles, *alone))}
 
     def go_through(
-        self,
-        b: Builder,
-        item: ir.Value,
-        panels: ir.Value,
-        count: ir.Value,
-        product: Callable[[ir.Function, ir.Value, ir.Value, ir.Value], None],
+        self, b: Builder, item: ir.Value, panels: ir.Value, count: ir.Value, product: Callable[..., None]
     ) -> None:
         """All rows times the panels of an item, whose weights stay in the processor's cache; ``product`` calls a function
         for a row, a panel and a vector in it, and what follows them."""
-        begin = b.mul(item, int64(TOGETHER * self._strips))
-        last = b.minimum_int(b.add(begin, int64(TOGETHER * self._strips)), b.mul(panels, int64(self._strips)))
+        first = b.mul(item, int64(TOGETHER))
+        last = b.minimum_int(b.add(first, int64(TOGETHER)), panels)
+        with b.if_else(b.icmp_signed("==", b.sub(last, first), int64(TOGETHER))) as (then, otherwise):
+            with then:
+                self._all_rows(b, first, count, TOGETHER, product)
+            with otherwise:
+                b.loop(first, last, 1, lambda panel, _: self._all_rows(b, panel, count, 1, product))
+
+    def _all_rows(self, b: Builder, panel: ir.Value, count: ir.Value, panels: int, product: Callable[..., None]) -> None:
+        """The most rows first."""
         done = int64(0)
-        for tile in self._tiles:
+        for wide in self._tiles:
+            tile = Tile(wide.rows, panels, wide.parts)
             until = b.sub(count, b.srem(b.sub(count, done), int64(tile.rows)))
-            whole = b.sub(last, b.srem(b.sub(last, begin), int64(tile.strips)))
-            self._over(b, tile, (begin, whole), (done, until), product)
-            fewer = Tile(tile.rows, min(tile.strips, self._strips))
-            if fewer != tile:  # a last panel may be alone
-                self._over(b, fewer, (whole, last), (done, until), product)
+
+            def part(at: ir.Value, _: object, tile: Tile = tile, rows: tuple[ir.Value, ir.Value] = (done, until)) -> None:
+                b.loop(*rows, tile.rows, lambda row, _: product(self._products[tile], row, panel, at))
+
+            b.loop(int64(0), int64(self._parts), tile.parts, part)
             done = until
-
-    def _over(
-        self,
-        b: Builder,
-        tile: Tile,
-        strips: tuple[ir.Value, ir.Value],
-        rows: tuple[ir.Value, ir.Value],
-        product: Callable[[ir.Function, ir.Value, ir.Value, ir.Value], None],
-    ) -> None:
-        def strip(at: ir.Value, _: object) -> None:
-            panel, part = b.sdiv(at, int64(self._strips)), b.srem(at, int64(self._strips))
-            b.loop(*rows, tile.rows, lambda row, _: product(self._products[tile], row, panel, part))
-
-        b.loop(*strips, tile.strips, strip)
