@@ -14,6 +14,7 @@ import torch
 from engine.checks import assert_settled
 from engine.making import add
 from engine.recording import RecordingEngine, Trace
+from foreword.backends.cpu.kernels.target import targets
 from foreword.engine import SamplingParams
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import StepFailed
@@ -93,6 +94,9 @@ def random_load(
         ("llama", 400, 48, False, {"quantization": "int8"}),
         ("gemma2", 18, 37, True, {"kv_dtype": "bfloat16"}),
         ("qwen3", 18, 96, True, {"quantization": "int8", "kv_dtype": "bfloat16"}),
+        ("llama", 18, 37, True, {"quantization": "q4_k"}),
+        ("qwen3", 400, 48, False, {"quantization": "q4_0"}),
+        ("gemma2", 18, 96, True, {"quantization": "q8_0"}),
     ],
 )
 def test_random_loads(
@@ -144,6 +148,25 @@ def test_random_loads(
     if small:
         assert engine.engine.usage().evicted_tokens > 0
         assert engine.engine.state().preemptions > 0
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8", "q4_k", "q8_0"])
+def test_every_path_of_the_processor_gives_the_same_bits(model_dir: Callable[..., str], quantization: str) -> None:
+    """A prompt longer than a tile of attention, in chunks, and its answer: KV and logits."""
+    prompt, found = [2 + 7 * at % (VOCAB - 2) for at in range(300)], []
+    for target in targets():
+        engine = RecordingEngine(
+            model_dir("llama"),
+            quantization=quantization,
+            kernel_path=target.path,
+            max_num_batched_tokens=96,
+            kv_cache_memory_bytes=2**21,
+        )
+        found.append(engine.run(prompt, max_tokens=3, prompt_logprobs=0)[0])
+    assert len(found[0].logits) >= 300
+    for trace in found[1:]:
+        assert trace.logits.keys() == found[0].logits.keys()
+        assert_same_bits(trace, found[0])
 
 
 def test_enough_was_compared() -> None:

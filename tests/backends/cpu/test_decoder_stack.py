@@ -1,11 +1,13 @@
 """Decoder layers in our kernels: where they take the place of transformers', and that they give the same bits as a whole."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from gguf.constants import GGMLQuantizationType
+from gguf.quants import quantize
 from transformers.models.llama import modeling_llama
 
 from engine.models import load
@@ -14,9 +16,11 @@ from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.decoder_stack import DecoderStack
 from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.kv_memory import PanelMemory
-from foreword.backends.registry import KV_DTYPES
-from foreword.engine.model import LoadedModel
+from foreword.backends.registry import KV_DTYPES, make_backend
+from foreword.engine.model import LoadedModel, load_model
+from foreword.engine.self_test import run_self_test
 from foreword.testing.tiny_models import FAMILIES, write_model
+from foreword.weights.safetensors import SafetensorsCheckpoint
 
 COMMON_SHAPE = {"llama", "mistral", "qwen2", "qwen3"}
 BLOCK = 16
@@ -94,3 +98,38 @@ def test_the_program_gives_the_bits_of_the_layers_one_by_one(
     found, expected = Batch(loaded, kv_dtype).run([stack]), Batch(loaded, kv_dtype).run(stack.layers)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not torch.equal(found[0], Batch(loaded, kv_dtype).hidden[:, :37])
+
+
+class Mixed(SafetensorsCheckpoint):
+    """Of its tensors some are stored in blocks, layers unlike each other, and so are the parts that read the same rows."""
+
+    stored: ClassVar[dict[str, str]] = {
+        "layers.0.self_attn.v_proj": "q8_0",
+        "layers.1.mlp.down_proj": "q4_0",
+        "layers.1.mlp.up_proj": "q5_0",
+        "layers.2.self_attn.v_proj": "q8_0",
+    }
+
+    def block_formats(self) -> dict[str, str]:
+        return {f"model.{name}.weight": format for name, format in self.stored.items()}
+
+    def blocks(self, name: str) -> torch.Tensor:
+        weight, format = self.tensor(name), self.block_formats()[name]
+        assert weight is not None
+        return torch.from_numpy(quantize(weight.numpy(), GGMLQuantizationType[format.upper()]))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@torch.inference_mode()
+def test_layers_in_different_formats_are_one_program_too(tmp_path: Path, family: str) -> None:
+    """With biases (Qwen2) and without."""
+    checkpoint = Mixed(str(write_model(tmp_path, family)))
+    loaded = load_model(checkpoint, backend := make_backend("cpu", 16))
+    (stack,) = stacks(loaded)
+    assert backend.describe().words.count("linear layers in float32, q4_0, q5_0, q8_0") == 1
+    found, expected = Batch(loaded, "float32").run([stack]), Batch(loaded, "float32").run(stack.layers)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    plain = Batch(loaded, "float32").run(stacks(load(str(tmp_path)))[0].layers)
+    assert not torch.equal(found[0], plain[0])
+    assert torch.cosine_similarity(found[0].flatten(), plain[0].flatten(), dim=0) > 0.99
+    assert run_self_test(loaded, backend).passed

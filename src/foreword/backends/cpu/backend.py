@@ -55,6 +55,7 @@ class CpuBackend:
         self._target = target
         self.attention = TiledAttention(target)
         self._format = weight_format(self.options.quantization, target)
+        self._formats, self._bits = self._format.name, float(self._format.bits)
 
     def warm_up(self) -> None:
         """See Backend."""
@@ -79,6 +80,7 @@ class CpuBackend:
         probed.clear()
         for _ in packer.pack_all(module):
             source.release_pages()
+        self._note_formats(module)
         give_back_freed_memory()
         keep_freed_memory()
         return replaced
@@ -93,6 +95,15 @@ class CpuBackend:
                 return
             logger.warning("%s compute weights in %s wrongly on this machine, and are left.", target.words, ", ".join(wrong))
         raise ModelError(f"No kernels compute weights in {', '.join(sorted(names))} rightly on this machine.")
+
+    def _note_formats(self, module: nn.Module) -> None:
+        """What linear layers are packed in, for the description."""
+        packed = {child.format.name: child.format for child in module.modules() if isinstance(child, PackedLinear)}
+        layers = self.linear_layers(module)
+        if packed:
+            self._formats = ", ".join(sorted(packed))
+            weights = sum(layer.in_features * layer.out_features for layer in layers)
+            self._bits = 8 * sum(layer.weight_bytes for layer in layers) / weights
 
     def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
         """See Backend. Layers that are computed together are one."""
@@ -123,9 +134,9 @@ class CpuBackend:
     def describe(self) -> Description:
         """See Backend. A row's sums have one order, in any number of threads; torch computes what is not ours."""
         words = (
-            f"{self._target.words}, linear layers in {self._format.name}, attention {self.attention.name!r}, "
+            f"{self._target.words}, linear layers in {self._formats}, attention {self.attention.name!r}, "
             f"{threads_in_words()}"
         )
         warning = idle_threads(torch.get_num_threads(), processors())
         numerics = Numerics(f"tiles of {TILE} in segments of {SEGMENT}", torch_numerics())
-        return Description(words, self._format.bits, numerics, () if warning is None else (warning,))
+        return Description(words, self._bits, numerics, () if warning is None else (warning,))

@@ -6,6 +6,7 @@ from one to the next takes longer than the arithmetic in them. The layers of a m
 names of that shape *and* each gives the same as ours on random rows; otherwise they stay as transformers wrote them.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,23 +104,15 @@ class DecoderLayer(nn.Module):
 class DecoderStack(nn.Module):
     """All layers of a model, in the place of the first; they have the same sizes."""
 
-    def __init__(self, layers: Sequence[DecoderLayer], attention: TiledAttention):
-        """Of layers whose linear layers are packed."""
+    def __init__(self, layers: Sequence[DecoderLayer], formats: Sequence[tuple[str, ...]], attention: TiledAttention):
+        """Of layers whose linear layers are packed, and what each is packed in."""
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self._attention = attention
         self._target = layers[0].target
-        self._layer_calls = [layer.call for layer in layers]
-        self._first_norms = addresses(layer.first_norm[0] for layer in layers)
-        self._second_norms = addresses(layer.second_norm[0] for layer in layers)
-        head_norms = [layer.head_norm[0] for layer in layers if layer.head_norm[0] is not None]
-        self._head_norms = addresses(head_norms) if head_norms else None
-        self._qkv, self._out = (
-            LinearStack(self._target, [layer.qkv for layer in layers]),
-            LinearStack(self._target, [layer.out for layer in layers]),
-        )
-        self._gate_up = LinearStack(self._target, [layer.gate_up for layer in layers])
-        self._down = LinearStack(self._target, [layer.down for layer in layers])
+        self._groups = []
+        for kind in dict.fromkeys(formats):
+            numbers = [number for number, format in enumerate(formats) if format == kind]
+            self._groups.append(_Group(numbers, [layers[number] for number in numbers], attention))
 
     def forward(
         self,
@@ -132,51 +125,77 @@ class DecoderStack(nn.Module):
         """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
         rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
         cos, sin = (turn[0] for turn in position_embeddings)
-        parts, calls = zip(*self._calls(rows, cos, sin, foreword_step), strict=True)
-        program = Program(self._target, list(calls), len(self.layers))
+        places = _Places(rows, self.layers[0])
+        calls = [(group.numbers, group.calls(places, cos, sin, foreword_step)) for group in self._groups]
+        program = Program(self._target, [(numbers, [call for _, call in made]) for numbers, made in calls])
         if foreword_step.observer is not None:
-            _run_observed(program, parts, foreword_step.observer)
+            parts = {number: [part for part, _ in made] for numbers, made in calls for number in numbers}
+            _run_observed(program, [part for number in sorted(parts) for part in parts[number]], foreword_step.observer)
         elif len(rows) < MANY_ROWS:
             program.run()
         else:
-            for layer in range(program.layers):
-                program.run(layer * len(calls), (layer + 1) * len(calls))
+            for first, last in itertools.pairwise(program.begins):
+                program.run(first, last)
         return hidden_states
 
-    def _calls(
-        self, rows: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep[PanelMemory]
+
+class _Places:
+    """Where a step's layers put what they compute, one after another: each is [rows, its width]."""
+
+    def __init__(self, rows: torch.Tensor, layer: Any):
+        count, heads, size = len(rows), layer.heads, layer.size
+        self.rows = rows
+        self.normed, self.added = torch.empty_like(rows), torch.empty_like(rows)
+        self.qkv = rows.new_empty(count, (heads + 2 * layer.key_heads) * size)
+        self.query = self.qkv[:, : heads * size].view(count, heads, size).transpose(0, 1)
+        self.attended = rows.new_empty(count, heads, size)
+        self.gate_up = rows.new_empty(count, layer.gate_up.out_features)
+        self.gated = rows.new_empty(count, layer.down.in_features)
+
+
+class _Group:
+    """Layers of a stack whose linear layers are packed in the same formats."""
+
+    def __init__(self, numbers: list[int], layers: list[DecoderLayer], attention: TiledAttention):
+        """``numbers``: of the layers in the stack."""
+        self.numbers = numbers
+        self._layer, self._target, self._attention = layers[0], layers[0].target, attention
+        self._layer_calls = [layer.call for layer in layers]
+        self._first_norms = addresses(layer.first_norm[0] for layer in layers)
+        self._second_norms = addresses(layer.second_norm[0] for layer in layers)
+        head_norms = [layer.head_norm[0] for layer in layers if layer.head_norm[0] is not None]
+        self._head_norms = addresses(head_norms) if head_norms else None
+        self._qkv = LinearStack(self._target, [layer.qkv for layer in layers])
+        self._out = LinearStack(self._target, [layer.out for layer in layers])
+        self._gate_up = LinearStack(self._target, [layer.gate_up for layer in layers])
+        self._down = LinearStack(self._target, [layer.down for layer in layers])
+
+    def calls(
+        self, at: _Places, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep[PanelMemory]
     ) -> list[tuple[str, Call]]:
         """DecoderLayer.forward, as the calls of kernels that it comes to, and the parts of a step that they belong to."""
-        layer: Any = self.layers[0]
-        target, count = self._target, len(rows)
-        heads, key_heads, size = layer.heads, layer.key_heads, layer.size
-        normed, added = torch.empty_like(rows), torch.empty_like(rows)
-        qkv = rows.new_empty(count, (heads + 2 * key_heads) * size)
-        query = qkv[:, : heads * size].view(count, heads, size).transpose(0, 1)
-        attended = rows.new_empty(count, heads, size)
-        gate_up = rows.new_empty(count, layer.gate_up.out_features)
-        gated = rows.new_empty(count, layer.down.in_features)
-        attend = self._attention.calls(step.prepared, step.memory, self._layer_calls, query, attended)
+        layer, target, rows = self._layer, self._target, at.rows
+        heads = layer.heads + layer.key_heads
+        attended = at.attended.view(len(rows), -1)
+        attend = self._attention.calls(step.prepared, step.memory, self._layer_calls, at.query, at.attended)
+        turn = kernels.rotate(target, at.qkv, heads, layer.size, cos, sin, self._head_norms, layer.head_norm[1])
+        second = self._second_norms, layer.second_norm[1]
         return [
-            (MODELLING, kernels.rms_norm(target, rows, self._first_norms, layer.first_norm[1], normed)),
-            *((LINEAR, call) for call in self._qkv.calls(normed, qkv)),
-            (
-                MODELLING,
-                kernels.rotate(target, qkv, heads + key_heads, size, cos, sin, self._head_norms, layer.head_norm[1]),
-            ),
-            (ATTENTION, self._store(qkv, step)),
+            (MODELLING, kernels.rms_norm(target, rows, self._first_norms, layer.first_norm[1], at.normed)),
+            *((LINEAR, call) for call in self._qkv.calls(at.normed, at.qkv)),
+            (MODELLING, turn),
+            (ATTENTION, self._store(at.qkv, step)),
             *((ATTENTION, call) for call in attend),
-            *((LINEAR, call) for call in self._out.calls(attended.view(count, -1), added)),
-            (MODELLING, kernels.add_rms_norm(target, rows, added, self._second_norms, layer.second_norm[1], normed)),
-            *((LINEAR, call) for call in self._gate_up.calls(normed, gate_up)),
-            (MODELLING, kernels.gate(target, gate_up, gated)),
-            *((LINEAR, call) for call in self._down.calls(gated, added)),
-            (MODELLING, kernels.add(target, rows, added)),
+            *((LINEAR, call) for call in self._out.calls(attended, at.added)),
+            (MODELLING, kernels.add_rms_norm(target, rows, at.added, *second, at.normed)),
+            *((LINEAR, call) for call in self._gate_up.calls(at.normed, at.gate_up)),
+            (MODELLING, kernels.gate(target, at.gate_up, at.gated)),
+            *((LINEAR, call) for call in self._down.calls(at.gated, at.added)),
+            (MODELLING, kernels.add(target, rows, at.added)),
         ]
 
     def _store(self, qkv: torch.Tensor, step: AttentionStep[PanelMemory]) -> Call:
-        layer: Any = self.layers[0]
-        memory, numbers = step.memory, [call.layer for call in self._layer_calls]
+        layer, memory, numbers = self._layer, step.memory, [call.layer for call in self._layer_calls]
         parts = qkv[:, layer.heads * layer.size :].view(len(qkv), 2, layer.key_heads, layer.size)
         layers = [[part[number] for number in numbers] for part in (memory.keys, memory.values)]
         like, into = [part[0] for part in layers], [addresses(part) for part in layers]
@@ -186,8 +205,8 @@ class DecoderStack(nn.Module):
 
 def _run_observed(program: Program, parts: Sequence[str], observer: StepObserver) -> None:
     """The calls of a program one by one, each for its part."""
-    for index in range(program.layers * len(parts)):
-        observer.begin(parts[index % len(parts)])
+    for index, part in enumerate(parts):
+        observer.begin(part)
         program.run(index, index + 1)
         observer.end()
 
@@ -242,17 +261,17 @@ def replace_layers(
     sizes = set()
     for layer in probed:
         ours = DecoderLayer(layer, _Beside.of, packer.target)
-        sizes.add((ours.sizes, _formats(layer, packer)))
+        sizes.add(ours.sizes)
         if len(sizes) > 1 or not (layer.repeats or _agree(layer, ours)):
             return
     parent, name = places[0]
     setattr(parent, name, nn.ModuleList())
     modules.clear()
-    layers = []
+    layers, formats = [], [_formats(layer, packer) for layer in probed]
     while probed:
-        layers.append(DecoderLayer(probed.pop(0), packer.pack, packer.target))
+        layers.append(DecoderLayer(probed.pop(0), packer.pack_beside, packer.target))
         yield layers[-1]
-    setattr(parent, name, nn.ModuleList([DecoderStack(layers, attention)]))
+    setattr(parent, name, nn.ModuleList([DecoderStack(layers, formats, attention)]))
 
 
 def _parts(module: Any) -> set[str]:
@@ -272,7 +291,7 @@ def _fits(probed: ProbedLayer, packer: LinearPacker) -> bool:
     linear = _linear_places(layer)
     if any(type(part) is not nn.Linear for place in linear for part in place):
         return False
-    if not all(packer.fit_together(place) for place in linear):
+    if not all(packer.fit_beside(place) for place in linear):
         return False
     if any(tuple(getattr(attention, name).weight.shape) != (size,) for name in norms):
         return False
@@ -290,7 +309,7 @@ def _linear_places(layer: Any) -> list[list[nn.Linear]]:
 
 def _formats(probed: ProbedLayer, packer: LinearPacker) -> tuple[str, ...]:
     """What a layer's weights will be packed in."""
-    return tuple(packer.format_of(place[0]).name for place in _linear_places(probed.module))
+    return tuple(packer.format_of(layer).name for place in _linear_places(probed.module) for layer in place)
 
 
 @dataclass

@@ -4,6 +4,7 @@ Libraries pick another kernel, hence another order of summation, for few rows. A
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +14,7 @@ from foreword.backends.base import WeightSource
 from foreword.backends.cpu.formats import FORMATS, weight_format
 from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.elementwise import add_bias
+from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.weight_format import PackedWeight, WeightFormat
 from foreword.errors import ModelError
@@ -45,21 +47,45 @@ class PackedLinear(nn.Module):
         return (out if self.bias is None else out.add_(self.bias)).view(*rows.shape[:-1], self.out_features)
 
 
+class LinearsBeside(nn.Module):
+    """Linear layers of different formats that read the same rows, as one: outputs side by side, multiples of 16."""
+
+    def __init__(self, pieces: Sequence[PackedLinear], bias: torch.Tensor | None):
+        """Of layers without a bias, and the bias of all."""
+        super().__init__()
+        self.pieces = nn.ModuleList(pieces)
+        self.out_features, self.in_features = sum(piece.out_features for piece in pieces), pieces[0].in_features
+        self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """[..., in_features] → [..., out_features], float32."""
+        out = torch.cat([piece(rows) for piece in self.pieces], -1)
+        return out if self.bias is None else out.add_(self.bias)
+
+
 class LinearStack:
     """The linear layers that stand in the same place in several decoder layers; sizes are multiples of 16."""
 
-    def __init__(self, target: Target, layers: Sequence[PackedLinear]):
-        """Layers of one format, with the same sizes, which the caller keeps."""
+    def __init__(self, target: Target, layers: Sequence[PackedLinear | LinearsBeside]):
+        """Layers of the same formats and sizes, which the caller keeps."""
         self._target = target
-        first = layers[0]
-        self._format, self._sizes = first.format, (first.out_features, first.in_features)
-        self._parts = [addresses(tensors) for tensors in zip(*(layer.packed.parts for layer in layers), strict=True)]
+        self._pieces = []
+        for pieces in zip(*(_pieces_of(layer) for layer in layers), strict=True):
+            parts = [addresses(tensors) for tensors in zip(*(piece.packed.parts for piece in pieces), strict=True)]
+            self._pieces.append((pieces[0].format, (pieces[0].out_features, pieces[0].in_features), parts))
         self._biases = addresses(layer.bias for layer in layers if layer.bias is not None)
 
     def calls(self, rows: torch.Tensor, out: torch.Tensor) -> list[Call]:
         """The calls of kernels that put the product of ``rows`` [rows, in] into ``out`` [rows, out], layer by layer."""
-        calls = self._format.calls(rows, self._sizes, self._parts, out)
+        calls, begin = [], 0
+        for format, sizes, parts in self._pieces:
+            calls += format.calls(rows, sizes, parts, out[:, begin : begin + sizes[0]])
+            begin += sizes[0]
         return [*calls, add_bias(self._target, out, self._biases)] if len(self._biases) else calls
+
+
+def _pieces_of(layer: PackedLinear | LinearsBeside) -> list[Any]:
+    return list(layer.pieces) if isinstance(layer, LinearsBeside) else [layer]
 
 
 class _Together:
@@ -112,6 +138,22 @@ class LinearPacker:
         formats = {(self.format_of(layer).name, layer.in_features, layer.bias is None) for layer in layers}
         joins_at = self.format_of(layers[0]).joins_at
         return len(formats) == 1 and all(layer.out_features % joins_at == 0 for layer in layers[:-1])
+
+    def fit_beside(self, layers: Sequence[nn.Linear]) -> bool:
+        """Whether layers that read the same rows can be computed as one, whatever each is packed in."""
+        kinds = {(layer.in_features, layer.bias is None) for layer in layers}
+        return len(kinds) == 1 and all(layer.out_features % LANES == 0 for layer in layers)
+
+    def pack_beside(self, *layers: nn.Linear) -> PackedLinear | LinearsBeside:
+        """One layer in place of several that fit beside each other."""
+        if self.fit_together(layers):
+            return self.pack(*layers)
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        pieces = []
+        for layer in layers:
+            format = self.format_of(layer)
+            pieces.append(PackedLinear(format, format.pack(self._weight(layer)), None))
+        return LinearsBeside(pieces, torch.cat(biases) if biases else None)
 
     def pack(self, *layers: nn.Linear) -> PackedLinear:
         """One PackedLinear in place of a layer, or of several that fit together."""

@@ -88,7 +88,7 @@ def test_layers_of_a_stack_give_what_they_give_one_by_one(name: str, bias: bool)
     for number, layer in enumerate(layers):
         out = torch.empty(5, 96)
         calls = LinearStack(best_target(), layers).calls(rows, out)
-        Program(best_target(), calls, len(layers)).run(number * len(calls), (number + 1) * len(calls))
+        Program(best_target(), [(range(len(layers)), calls)]).run(number * len(calls), (number + 1) * len(calls))
         assert torch.equal(out, layer(rows))
 
 

@@ -51,7 +51,7 @@ class Layers:
             *FORMAT.calls(normed, (WIDTH, WIDTH), [addresses(self.weights)], added),
             kernels.add(TARGET, rows, added),
         ]
-        return Program(TARGET, calls, LAYERS)
+        return Program(TARGET, [(range(LAYERS), calls)])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -176,7 +176,7 @@ class _Product:
         out = list(sums)
         for group in range(layout.groups):
             numbers = range(group * steps, (group + 1) * steps)
-            codes = [[partial(self._code, *place, step) for step in numbers] for place in places]
+            codes = [[partial(self._code, place, first * STEP, step) for step in numbers] for place, first in places]
             factors = [[partial(self._factor, row, step) for step in numbers] for row in rows]
             totals = self._dots.of(codes, factors, [self._start(row, group) for row in rows] * len(places))
             weights = [self._weight_scale(place, first, group) for place, first in places]

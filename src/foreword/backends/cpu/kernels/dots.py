@@ -4,7 +4,7 @@ A vector of codes has the weights of ``target.lanes`` outputs for four inputs, b
 a row, as one of 32 bits. Sums of whole numbers are exact, so all targets give the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -48,7 +48,7 @@ class Dots:
         self._steps_held = (2**15 - 1) // most
         """Pairs of products that can be added up in 16 bits."""
 
-    def of(self, strips: list[list[Read]], rows: list[list[Read]], starts: list[ir.Value]) -> list[ir.Value]:
+    def of(self, strips: Sequence[Sequence[Read]], rows: Sequence[Sequence[Read]], starts: list[ir.Value]) -> list[ir.Value]:
         """For each strip, row by row: its start plus the sums of all steps.
 
         A strip is a vector of outputs: for each step a function that reads its codes. A row has for each step one that reads

@@ -7,6 +7,8 @@ A thread goes on to the next call when all items of this one are done, whoever d
 processor is not waited for, unless it is in the midst of an item; when it comes back it finds nothing left, and catches up.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from llvmlite import ir
 
@@ -25,19 +27,29 @@ INTERPRET = Signature("interpret", table="pointer")
 class Program:
     """Calls, made one after the other for the first layer, then for the second, and so on."""
 
-    def __init__(self, target: Target, calls: list[Call], layers: int):
+    def __init__(self, target: Target, groups: Sequence[tuple[Sequence[int], list[Call]]]):
+        """Layers whose calls are the same but for what their arrays hold are a group: their numbers, and the calls. All
+        groups together have each layer from 0 on once."""
         self._target = target
-        self.calls = calls
-        self.layers = layers
-        self._given = [_given(call, layers) for call in calls]
-        self._table = np.empty((layers, len(calls), 2), np.int64)
-        for index, (call, given) in enumerate(zip(calls, self._given, strict=True)):
-            self._table[:, index, 0] = call.kernel.address
-            self._table[:, index, 1] = np.arange(layers) * given.strides[0] + given.ctypes.data + BETWEEN
+        counts = np.zeros(sum(len(numbers) for numbers, _ in groups), np.int64)
+        for numbers, calls in groups:
+            counts[list(numbers)] = len(calls)
+        self.begins: list[int] = [0, *np.cumsum(counts).tolist()]
+        """Where the calls of each layer begin, and where those of the last one end."""
+        self._calls = [call for _, calls in groups for call in calls]  # they keep the tensors
+        self._given = []
+        self._table = np.empty((self.begins[-1], 2), np.int64)
+        for numbers, calls in groups:
+            places = np.array(self.begins)[list(numbers)]
+            for index, call in enumerate(calls):
+                given = _given(call, len(numbers))
+                self._given.append(given)
+                self._table[places + index, 0] = call.kernel.address
+                self._table[places + index, 1] = np.arange(len(numbers)) * given.strides[0] + given.ctypes.data + BETWEEN
 
     def run(self, first: int = 0, last: int | None = None, threads: Threads | None = None) -> None:
         """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
-        last = self.layers * len(self.calls) if last is None else last
+        last = self.begins[-1] if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
         interpreter(self._target)[INTERPRET].call(items=last - first, table=table).run(threads=threads)
 
