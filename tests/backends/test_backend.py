@@ -252,7 +252,7 @@ def test_what_is_asked_for_is_kept_and_described(name: str) -> None:
     [
         (("cup", 16), r"backend is 'cup'; known: cpu, reference\."),
         (("cpu", 16, "float16"), r"kv_dtype is 'float16'; known: float32, bfloat16\."),
-        (("cpu", 16, "float32", "int4"), r"quantization is 'int4'; known: none, bf16, f16, int8, q4_0, "),
+        (("cpu", 16, "float32", "int4"), r"quantization is 'int4'; known: none, bf16, f16, float32, int8, q4_0, "),
         (("cpu", 48), r"block_size is 48; it must divide 256: 1, 2, 4, \.\.\. 256\."),
         (("cpu", 512), r"block_size is 512; it must divide 256"),
         (("cpu", 0), r"block_size is 0"),

@@ -9,6 +9,7 @@ gets depends on nothing but the row and its own keys and values.
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from llvmlite import ir
@@ -35,16 +36,21 @@ from foreword.backends.cpu.kernels.target import Target
 
 TILE = 256
 """Positions of a tile."""
-ROWS = 6
-"""Rows that are computed together with a panel of 16: their sums fill the registers of AVX2."""
-ROWS_TOGETHER = (ROWS, 4, 2, 1)
-"""So fewer rows are taken."""
-HELD_ROWS = 8 * ROWS
-"""Rows (of the batch, times query heads of a key head) whose scores are held at a time."""
-PAIR_ROWS = (2, 1)
-"""So rows are taken where two panels are read at a time."""
-FEW = 4
-"""Up to so many rows read two panels at a time, for two streams come from memory faster than one."""
+HELD_ROWS = 48
+"""Rows (of the batch, times query heads of a key head) whose scores are held at a time: a multiple of what is taken."""
+
+
+class Taken(NamedTuple):
+    """How many rows are taken together, the most first, so that their sums fill the registers: with one panel, and with two,
+    which up to ``few`` rows read, for two streams come from memory faster than one. The most of both are as many."""
+
+    rows: tuple[int, ...]
+    pair_rows: tuple[int, ...]
+    few: int
+
+
+SIXTEEN, THIRTY_TWO = Taken((6, 4, 2, 1), (2, 1), 4), Taken((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), 12)
+"""For so many registers: of AVX2, and of AVX-512."""
 PANELS = TILE // LANES
 """Of keys, and of values, in a tile."""
 NONE_YET = -1e30
@@ -115,9 +121,9 @@ def scratch_size(size: int, padded: int) -> int:
 
 
 @kernel_module(ATTEND, MERGE)
-def attention_kernels(module: ir.Module, _: Target, dtype: torch.dtype) -> None:
+def attention_kernels(module: ir.Module, target: Target, dtype: torch.dtype) -> None:
     """For keys and values kept in ``dtype``."""
-    _Attend(module, dtype).define()
+    _Attend(module, target, dtype).define()
     _define_merge(module)
 
 
@@ -135,19 +141,20 @@ def _panels(b: Builder, width: ir.Value, body: Callable[[ir.Value], None]) -> No
 class _Attend:
     """Defines ``attend`` and the functions that it calls."""
 
-    def __init__(self, module: ir.Module, dtype: torch.dtype):
+    def __init__(self, module: ir.Module, target: Target, dtype: torch.dtype):
         self.module = module
+        self.taken = taken = THIRTY_TWO if target.lanes == LANES else SIXTEEN
         self.kept = kept_as(dtype)
         self.gather = define_gather(module, self.kept)
-        self.scores = define_rows(module, "scores", {n: _define_scores(module, n, 1) for n in ROWS_TOGETHER})
-        self.pair_scores = define_rows(module, "pair_scores", {n: _define_scores(module, n, 2) for n in PAIR_ROWS})
-        self.weigh = define_rows(module, "weigh", {n: _define_weigh(module, n, 1) for n in ROWS_TOGETHER})
-        self.pair_weigh = define_rows(module, "pair_weigh", {n: _define_weigh(module, n, 2) for n in PAIR_ROWS})
+        self.scores = define_rows(module, "scores", {n: _define_scores(module, n, 1) for n in taken.rows})
+        self.pair_scores = define_rows(module, "pair_scores", {n: _define_scores(module, n, 2) for n in taken.pair_rows})
+        self.weigh = define_rows(module, "weigh", {n: _define_weigh(module, n, 1) for n in taken.rows})
+        self.pair_weigh = define_rows(module, "pair_weigh", {n: _define_weigh(module, n, 2) for n in taken.pair_rows})
         self.softmax = _define_softmax(module)
         self.rows = self._define_rows()
 
     def _define_rows(self) -> ir.Function:
-        """Some rows that are held, over one tile: scores, softmax, weighted values, ROWS of them at a time.
+        """Some rows that are held, over one tile: scores, softmax, weighted values, some of them at a time.
 
         Arguments: how many, size, padded, the addresses of the tile's panels of keys and of values, then of the rows the
         queries [size], scores [TILE], values so far [padded], bounds [2] of int64 and states [2] (largest and sum of
@@ -158,7 +165,7 @@ class _Attend:
         count, size, padded, keys, values, queries, scores, outs, bounds, states, softcap = b.function.args
 
         def some(first: ir.Value, _: object) -> None:
-            n = b.minimum_int(b.sub(count, first), int64(ROWS))
+            n = b.minimum_int(b.sub(count, first), int64(self.taken.rows[0]))
 
             def widen(row: ir.Value, seen: list[ir.Value]) -> list[ir.Value]:
                 low = b.load(bounds, b.mul(row, int64(2)), INT64)
@@ -190,7 +197,7 @@ class _Attend:
             ) -> None:
                 """Of few rows two at a time."""
                 pairs = b.and_(b.sub(end, begin), int64(-2 * LANES))
-                last = b.add(begin, b.select(b.icmp_signed("<=", n, int64(FEW)), pairs, int64(0)))
+                last = b.add(begin, b.select(b.icmp_signed("<=", n, int64(self.taken.few)), pairs, int64(0)))
                 b.loop(begin, last, 2 * LANES, lambda at, _: two(at))
                 b.loop(last, end, LANES, lambda at, _: one(at))
 
@@ -199,7 +206,7 @@ class _Attend:
                 b.loop(first, b.add(first, n), 1, one)
                 panels(int64(0), padded, partial(weigh_panels, self.weigh), partial(weigh_panels, self.pair_weigh))
 
-        b.loop(int64(0), count, ROWS, some)
+        b.loop(int64(0), count, self.taken.rows[0], some)
         b.ret_void()
         return b.function
 
