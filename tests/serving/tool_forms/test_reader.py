@@ -167,7 +167,7 @@ def test_whatever_the_model_writes_can_be_told_as_json(written: str, told: str) 
 
 @pytest.mark.parametrize("kind", ["[", '{"a":', '[{"a":'])
 def test_deep_nesting_can_be_read_by_others(kind: str) -> None:
-    text = f'{{"name": "web", "arguments": {{"q": {kind * 50_000}'
+    text = f'{{"name": "web", "arguments": {{"q": {kind * 5_000}'
     (use,) = gathered(read_parts([text]))
     assert isinstance(use, ToolUse)
     depth, value = 0, json.loads(use.arguments)["q"]
@@ -223,11 +223,11 @@ def test_a_fault_of_a_reader_takes_nothing_away() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '<tool_call>{"name": "web", "arguments": {"q": "' + "a\\n" * 100_000 + '"}}</tool_call>',
-        "<tool_call>{" * 30_000,
-        '{"name": "web", "arguments": ' + '{"a":' * 50_000,
+        '<tool_call>{"name": "web", "arguments": {"q": "' + "a\\n" * 40_000 + '"}}</tool_call>',
+        "<tool_call>{" * 20_000,
+        '{"name": "web", "arguments": ' + '{"a":' * 10_000 + "[],[" + "]," * 10_000,
         "a \n" * 100_000,
-        '<tool_call>{"name": "web", "arguments": {"q": "' + '" ' * 100_000,
+        '<tool_call>{"name": "web", "arguments": {"q": "' + '" ' * 40_000,
     ],
     ids=["escapes", "marks", "deep", "blanks", "quotes"],
 )

@@ -142,7 +142,7 @@ class JsonReader:
 
     def _closed_by(self, sign: str) -> bool:
         """Close what a bracket closes: the innermost that it fits. False where it fits none."""
-        if not any(level.closer == sign for level in self._levels):
+        if not any(level.closer == sign for level in reversed(self._levels)):
             return False
         while self._levels[-1].closer != sign:
             self._close()
