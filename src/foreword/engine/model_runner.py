@@ -4,6 +4,7 @@ Elementwise kernels treat the last few numbers of a tensor by another code path.
 that are multiples of 16 leave no such rest, so a row's bits do not depend on how many rows there are.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -53,15 +54,19 @@ class ModelRunner:
     def run(self, step: Step) -> list[Sampled]:
         """Compute the chunks and sample after those that ask for it. Masks are made meanwhile."""
         masks = self._masks.begin(step)
-        logits = self.logits(step)
+        logits, whole = self._compute(step)
         for sink in self.sinks:
             sink(step, logits)
         with self._part(SAMPLING):
-            return self._sample(step, logits, masks)
+            return self._sample(step, logits, whole, masks)
 
     @torch.inference_mode()
     def logits(self, step: Step) -> list[torch.Tensor]:
         """Compute the chunks; the logits of each [rows, vocabulary]: all its rows where they are reported, else the last."""
+        return self._compute(step)[0]
+
+    def _compute(self, step: Step) -> tuple[list[torch.Tensor], list[bool]]:
+        """The logits, and of each chunk whether all its rows are numbers, also those that no logits are made of."""
         spans, ids, positions, keep = [], [], [], []
         wanted: list[int] = []
         row = 0
@@ -78,18 +83,24 @@ class ModelRunner:
         with self._part(ATTENTION):
             attention = AttentionStep.of(self.backend.attention, self.memory, spans, rows, self._observer)
         with self._part(MODELLING):
-            logits = self._forward(np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention)
-        return list(torch.split(logits[: len(kept)], wanted))
+            logits, numbers = self._forward(
+                np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention
+            )
+        whole = [bool(numbers[span.row : span.row + span.end - span.start].all()) for span in spans]
+        return list(torch.split(logits[: len(kept)], wanted)), whole
 
-    def _sample(self, step: Step, logits: list[torch.Tensor], masks: Mapping[int, Future[Forbidden]]) -> list[Sampled]:
-        """What comes after each chunk, from its ``logits`` [rows, vocabulary]."""
+    def _sample(
+        self, step: Step, logits: list[torch.Tensor], whole: list[bool], masks: Mapping[int, Future[Forbidden]]
+    ) -> list[Sampled]:
+        """What comes after each chunk, from its ``logits`` [rows, vocabulary]; ``whole``: whether its rows are numbers."""
         reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
-        broken = [bool((~(each[-1] < float("inf"))).any()) for each in logits]
+        broken = [not each or bool((~(rows[-1] < float("inf"))).any()) for each, rows in zip(whole, logits, strict=True)]
         out = [Sampled(prompt_logprobs=each, broken=bad) for each, bad in zip(reported, broken, strict=True)]
         forbidden, faults = _made(masks)
         for place, fault in faults.items():
             out[place] = replace(out[place], fault=fault)
-        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None and place not in faults]
+        left_out = faults.keys() | {place for place, bad in enumerate(broken) if bad}
+        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None and place not in left_out]
         if sampling:
             last = torch.stack([logits[place][-1] for place in sampling])
             rows = [step.chunks[place] for place in sampling], [forbidden.get(place) for place in sampling]
@@ -109,18 +120,42 @@ class ModelRunner:
         finally:
             self._observer.end()
 
-    def _forward(self, ids: np.ndarray, positions: np.ndarray, keep: np.ndarray, step: AttentionStep[Any]) -> torch.Tensor:
-        """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row."""
+    def _forward(
+        self, ids: np.ndarray, positions: np.ndarray, keep: np.ndarray, step: AttentionStep[Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of the kept rows [kept, vocabulary]; a step that keeps none still computes the head of one row.
+
+        And of each row whether it consists of numbers. One whose KV do not, in whatever layer, does not either: it has seen
+        its own; rows behind it may not have, where layers see a window.
+        """
         rows = keep if len(keep) else np.zeros(1, np.int64)
-        out = self.model.module(
-            input_ids=torch.from_numpy(ids.astype(np.int64))[None],
-            position_ids=torch.from_numpy(positions)[None],
-            use_cache=False,
-            logits_to_keep=torch.from_numpy(rows),
-            foreword_step=step,
-        )
+        with _watched(self.model.module.base_model) as seen:
+            out = self.model.module(
+                input_ids=torch.from_numpy(ids.astype(np.int64))[None],
+                position_ids=torch.from_numpy(positions)[None],
+                use_cache=False,
+                logits_to_keep=torch.from_numpy(rows),
+                foreword_step=step,
+            )
         logits: torch.Tensor = out.logits[0]
-        return logits.float()
+        return logits.float(), seen[-1][0].sum(-1).isfinite()
+
+
+@contextmanager
+def _watched(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """What a module gives in this thread as long as the block lasts: rows [1, rows, width]."""
+    seen: list[torch.Tensor] = []
+    thread = threading.get_ident()
+
+    def note(_: torch.nn.Module, __: Any, given: Any) -> None:
+        if threading.get_ident() == thread:
+            seen.append(given if isinstance(given, torch.Tensor) else given[0])
+
+    hook = module.register_forward_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def _made(masks: Mapping[int, Future[Forbidden]]) -> tuple[dict[int, Forbidden], dict[int, BaseException]]:

@@ -64,7 +64,7 @@ class PlainModel(nn.Module):
     def __init__(self, plan: PlainPlan, embedding: nn.Module, layers: nn.ModuleList, norm: torch.Tensor, head: nn.Module):
         super().__init__()
         self._plan = plan
-        self._norm = norm
+        self.final_norm = PlainNorm(norm, plan.eps["norm"])
         self._head_name = plan.head if plan.head != plan.embedding else "tied_head"
         for name, module in ((plan.embedding, embedding), (plan.layers, layers), (self._head_name, head)):
             self._place(name, module)
@@ -87,9 +87,14 @@ class PlainModel(nn.Module):
         layers: Any = self.get_submodule(self._plan.layers)
         for layer in layers:
             hidden = layer(hidden, position_embeddings=turns, foreword_step=foreword_step)
-        hidden = rms_norm(hidden, self._norm, self._plan.eps["norm"])
+        hidden = self.base_model(hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return Logits(self.get_output_embeddings()(hidden[:, kept]))
+
+    @property
+    def base_model(self) -> nn.Module:
+        """What gives all rows that the head chooses from, by the name that transformers' models have for it."""
+        return self.final_norm
 
     def get_output_embeddings(self) -> nn.Module:
         """The head, by the name that transformers' models have for it."""
