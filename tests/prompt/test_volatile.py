@@ -133,3 +133,36 @@ def test_long_text_without_end_takes_linear_time() -> None:
     """A quadratic pattern would need minutes for these."""
     for text in ("a" * 10**6 + "1", "a-" * 10**5 + "1", "req_" * 10**5 + "1", "1" * 10**6, "1a" * 10**5, "x 1" * 10**5):
         find_volatile(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Today is the 3rd of March 2026.", "3rd of March 2026"),
+        ("Today is Tuesday, the third of March", "Tuesday, the third of March"),
+        ("Current date: Thursday 26th November", "Thursday 26th November"),
+        ("It is now half past nine on some day", "half past nine"),
+        ("Today (Thursday) is a holiday", "Thursday"),
+        ("The date is March 3rd", "March 3rd"),
+        ("Current month: November 2026", "November 2026"),
+        ("The current time is 3pm", "3pm"),
+    ],
+)
+def test_dates_and_times_in_words(text: str, value: str) -> None:
+    assert [text[found.start : found.end] for found in find_volatile(text)] == [value]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We meet on Monday.",
+        "In May we may go; now may I ask?",
+        "Now May I ask you. Date Sundaes",
+        "It is on March Street 5",
+        "For example, today is Monday",
+        "Mayor Augustine said Monday morning was fine",
+        "Update Mondays in the table",
+    ],
+)
+def test_words_that_only_look_like_dates(text: str) -> None:
+    assert find_volatile(text) == []

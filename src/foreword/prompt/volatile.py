@@ -111,7 +111,7 @@ _CLOCK = rf"\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?(?:\s?(?:[AaPp][Mm]\b|[ap]
 _AT_CLOCK = rf"(?P<datetime>(?:[T_ :]|,? (?:at )?){_CLOCK}(?!\w))"
 _NUMERIC_DATE = r"(?:\d{4}-\d{2}-\d{2}|\d{4}/\d{2}/\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4})"
 _DAY_NUMBER = r"\d{1,2}(?:st|nd|rd|th)?,?"
-_DAY_MONTH_YEAR = rf"{_DAY_NUMBER}[ /-]{_MONTH},?[ /-]\d{{4}}"
+_DAY_MONTH_YEAR = rf"{_DAY_NUMBER}(?: of)?[ /-]{_MONTH},?[ /-]\d{{4}}"
 _NUMERIC = re.compile(
     rf"(?P<date>{_NUMERIC_DATE}|{_DAY_MONTH_YEAR})(?:{_AT_CLOCK}|(?![\w/-]|\.\d))"
     rf"|(?<!:)(?P<time>{_CLOCK})(?![\w:])"
@@ -121,6 +121,20 @@ _NAMED = re.compile(
     rf"(?P<date>(?:{_DAY} )?(?:{_DAY_MONTH_YEAR}|{_MONTH} {_DAY_NUMBER} \d{{4}})"
     rf"|{_DAY} (?:{_NUMERIC_DATE}|{_MONTH} {_DAY_NUMBER}))(?:{_AT_CLOCK}|(?!\w))"
 )
+_ORDINAL = (
+    r"(?:(?:twenty|thirty)-(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|first|second|third|fourth|fifth|"
+    r"sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth)"
+)
+_YEAR = r"(?:,? \d{4})?(?!\w)"
+_NOW = re.compile(
+    r"(?:[Tt]oday(?:'s (?:date|day))?|[Nn]ow|[Cc]urrent(?:ly)?(?: (?:date|day|month|time))?|[Dd]ate|[Ii]t(?: is|'s))\b"
+    r"[ \t:=,(*-]{1,4}(?:(?:is|the|on|in|now)\b[ \t:=,]{1,3}){0,3}"
+    rf"(?:(?P<date>(?:{_DAY} )?(?:the )?(?:{_DAY_NUMBER}|{_ORDINAL}) (?:of )?{_MONTH}{_YEAR}"
+    rf"|(?:{_DAY} )?{_MONTH} (?:the )?(?:\d{{1,2}}(?:st|nd|rd|th)?|{_ORDINAL}){_YEAR}"
+    rf"|{_DAY.removesuffix(',?')}(?!\w)|{_MONTH} \d{{4}}(?!\w))"
+    r"|(?P<time>\d{1,2} ?(?:[AaPp][Mm]\b|o'clock)|(?:half past|quarter (?:past|to)) \w+))"
+)
+"""A date or a time in words, right behind a word that makes it one of this moment."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}(?![\w-])")
 _HEX = re.compile(r"(?:0x)?(?:[0-9a-f]{12,}|[0-9A-F]{12,})(?![\w/+-])")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}(?![\w.])")
@@ -152,6 +166,15 @@ def _numeric(text: str, at: int) -> Volatile | None:
 
 def _named(text: str, at: int) -> Volatile | None:
     return None if at and text[at - 1].isalnum() else _dated(_NAMED.match(text, at))
+
+
+def _of_now(text: str, at: int) -> Volatile | None:
+    """``Today is Tuesday, the third of March``; ``at`` is the place of the word before it."""
+    match = None if at and text[at - 1].isalnum() else _NOW.match(text, at)
+    if match is None:
+        return None
+    kind: VolatileKind = match.lastgroup  # type: ignore[assignment]
+    return Volatile(kind, *match.span(kind))
 
 
 def _dated(match: re.Match[str] | None) -> Volatile | None:
@@ -200,6 +223,7 @@ _SCANS = (
     (re.compile(r"[_-](?=[A-Za-z_-]{0,24}\d)"), _prefixed_id),
     (re.compile(r"[0-9](?<![\w./-][0-9])(?=\d?(?:[:./-]\d|(?:st|nd|rd|th)?,?[ /-][A-Z])|\d{3}[/-]\d|\d{9})"), _numeric),
     (re.compile(r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun)"), _named),
+    (re.compile(r"[TtNnCcDdIi](?:oday|ow|urrent(?:ly)?|ate|t is|t's)\b"), _of_now),
     (re.compile(r"[0-9a-fA-F](?<![\w/+=-][0-9a-fA-F])(?=x?[0-9a-fA-F]{7})"), _hexadecimal),
     (re.compile(r"[A-Za-z0-9+/](?<![\w/+=.-][A-Za-z0-9+/])(?=[A-Za-z0-9+/_-]{19})"), _base64),
     (re.compile(r"[ :=#\"'](?=[A-Za-z_-]{0,24}\d)"), _told_by_name),
