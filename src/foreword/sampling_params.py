@@ -35,7 +35,7 @@ class StructuredOutputs:
     json_object: bool | None = None
     """True: the answer is any JSON object."""
     disable_any_whitespace: bool = False
-    """JSON without blanks and line ends between its parts; else there are up to 40 in a row."""
+    """JSON without blanks and line ends between its parts; else there may be a blank, or a line's end and an indentation."""
     disable_additional_properties: bool = False
     """JSON objects have only the properties that their schema names."""
     whitespace_pattern: str | None = None

@@ -11,8 +11,8 @@ from foreword.sampling_params import StructuredOutputs
 FIELD = "structured_outputs"
 MOST_CHARACTERS: dict[str, int] = {"json": 2**18, "choice": 2**18, "grammar": 2**16, "regex": 2**14}
 """Of each way to say a form; a grammar made of several parts has no limit of its own."""
-BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
-"""What may stand between the parts of JSON: a line and its indentation, but no end of blanks, which small models love."""
+BLANKS = r"\x20|\x0A[\x20\x09]{0,40}"
+"""What may stand between the parts of JSON: a blank, or a line's end and an indentation. Small models would write no end."""
 
 
 def rule_of(wanted: StructuredOutputs, field: str = FIELD) -> str:

@@ -19,7 +19,7 @@ from foreword.sampling_params import StructuredOutputs
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-KEPT = 16
+KEPT = 64
 """Grammars of late that are kept: agents and batches send the same one again."""
 ERROR_LINES, ERROR_CHARACTERS = 12, 2000
 """Of what llguidance says of a grammar, so much is told."""

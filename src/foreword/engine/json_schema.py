@@ -12,6 +12,8 @@ FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname
 WITHIN = ("additionalProperties", "additionalItems", "items", "contains", "not", "if", "then", "else", "propertyNames")
 LISTS = ("anyOf", "allOf", "oneOf", "prefixItems", "items")
 MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+COMPOSED = frozenset({"additionalProperties", "patternProperties", "unevaluatedProperties", "anyOf", "oneOf", "$ref"})
+"""Beside one of these a schema's own properties are not all that there may be."""
 OPTIONS = "x-guidance"
 """By this key of a schema llguidance is told how to read it."""
 ANY_OBJECT: Schema = {"type": "object"}
@@ -38,6 +40,7 @@ def prepared(schema: Schema, name: str, options: Mapping[str, Any], named_only: 
     ParameterError where answers would be taken for valid that are not.
     """
     try:
+        named_only = named_only and '"allOf"' not in schema_text(schema, name)
         found = _walk(schema, lambda part: _part(part, name, named_only))
     except RecursionError:
         raise ParameterError(f"{name} is nested too deeply.") from None
@@ -58,7 +61,7 @@ def _part(part: Schema, name: str, named_only: bool) -> Schema:
     """One schema of a schema, without those within it."""
     if part.get("format") is not None and part["format"] not in FORMATS:
         part = {key: value for key, value in part.items() if key != "format"}
-    if named_only and "properties" in part and "additionalProperties" not in part:
+    if named_only and "properties" in part and not COMPOSED & part.keys():
         part = {**part, "additionalProperties": False}
     _check_count(part, name)
     return part

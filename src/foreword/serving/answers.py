@@ -40,6 +40,11 @@ class AnswerReading:
         """How the model writes."""
         return self._form
 
+    @property
+    def special(self) -> Mapping[str, int]:
+        """Those texts of the form that are special tokens, and which."""
+        return self._special
+
     def shown_tokens(self, request: NeutralRequest) -> frozenset[int]:
         """The special tokens that the text of an answer must have."""
         return frozenset(self._special.values()) if isinstance(request.prompt, ChatPrompt) else frozenset()

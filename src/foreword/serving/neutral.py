@@ -62,11 +62,20 @@ class UsableTools:
         Whether it may make more than one call; else the first one counts.
     namespaces
         Of those names the ones that stand for a tool of a namespace: calls of them are told by namespace and name.
+    must_call
+        Whether it has to make one.
+    strict
+        Of those names the ones whose arguments must follow the tool's schema.
+    only_some
+        Whether the prompt offers more tools than may be called.
     """
 
     names: frozenset[str] = frozenset()
     parallel: bool = True
     namespaces: Mapping[str, Namespaced] = field(default_factory=dict)
+    must_call: bool = False
+    strict: frozenset[str] = frozenset()
+    only_some: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,8 @@ class NeutralRequest:
     settings
         Named things besides prompt and model that a hosted cache would depend on (``reasoning_effort`` and the like), as the
         dialect wishes to compare them.
+    form_field
+        The field by which the client asked for ``sampling.structured_outputs``, for errors.
     """
 
     request_id: str
@@ -92,6 +103,7 @@ class NeutralRequest:
     stream: bool = False
     cache: CacheSettings = CacheSettings()
     tools: UsableTools = UsableTools()
+    form_field: str = "structured_outputs"
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -27,6 +27,7 @@ class PromptThread:
         self._renderer = renderer
         self._timeout = timeout
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
+        self._grammars = ThreadPoolExecutor(1, thread_name_prefix="foreword-grammars")
 
     async def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize a prompt; PromptError where the template or the tokenizer does not take it."""
@@ -41,14 +42,20 @@ class PromptThread:
             return rendered.text
         return await self._run(lambda: self._renderer.decode(unpack_tokens(rendered.tokens)))
 
-    def close(self) -> None:
-        """End the thread; what has not begun is dropped."""
-        self._worker.shutdown(wait=False, cancel_futures=True)
+    async def grammar(self, make: Callable[[], T]) -> T:
+        """Make the grammar of an answer, in a thread of its own: one that takes long holds up no prompt."""
+        return await self._run(make, self._grammars)
 
-    async def _run(self, function: Callable[[], T]) -> T:
+    def close(self) -> None:
+        """End the threads; what has not begun is dropped."""
+        for worker in (self._worker, self._grammars):
+            worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, function: Callable[[], T], worker: ThreadPoolExecutor | None = None) -> T:
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.get_running_loop().run_in_executor(self._worker, run_carriable, function, WHAT)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(worker or self._worker, run_carriable, function, WHAT)
         except TimeoutError:
             raise TimedOut(
                 f"The prompt could not be made within {self._timeout:g} s. Send a shorter one, or try again later."

@@ -4,12 +4,15 @@ import asyncio
 from dataclasses import replace
 
 from foreword.cache import Mark
+from foreword.engine.grammars import Grammars
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
+from foreword.engine.token_mask import Grammar
 from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
 from foreword.prompt.chat import ChatPrompt, PromptForm
 from foreword.prompt.client_heads import ClientHeads, without_client_heads
 from foreword.sampling_params import SamplingParams
+from foreword.serving.answer_grammar import AnswerGrammars, needs_grammar
 from foreword.serving.answers import AnswerReading
 from foreword.serving.config import ServerConfig, Share
 from foreword.serving.front import EngineFront
@@ -31,6 +34,8 @@ class Service:
         self.model = model
         self._front = front
         self._answers = AnswerReading(front.text, config, journal.reader_failed)
+        grammars = Grammars(front.text.tokenizer, front.info.vocab_size, front.info.end_token_ids)
+        self._grammars = AnswerGrammars(grammars, self._answers.form, self._answers.special)
         self._prompts = prompts
         self._journal = journal
         self._open: set[OpenRequest] = set()
@@ -73,6 +78,7 @@ class Service:
         try:
             request = replace(request, prompt=self._settled(request.prompt))
             prompt = await self._render(request)
+            grammar = await self._grammar(request, prompt)
         except BaseException:
             self._choices -= request.sampling.n
             raise
@@ -80,7 +86,7 @@ class Service:
         self._open.add(opened)
         try:
             self._journal.begins(opened)
-            deltas = self._front.submit(self._engine_request(opened), lambda end: self._ended(opened, end))
+            deltas = self._front.submit(self._engine_request(opened, grammar), lambda end: self._ended(opened, end))
         except BaseException:
             self._let_go(opened)
             raise
@@ -143,7 +149,13 @@ class Service:
             return False
         return self._front.info.prefix_caching and prompt.num_tokens >= self.config.min_cached_tokens
 
-    def _engine_request(self, opened: OpenRequest) -> EngineRequest:
+    async def _grammar(self, request: NeutralRequest, prompt: RenderedPrompt) -> Grammar | None:
+        """The grammar of an answer, made beside the event loop; None where any text will do."""
+        if not needs_grammar(request):
+            return None
+        return await self._prompts.grammar(lambda: self._grammars.of(request, prompt.text or ""))
+
+    def _engine_request(self, opened: OpenRequest, grammar: Grammar | None) -> EngineRequest:
         request, prompt, info = opened.request, opened.prompt, self._front.info
         room = min(info.max_model_len, info.cache_tokens + 1) - prompt.num_tokens
         sampling = request.sampling
@@ -162,6 +174,7 @@ class Service:
             use_cache=opened.uses_cache,
             stream=request.stream,
             shown_tokens=self._answers.shown_tokens(request),
+            grammar=grammar,
         )
 
     def _ended(self, opened: OpenRequest, end: RequestEnd) -> None:

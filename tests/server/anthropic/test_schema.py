@@ -101,7 +101,7 @@ def test_what_the_vendor_knows_and_is_not_served_is_refused_by_name(name: str, w
             r"content\.0\.type: 'image' cannot be read by this model",
         ),
         ({"tools": [{"name": "a b", "input_schema": {}}]}, r"tools\.0\.name: "),
-        ({"tool_choice": {"type": "any"}}, r"tool_choice\.type: type 'any' is not served here; allowed: 'auto' or 'none'"),
+        ({"tool_choice": {"type": "all"}}, r"tool_choice\.type: type 'all' is not served here; allowed: 'auto', 'none'"),
         ({"thinking": {"type": "much"}}, r"thinking\.type: type 'much' is not served here; allowed: 'disabled'"),
         ({"max_token": 5}, r"Unknown field 'max_token'\. Did you mean 'max_tokens'\?"),
         ({"diagnostics": {"previous": 1}}, r"diagnostics\.previous: unknown field"),

@@ -212,7 +212,7 @@ def test_diagnostics_say_what_changed(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "wizard", "content": "x"}]}, "role"),
         ({"messages": [{"role": "user"}]}, "neither content nor tool_calls"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "type"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "xml"}}, "response_format"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"logit_bias": {"5": 1}}, "'logit_bias' is not served here"),
         ({"extra_body": {"temprature": 1}}, "Did you mean 'temperature'"),

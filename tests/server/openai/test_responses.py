@@ -155,7 +155,7 @@ def test_logprobs(client: openai.OpenAI) -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "computer_call"}]}, "input"),
         ({"background": True}, "'background' is not served here"),
-        ({"text": {"format": {"type": "json_object"}}}, "text"),
+        ({"text": {"format": {"type": "xml"}}}, "text"),
         ({"top_logprobs": 21}, "top_logprobs"),
     ],
 )

@@ -6,7 +6,8 @@ from dataclasses import replace
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.sampling_params import SamplingParams
+from foreword.errors import ParameterError
+from foreword.sampling_params import SamplingParams, StructuredOutputs
 from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import check_ending, conversation
 from foreword.server.anthropic.errors import error_body
@@ -57,20 +58,45 @@ def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -
         stream=body.stream,
         cache=CacheSettings(compare_with=body.diagnostics.previous_message_id if body.diagnostics else None),
         tools=_usable_tools(body),
+        form_field=_form(body)[1],
     )
 
 
 def _sampling(body: MessagesBody, defaults: SamplingParams) -> SamplingParams:
     given = {name: value for name in ("temperature", "top_p", "top_k") if (value := getattr(body, name)) is not None}
-    return replace(defaults, **given, max_tokens=body.max_tokens, stop=tuple(body.stop_sequences))
+    form, _ = _form(body)
+    stop = tuple(body.stop_sequences)
+    return replace(defaults, **given, max_tokens=body.max_tokens, stop=stop, structured_outputs=form)
 
 
 def _usable_tools(body: MessagesBody) -> UsableTools:
-    """The tools that the answer may use. With ``none`` they stay in the prompt, so that it still hits."""
+    """The tools that the answer may use. With ``none`` they stay in the prompt, so that it still hits.
+
+    ParameterError for a tool that has to be used and is not there.
+    """
     names, choice = frozenset(tool.name for tool in body.tools), body.tool_choice
-    if choice is None:
-        return UsableTools(names)
-    return UsableTools(frozenset() if choice.type == "none" else names, not choice.disable_parallel_tool_use)
+    strict = frozenset(tool.name for tool in body.tools if tool.strict)
+    if choice is None or choice.type == "auto":
+        return UsableTools(names, choice is None or not choice.disable_parallel_tool_use, strict=strict)
+    if choice.type == "none":
+        return UsableTools()
+    if (choice.type == "tool" and choice.name not in names) or not names:
+        raise ParameterError(f"tool_choice asks for the tool {choice.name!r}, which is not among tools.")
+    if choice.type == "any":
+        return UsableTools(names, not choice.disable_parallel_tool_use, must_call=True, strict=strict)
+    one = frozenset((str(choice.name),))
+    return UsableTools(one, False, must_call=True, strict=strict & one, only_some=len(names) > 1)
+
+
+def _form(body: MessagesBody) -> tuple[StructuredOutputs | None, str]:
+    """The form of the answer, and the field that asked for it. ParameterError for two."""
+    given = None if body.output_config is None else body.output_config.format
+    if given is not None and body.output_format is not None:
+        raise ParameterError("output_format and output_config.format both say what form the answer has; leave one out.")
+    wanted = given or body.output_format
+    if wanted is None:
+        return None, "output_config.format"
+    return StructuredOutputs(json=wanted.schema_), "output_format" if given is None else "output_config.format"
 
 
 async def _sse(head: Head, updates: UpdateStream, request_id: str) -> AsyncIterator[bytes]:

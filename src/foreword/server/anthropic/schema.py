@@ -93,13 +93,15 @@ class Tool(Body):
     description: Text = ""
     input_schema: JsonObject
     input_examples: list[JsonObject] = Field([])
+    strict: bool = False
     cache_control: CacheControl | None = None
 
 
 class ToolChoice(Body):
-    """``auto``: the model decides. ``none``: whatever it writes is text. It cannot be forced to use a tool."""
+    """``auto``: the model decides. ``none``: what it writes is text. ``any``: it uses a tool; ``tool``: the one named."""
 
-    type: Literal["auto", "none"]
+    type: Literal["auto", "none", "any", "tool"]
+    name: Text | None = None
     disable_parallel_tool_use: bool = False
 
 
@@ -111,8 +113,17 @@ class Thinking(Body):
     display: Text | None = None
 
 
+class OutputFormat(Body):
+    """JSON that a schema takes."""
+
+    type: Literal["json_schema"]
+    schema_: JsonObject = Field(alias="schema")
+
+
 class OutputConfig(Body):
     """``output_config``: a wish how much is to be thought has been passed over."""
+
+    format: OutputFormat | None = None
 
 
 class Diagnostics(Body):
@@ -134,6 +145,7 @@ class CountTokensBody(TopBody):
     cache_control: CacheControl | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
 
 
 class MessagesBody(CountTokensBody):

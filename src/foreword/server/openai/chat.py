@@ -13,6 +13,7 @@ from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
+from foreword.server.openai.formats import form_of
 from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
 from foreword.server.openai.schema import ChatBody
 from foreword.server.openai.sse import DONE, errors_as_events
@@ -66,6 +67,7 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
         stream=bool(body.stream),
         cache=cache_settings(body),
         tools=usable_tools(body),
+        form_field=form_of(body)[1],
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from foreword.server.openai.formats import chosen, narrowed
 from foreword.server.openai.schema import ChatBody
 from foreword.serving.neutral import Choice, UsableTools
 from foreword.serving.tool_forms.base import CallBegin, CallText
@@ -11,8 +12,13 @@ Json = dict[str, Any]
 
 def usable_tools(body: ChatBody) -> UsableTools:
     """The tools that the model may call."""
-    names = () if body.tool_choice == "none" else (tool.function.name for tool in body.tools or ())
-    return UsableTools(frozenset(names), body.parallel_tool_calls is not False)
+    functions = [tool.function for tool in body.tools or ()]
+    usable = UsableTools(
+        frozenset(function.name for function in functions),
+        body.parallel_tool_calls is not False,
+        strict=frozenset(function.name for function in functions if function.strict),
+    )
+    return narrowed(usable, *chosen(body.tool_choice))
 
 
 def message(choice: Choice) -> Json:

@@ -16,6 +16,7 @@ _TAKEN = {
     "cache_prompt": "prompts are always cached",
     "caching": "prompts are always cached",
     "client_metadata": _CLIENT,
+    "guided_decoding_backend": "one library keeps all forms of answers",
     "id_slot": "there are no slots",
     "keep_alive": "the model stays loaded",
     "kv_transfer_params": "no KV is transferred",

@@ -10,12 +10,14 @@ from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import MAX_MARKS, read_message
 from foreword.prompt.vendor_forms.tools import as_function
 from foreword.sampling_params import SamplingParams
+from foreword.server.openai.formats import form_of
 from foreword.server.openai.responses_schema import ResponseTool
 from foreword.server.openai.schema import (
     Breakpoint,
     CacheFields,
     ChatBody,
     ChatMessage,
+    CompletionBody,
     SamplingFields,
     ToolParam,
 )
@@ -23,11 +25,12 @@ from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
 
 def sampling_params(
-    body: SamplingFields, defaults: SamplingParams, max_tokens: int | None, logprobs: int | None
+    body: ChatBody | CompletionBody, defaults: SamplingParams, max_tokens: int | None, logprobs: int | None
 ) -> SamplingParams:
     """Sampling parameters; ParameterError for a value out of range. What the body does not say is as in ``defaults``."""
     given = {name: value for name in SamplingFields.model_fields if (value := getattr(body, name)) is not None}
-    return replace(defaults, **given, max_tokens=UNLIMITED if max_tokens is None else max_tokens, logprobs=logprobs)
+    most = UNLIMITED if max_tokens is None else max_tokens
+    return replace(defaults, **given, max_tokens=most, logprobs=logprobs, structured_outputs=form_of(body)[0])
 
 
 def cache_settings(body: CacheFields) -> CacheSettings:

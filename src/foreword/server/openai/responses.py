@@ -17,6 +17,7 @@ from foreword.sampling_params import SamplingParams
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.errors import failure
+from foreword.server.openai.formats import chosen, format_form, narrowed
 from foreword.server.openai.namespaces import OfferedTools
 from foreword.server.openai.requests import cache_settings, effort_options, is_prewarm, marked, marks, tool
 from foreword.server.openai.response_items import Output
@@ -117,6 +118,7 @@ class _Turn:
             stream=bool(body.stream),
             cache=cache_settings(body),
             tools=self._usable_tools(),
+            form_field="text.format",
         )
 
     async def events(self, updates: AsyncIterator[Update]) -> AsyncIterator[bytes]:
@@ -175,8 +177,13 @@ class _Turn:
 
     def _usable_tools(self) -> UsableTools:
         body, offered = self._body, self._offered
-        names = () if body.tool_choice == "none" else (tool.name for tool in offered.functions)
-        return UsableTools(frozenset(names), body.parallel_tool_calls is not False, offered.namespaces)
+        usable = UsableTools(
+            frozenset(tool.name for tool in offered.functions),
+            body.parallel_tool_calls is not False,
+            offered.namespaces,
+            strict=frozenset(tool.name for tool in offered.functions if tool.strict),
+        )
+        return narrowed(usable, *chosen(body.tool_choice))
 
     def _breakpoints(self) -> Iterator[tuple[int, int, Breakpoint]]:
         """Marked texts with message and block, counted behind the instructions."""
@@ -211,8 +218,8 @@ class _Turn:
             "service_tier": "default",
             "store": body.store is not False,
             "temperature": self.asked.sampling.temperature,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": body.tool_choice or "auto",
+            "text": {"format": _format(body)},
+            "tool_choice": _tool_choice(body),
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": self.asked.sampling.top_p,
@@ -247,7 +254,11 @@ def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
     most = UNLIMITED if body.max_output_tokens is None else body.max_output_tokens
     wanted = body.top_logprobs is not None or bool(body.include)
     return replace(
-        defaults, **given, max_tokens=0 if is_prewarm(body) else most, logprobs=(body.top_logprobs or 0) if wanted else None
+        defaults,
+        **given,
+        max_tokens=0 if is_prewarm(body) else most,
+        logprobs=(body.top_logprobs or 0) if wanted else None,
+        structured_outputs=None if body.text is None else format_form(body.text.format),
     )
 
 
@@ -269,3 +280,15 @@ class _Numbered:
     def __call__(self, kind: str, **fields: Any) -> bytes:
         self._number += 1
         return event({"type": kind, "sequence_number": self._number - 1, **fields}, kind)
+
+
+def _format(body: ResponseBody) -> Json:
+    """The form of the answer, as the client asked for it."""
+    given = None if body.text is None else body.text.format
+    return {"type": "text"} if given is None else given.model_dump(by_alias=True, exclude_none=True)
+
+
+def _tool_choice(body: ResponseBody) -> str | Json:
+    """The choice of tools, as the client made it."""
+    choice = body.tool_choice or "auto"
+    return choice if isinstance(choice, str) else choice.model_dump()

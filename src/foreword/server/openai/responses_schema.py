@@ -7,7 +7,8 @@ from pydantic import Discriminator, Field, Tag
 from foreword.server.body import Body, Fields
 from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai import fields
-from foreword.server.openai.schema import MAX_MESSAGES, MAX_TOOLS, Breakpoint, CacheFields, Count, RefusalPart, TextFormat
+from foreword.server.openai.formats import ResponseToolChoice, TextFormats
+from foreword.server.openai.schema import MAX_MESSAGES, MAX_TOOLS, Breakpoint, CacheFields, Count, RefusalPart
 
 
 class InputText(Body):
@@ -114,9 +115,9 @@ class Reasoning(Body):
 
 
 class TextConfig(Body):
-    """``text``: plain text is all there is."""
+    """``text``: the form of what the answer says."""
 
-    format: TextFormat | None = None
+    format: TextFormats | None = None
 
 
 class ResponseStreamOptions(Body):
@@ -141,7 +142,7 @@ class ResponseBody(CacheFields):
     stream_options: ResponseStreamOptions | None = None
     store: bool | None = None
     tools: Annotated[list[AnyTool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: ResponseToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai import fields
+from foreword.server.openai.formats import ChatToolChoice, FormFields
 
 MAX_MESSAGES = 10_000  # each takes some microseconds to read, and nobody else is served meanwhile
 MAX_TOOLS = 5_000
@@ -127,7 +128,7 @@ class ChatMessage(Body):
 
 
 class Function(Body):
-    """A tool's function. The arguments of calls are the model's own, with ``strict`` too."""
+    """A tool's function; with ``strict`` the arguments of calls follow its schema."""
 
     name: Text
     description: Text | None = None
@@ -142,13 +143,7 @@ class ToolParam(Body):
     function: Function
 
 
-class TextFormat(Body):
-    """The only format: text."""
-
-    type: Literal["text"]
-
-
-class ChatBody(CacheFields, SamplingFields):
+class ChatBody(CacheFields, SamplingFields, FormFields):
     """The body of /v1/chat/completions.
 
     reasoning_effort
@@ -167,9 +162,8 @@ class ChatBody(CacheFields, SamplingFields):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: ChatToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
     reasoning_effort: Text | None = None
     add_generation_prompt: bool = True
@@ -193,7 +187,7 @@ Prompts = Annotated[
 ]
 
 
-class CompletionBody(CacheFields, SamplingFields):
+class CompletionBody(CacheFields, SamplingFields, FormFields):
     """The body of /v1/completions."""
 
     table: ClassVar[Fields] = fields.COMPLETIONS
