@@ -52,6 +52,7 @@ def test_every_option_arrives(tmp_path: Path) -> None:
     values: dict[str, Any] = {
         "host": "0.0.0.0",
         "share": "all",
+        "client_heads": "keep",
         "api_keys_file": str(keys),
         "operators": "alice",
         "allowed_hosts": "my.name",

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from foreword.observe import ObserverConfig
+from foreword.prompt.round_trip import changed_samples
 from foreword.server.app import create_app
 from foreword.server.limited_log import LimitedLog
 from foreword.server.parts import ServerParts
@@ -51,6 +52,8 @@ def make_server(
     )
     observer = observer or ObserverConfig(minimum_tokens=config.min_cached_tokens)
     renderer = PromptRenderer(front.text, model.name)
+    for text, again in changed_samples(front.text.tokenizer):
+        log.warning("tokenizer", note="a text does not come back from its tokens as it was", text=text, again=again)
     observation = Observation(info, front.now, renderer, observer)
     trace = None if config.trace is None else TraceFile(open_trace(Path(config.trace)), front.now(), log)
     observers = [observation.sink] if trace is None else [observation.sink, trace.sink]
