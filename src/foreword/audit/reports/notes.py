@@ -36,9 +36,13 @@ def _of_the_log(report: Report) -> list[str]:
         notes.append(f"{report.ignored:,} checks were left out where a request asked for it.")
     again, more, most = report.repeated
     if again:
-        each = f"each {most} times" if more == again * (most - 1) else f"up to {most} times"
-        whose = "The same request was" if again == 1 else f"{again:,} requests were"
-        notes.append(f"{whose} sent {f'{most} times' if again == 1 else each}, word for word (retries?).")
+        if again == 1:
+            said = f"The same request was sent {most} times"
+        elif more == again * (most - 1):
+            said = f"{again:,} requests were each sent {most} times"
+        else:
+            said = f"{again:,} requests were sent up to {most} times"
+        notes.append(f"{said}, word for word (retries?).")
     return notes
 
 
