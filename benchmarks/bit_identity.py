@@ -1,9 +1,10 @@
 """The same bits with the cache on or off: a handful of prompts through every way of computing them.
 
-    python benchmarks/bit_identity.py --model DIR [--json FILE]
+    python benchmarks/bit_identity.py --model DIR [--quantization none --quantization q4_k ...] [--json FILE]
 
 Foreword: each prompt is computed alone, whole, without a cache; then with the cache, cold, from the cache, in chunks, in one
-batch, and all of it together. Compared are the logits of every sampled token and the keys and values of every token.
+batch, and all of it together. Compared are the logits of every sampled token and the keys and values of every token. So for
+each quantisation; and each path of kernels that the processor has against the best one.
 
 Beside it transformers with SDPA and a DynamicCache: logits of all prompt positions in one pass, against the same in chunks,
 behind a cached prefix, and in one batch padded on the left. How far they move, and how many greedy tokens that changes.
@@ -21,6 +22,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, DynamicCache
 
+from foreword.backends.cpu.kernels.target import targets
 from foreword.engine import EngineConfig, EngineRequest, SamplingParams
 from foreword.engine.build import make_parts
 from foreword.engine.runner import Step, StepChunk
@@ -104,30 +106,36 @@ def compare(got: list[Trace], alone: list[Trace]) -> dict[str, int]:
     return count
 
 
-def foreword_rows(model: str, scale: float) -> list[dict[str, Any]]:
+def foreword_rows(model: str, scale: float, quantization: str) -> list[dict[str, Any]]:
     """One row a way of computing."""
-    off = Recorder(model, enable_prefix_caching=False, max_num_batched_tokens=4096)
+    off = Recorder(model, quantization=quantization, enable_prefix_caching=False, max_num_batched_tokens=4096)
     prompts = make_prompts(off.engine.info.vocab_size, scale)
-    bar = tqdm(total=6, unit="way", desc="foreword")
+    lower = [target.path for target in targets()[1:]]
+    bar = tqdm(total=6 + len(lower), unit="way", desc=f"foreword, {quantization}")
     rows: list[dict[str, Any]] = []
 
     def add(name: str, got: list[Trace]) -> None:
-        rows.append({"way": name, "requests": len(got), **compare(got, alone)})
+        rows.append({"quantization": quantization, "way": name, "requests": len(got), **compare(got, alone)})
         bar.update()
 
     alone = off.in_turn(prompts)
     bar.update()
-    on = Recorder(model, max_num_batched_tokens=4096)
+    on = Recorder(model, quantization=quantization, max_num_batched_tokens=4096)
     add("cache on, in turn: partial hits", on.in_turn(prompts))
     add("cache on, again: whole hits", on.in_turn(prompts))
     on.engine.reset_prefix_cache()
     add("cache on, one batch: shared in flight", on.together(prompts))
     del on
-    small = Recorder(model, max_num_batched_tokens=100)
+    small = Recorder(model, quantization=quantization, max_num_batched_tokens=100)
     add("cache on, chunks of 100, one batch", small.together(prompts))
     small.engine.reset_prefix_cache()
     small.in_turn(prompts[:1])
     add("cache on, chunks of 100, one batch behind a cached prefix", small.together(prompts))
+    del small
+    for path in lower:
+        other = Recorder(model, quantization=quantization, kernel_path=path, max_num_batched_tokens=4096)
+        add(f"kernels for {path}, one batch", other.together(prompts))
+        del other
     bar.close()
     return rows
 
@@ -210,15 +218,19 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--quantization", action="append", help="of linear layers; default: none, int8, q8_0, q4_0, q4_k")
     parser.add_argument("--scale", type=float, default=1.0, help="lengthens or shortens the prompts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    results: dict[str, Any] = {"machine": machine(), "foreword": foreword_rows(args.model, args.scale)}
+    results: dict[str, Any] = {"machine": machine(), "foreword": []}
+    for quantization in args.quantization or ("none", "int8", "q8_0", "q4_0", "q4_k"):
+        results["foreword"] += foreword_rows(args.model, args.scale, quantization)
     print("\nForeword, against each prompt alone, whole, cache off\n\n" + table(results["foreword"]))
-    results["transformers"] = transformers_rows(args.model, args.scale)
-    print("\ntransformers with SDPA, against each prompt in one pass\n\n" + table(results["transformers"]))
+    if Path(args.model).is_dir():
+        results["transformers"] = transformers_rows(args.model, args.scale)
+        print("\ntransformers with SDPA, against each prompt in one pass\n\n" + table(results["transformers"]))
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
     if any(row["different"] for row in results["foreword"]):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import foreword
+from foreword.backends.cpu.kernels.target import targets
 from foreword.cli import main
 from foreword.cli.demo import markdown_table
 
@@ -56,6 +57,10 @@ def test_help_teaches() -> None:
 
 def test_version() -> None:
     assert run("--version").stdout.strip() == "0.1.0"
+    first, *paths = run("--version", "--verbose").stdout.strip().splitlines()
+    assert first == "0.1.0"
+    assert paths[0].startswith("kernels for ")
+    assert [line.rsplit(": ", 1)[1] for line in paths] == [target.path for target in targets()]
 
 
 def test_the_demo_answers_saves_and_gives_the_same_tokens() -> None:

@@ -28,17 +28,27 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    """With --verbose also the paths that kernels can take here; a start takes the first that computes rightly."""
+    if not wanted:
+        return
+    typer.echo(__version__)
+    if context.params.get("verbose"):
+        from foreword.backends.cpu.kernels.target import targets
+
+        for target in targets():
+            typer.echo(f"{target.words}: {target.path}")
+    raise typer.Exit
 
 
 @app.callback()
 def _main(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    verbose: bool = typer.Option(
+        False, "--verbose", is_eager=True, help="With --version: also what kernels are compiled for, the best path first."
+    ),
+    version: bool = typer.Option(False, "--version", callback=_print_version, help="Print the version."),
 ) -> None:
-    del version  # printed by its callback
+    del verbose, version  # read by the callback
 
 
 def run() -> None:
