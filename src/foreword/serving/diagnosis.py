@@ -6,6 +6,9 @@ from foreword.prompt.chat import SYSTEM_ROLES, ChatPrompt, Message
 from foreword.serving.neutral import Changed, Diagnosis, NeutralRequest, TokenUsage
 from foreword.tokens import TOKEN_BYTES, common_with_edge
 
+COMPACTED = "context"
+"""What is named as the setting of messages that stand in the place of a longer conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
@@ -16,12 +19,13 @@ class AnsweredRequest:
 
 
 def diagnose(request: NeutralRequest, tokens: bytes, usage: TokenUsage, earlier: AnsweredRequest | None) -> Diagnosis:
-    """Why a request did, or did not, reuse an earlier one's prompt. ``tokens`` is its prompt, packed."""
+    """Why a request did, or did not, reuse an earlier one's prompt. ``tokens`` is its prompt, packed.
+
+    The names by which both asked for the model say nothing: they are names of one.
+    """
     if earlier is None:
         return Diagnosis(Changed.NOT_FOUND)
     before, length, earlier_length = earlier.request, len(tokens) // TOKEN_BYTES, len(earlier.tokens) // TOKEN_BYTES
-    if before.model != request.model:
-        return Diagnosis(Changed.MODEL, "", length, min(length, earlier_length))
     common = common_with_edge(tokens, 0, memoryview(earlier.tokens))
     changed, setting = _first_change(before, request, common == earlier_length)
     if changed is Changed.NOTHING:
@@ -40,16 +44,23 @@ def _first_change(before: NeutralRequest, now: NeutralRequest, tokens_continue: 
             return Changed.TOOLS, ""
         if _system(old) != _system(new):
             return Changed.SYSTEM, ""
-    for name in sorted({*before.settings, *now.settings}):
+    for name in () if tokens_continue else sorted({*before.settings, *now.settings}):
         if before.settings.get(name) != now.settings.get(name):
             return Changed.SETTINGS, name
     if conversations:
         assert isinstance(old, ChatPrompt)
         assert isinstance(new, ChatPrompt)
         goes_on = new.messages[: len(old.messages)] == old.messages
+        compacted = not goes_on and _is_compacted(old, new)
     else:
-        goes_on = tokens_continue
-    return (Changed.NOTHING if goes_on else Changed.MESSAGES), ""
+        goes_on, compacted = tokens_continue, False
+    return (Changed.NOTHING if goes_on else Changed.MESSAGES), COMPACTED if compacted else ""
+
+
+def _is_compacted(old: ChatPrompt, new: ChatPrompt) -> bool:
+    """Whether a shorter conversation stands in the place of a longer one from its first turn on."""
+    first = len(_system(old))
+    return len(new.messages) < len(old.messages) and new.messages[first : first + 1] != old.messages[first : first + 1]
 
 
 def _system(conversation: ChatPrompt) -> list[Message]:

@@ -161,7 +161,7 @@ class Diagnosis:
         ``not_found``: no such answer of this tenant under this salt is remembered. ``unknown``: the same prefix, but no
         longer cached.
     setting
-        For ``settings``: its name.
+        For ``settings``: its name. For ``messages``: ``context`` where they stand in the place of a longer conversation.
     missed_tokens
         Tokens of this prompt after the point where it parts from the earlier one.
     lost_tokens

@@ -68,6 +68,7 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
         cache=cache_settings(body),
         tools=usable_tools(body),
         form_field=form_of(body)[1],
+        settings={"reasoning_effort": body.reasoning_effort},
     )
 
 

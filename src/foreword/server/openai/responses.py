@@ -119,6 +119,7 @@ class _Turn:
             cache=cache_settings(body),
             tools=self._usable_tools(),
             form_field="text.format",
+            settings={"reasoning_effort": None if body.reasoning is None else body.reasoning.effort},
         )
 
     async def events(self, updates: AsyncIterator[Update]) -> AsyncIterator[bytes]:
