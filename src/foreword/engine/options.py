@@ -13,6 +13,7 @@ class EngineOptions(TypedDict, total=False):
     generation_config: str
     seed: int | None
     backend: str
+    kernel_path: str
     kv_cache_memory_bytes: int | None
     verify_cache: float
     self_test: bool
