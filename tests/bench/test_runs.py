@@ -72,7 +72,7 @@ def test_limits_are_rates_of_this_machine(quantization: str) -> None:
     limits = measure_limits(make_backend("cpu", 16, quantization=quantization), seconds=0.0, read_bytes=2**24)
     assert limits.gflops > 0.01
     assert limits.read_gb_s > 0.01
-    assert (limits.linear_gflops == limits.gflops) == (quantization in ("none", PLAIN)), "only that of plain float32 is torch's"
+    assert (limits.linear_gflops == limits.gflops) == (quantization in ("none", PLAIN)), "of plain float32 only"
 
 
 def test_the_load_of_others_is_noted() -> None:
