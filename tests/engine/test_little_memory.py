@@ -1,5 +1,8 @@
 """More requests than blocks, and prefixes that are longer than the pool: everyone is answered right, or told why not."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -63,3 +66,22 @@ def test_more_memory_than_the_machine_has_is_refused_with_both_sizes(make_llm: C
 def test_less_memory_than_a_block_is_refused_with_both_sizes(make_llm: Callable[..., LLM]) -> None:
     with pytest.raises(ConfigError, match=rf"is 100, but one block of 16 tokens takes {BLOCK_BYTES} bytes"):
         make_llm(kv_cache_memory_bytes=100)
+
+
+def test_more_memory_than_the_process_may_have_is_refused_with_both_sizes() -> None:
+    """In a process of its own, whose address space is limited."""
+    code = """
+import resource
+from foreword.backends.host import host_memory
+from foreword.engine import EngineConfig
+from foreword.errors import ConfigError
+resource.setrlimit(resource.RLIMIT_AS, (2**36, 2**36))
+room = host_memory()
+assert room.total <= 2**36 and room.free <= room.total
+try:
+    EngineConfig(kv_cache_memory_bytes=2**37).num_blocks(4096, 1024, room.free, room.total)
+except ConfigError as error:
+    print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert re.match(r"kv_cache_memory_bytes is 137438953472 \(128\.0 GiB\), but the machine has \d+ \(", told)

@@ -1,6 +1,8 @@
 """Models in Hugging Face layout: what their files give, and what is said of those that are missing or damaged."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +147,15 @@ def test_weights_whose_sum_is_no_number_are_numbers(copy: Path) -> None:
     weights["model.embed_tokens.weight"][7, :3] = 3e38
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     assert load(copy).layers
+
+
+def test_a_model_without_a_tokenizer_is_refused_with_the_way_out(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"has no tokenizer: no tokenizer\.json lies there\. Copy it from"):
+        load(copy)
+
+
+def test_a_python_without_docstrings_says_so(copy: Path) -> None:
+    code = f"from foreword import LLM\nLLM({str(copy)!r}, start_cache_dir='off', self_test=False)"
+    ended = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=False)
+    assert "ModelError: Python was started without docstrings (PYTHONOPTIMIZE=2, or -OO)" in ended.stderr

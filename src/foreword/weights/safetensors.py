@@ -5,6 +5,7 @@ transformers is imported when it is asked for something: it takes longer than to
 
 import hashlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +24,8 @@ PACKAGED_MODEL = Path(__file__).parent / "table_reader"
 PACKAGED_NAME = "table-reader"
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
+"""One of these is needed to make text of tokens."""
 NOT_HUB_FILES = ["*/*", "consolidated*"]
 
 
@@ -41,6 +44,11 @@ class SafetensorsCheckpoint:
     @cached_property
     def tokenizer(self) -> Any:
         """See Checkpoint."""
+        if not any(file.name in TOKENIZER_FILES for file in self.path.iterdir()):
+            raise ModelError(
+                f"Model {str(self.path)!r} has no tokenizer: no {TOKENIZER_FILES[0]} lies there. Copy it from where the "
+                f"model came from, or save one with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            )
         tokenizer = self._load("AutoTokenizer", "tokenizer")
         if not getattr(tokenizer, "is_fast", False) or not tokenizer.get_vocab():
             raise ModelError(
@@ -118,6 +126,11 @@ class SafetensorsCheckpoint:
 
     def _load(self, kind: str, what: str, **options: Any) -> Any:
         """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded."""
+        if sys.flags.optimize > 1:
+            raise ModelError(
+                "Python was started without docstrings (PYTHONOPTIMIZE=2, or -OO), which transformers needs to load a "
+                "model. Set PYTHONOPTIMIZE to 1 or 0."
+            )
         import transformers
 
         try:

@@ -1,0 +1,171 @@
+"""Bodies of agents, changed at random, against a server beside a client that must not wait.
+
+    foreword serve MODEL --port 8000 &
+    python benchmarks/fuzz_bodies.py --url http://127.0.0.1:8000 --minutes 10 --seed 1
+
+Sends the bodies of tests/server/data (or ``--bodies FOLDER``) with values replaced, taken out, repeated, nested and made
+long; beside it one client asks for /health and one for a small streamed answer, over and over. Tells the longest time that
+either waited, how the mutated bodies were answered, and the first that was answered with a 5xx or not at all. The
+exit status is 1 if there was one, or if somebody waited longer than ``--wait-ms``.
+"""
+
+import argparse
+import asyncio
+import copy
+import json
+import random
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from tqdm import tqdm
+
+DATA = Path(__file__).parents[1] / "tests" / "server" / "data"
+PATHS = {"claude": "/v1/messages", "codex": "/v1/responses"}
+ODD: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1e308, 2**63, "", "\x00", "\ud83c", "\u202e", "<|im_end|>", "x" * 100_000, [], {}, [[[]]], [{}]),
+    *("<tool_call>", "{" * 1000, "\ue000" * 1000, "é" * 5000, {"type": "text"}, {"type": "image"}, "</s>" * 200),
+)
+IN_FLIGHT = 4
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a body."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+def mutated(body: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """A body with one to four changes."""
+    body = copy.deepcopy(body)
+    for _ in range(rng.randint(1, 4)):
+        *above, key = rng.choice([place for place in places(body) if place])
+        holder: Any = body
+        for step in above:
+            holder = holder[step]
+        what = rng.randrange(5)
+        if what == 0:
+            holder[key] = copy.deepcopy(rng.choice(ODD))
+        elif what == 1:
+            del holder[key]
+        elif what == 2 and isinstance(holder, list):
+            holder.extend(copy.deepcopy([holder[key]]) * rng.choice([1, 10, 300]))
+        elif what == 3 and isinstance(holder, dict):
+            holder[f"odd_{rng.randrange(100)}"] = copy.deepcopy(rng.choice(ODD))
+        else:
+            for _ in range(rng.choice([1, 50, 300])):
+                holder[key] = [holder[key]] if rng.random() < 0.5 else {"a": holder[key]}
+    return body
+
+
+class Waits:
+    """The longest that a healthy client has waited, in seconds, by what it asked for."""
+
+    def __init__(self) -> None:
+        self.longest: dict[str, float] = {}
+
+    def note(self, what: str, seconds: float) -> None:
+        """One wait."""
+        self.longest[what] = max(self.longest.get(what, 0.0), seconds)
+
+
+async def ask_for_health(client: httpx2.AsyncClient, waits: Waits, end: float) -> None:
+    """Over and over, a tenth of a second apart."""
+    while time.monotonic() < end:
+        asked = time.monotonic()
+        answer = await client.get("/health")
+        waits.note("/health", time.monotonic() - asked)
+        if answer.status_code != 200:
+            raise SystemExit(f"/health answers {answer.status_code}: {answer.text[:300]}")
+        await asyncio.sleep(0.1)
+
+
+async def read_streams(client: httpx2.AsyncClient, model: str, waits: Waits, end: float) -> None:
+    """Streamed answers, one after another; what counts is the time between two pieces of one."""
+    body = {"model": model, "prompt": "a healthy client", "max_tokens": 64, "stream": True, "temperature": 0}
+    while time.monotonic() < end:
+        async with client.stream("POST", "/v1/completions", json=body) as answer:
+            last: float | None = None
+            async for _ in answer.aiter_lines():
+                now = time.monotonic()
+                if last is not None:
+                    waits.note("a stream", now - last)
+                last = now
+
+
+async def send(client: httpx2.AsyncClient, path: str, body: dict[str, Any]) -> str:
+    """The status that a body got, or what went wrong."""
+    raw = json.dumps(body).encode("utf-8", "surrogatepass")
+    try:
+        async with asyncio.timeout(120):
+            answer = await client.post(path, content=raw, headers={"content-type": "application/json"})
+    except (httpx2.HTTPError, TimeoutError) as error:
+        return type(error).__name__
+    return str(answer.status_code)
+
+
+async def fuzz(options: argparse.Namespace) -> int:
+    """Run for the time asked for; returns the exit status."""
+    rng, waits, statuses = random.Random(options.seed), Waits(), Counter[str]()
+    files = sorted(Path(options.bodies).glob("*.json"))
+    known = [
+        (path, found.get("body", found))
+        for file in files
+        for word, path in PATHS.items()
+        if word in file.name and isinstance(found := json.loads(file.read_text()), dict)
+    ]
+    if not known:
+        raise SystemExit(f"No bodies in {options.bodies}: files of which 'claude' or 'codex' is in the name.")
+    worst: tuple[str, dict[str, Any]] | None = None
+    async with httpx2.AsyncClient(base_url=options.url, timeout=120) as client:
+        model = (await client.get("/v1/models")).json()["data"][0]["id"]
+        end = time.monotonic() + 60 * options.minutes
+        healthy = [
+            asyncio.ensure_future(ask_for_health(client, waits, end)),
+            asyncio.ensure_future(read_streams(client, model, waits, end)),
+        ]
+        with tqdm(total=round(60 * options.minutes), unit="s") as bar:
+            while (left := end - time.monotonic()) > 0:
+                bodies = []
+                for _ in range(IN_FLIGHT):
+                    path, body = rng.choice(known)
+                    bodies.append((path, mutated({**body, "model": model, "stream": False}, rng)))
+                got = await asyncio.gather(*(send(client, path, body) for path, body in bodies))
+                statuses.update(got)
+                for status, sent in zip(got, bodies, strict=True):
+                    if worst is None and (not status.isdigit() or status.startswith("5")):
+                        worst = status, {"path": sent[0], "body": sent[1]}
+                longest = max(waits.longest.values(), default=0.0)
+                bar.set_postfix_str(f"{statuses.total()} bodies, longest wait {1000 * longest:.0f} ms")
+                bar.update(round(bar.total - max(left, 0)) - bar.n)
+        await asyncio.gather(*healthy)
+    return told(options, waits, statuses, worst)
+
+
+def told(options: argparse.Namespace, waits: Waits, statuses: Counter[str], worst: tuple[str, dict[str, Any]] | None) -> int:
+    """Say what was found; returns the exit status."""
+    for what, seconds in sorted(waits.longest.items()):
+        print(f"{what} waited at most {1000 * seconds:.0f} ms")
+    print("mutated bodies:", ", ".join(f"{count} × {status}" for status, count in statuses.most_common()))
+    if worst is not None:
+        print(f"first that was not answered well: {worst[0]}\n{json.dumps(worst[1])[:2000]}")
+    waited = max(waits.longest.values(), default=0.0) * 1000 > options.wait_ms
+    return 1 if worst is not None or waited else 0
+
+
+def main() -> None:
+    """Read the options and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--bodies", default=str(DATA), help="folder with bodies of agents")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--wait-ms", type=float, default=250.0, help="longest that a healthy client may wait")
+    sys.exit(asyncio.run(fuzz(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
