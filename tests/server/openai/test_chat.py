@@ -15,6 +15,7 @@ ASKED: dict[str, Any] = {"model": "tiny", "messages": [SYSTEM, USER], "temperatu
 
 
 def test_the_table_reader_answers_from_the_table_and_reads_it_once(table_reader: Live) -> None:
+    table_reader.engine.reset_prefix_cache()
     table: Any = {"role": "system", "content": markdown_table()}
     cached: list[int] = []
     with openai_client(table_reader) as client:
