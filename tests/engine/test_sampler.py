@@ -188,3 +188,23 @@ def test_an_empty_stop_text_asks_for_nothing() -> None:
 def test_stop_texts_are_bounded(stop: Any, says: str) -> None:
     with pytest.raises(ParameterError, match=says):
         SamplingParams(stop=stop)
+
+
+def test_what_a_mask_forbids_never_comes() -> None:
+    """Also where the model lets none of the others come, or all of them are banned."""
+    forbidden = np.ones(6, np.bool_)
+    forbidden[[3, 5]] = False
+    logits = torch.zeros(1, 6)
+    choices: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"temperature": 2.0, "top_k": 2},
+        {"temperature": 0.0, "banned": (3, 5)},
+    ]
+    for params in choices:
+        for odd in (None, [3, 5]):
+            given = logits.clone()
+            given[0, 0] = 50.0
+            if odd is not None:
+                given[0, odd] = float("-inf")
+            (sampled,) = sample(given, [row(**params)], [forbidden])
+            assert sampled.token in (3, 5)

@@ -38,7 +38,7 @@ def sample(
         adjust(adjusted[index], chunk, sampling)
         mask = masks[index]
         if mask is not None:
-            adjusted[index].clamp_min_(-LARGEST).masked_fill_(torch.from_numpy(mask), float("-inf"))
+            _forbid(adjusted[index], torch.from_numpy(mask))
     tokens = adjusted.argmax(-1).tolist()
     for index, (chunk, sampling) in enumerate(rows):
         if sampling.params.temperature >= GREEDY_BELOW and not broken[index]:
@@ -76,6 +76,13 @@ def adjust(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling) -> None:
         logits[torch.from_numpy(ids).long()] -= penalties
     if sampling.banned:
         logits[list(sampling.banned)] = float("-inf")
+
+
+def _forbid(logits: torch.Tensor, forbidden: torch.Tensor) -> None:
+    """Leave one row the tokens that may come, in place: all alike where the model, or a ban, lets none of them come."""
+    logits.masked_fill_(forbidden, float("-inf"))
+    if not bool(logits.amax() > float("-inf")):
+        logits.masked_fill_(~forbidden, 0.0)
 
 
 def _changes_logits(sampling: Sampling) -> bool:
