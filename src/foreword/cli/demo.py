@@ -17,6 +17,14 @@ from foreword.sampling_params import SamplingParams
 if TYPE_CHECKING:
     from foreword import LLM, RequestOutput
 
+ROOMS = (
+    ("Maple Room", "Helen Park", "maps"),
+    ("Harbour Room", "Omar Diaz", "ships"),
+    ("Cedar Room", "Ines Novak", "music"),
+    ("Lantern Room", "Peter Lang", "clocks"),
+    ("Garden Room", "Ruth Abebe", "seeds"),
+    ("Copper Room", "Sam Okafor", "coins"),
+)
 OFF_AND_ON = ("enable_prefix_caching", "verify_cache", "seed")  # options that the demo sets itself, or has no use for
 HEADER = "You are a helpful assistant that recognizes content in markdown tables. Here is the table:\n"
 COLUMNS = ("ID", "Name", "Department", "Salary", "Location", "Email")
@@ -59,6 +67,41 @@ def questions() -> list[Question]:
     return asked
 
 
+@dataclass(frozen=True)
+class Story:
+    """A text that all questions share. ``chat``: it is the system message of a conversation, each question a user's."""
+
+    text: str
+    questions: list[Question]
+    chat: bool
+
+    def is_right(self, question: Question, answer: str) -> bool:
+        """Whether an answer is the cell, or, in a conversation, says it."""
+        return question.answer in answer if self.chat else answer.strip() == question.answer
+
+
+def table_story() -> Story:
+    """The table, for the model in the package and others that go on with a text."""
+    return Story(markdown_table(), questions(), chat=False)
+
+
+def guide_story() -> Story:
+    """A longer text, for a model that one talks with."""
+    parts = ["You answer questions of visitors from the guide of the Fern Street Library. This is the guide."]
+    asked = []
+    for room, keeper, about in ROOMS:
+        parts.append(
+            f"The {room} is looked after by {keeper}, and its shelves hold books about {about}. Visitors of the {room} are "
+            f"asked to leave coats and bags at the door, to speak quietly, and to put every book back in its place before "
+            f"they go. Whoever borrows one of the books about {about} signs for it at the desk of {keeper}, and "
+            f"brings it back within three weeks. Groups of more than five people tell {keeper} a day ahead that they "
+            f"want to see the {room}."
+        )
+        asked.append(Question(f"the keeper of the {room}", f"Who looks after the {room}?", keeper))
+        asked.append(Question(f"the books of the {room}", f"What are the books in the {room} about?", about))
+    return Story("\n\n".join(parts), asked, chat=True)
+
+
 @config_flags
 def demo(
     model: ModelArgument = None,
@@ -70,31 +113,38 @@ def demo(
 ) -> None:
     """One table, many questions: the shared text is computed once.
 
-    The small model in the package reads an employee table and answers questions about it, once with the cache off and once
-    with it on; the two take turns, question by question, so that a machine that changes its speed changes it for both. You
-    see each answer, where its prompt's tokens came from, and its time to first token (TTFT).
+    The small model in the package reads an employee table and answers questions about it (a chat model, such as smollm2,
+    reads a longer text, in conversations), once with the cache off and once with it on; the two take turns, question by
+    question, so that a machine that changes its speed changes it for both. You see each answer, where its prompt's tokens
+    came from, and its time to first token (TTFT).
     """
     console = Console()
-    asked, table = questions(), markdown_table()
     engines = {
         name: load(console, replace(with_model(engine, model), enable_prefix_caching=cache))
         for name, cache in (("off", False), ("on", True))
     }
+    talks = with_model(engine, model).model is not None and engines["on"].engine.text.template is not None
+    story = guide_story() if talks else table_story()
     for llm in engines.values():
-        _ask(llm, "Warm up. ", asked[0])  # first use of threads and kernels, so that nobody's first token waits for it
+        _ask(
+            llm, replace(story, text="Warm up. "), story.questions[0]
+        )  # first use of threads and kernels, so that nobody's first token waits for it
     passes: dict[str, list[RequestOutput]] = {name: [] for name in engines}
-    for question in track(asked, description="Asking, cache off and on in turn", console=console, transient=True):
+    for question in track(story.questions, description="Asking, cache off and on in turn", console=console, transient=True):
         for name, llm in engines.items():
-            passes[name].append(_ask(llm, table, question))
-    _print_answers(console, asked, passes, show)
-    _print_summary(console, asked, passes)
+            passes[name].append(_ask(llm, story, question))
+    _print_answers(console, story, passes, show)
+    _print_summary(console, story, passes)
 
 
-def _ask(llm: "LLM", table: str, question: Question) -> "RequestOutput":
-    return llm.generate(table + question.text, SamplingParams(temperature=0, max_tokens=50))[0]
+def _ask(llm: "LLM", story: Story, question: Question) -> "RequestOutput":
+    params = SamplingParams(temperature=0, max_tokens=50)
+    if not story.chat:
+        return llm.generate(story.text + question.text, params)[0]
+    return llm.chat([{"role": "system", "content": story.text}, {"role": "user", "content": question.text}], params)[0]
 
 
-def _print_answers(console: Console, asked: list[Question], passes: "dict[str, list[RequestOutput]]", show: int) -> None:
+def _print_answers(console: Console, story: Story, passes: "dict[str, list[RequestOutput]]", show: int) -> None:
     table = Table(
         "question",
         "answer",
@@ -105,12 +155,12 @@ def _print_answers(console: Console, asked: list[Question], passes: "dict[str, l
         "on, ms",
         title="Prompt tokens by source, and time to first token",
     )
-    for question, off, on in list(zip(asked, passes["off"], passes["on"], strict=True))[:show]:
+    for question, off, on in list(zip(story.questions, passes["off"], passes["on"], strict=True))[:show]:
         answer = on.outputs[0].text.strip()
         table.add_row(
             question.about,
             answer,
-            "yes" if answer == question.answer else f"no: {question.answer}",
+            "yes" if story.is_right(question, answer) else f"no: {question.answer}",
             str(on.num_cached_tokens),
             str(on.account.computed),
             _milliseconds(off),
@@ -119,11 +169,12 @@ def _print_answers(console: Console, asked: list[Question], passes: "dict[str, l
     console.print(table)
 
 
-def _print_summary(console: Console, asked: list[Question], passes: "dict[str, list[RequestOutput]]") -> None:
+def _print_summary(console: Console, story: Story, passes: "dict[str, list[RequestOutput]]") -> None:
     on, off = passes["on"], passes["off"]
     total = sum(output.account.prompt_tokens for output in on)
     computed = sum(output.account.computed for output in on)
-    right = sum(o.outputs[0].text.strip() == q.answer for o, q in zip(on, asked, strict=True))
+    asked = story.questions
+    right = sum(story.is_right(q, o.outputs[0].text) for o, q in zip(on, asked, strict=True))
     same = all(a.outputs[0].token_ids == b.outputs[0].token_ids for a, b in zip(on, off, strict=True))
     shared = statistics.median(output.num_cached_tokens for output in on[1:])
     length = statistics.median(output.account.prompt_tokens for output in on)
@@ -141,7 +192,7 @@ def _print_summary(console: Console, asked: list[Question], passes: "dict[str, l
     )
     console.print(
         f"When 'up to 90 %' holds: a question reuses {shared:.0f} of its {length:.0f} tokens, so these prompts cannot save "
-        f"more than {shared / length:.0%}, and {len(asked)} questions pay for one computation of the table. A longer shared "
+        f"more than {shared / length:.0%}, and {len(asked)} questions pay for one computation of the text. A longer shared "
         f"text, shorter questions and more of them save more; prompts that share nothing save nothing."
     )
 

@@ -62,8 +62,8 @@ def with_model(engine: EngineConfig, model: str | None) -> EngineConfig:
 
 
 def model_first(engine: EngineConfig, words: list[str]) -> tuple[EngineConfig, list[str]]:
-    """The options with the model, and the other words, where the first of them is the directory of a model."""
-    if words and (Path(words[0]) / "config.json").is_file():
+    """The options with the model, and the other words, where the first of them is a model's directory or GGUF file."""
+    if words and ((Path(words[0]) / "config.json").is_file() or words[0].endswith(".gguf")):
         return with_model(engine, words[0]), words[1:]
     return engine, words
 

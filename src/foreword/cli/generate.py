@@ -21,7 +21,7 @@ def generate(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] [PROMPT]...",
-            help="Prompts; '-' reads one from standard input. The directory of a model may stand before them.",
+            help="Prompts; '-' reads one from standard input. A model (its directory or GGUF file) may stand before them.",
             show_default=False,
         ),
     ] = None,
