@@ -178,6 +178,7 @@ def told(
 
 def main() -> None:
     """Read the options and run."""
+    sys.setrecursionlimit(20_000)  # bodies are nested more deeply than Python walks by itself
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--bodies", default=str(DATA), help="folder with bodies of agents")
