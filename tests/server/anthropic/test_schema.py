@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from foreword.errors import InputError
 from foreword.prompt.vendor_forms import ttl
 from foreword.server.anthropic.errors import describe_fault, error_body, error_type
-from foreword.server.anthropic.schema import CacheControl, MessagesBody
+from foreword.server.anthropic.schema import CacheControl, CountTokensBody, MessagesBody
 
 GOOD = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -57,6 +57,16 @@ def test_what_a_client_sends_back_of_an_answer_is_taken() -> None:
 )
 def test_taken(fields: dict[str, Any]) -> None:
     MessagesBody.model_validate({**GOOD, **fields})
+
+
+def test_a_request_can_be_counted_as_it_is_sent() -> None:
+    said = {"max_tokens": 5, "stream": True, "temperature": 1, "top_k": 3, "top_p": 0.5, "stop_sequences": ["a"]}
+    told = {"service_tier": "auto", "metadata": {"user_id": "7"}, "diagnostics": {"previous_message_id": "m"}}
+    body = {**GOOD, **said, **told}
+    MessagesBody.model_validate(body)
+    assert CountTokensBody.model_validate(body).passed_over == {*said, *told}
+    missing = MessagesBody.model_fields.keys() - CountTokensBody.model_fields - CountTokensBody.table.taken.keys()
+    assert not missing
 
 
 @pytest.mark.parametrize(("name", "why"), MessagesBody.table.refused.items())

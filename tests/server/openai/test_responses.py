@@ -149,6 +149,14 @@ def test_logprobs(client: openai.OpenAI) -> None:
     assert [len(entry.top_logprobs) for entry in part.logprobs] == [2] * 8
 
 
+def test_logprobs_are_told_where_they_are_asked_for(client: openai.OpenAI) -> None:
+    """Agents include encrypted reasoning in every request, and ask for no log-probabilities with it."""
+    for include, count in (("reasoning.encrypted_content", 0), ("message.output_text.logprobs", 8)):
+        asked: dict[str, Any] = {**ASKED, "include": [include]}
+        part: Any = client.responses.create(**asked).output[0].content[0]
+        assert len(part.logprobs) == count
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -43,13 +43,23 @@ _REFUSED = {
 
 _KINDS = {"tools": ("custom",)}
 
+_COUNTED = "only the prompt is counted"
+
 COUNT_TOKENS = Fields(
     taken={
         **_PROMPT,
-        "max_tokens": "only the prompt is counted",
+        "billing_policy": _PRICE,
+        "diagnostics": _COUNTED,
+        "fallback_credit_token": _PRICE,
+        "fallbacks": _COUNTED,
+        "max_tokens": _COUNTED,
         "metadata": "says something about the client",
-        "stream": "only the prompt is counted",
-        "temperature": "only the prompt is counted",
+        "service_tier": _COUNTED,
+        "stop_sequences": _COUNTED,
+        "stream": _COUNTED,
+        "temperature": _COUNTED,
+        "top_k": _COUNTED,
+        "top_p": _COUNTED,
     },
     refused=_REFUSED,
     kinds=_KINDS,

@@ -253,7 +253,7 @@ def _history(stored: Remembered[StoredResponse], who: Caller, body: ResponseBody
 def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
     given = {name: value for name in ("temperature", "top_p") if (value := getattr(body, name)) is not None}
     most = UNLIMITED if body.max_output_tokens is None else body.max_output_tokens
-    wanted = body.top_logprobs is not None or bool(body.include)
+    wanted = body.top_logprobs is not None or "message.output_text.logprobs" in (body.include or ())
     return replace(
         defaults,
         **given,
