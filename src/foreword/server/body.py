@@ -88,6 +88,8 @@ class TopBody(Body):
     @model_validator(mode="wrap")
     @classmethod
     def _pass_over(cls, given: Any, read: ModelWrapValidatorHandler["TopBody"]) -> "TopBody":
+        if isinstance(given, cls):  # it was checked beside the event loop
+            return given
         found: set[str] = set()
         given = _without(given, cls.table.tree, found)
         for path, known in cls.table.kinds.items():

@@ -9,6 +9,7 @@ from foreword.server.app import create_app
 from foreword.server.limited_log import LimitedLog
 from foreword.server.parts import ServerParts
 from foreword.server.passed_over import PassedOver
+from foreword.server.reading_thread import ReadingThread
 from foreword.server.server import Announce, Process, Server
 from foreword.server.tenants import KeyRing, Tenants, check_operators
 from foreword.serving.config import ServerConfig
@@ -62,5 +63,7 @@ def make_server(
     service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
     passed_over = PassedOver(log)
-    parts = ServerParts(config, keys, front, prompts, service, metrics, log, limited_log, passed_over, observation, trace)
+    parts = ServerParts(
+        config, keys, front, ReadingThread(), prompts, service, metrics, log, limited_log, passed_over, observation, trace
+    )
     return Server(create_app(parts), process, announce)

@@ -1,13 +1,11 @@
 """What endpoints ask of a request: who asks, what is behind the app, and work that ends with the client."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import Request
 
-from foreword.faults import run_carriable
 from foreword.server import gone
 from foreword.server.body import TopBody
 from foreword.server.body_shape import AT_ONCE
@@ -52,7 +50,7 @@ async def read_aside(request: Request, function: Callable[[], T]) -> T:
     """Make something of a body: in another thread where the body is long, so that the event loop goes on."""
     if int(request.headers.get("content-length") or AT_ONCE + 1) <= AT_ONCE:
         return function()
-    return await asyncio.to_thread(run_carriable, function, "Reading the body")
+    return await parts(request).reading.run(function)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

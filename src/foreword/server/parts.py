@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from foreword.server.limited_log import LimitedLog
 from foreword.server.passed_over import PassedOver
+from foreword.server.reading_thread import ReadingThread
 from foreword.server.tenants import KeyRing
 from foreword.serving.config import ServerConfig
 from foreword.serving.front import EngineFront
@@ -28,6 +29,7 @@ class ServerParts:
     config: ServerConfig
     tenants: KeyRing
     front: EngineFront
+    reading: ReadingThread
     prompts: PromptThread
     service: Service
     metrics: Metrics
@@ -40,6 +42,7 @@ class ServerParts:
     def close(self) -> None:
         """End the threads. Whoever still waits for an answer gets an error."""
         self.front.close()
+        self.reading.close()
         self.prompts.close()
         self.observation.close()
         if self.trace is not None:

@@ -23,7 +23,10 @@ def check_ending(body: CountTokensBody) -> None:
 
 def conversation(body: CountTokensBody) -> ChatPrompt:
     """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
-    given = body.model_dump(include={"tools", "system", "messages", "cache_control"}, exclude_unset=True)
+    given = body.model_dump(include={"system", "cache_control"}, exclude_unset=True)
+    for name, parts in (("tools", body.tools), ("messages", body.messages)):
+        if name in body.model_fields_set:
+            given[name] = [part.model_dump(exclude_unset=True) for part in parts]  # one at a time: a dump lets nobody in
     for message in given["messages"]:
         message["content"] = [block for block in message["content"] if not _is_foreign(block)]
     messages, places = read_prompt(given)

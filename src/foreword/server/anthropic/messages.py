@@ -12,13 +12,14 @@ from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import check_ending, conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
+from foreword.server.body_route import BodyRoute
 from foreword.server.error_answers import status_of
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
-router = APIRouter(tags=["Anthropic"])
+router = APIRouter(tags=["Anthropic"], route_class=BodyRoute)
 PING = event({"type": "ping"}, "ping")
 
 

@@ -11,7 +11,7 @@ from foreword.server.anthropic import fields
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
 
-MAX_MESSAGES = 10_000  # each takes some microseconds to read, and nobody else is served meanwhile
+MAX_MESSAGES = 10_000
 MAX_TOOLS = 5_000
 
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams
+from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
@@ -22,7 +23,7 @@ from foreword.serving.neutral import Choice, NeutralRequest
 from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=BodyRoute)
 
 
 @router.post("/v1/chat/completions", response_model=None)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from foreword.errors import ParameterError
+from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
@@ -24,7 +25,7 @@ from foreword.serving.stream import UpdateStream
 
 Json = dict[str, Any]
 DEFAULT_MAX_TOKENS = 16
-router = APIRouter(tags=["OpenAI"])
+router = APIRouter(tags=["OpenAI"], route_class=BodyRoute)
 
 
 @router.post("/v1/completions", response_model=None)

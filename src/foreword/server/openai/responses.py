@@ -14,6 +14,7 @@ from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_items
 from foreword.prompt.vendor_forms.reasoning import read_thought
 from foreword.sampling_params import SamplingParams
+from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
 from foreword.server.openai.errors import failure
@@ -55,7 +56,7 @@ class StoredResponse:
 
 def make_router(remembered: int) -> APIRouter:
     """The endpoint, with a memory for so many responses."""
-    router, stored = APIRouter(tags=["OpenAI"]), Remembered[StoredResponse](remembered)
+    router, stored = APIRouter(tags=["OpenAI"], route_class=BodyRoute), Remembered[StoredResponse](remembered)
 
     @router.post("/v1/responses", response_model=None)
     async def create_response(body: ResponseBody, request: Request) -> Response:

@@ -9,7 +9,7 @@ from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai import fields
 from foreword.server.openai.formats import ChatToolChoice, FormFields
 
-MAX_MESSAGES = 10_000  # each takes some microseconds to read, and nobody else is served meanwhile
+MAX_MESSAGES = 10_000
 MAX_TOOLS = 5_000
 
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
