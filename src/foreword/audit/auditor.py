@@ -5,13 +5,14 @@ rules that found something mend the requests of the next pass, and the others lo
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from foreword.audit.case import Case, Sighting, part, shared_pieces
 from foreword.audit.config import AuditConfig
 from foreword.audit.conversations import Conversations, Link
 from foreword.audit.findings import BrokenLine, Finding, HeatCell, Report, Totals, bucket_of
+from foreword.audit.kept_log import KeptLog
 from foreword.audit.measure import Measured, Measuring, Saving
 from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
@@ -39,22 +40,24 @@ LONGEST_CODE = 40
 
 
 def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: AuditConfig | None = None) -> Report:
-    """Audit a log. It is read once for every round of search and once for the measuring; memory does not grow with it.
+    """Audit a log. It is read once, and again for every later round of search and of measuring where a temporary file has no
+    room for its requests; memory does not grow with it.
 
     ConfigError for a rule code that no rule begins with.
     """
     config = config or AuditConfig()
     terms, answers = TermsBook(prices), BatchAnswers()
-    search, found = _search(lines, tokenizing, terms, config, answers)
-    if answers.late:  # they stand behind their requests, and are known only now
-        answers.late = False
-        search, found = _search(lines, tokenizing, terms, config, answers)
-    measured, unpaid, passes = _measure(lines, search, found, terms, answers)
-    return _report(search, measured, unpaid, passes)
+    with KeptLog() as kept:
+        search, found = _search(lines, tokenizing, terms, config, answers, kept)
+        if answers.late:  # they stand behind their requests, and are known only now
+            answers.late = False
+            search, found = _search(lines, tokenizing, terms, config, answers, kept)
+        measured, unpaid, passes = _measure(lines, search, found, terms)
+        return _report(search, measured, unpaid, passes)
 
 
 def _measure(
-    lines: Lines, search: "Search", found: list[list[Rule]], terms: TermsBook, answers: BatchAnswers
+    lines: Lines, search: "Search", found: list[list[Rule]], terms: TermsBook
 ) -> tuple[Measured, dict[tuple[str, str], Saving], int]:
     """What the fixes save that are told, those that do not pay with what they would cost, and the passes in all.
 
@@ -67,9 +70,8 @@ def _measure(
         chain = [rule for rules in found for rule in sorted(rules, key=search.weight) if places.get(rule.code)]
         if not chain:
             return Measured(), unpaid, passes
-        measured = Measuring(chain, places, search.tokenizing, terms, config).run(
-            LogPass(answers, config.longest_line).requests(lines("measuring the fixes"))
-        )
+        measuring = Measuring(chain, places, search.tokenizing, terms, config)
+        measured = measuring.run(search.requests_again(lines, "measuring the fixes"))
         passes += 1
         told = [(rule, place) for rule in chain for place in places[rule.code] if rule.needs_saving]
         wrong = [(rule, place) for rule, place in told if not _pays(measured.of(rule.code, place), config)]
@@ -85,10 +87,10 @@ def _pays(saving: Saving, config: AuditConfig) -> bool:
 
 
 def _search(
-    lines: Lines, tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers
+    lines: Lines, tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers, kept: KeptLog
 ) -> tuple["Search", list[list[Rule]]]:
     """The search, and the rules that found something in each of its passes."""
-    search = Search([kind() for kind in chosen_rules(config)], tokenizing, terms, config, answers)
+    search = Search([kind() for kind in chosen_rules(config)], tokenizing, terms, config, answers, kept)
     found: list[list[Rule]] = []
     for _ in range(config.rounds):
         mended = [rule for earlier in found for rule in earlier]
@@ -142,10 +144,17 @@ class Search:
     """The passes that look for faults, and what the first of them says about the log as it is."""
 
     def __init__(
-        self, rules: list[Rule], tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers
+        self,
+        rules: list[Rule],
+        tokenizing: Tokenizing,
+        terms: TermsBook,
+        config: AuditConfig,
+        answers: BatchAnswers,
+        kept: KeptLog,
     ):
         self.rules = rules
         self.answers = answers
+        self.kept = kept
         self.log = LogPass(answers, config.longest_line)
         self.tokenizing = tokenizing
         self.terms = terms
@@ -169,9 +178,11 @@ class Search:
         recent = KeptRequests(self.config.recent_bytes)
         turns: Conversations[int] = Conversations()
         fixers = [rule.fixer() for rule in mended]
-        source = lines("searching" if first else f"searching behind {len(mended)} faults")
-        log = self.log if first else LogPass(self.answers, self.config.longest_line)
-        for number, request in enumerate(log.requests(source)):
+        if first:
+            requests = self.kept.keep(self.log.requests(lines("searching")))
+        else:
+            requests = self.requests_again(lines, f"searching behind {len(mended)} faults")
+        for number, request in enumerate(requests):
             fixed = apply(fixers, request)
             tokens = self.tokenizing.encode(fixed)
             terms = self.terms.of(fixed, len(tokens))
@@ -193,6 +204,12 @@ class Search:
         self._withdraw()
         new = {code for code, _ in self.drafts} - before
         return [rule for rule in self.rules if rule.code in new]
+
+    def requests_again(self, lines: Lines, purpose: str) -> Iterator[LoggedRequest]:
+        """The requests as the first pass had them."""
+        if self.kept.complete:
+            return self.kept.requests()
+        return LogPass(self.answers, self.config.longest_line).requests(lines(purpose))
 
     def places(self) -> dict[str, list[str]]:
         """Where each rule saw its fault, most often first."""

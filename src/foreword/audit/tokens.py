@@ -32,6 +32,9 @@ MEDIA_TOKENS = 1_024
 """Tokens counted for an image or a file: what it costs cannot be known without decoding it."""
 Place = tuple[PieceKind, int, int]
 CACHED_TEXT_BYTES = 64 * 2**20
+HELD_BYTES = 2 * 2**20
+PIECE_BYTES = 300
+"""About what a piece that is held takes beside its text and its tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +79,33 @@ class Tokenizing(ABC):
 
 
 class PerPiece(Tokenizing):
-    """Each piece by itself, behind one token that says what it is."""
+    """Each piece by itself, behind one token that says what it is; pieces seen lately are not encoded again."""
 
     def __init__(self) -> None:
         self._heads: dict[tuple[str, str, str, bool], bytes] = {}
+        self._pieces: dict[LoggedPiece, tuple[bytes, int]] = {}  # packed, and how many tokens
+        self._held = 0
 
     def encode(self, request: LoggedRequest) -> Tokens:
         parts: list[bytes] = []
         ends: list[int] = []
         position = 0
         for piece in request.pieces:
-            packed = self._media(piece) if piece.kind in MEDIA else self.text(piece.text)
-            parts += (self._head(piece), packed)
-            position += 1 + len(packed) // TOKEN_BYTES
+            packed, count = self._pieces.get(piece) or self._new(piece)
+            parts.append(packed)
+            position += count
             ends.append(position)
         return Tokens(b"".join(parts), tuple(ends), tuple(range(len(ends))))
+
+    def _new(self, piece: LoggedPiece) -> tuple[bytes, int]:
+        """A piece's tokens, kept for the next time."""
+        packed = self._head(piece) + (self._media(piece) if piece.kind in MEDIA else self.text(piece.text))
+        self._held += 2 * len(packed) + PIECE_BYTES  # its text and its tokens
+        if self._held > HELD_BYTES:
+            self._pieces.clear()
+            self._held = 2 * len(packed) + PIECE_BYTES
+        told = self._pieces[piece] = packed, len(packed) // TOKEN_BYTES
+        return told
 
     @abstractmethod
     def text(self, text: str) -> bytes:

@@ -1,6 +1,7 @@
 """FW101."""
 
 import re
+from collections import OrderedDict
 from dataclasses import replace
 
 from foreword.audit.case import Case, Sighting, sight_break
@@ -13,6 +14,7 @@ CALL_ID = re.compile(r'\{"(?:id|call_id)":"[^"]*"|[\w-]+\n')
 """The id of a call at the head of its JSON, or of a result in its first line."""
 WINDOW = 256
 """Characters on each side of a difference in which a value is looked for."""
+VALUES_KEPT = 200_000
 
 
 class VolatileValue(Rule):
@@ -39,6 +41,7 @@ class VolatileValue(Rule):
 
     def __init__(self) -> None:
         self._kinds: dict[str, set[VolatileKind]] = {}  # by place
+        self._shapes = _Shapes()
 
     def examine(self, case: Case) -> Sighting | None:
         parted = case.parted
@@ -65,7 +68,7 @@ class VolatileValue(Rule):
         moved: list[LoggedPiece] = []
         for piece in request.pieces:
             kinds = self._kinds.get(piece.place)
-            rest, values = _without(piece.text, kinds) if kinds else (piece.text, "")
+            rest, values = _without(piece.text, self._shapes.of(piece.text), kinds) if kinds else (piece.text, "")
             kept.append(piece._replace(text=rest) if values else piece)
             if values:
                 moved.append(piece._replace(text=values, mark=None))
@@ -96,12 +99,33 @@ def _other_call(old: LoggedPiece, new: LoggedPiece) -> bool:
     return one is not None and two is not None and one[0] != two[0]
 
 
-def _without(text: str, kinds: set[VolatileKind]) -> tuple[str, str]:
+def _without(text: str, shapes: tuple[Volatile, ...], kinds: set[VolatileKind]) -> tuple[str, str]:
     """A text without its values of some kinds, and the values."""
     rest, values, at = [], [], 0
-    for value in find_shapes(text):
+    for value in shapes:
         if value.kind in kinds:
             rest.append(text[at : value.start])
             values.append(text[value.start : value.end])
             at = value.end
     return "".join([*rest, text[at:]]), " ".join(values)
+
+
+class _Shapes:
+    """The shapes in texts, by the texts' hashes: every pass brings the same ones. Those used least lately go."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, tuple[Volatile, ...]] = OrderedDict()
+        self._size = 0  # texts and values
+
+    def of(self, text: str) -> tuple[Volatile, ...]:
+        key = hash(text)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return known
+        known = self._known[key] = tuple(find_shapes(text))
+        self._size += 1 + len(known)
+        while self._size > VALUES_KEPT:
+            _, gone = self._known.popitem(last=False)
+            self._size -= 1 + len(gone)
+        return known
