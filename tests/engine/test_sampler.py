@@ -1,18 +1,30 @@
 """From logits to tokens: what each parameter keeps, and that a row never depends on the others."""
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foreword.engine import SamplingParams
 from foreword.engine.runner import Sampled, Sampling, StepChunk
 from foreword.engine.sampler import adjust, sample, token_logprobs
+from foreword.engine.token_mask import WORD, Row, forbidden_tokens, may_come, row_length
 from foreword.errors import ParameterError
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
 SHARES = LOGITS.softmax(-1)
+WAYS: list[dict[str, Any]] = [
+    {"temperature": 0.0},
+    {"temperature": 0.0, "repetition_penalty": 1.5},
+    {"temperature": 0.0, "banned": (0,)},
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_p": 0.8, "top_k": 5},
+]
 
 
 def row(
@@ -192,8 +204,7 @@ def test_stop_texts_are_bounded(stop: Any, says: str) -> None:
 
 def test_what_a_mask_forbids_never_comes() -> None:
     """Also where the model lets none of the others come, or all of them are banned."""
-    forbidden = np.ones(6, np.bool_)
-    forbidden[[3, 5]] = False
+    allowed = bits({3, 5}, 6)
     logits = torch.zeros(1, 6)
     choices: list[dict[str, Any]] = [
         {"temperature": 0.0},
@@ -206,5 +217,48 @@ def test_what_a_mask_forbids_never_comes() -> None:
             given[0, 0] = 50.0
             if odd is not None:
                 given[0, odd] = float("-inf")
-            (sampled,) = sample(given, [row(**params)], [forbidden])
+            (sampled,) = sample(given, [row(**params)], [allowed])
             assert sampled.token in (3, 5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) -> None:
+    """Whether the likeliest is one of those that may come or not, in any batch, with ties and tokens that never come."""
+    count = data.draw(st.integers(1, 70))
+    steps = st.sampled_from([-math.inf, -3.0, -0.5, 0.0, 0.25, 2.0])
+    rows = st.lists(st.lists(steps, min_size=count, max_size=count).filter(lambda given: max(given) > -math.inf), min_size=1)
+    logits = torch.tensor(data.draw(rows))
+    asked = [
+        row(seed=data.draw(st.integers(0, 9)), prompt=(0,), **data.draw(st.sampled_from(WAYS))) for _ in range(len(logits))
+    ]
+    sets = st.none() | st.frozensets(st.integers(0, count - 1), min_size=1)
+    allowed = [data.draw(sets) for _ in asked]
+    before = logits.clone()
+    found = sample(logits, asked, [None if each is None else bits(each, count) for each in allowed])
+    assert torch.equal(logits, before)
+    for own, wanted, each, sampled in zip(logits, asked, allowed, found, strict=True):
+        assert wanted.sampling is not None
+        changed, params = own.clone(), vars(wanted.sampling.params)
+        adjust(changed, wanted, wanted.sampling)
+        if each is not None:
+            changed[[token for token in range(count) if token not in each]] = -math.inf
+            if changed.max() == -math.inf:
+                changed[list(each)] = 0.0
+        if changed.max() > -math.inf:  # else all that the model lets come is banned
+            plain = {name: params[name] for name in ("temperature", "top_p", "top_k")}
+            assert sampled.token == one(row(seed=wanted.sampling.seed, prompt=(0,), **plain), changed).token
+
+
+def bits(tokens: Iterable[int], count: int) -> Row:
+    """A row of some tokens out of ``count``; the bits beyond are set."""
+    flags = np.zeros(row_length(count) * WORD, np.uint8)
+    flags[[*tokens, *range(count, len(flags))]] = 1
+    return np.packbits(flags, bitorder="little").view(np.int32)
+
+
+def test_a_row_says_of_each_token_whether_it_may_come() -> None:
+    tokens = {0, 31, 32, 63, 64, 69}
+    allowed = bits(tokens, 70)
+    assert {token for token in range(70) if may_come(allowed, token)} == tokens
+    assert set(np.flatnonzero(~forbidden_tokens(allowed, 70)).tolist()) == tokens

@@ -113,6 +113,7 @@ class LLMask:
         self._matcher = matcher
         self._model_ends = model_ends
         self._whole = np.zeros(row_length(size + 1), np.int32)
+        self._address = self._whole.ctypes.data
         self._ends = _bits(ends, len(self._whole))
         self._last_way_out = _bits(model_ends, len(self._whole))
         self._inner = ~_bits(ends | model_ends | {size}, len(self._whole))
@@ -120,7 +121,7 @@ class LLMask:
     def allowed(self, row: Row) -> None:
         """Set the bits of the tokens that may come next. GrammarFailed if there is none, or the form is too complex here."""
         whole = self._whole
-        self._matcher.unsafe_compute_mask_ptr(whole.ctypes.data, whole.nbytes)
+        self._matcher.unsafe_compute_mask_ptr(self._address, whole.nbytes)
         if self._matcher.is_error():
             raise GrammarFailed("The form of the answer is too complex at this place.")
         whole &= self._inner

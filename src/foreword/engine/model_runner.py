@@ -5,7 +5,7 @@ that are multiples of 16 leave no such rest, so a row's bits do not depend on ho
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,8 +19,7 @@ from foreword.cache import CacheAction
 from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
 from foreword.engine.sampler import sample, token_logprobs
-from foreword.engine.step_masks import Forbidden, StepMasks
-from foreword.faults import NO_FAULTS
+from foreword.engine.step_masks import Made, StepMasks
 
 SAMPLING = "sampling"
 """The part of a step that comes after the model, for its observer."""
@@ -90,20 +89,22 @@ class ModelRunner:
         return list(torch.split(logits[: len(kept)], wanted)), whole
 
     def _sample(
-        self, step: Step, logits: list[torch.Tensor], whole: list[bool], masks: Mapping[int, Future[Forbidden]]
+        self, step: Step, logits: list[torch.Tensor], whole: list[bool], masks: Future[Made] | None
     ) -> list[Sampled]:
         """What comes after each chunk, from its ``logits`` [rows, vocabulary]; ``whole``: whether its rows are numbers."""
         reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
         broken = [not each or bool((~(rows[-1] < float("inf"))).any()) for each, rows in zip(whole, logits, strict=True)]
         out = [Sampled(prompt_logprobs=each, broken=bad) for each, bad in zip(reported, broken, strict=True)]
-        forbidden, faults = _made(masks)
+        made: Made = {} if masks is None else masks.result()
+        allowed = {place: row for place, row in made.items() if not isinstance(row, BaseException)}
+        faults = {place: fault for place, fault in made.items() if isinstance(fault, BaseException)}
         for place, fault in faults.items():
             out[place] = replace(out[place], fault=fault)
         left_out = faults.keys() | {place for place, bad in enumerate(broken) if bad}
         sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None and place not in left_out]
         if sampling:
             last = torch.stack([logits[place][-1] for place in sampling])
-            rows = [step.chunks[place] for place in sampling], [forbidden.get(place) for place in sampling]
+            rows = [step.chunks[place] for place in sampling], [allowed.get(place) for place in sampling]
             for place, sampled in zip(sampling, sample(last, *rows), strict=True):
                 out[place] = replace(sampled, prompt_logprobs=reported[place]) if reported[place] else sampled
         return out
@@ -156,19 +157,6 @@ def _watched(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
         yield seen
     finally:
         hook.remove()
-
-
-def _made(masks: Mapping[int, Future[Forbidden]]) -> tuple[dict[int, Forbidden], dict[int, BaseException]]:
-    """Masks by the place of their chunk, once they are made, and what was raised instead of one."""
-    made, faults = {}, {}
-    for place, mask in masks.items():
-        try:
-            made[place] = mask.result()
-        except NO_FAULTS:
-            raise
-        except BaseException as error:  # native code raises what is no Exception
-            faults[place] = error
-    return made, faults
 
 
 def _prompt_logprobs(chunk: StepChunk, logits: torch.Tensor) -> tuple[TokenLogprobs, ...]:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
+from foreword.engine.token_mask import Row, forbidden_tokens, may_come
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token."""
@@ -16,41 +17,30 @@ SMALLEST_NOISE = 1e-30
 """0 / 0 would be NaN, and NaN would win."""
 
 
-def sample(
-    logits: torch.Tensor, chunks: Sequence[StepChunk], forbidden: Sequence[npt.NDArray[np.bool_] | None] = ()
-) -> list[Sampled]:
+def sample(logits: torch.Tensor, chunks: Sequence[StepChunk], allowed: Sequence[Row | None] = ()) -> list[Sampled]:
     """Choose a token for every row of ``logits`` [chunks, vocabulary], each the last of a chunk that samples.
 
-    ``forbidden``: for a row the tokens that its mask does not let come [vocabulary]; None, or nothing at all: no mask.
+    ``allowed``: for a row the tokens that its mask lets come; None, or nothing at all: no mask.
     Log-probabilities are those before any change.
     """
-    masks = forbidden or [None] * len(chunks)
-    rows = [(chunk, chunk.sampling) for chunk in chunks if chunk.sampling is not None]
     broken = [
         odd or nothing
         for odd, nothing in zip(
             (~(logits < float("inf"))).any(-1).tolist(), (logits.amax(-1) == float("-inf")).tolist(), strict=True
         )
     ]
-    changes = any(_changes_logits(sampling) for _, sampling in rows) or any(mask is not None for mask in masks)
-    adjusted = logits.clone() if changes else logits
-    for index, (chunk, sampling) in enumerate(rows):
-        adjust(adjusted[index], chunk, sampling)
-        mask = masks[index]
-        if mask is not None:
-            _forbid(adjusted[index], torch.from_numpy(mask))
-    tokens = adjusted.argmax(-1).tolist()
-    for index, (chunk, sampling) in enumerate(rows):
-        if sampling.params.temperature >= GREEDY_BELOW and not broken[index]:
-            tokens[index] = _draw(adjusted[index], sampling, chunk.end)
+    likeliest: list[int] = logits.argmax(-1).tolist()
+    masks = allowed or [None] * len(chunks)
     out = []
-    for index, (_, sampling) in enumerate(rows):
+    for index, chunk in enumerate(chunks):
+        assert chunk.sampling is not None
         if broken[index]:
             out.append(Sampled(broken=True))
             continue
-        count = sampling.params.logprobs
-        reported = None if count is None else token_logprobs(logits[index], tokens[index], count)
-        out.append(Sampled(tokens[index], reported))
+        token, count = likeliest[index], chunk.sampling.params.logprobs
+        if not _takes_likeliest(chunk.sampling, masks[index], token):
+            token = _choose(logits[index], chunk, chunk.sampling, masks[index])
+        out.append(Sampled(token, None if count is None else token_logprobs(logits[index], token, count)))
     return out
 
 
@@ -78,11 +68,32 @@ def adjust(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling) -> None:
         logits[list(sampling.banned)] = float("-inf")
 
 
-def _forbid(logits: torch.Tensor, forbidden: torch.Tensor) -> None:
-    """Leave one row the tokens that may come, in place: all alike where the model, or a ban, lets none of them come."""
-    logits.masked_fill_(forbidden, float("-inf"))
-    if not bool(logits.amax() > float("-inf")):
-        logits.masked_fill_(~forbidden, 0.0)
+def _takes_likeliest(sampling: Sampling, mask: Row | None, likeliest: int) -> bool:
+    """Whether the likeliest token of a row as it comes from the model is the one to take: nothing need be changed then."""
+    greedy = sampling.params.temperature < GREEDY_BELOW
+    return greedy and not _changes_logits(sampling) and (mask is None or may_come(mask, likeliest))
+
+
+def _choose(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling, mask: Row | None) -> int:
+    """The token of one row, which is not changed."""
+    if mask is not None or _changes_logits(sampling):
+        logits = logits.clone()
+        adjust(logits, chunk, sampling)
+    if mask is not None:
+        _forbid(logits.numpy(), forbidden_tokens(mask, len(logits)))
+    if sampling.params.temperature < GREEDY_BELOW:
+        return int(logits.numpy().argmax())
+    return _draw(logits, sampling, chunk.end)
+
+
+def _forbid(logits: npt.NDArray[np.float32], forbidden: npt.NDArray[np.bool_]) -> None:
+    """Leave one row the tokens that may come, in place: all alike where the model, or a ban, lets none of them come.
+
+    By numpy, in this thread: torch would wake its others for a single row.
+    """
+    np.putmask(logits, forbidden, np.float32("-inf"))
+    if not logits.max() > float("-inf"):
+        np.putmask(logits, ~forbidden, np.float32(0.0))
 
 
 def _changes_logits(sampling: Sampling) -> bool:

@@ -1,16 +1,17 @@
 """The masks of a step, made in a thread of their own while the step is computed."""
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from foreword.engine.runner import Step
-from foreword.engine.token_mask import TokenMask, forbidden_tokens, row_length
+from foreword.engine.token_mask import Row, TokenMask, row_length
+from foreword.faults import NO_FAULTS
 
-Forbidden = npt.NDArray[np.bool_]
-"""For each token of the vocabulary, whether it may not come."""
+Made = Mapping[int, Row | BaseException]
+"""By the place of a chunk: which tokens may come, or what was raised instead. Valid until the next step is begun."""
 
 
 class StepMasks:
@@ -21,21 +22,30 @@ class StepMasks:
     """
 
     def __init__(self, vocabulary: int):
-        self._vocabulary = vocabulary
+        self._words = row_length(vocabulary)
+        self._rows: npt.NDArray[np.int32] = np.zeros((0, self._words), np.int32)
         self._worker: ThreadPoolExecutor | None = None
 
-    def begin(self, step: Step) -> dict[int, Future[Forbidden]]:
-        """Have the masks of a step made. By the place of a chunk; one without a mask is not there."""
+    def begin(self, step: Step) -> Future[Made] | None:
+        """Have the masks of a step made; None if it has none."""
         masks = [(place, chunk.sampling.mask) for place, chunk in enumerate(step.chunks) if chunk.sampling is not None]
         wanted = {place: mask for place, mask in masks if mask is not None}
         if not wanted:
-            return {}
+            return None
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-masks")
-        return {place: self._worker.submit(partial(_make, mask, self._vocabulary)) for place, mask in wanted.items()}
+        return self._worker.submit(self._make, wanted)
 
-
-def _make(mask: TokenMask, vocabulary: int) -> Forbidden:
-    row = np.zeros(row_length(vocabulary), np.int32)
-    mask.allowed(row)
-    return forbidden_tokens(row, vocabulary)
+    def _make(self, masks: Mapping[int, TokenMask]) -> Made:
+        if len(masks) > len(self._rows):
+            self._rows = np.zeros((len(masks), self._words), np.int32)
+        made: dict[int, Row | BaseException] = {}
+        for row, (place, mask) in zip(self._rows, masks.items(), strict=False):
+            made[place] = row
+            try:
+                mask.allowed(row)
+            except NO_FAULTS:
+                raise
+            except BaseException as error:  # native code raises what is no Exception
+                made[place] = error
+        return made

@@ -39,6 +39,11 @@ def row_length(vocabulary: int) -> int:
     return (vocabulary + WORD - 1) // WORD
 
 
+def may_come(row: Row, token: int) -> bool:
+    """Whether a row lets a token come."""
+    return bool(row[token // WORD] >> token % WORD & 1)
+
+
 def forbidden_tokens(row: Row, vocabulary: int) -> npt.NDArray[np.bool_]:
     """A row as a boolean for each token [vocabulary], which is true for those that may not come."""
     allowed: npt.NDArray[np.uint8] = np.unpackbits(row.view(np.uint8), count=vocabulary, bitorder="little")
