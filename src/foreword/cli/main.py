@@ -22,8 +22,9 @@ app = typer.Typer(
         "Every prompt's foreword, computed once: an LLM engine whose centre is its prefix cache.\n\n"
         "Start with **foreword demo**: the model in the package reads a table and answers questions about it, with the "
         "cache off and on.\n\n"
-        "Every command takes a model directory in Hugging Face layout (or a hub name); without one the small table reader "
-        "in the package is used. Options can be set by environment variables too: FOREWORD_PORT for --port."
+        "Commands that run a model take a directory in Hugging Face layout, a GGUF file, a hub name or smollm2; without one "
+        "the small table reader in the package is used. Options can be set by environment variables too: FOREWORD_PORT "
+        "for --port."
     ),
 )
 

@@ -152,10 +152,14 @@ def _directory(model: str | None) -> Path:
     path = Path(model).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"Model directory {model!r} has no config.json; it must be in Hugging Face layout.")
+            raise ModelError(
+                f"Model directory {model!r} has no config.json; it must be in Hugging Face layout, or hold a GGUF file."
+            )
         return path
     if path.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise ModelError(f"Model path {model!r} is no directory. Name a directory in Hugging Face layout or a hub name.")
+        raise ModelError(
+            f"Model path {model!r} is no directory. Name a directory in Hugging Face layout, a GGUF file or a hub name."
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -163,7 +167,7 @@ def _directory(model: str | None) -> Path:
     except Exception as error:
         raise ModelError(
             f"Model {model!r} is no directory here, and could not be fetched from the hub: {_first_line(error)} "
-            f"Name a directory in Hugging Face layout, or check the name and the connection."
+            f"Name a directory in Hugging Face layout or a GGUF file, or check the name and the connection."
         ) from error
 
 
