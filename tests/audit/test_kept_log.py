@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit.generator import encoded, planted
-from foreword.audit import ByteTokens, Report, audit, kept_log
+from foreword.audit import ByteTokens, Report, audit
 from foreword.audit.kept_log import KeptLog
 from foreword.audit.request import MESSAGE, SYSTEM, LoggedPiece, LoggedRequest, ReportedUsage
 from foreword.prompt.prices import PriceTable
@@ -23,10 +23,9 @@ def turn(number: int) -> LoggedRequest:
 
 
 @pytest.mark.parametrize("part_bytes", [1, 5_000, 2**20])
-def test_requests_come_back_as_they_were(part_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_log, "PART_BYTES", part_bytes)
+def test_requests_come_back_as_they_were(part_bytes: int) -> None:
     sent = [turn(number) for number in range(1, REQUESTS)]
-    with KeptLog() as kept:
+    with KeptLog(part_bytes) as kept:
         assert list(kept.keep(iter(sent))) == sent
         assert kept.complete
         assert list(kept.requests()) == sent

@@ -26,7 +26,8 @@ class KeptLog:
     """Written while the log is read for the first time. Where there is no room for it, ``complete`` stays False, and the
     log has to be read again. Its pieces are the same objects where they are equal, within a part."""
 
-    def __init__(self) -> None:
+    def __init__(self, part_bytes: int = PART_BYTES) -> None:
+        self._part_bytes = part_bytes
         self._file: IO[bytes] | None = None
         self.complete = False
 
@@ -41,7 +42,7 @@ class KeptLog:
         self._close()
         with suppress(OSError):
             self._file = tempfile.TemporaryFile(prefix="foreword-audit-")  # noqa: SIM115 (closed with the log)
-        part = None if self._file is None else _Part(self._file)
+        part = None if self._file is None else _Part(self._file, self._part_bytes)
         for request in requests:
             if part is None:
                 yield request
@@ -81,8 +82,9 @@ class KeptLog:
 class _Part:
     """What is written with one memory of what was written before."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: IO[bytes], part_bytes: int):
         self._file = file
+        self._part_bytes = part_bytes
         self._pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
         self._pieces: dict[LoggedPiece, LoggedPiece] = {}
         self._size = 0
@@ -99,10 +101,10 @@ class _Part:
     def write(self, request: LoggedRequest) -> "_Part":
         """Write a request; returns the part that the next one belongs to."""
         self._pickler.dump((request.pieces, _beside(request)))
-        if self._size <= PART_BYTES:
+        if self._size <= self._part_bytes:
             return self
         self._pickler.dump(_NEXT_PART)
-        return _Part(self._file)
+        return _Part(self._file, self._part_bytes)
 
     def end(self) -> None:
         """Nothing more comes."""

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from functools import lru_cache
 
 from foreword.audit.case import Case, Sighting, sight_break
 from foreword.audit.request import SYSTEM, TOOLS, LoggedPiece, LoggedRequest
@@ -10,6 +11,8 @@ from foreword.prompt.chat import tool_name
 
 GROUPS_KEPT = 200
 TOOLS_KEPT = 500
+LONGEST_KEPT = 4_096
+"""Characters of a tool whose name is remembered."""
 
 
 class ToolsChanged(Rule):
@@ -73,11 +76,18 @@ class ToolsChanged(Rule):
 
 def name_of(piece: LoggedPiece) -> str:
     """The name of a tool; of a vendor's own tool without one, its type."""
+    return _known_name(piece.text) if len(piece.text) <= LONGEST_KEPT else _name(piece.text)
+
+
+def _name(text: str) -> str:
     try:
-        tool = json.loads(piece.text)
+        tool = json.loads(text)
     except ValueError:
-        return piece.text
+        return text
     return tool_name(tool) or str(tool.get("type"))
+
+
+_known_name = lru_cache(maxsize=TOOLS_KEPT)(_name)
 
 
 def _tools(request: LoggedRequest) -> dict[str, LoggedPiece]:
