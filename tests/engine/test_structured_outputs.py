@@ -106,6 +106,8 @@ BAD_FORMS: dict[str, tuple[dict[str, Any], str]] = {
     "a token beyond the vocabulary": ({"grammar": "start: <[9999]>"}, "too large"),
     "no JSON": ({"json": "{"}, "not valid JSON"),
     "no schema": ({"json": "[]"}, "of the kind list"),
+    "a rule that is only itself": ({"grammar": "start: start"}, "no text has this form"),
+    "a reference to itself": ({"json": {"$ref": "#"}}, "no text has this form"),
 }
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.body import TopBody
 from foreword.server.openai.errors import describe_fault
+from foreword.server.openai.formats import FlatSchemaFormat, JsonSchemaFormat
 from foreword.server.openai.responses_schema import ResponseBody
 from foreword.server.openai.schema import ChatBody, CompletionBody
 from server.live import Live
@@ -200,6 +201,15 @@ def test_what_was_passed_over_is_known_by_its_path() -> None:
         {**CHAT, "user": "u", "tools": [{"type": "custom"}], "stream_options": None, "store": None}
     )
     assert body.passed_over == {"user", "tools of type 'custom'"}
+
+
+def test_an_empty_schema_is_one() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}
+    read = ChatBody(**CHAT, structured_outputs={"json": {}}, response_format=form)
+    assert read.structured_outputs is not None and read.structured_outputs.json_ == {}
+    assert isinstance(read.response_format, JsonSchemaFormat) and read.response_format.json_schema.schema_ == {}
+    text = ResponseBody(**RESPONSE, text={"format": {"type": "json_schema", "name": "n", "schema": {}}}).text
+    assert text is not None and isinstance(text.format, FlatSchemaFormat) and text.format.schema_ == {}
 
 
 def test_a_mark_on_a_tool_that_is_passed_over_stands_on_the_one_before() -> None:

@@ -25,6 +25,8 @@ ERROR_LINES, ERROR_CHARACTERS = 12, 2000
 """Of what llguidance says of a grammar, so much is told."""
 _MARKS = re.compile(r"^at \d+\(\d+\): |failed to compile JSON schema: |<non-verbose/>")
 _EXCERPT = re.compile(r"\s+(\d+ \| |\^$)")
+DEAD_END, NO_TEXT = "NoExtensionBias", "no text has this form, as where a rule or a $ref is nothing but itself"
+"""What llguidance says of a grammar by which no first token may come, and what it means."""
 PREFIX = "\x02"
 """Before a text that is tokenized as the middle of one; no tokenizer joins it with what follows."""
 
@@ -192,6 +194,8 @@ def _told(fault: str) -> str:
     lines = [line.rstrip() for line in _MARKS.sub("", fault).splitlines() if line.strip()]
     if any(OPTIONS in line for line in lines):
         lines = [line for line in lines if not _EXCERPT.match(line)]
+    if lines == [DEAD_END]:
+        return f"{NO_TEXT}."
     return "\n".join(lines[:ERROR_LINES])[:ERROR_CHARACTERS]
 
 

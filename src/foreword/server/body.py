@@ -65,7 +65,7 @@ class Body(BaseModel):
     def _without_what_asks_for_nothing(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        known = cls.__pydantic_fields__
+        known = {each.alias or name: each for name, each in cls.__pydantic_fields__.items()}
         nothing = {
             name for name, value in given.items() if value is None or (not value and _asks_for_nothing(known, name, value))
         }
