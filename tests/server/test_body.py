@@ -205,10 +205,11 @@ def test_what_was_passed_over_is_known_by_its_path() -> None:
 
 def test_an_empty_schema_is_one() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}
-    read = ChatBody(**CHAT, structured_outputs={"json": {}}, response_format=form)
+    read = ChatBody.model_validate({**CHAT, "structured_outputs": {"json": {}}, "response_format": form})
     assert read.structured_outputs is not None and read.structured_outputs.json_ == {}
     assert isinstance(read.response_format, JsonSchemaFormat) and read.response_format.json_schema.schema_ == {}
-    text = ResponseBody(**RESPONSE, text={"format": {"type": "json_schema", "name": "n", "schema": {}}}).text
+    flat = {"format": {"type": "json_schema", "name": "n", "schema": {}}}
+    text = ResponseBody.model_validate({**RESPONSE, "text": flat}).text
     assert text is not None and isinstance(text.format, FlatSchemaFormat) and text.format.schema_ == {}
 
 
