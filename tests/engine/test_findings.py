@@ -1,5 +1,6 @@
 """What a start has found out is kept for the next, and trusted only where nothing has changed and the bits are the same."""
 
+import json
 import logging
 import os
 import shutil
@@ -55,6 +56,15 @@ def test_the_second_start_gives_the_same_bits(
     assert not is_plain(first)
     assert is_plain(second)
     assert second.info == first.info  # its fingerprint too, so that both can share blocks
+    assert answers(second) == answers(first)
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_the_second_start_of_a_model_whose_head_is_its_embedding(model: str, tmp_path: Path, quantization: str) -> None:
+    file = Path(model) / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "tie_word_embeddings": True}))
+    first, second = (start(model, tmp_path, quantization=quantization) for _ in range(2))
+    assert is_plain(second)
     assert answers(second) == answers(first)
 
 

@@ -221,7 +221,16 @@ def build_plain(plan: PlainPlan, checkpoint: Checkpoint) -> PlainModel:
         layers.append(layer)
     embedding = stored_embedding(checkpoint, f"{plan.embedding}.weight")
     norm = wanted(checkpoint, f"{plan.norm}.weight").float()
-    return PlainModel(plan, embedding, nn.ModuleList(layers), norm, stored_linear(checkpoint, plan.head)).eval()
+    head = _tied_head(checkpoint, plan) if plan.head == plan.embedding else stored_linear(checkpoint, plan.head)
+    return PlainModel(plan, embedding, nn.ModuleList(layers), norm, head).eval()
+
+
+def _tied_head(checkpoint: Checkpoint, plan: PlainPlan) -> nn.Linear:
+    """The embedding as a head: with its weight, for no tensor has the head's own name."""
+    weight = wanted(checkpoint, f"{plan.embedding}.weight").float()
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    head.weight = nn.Parameter(weight, requires_grad=False)
+    return head
 
 
 def probed_layers(plan: PlainPlan, module: PlainModel) -> list[ProbedLayer]:
