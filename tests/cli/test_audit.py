@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,10 @@ def test_a_file_that_grows_is_watched_until_it_is_interrupted(faulty: Path, tmp_
     folder.mkdir()
     (folder / "a.jsonl").write_bytes(lines[0])
     with subprocess.Popen(
-        [*COMMAND, "audit", "--watch", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, "audit", "--watch", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     ) as running:
         assert running.stdout is not None
         (folder / "b.jsonl").write_bytes(b"".join(lines[1:]) + lines[0][:100])
