@@ -28,6 +28,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral": ("Mistral", {"sliding_window": 40}),
     "qwen2": ("Qwen2", {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1}),
     "qwen3": ("Qwen3", {}),
+    "gemma": ("Gemma", {}),
     "gemma2": ("Gemma2", {"sliding_window": 40, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 5.0}),
     "gemma3": ("Gemma3", {"sliding_window": 40, "query_pre_attn_scalar": 16}),
     "phi3": ("Phi3", {"sliding_window": 40}),

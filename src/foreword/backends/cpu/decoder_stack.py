@@ -295,6 +295,8 @@ def _fits(probed: ProbedLayer, packer: LinearPacker) -> bool:
         return False
     if any(tuple(getattr(attention, name).weight.shape) != (size,) for name in norms):
         return False
+    if not all(hasattr(norm, "variance_epsilon") for norm in (layer.input_layernorm, layer.post_attention_layernorm)):
+        return False  # a norm of another kind, as Gemma 1's
     cos, _ = probed.arguments.get("position_embeddings") or (torch.empty(0), None)
     widths = (attention.q_proj.in_features, mlp.down_proj.in_features, size)
     return cos.shape[-1] == size == shape.value_size and all(width % LANES == 0 for width in widths)
