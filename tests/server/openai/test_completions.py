@@ -178,7 +178,7 @@ def test_prewarm(client: openai.OpenAI) -> None:
         ({"prompt": [[]]}, "empty"),
         ({"prompt": [5, 10**6]}, "not in the vocabulary"),
         ({"prompt": [-5]}, "-5"),
-        ({"prompt": [5] * 900_000, "echo": True}, "900000 tokens"),
+        ({"extra_body": {"prompt": [5] * 900_000, "echo": True}}, "900000 tokens"),
         ({"prompt": [[5], [5] * 900_000]}, "900000 tokens"),
         ({"prompt": [5, "x"]}, "prompt"),
         ({"prompt": [[5], 5]}, "prompt"),
