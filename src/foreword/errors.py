@@ -19,6 +19,7 @@
         ├── Overloaded        too many requests at once; says when to come back
         ├── Unavailable       the engine has died, or the server is shutting down
         ├── TimedOut          a request took longer than the server allows
+        ├── StoreFailed       a store of KV could not be read or written
         └── IntegrityError    the cache's own books do not add up: a fault of Foreword
 
 A message names what is wrong, the value, and the way out.
@@ -108,6 +109,10 @@ class Unavailable(ServiceError):
 
 class TimedOut(ServiceError):
     """A request took longer than the server allows."""
+
+
+class StoreFailed(ServiceError):
+    """A store of KV could not be reached, read or written; the KV are computed instead."""
 
 
 class IntegrityError(ServiceError):
