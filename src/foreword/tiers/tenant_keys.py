@@ -10,6 +10,7 @@ from foreword.lazy import extra_needed
 KEY_BYTES = 32
 SALT = b"foreword tenant keys 1"
 VARIABLE = "FOREWORD_STORE_KEY"
+HOW = f"`openssl rand -hex {KEY_BYTES}` makes one"
 REMEMBERED = 4096
 """Tenants whose keys are not derived again."""
 
@@ -23,9 +24,7 @@ class TenantKeys:
     def __init__(self, master: bytes):
         """``master``: 32 secret bytes."""
         if len(master) != KEY_BYTES:
-            raise ConfigError(
-                f"A store's key has {KEY_BYTES} bytes, this one {len(master)}; `openssl rand -hex 32` makes one."
-            )
+            raise ConfigError(f"A store's key has {KEY_BYTES} bytes, this one {len(master)}; {HOW}.")
         self._derived = functools.lru_cache(REMEMBERED)(functools.partial(_derive, master))
 
     @classmethod
@@ -44,7 +43,7 @@ class TenantKeys:
             return cls(bytes.fromhex(text.strip()))
         except ValueError as error:
             raise ConfigError(
-                f"{file or VARIABLE} must hold {2 * KEY_BYTES} hexadecimal digits, as `openssl rand -hex {KEY_BYTES}` makes them."
+                f"{file or VARIABLE} must hold {2 * KEY_BYTES} hexadecimal digits and nothing else; {HOW}."
             ) from error
 
     def naming_key(self, owner: str | None) -> bytes:
