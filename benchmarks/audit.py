@@ -1,11 +1,15 @@
-"""Throughput and memory of ``foreword audit`` on generated agent logs, with and without faults.
+"""Throughput and memory of ``foreword audit`` on generated logs of agents, and what it tells of planted faults.
 
     python benchmarks/audit.py [--megabytes 300] [--logs clean faulty] [--output audit.json]
+    python benchmarks/audit.py --planted
 
 A log is made of agent conversations that run side by side: 12 tools, a system prompt of 8,000 characters, 16 turns with a
 tool result each; in the faulty log the system prompt begins with the time, and a third of the clients send their tools in
 another order each turn. Each audit runs in a process of its own, so that the peak of resident memory is the audit's; how it
 grows is noted five times in each reading.
+
+With ``--planted`` it prints instead what is told of the faults of ``foreword.testing.planted_faults``, each in a log of
+three sessions of twelve turns, from three seeds: the rule, and the tokens beside those that an own replay finds lost.
 """
 
 import argparse
@@ -22,11 +26,14 @@ from typing import Any
 
 from foreword.audit import ByteTokens, audit
 from foreword.prompt.prices import PriceTable
+from foreword.testing.planted_faults import FAULTS
+from foreword.testing.planted_logs import check, table
 
 SIDE_BY_SIDE = 12
 TURNS = 16
 START = 1_767_225_600.0
 SAMPLES = 5
+SEEDS = (0, 1, 2)
 
 
 def main() -> None:
@@ -35,7 +42,11 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[30, 300])
     parser.add_argument("--logs", choices=["clean", "faulty"], nargs="+", default=["clean", "faulty"])
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--planted", action="store_true", help="print the table of planted faults, and nothing else")
     options = parser.parse_args()
+    if options.planted:
+        print(table([check(fault, seed) for fault in FAULTS for seed in SEEDS]), end="")
+        return
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for megabytes in options.megabytes:

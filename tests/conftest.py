@@ -48,6 +48,7 @@ SLOW = (
     "cache/test_namespace.py::test_a_key_is_the_same_in_every_process",
     "weights/test_safetensors.py::test_a_python_without_docstrings",
     "audit/test_robustness.py",
+    "audit/test_planted_logs.py::test_other_seeds",
     "audit/test_conversations.py::test_conversations_are_bounded",
     "audit/test_tokens.py::test_faults_are_found_with_a_real_template_too",
     "audit/test_rules.py::test_tools_of_ever_new_names_are_bounded",

@@ -17,16 +17,25 @@ from foreword.audit.tokens import Tokenizing, Tokens
 class Saving:
     """Tokens not computed again, and US dollars not paid (None: no known price), by a fix at one place.
 
-    ``requests`` are those that find more in a cache with it.
+    ``by_rules`` are tokens that the provider does not compute by its rules, ``by_perfect`` those that a perfect cache does
+    not. ``requests`` are those that find more in a cache with the fix.
     """
 
-    tokens: int = 0
+    by_rules: int = 0
+    by_perfect: int = 0
     dollars: float | None = None
     requests: int = 0
 
+    @property
+    def tokens(self) -> int:
+        """What the provider does not compute; where its rules let nothing be read either way (no marks, below the minimum),
+        what a perfect cache does not."""
+        return self.by_rules if self.by_rules > 0 else self.by_perfect
+
     def add(self, other: "Saving") -> None:
         """Add what one request saves."""
-        self.tokens += other.tokens
+        self.by_rules += other.by_rules
+        self.by_perfect += other.by_perfect
         self.requests += other.requests
         if other.dollars is not None:
             self.dollars = (self.dollars or 0.0) + other.dollars
@@ -94,7 +103,7 @@ class Measuring:
                 better = caches.feed(fixed, tokens, self.terms.of(fixed, len(tokens)), answered=answered)
                 if fixed is not request or better != outcome:
                     place = self._place(rule, request, fixed, tokens, better)
-                    savings.setdefault((rule.code, place), Saving()).add(_saving(rule.measured_at(place), outcome, better))
+                    savings.setdefault((rule.code, place), Saving()).add(_saving(outcome, better))
                 request, outcome = fixed, better
             mended = mended.plus(outcome)
         return Measured(savings, mended)
@@ -109,7 +118,11 @@ class Measuring:
         return place if place in places else places[0]
 
 
-def _saving(measured_on: str, before: Outcome, after: Outcome) -> Saving:
-    tokens = before.computed - after.computed if measured_on == "seen" else before.uncached - after.uncached
+def _saving(before: Outcome, after: Outcome) -> Saving:
     dollars = None if before.dollars is None or after.dollars is None else before.dollars - after.dollars
-    return Saving(tokens, dollars, int(after.cached > before.cached or after.seen > before.seen))
+    return Saving(
+        by_rules=before.uncached - after.uncached,
+        by_perfect=before.computed - after.computed,
+        dollars=dollars,
+        requests=int(after.cached > before.cached or after.seen > before.seen),
+    )

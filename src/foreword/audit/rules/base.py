@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from foreword.audit.case import Case, Sighting
 from foreword.audit.request import LoggedRequest
@@ -22,8 +22,6 @@ class Rule(ABC):
     name: ClassVar[str]
     explains_break: ClassVar[bool] = True
     """Whether it says why two prompts part. The first such rule that sees its fault has explained the break."""
-    measured_on: ClassVar[Literal["seen", "cached"]] = "seen"
-    """Whose hits say what the fault costs in tokens: the perfect cache's, or those by the provider's rules."""
     needs_saving: ClassVar[bool] = True
     """Whether a finding is dropped when the replay shows no saving."""
 
@@ -37,10 +35,6 @@ class Rule(ABC):
 
     def forget(self, place: str) -> None:  # noqa: B027 (most rules on caching have nothing to unlearn)
         """Unlearn a place whose mending does not pay: from now on fixers leave it as it is."""
-
-    def measured_at(self, place: str) -> Literal["seen", "cached"]:  # noqa: ARG002 (for rules with faults of two kinds)
-        """Whose hits say what the fault costs at a place."""
-        return self.measured_on
 
     def withdrawn(self) -> frozenset[str]:
         """Places whose sightings turned out to be wrong by the end of a pass; they are not claimed again."""

@@ -4,6 +4,8 @@ from foreword.audit.case import Case, Sighting
 from foreword.audit.rules.base import Fixer, Rule
 from foreword.audit.rules.reported import WORTH_REPORTED, expected, sight_reported
 
+PLACE = "deployment"
+
 
 class DeploymentsApart(Rule):
     """A router spreads a conversation over several deployments, each of which has a cache of its own.
@@ -28,19 +30,26 @@ class DeploymentsApart(Rule):
     code = "FW402"
     name = "deployments-apart"
     explains_break = False
-    measured_on = "cached"
     needs_saving = False
+
+    def __init__(self) -> None:
+        self._plain = False
 
     def examine(self, case: Case) -> Sighting | None:
         request, usage, hoped = case.request, case.request.usage, expected(case)
         before = None if case.before is None else case.before.value
         if before is None or usage is None or not request.deployment or not before.deployment:
             return None
-        if request.deployment == before.deployment or hoped < WORTH_REPORTED or usage.cached * 2 > hoped:
-            return None
         lost = hoped - usage.cached
+        if request.deployment == before.deployment or hoped < WORTH_REPORTED or lost <= 0:
+            return None
+        self._plain = self._plain or usage.cached * 2 <= hoped
         said = f"{request.deployment}: {usage.cached} of {hoped} expected tokens were cached"
-        return sight_reported(case, "deployment", lost, said, before.deployment)
+        return sight_reported(case, PLACE, lost, said, before.deployment)
+
+    def withdrawn(self) -> frozenset[str]:
+        """No turn lost half of what was to be expected: so little may be how tokens are counted here."""
+        return frozenset() if self._plain else frozenset({PLACE})
 
     def fixer(self) -> Fixer:
         return lambda request: request

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from foreword.audit.case import WORTH_CHARS, Case, Parting, Sighting, sight_break
 from foreword.audit.conversations import Conversations, Link
@@ -60,12 +60,7 @@ class HistoryRewritten(Rule):
 
     def __init__(self) -> None:
         self._texts: dict[int, str] = {}  # hashes of texts that took another's place, or that went, and where
-        self._moved: set[str] = set()  # places at which texts moved, and at which others were rewritten
-        self._rewritten: set[str] = set()
         self._compacted: OrderedDict[int, _Rewriting] = OrderedDict()  # by conversation
-
-    def measured_at(self, place: str) -> Literal["seen", "cached"]:
-        return "cached" if place in self._moved - self._rewritten else "seen"
 
     def examine(self, case: Case) -> Sighting | None:
         parted, before = case.parted, case.before
@@ -74,7 +69,6 @@ class HistoryRewritten(Rule):
         place = parted.new_piece.place
         if _dropped_tail(parted.old.pieces, case.request.pieces) == parted.index:
             self._learn(parted.old_piece.text, place)
-            self._moved.add(place)
             return _sight(case, parted, "moved")
         if parted.new_piece.section != MESSAGE or parted.index >= case.request.messages_from() + before.at:
             return None
@@ -85,7 +79,6 @@ class HistoryRewritten(Rule):
         if compaction:
             return replace(seen, fault=False)
         self._learn(parted.new_piece.text, place)
-        self._rewritten.add(place)
         return first
 
     def _learn(self, text: str, place: str) -> None:

@@ -27,7 +27,6 @@ class HitsDropped(Rule):
     code = "FW403"
     name = "hits-dropped"
     explains_break = False
-    measured_on = "cached"
     needs_saving = False
 
     def examine(self, case: Case) -> Sighting | None:

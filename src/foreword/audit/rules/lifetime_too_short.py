@@ -30,7 +30,6 @@ class LifetimeTooShort(Rule):
     code = "FW304"
     name = "lifetime-too-short"
     explains_break = False
-    measured_on = "cached"
 
     def __init__(self) -> None:
         self._longer: dict[str, float] = {}  # model → seconds

@@ -29,7 +29,6 @@ class MarksBelowMinimum(Rule):
     code = "FW303"
     name = "marks-below-minimum"
     explains_break = False
-    measured_on = "cached"
     needs_saving = False
 
     def __init__(self) -> None:

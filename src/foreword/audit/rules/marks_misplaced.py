@@ -48,7 +48,6 @@ class MarksMisplaced(Rule):
     code = "FW302"
     name = "marks-misplaced"
     explains_break = False
-    measured_on = "cached"
 
     def __init__(self) -> None:
         self._alike: OrderedDict[int, _Alike] = OrderedDict()

@@ -26,7 +26,6 @@ class MarksMissing(Rule):
     code = "FW301"
     name = "marks-missing"
     explains_break = False
-    measured_on = "cached"
 
     def __init__(self) -> None:
         self._seen = False

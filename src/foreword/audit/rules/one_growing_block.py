@@ -30,7 +30,6 @@ class OneGrowingBlock(Rule):
 
     code = "FW306"
     name = "one-growing-block"
-    measured_on = "cached"
 
     def __init__(self) -> None:
         self._places: set[str] = set()

@@ -28,7 +28,6 @@ class ParallelFirstRequests(Rule):
     code = "FW305"
     name = "parallel-first-requests"
     explains_break = False
-    measured_on = "cached"
 
     def __init__(self) -> None:
         self._seen = False

@@ -27,7 +27,6 @@ class ProviderReportsNone(Rule):
     code = "FW401"
     name = "provider-reports-none"
     explains_break = False
-    measured_on = "cached"
     needs_saving = False
 
     def __init__(self) -> None:
