@@ -65,7 +65,7 @@ class BatchMaker:
 
     def make(self, backend: str = "cpu", kv_dtype: str = "float32") -> Batch:
         """The batch of all sequences, in order, with a row of padding where the number of rows is odd."""
-        made, dtype = make_backend(backend, self._size, kv_dtype), getattr(torch, kv_dtype)
+        made = make_backend(backend, self._size, kv_dtype)
         total = self._count + self._count // 4 + 1
         places = list(range(total))
         if self._scattered:
@@ -80,8 +80,8 @@ class BatchMaker:
             length = planned.keys.shape[1]
             memory.write(0, slots_of([Span(0, 0, length, table)], self._size), planned.keys, planned.values)
             spans.append(Span(row, planned.start, length, table))
-            keys.append(planned.keys.to(dtype).float())
-            values.append(planned.values.to(dtype).float())
+            keys.append(kept(planned.keys, kv_dtype).float())
+            values.append(kept(planned.values, kv_dtype).float())
             row += length - planned.start
         rows = row + row % 2
         query = torch.randn(self._shape.heads * self._group, rows, self._shape.key_size, generator=self._random)
@@ -89,6 +89,14 @@ class BatchMaker:
 
     def _some(self, length: int, size: int) -> torch.Tensor:
         return torch.randn(self._shape.heads, length, size, generator=self._random)
+
+
+def kept(numbers: torch.Tensor, kv_dtype: str) -> torch.Tensor:
+    """What numbers [..., size] are when they are read from a memory again. In int8 the largest of each size is 127."""
+    if kv_dtype != "int8":
+        return numbers.to(getattr(torch, kv_dtype))
+    step = numbers.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
+    return (numbers / step).round() * step
 
 
 def plainly(batch: Batch, call: LayerCall, group: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.attention.tiles import SEGMENT
 from foreword.backends.cpu.kernels.attention import ENTRY, TILE
 from foreword.backends.cpu.kernels.target import best_target
-from foreword.backends.registry import BACKENDS, make_backend
+from foreword.backends.registry import BACKENDS, KV_DTYPES, make_backend
 
 SHAPE = LayerShape(heads=2, key_size=16, value_size=16)
 SMALL = LayerShape(heads=1, key_size=16, value_size=16)
@@ -126,11 +126,12 @@ def test_many_short_tails_side_by_side(name: str, scattered: bool) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("scattered", [False, True])
-def test_keys_and_values_kept_in_bfloat16(name: str, scattered: bool) -> None:
+def test_keys_and_values_kept_in_less(name: str, kv_dtype: str, scattered: bool) -> None:
     """What memory keeps is rounded; what is computed from it is as exact as ever."""
     for window in (None, 290):
-        assert_conforms(nested(2, scattered).make(name, "bfloat16"), LayerCall(0, 0.3, window), 2)
+        assert_conforms(nested(2, scattered).make(name, kv_dtype), LayerCall(0, 0.3, window), 2)
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -161,7 +162,7 @@ def test_bits_do_not_depend_on_chunk_neighbours_or_place(name: str, threads: int
 @pytest.mark.parametrize("group", [1, 2, 3, 8])
 def test_bits_do_not_depend_on_who_shares(name: str, group: int) -> None:
     for window, softcap in ((None, None), (290, None), (None, 5.0)):
-        for dtype in ("float32", "bfloat16"):
+        for dtype in KV_DTYPES:
             assert_rows_alone(nested(group, scattered=False).make(name, dtype), LayerCall(0, 0.3, window, softcap), 2)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from backends.batches import kept
 from foreword.backends.base import AttentionStep, Backend, LayerCall, LayerShape, Span, slots_of
 from foreword.backends.host import host_memory
 from foreword.backends.registry import BACKENDS, KV_DTYPES, make_backend
@@ -54,7 +55,7 @@ def test_what_is_written_is_read_and_nothing_else_is_touched(name: str, size: in
     keys, values = torch.randn(1, 3, 32), torch.randn(1, 3, 8)
     memory.write(1, slots, keys, values)
     for found, written in zip(memory.read(1, slots), (keys, values), strict=True):
-        assert torch.equal(found, written.to(getattr(torch, kv_dtype)))
+        assert torch.equal(found, kept(written, kv_dtype))
     others = torch.tensor([slot for slot in range(192) if slot not in (40, 1, 17)])
     assert not any(part.any() for part in (*memory.read(1, others), *memory.read(0, torch.arange(192))))
 
@@ -113,7 +114,8 @@ def test_raw_blocks_are_a_copy_and_of_one_size(name: str) -> None:
 def test_bytes_of_a_block_are_those_of_all_layers(name: str, kv_dtype: str) -> None:
     """At least the numbers that are kept; whole panels may take more."""
     numbers = sum(shape.heads * (shape.key_size + shape.value_size) for shape in SHAPES)
-    least = 16 * numbers * getattr(torch, kv_dtype).itemsize
+    heads = sum(shape.heads for shape in SHAPES)
+    least = 16 * (numbers * getattr(torch, kv_dtype).itemsize + (8 * heads if kv_dtype == "int8" else 0))
     backend = make_backend(name, 16, kv_dtype)
     assert least <= backend.block_bytes(SHAPES) <= 2 * least
     assert backend.block_bytes(SHAPES * 3) == 3 * backend.block_bytes(SHAPES)
@@ -251,7 +253,7 @@ def test_what_is_asked_for_is_kept_and_described(name: str) -> None:
     ("options", "message"),
     [
         (("cup", 16), r"backend is 'cup'; known: cpu, reference\."),
-        (("cpu", 16, "float16"), r"kv_dtype is 'float16'; known: float32, bfloat16\."),
+        (("cpu", 16, "float16"), r"kv_dtype is 'float16'; known: float32, bfloat16, int8\."),
         (("cpu", 16, "float32", "int4"), r"quantization is 'int4'; known: none, bf16, f16, float32, int8, q4_0, "),
         (("cpu", 48), r"block_size is 48; it must divide 256: 1, 2, 4, \.\.\. 256\."),
         (("cpu", 512), r"block_size is 512; it must divide 256"),

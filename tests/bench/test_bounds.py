@@ -36,6 +36,8 @@ def test_int8_and_bfloat16_read_less_and_windows_are_seen(model_dir: Callable[..
     assert work.weight_bytes == work.body + work.head
     assert [layer.kv_bytes for layer in work.layers] == [KV_HEADS * 2 * SIZE * 2] * LAYERS
     assert [layer.window for layer in work.layers] == [40, None, 40]
+    work = work_of(model_dir("llama"), kv_dtype="int8")
+    assert [layer.kv_bytes for layer in work.layers] == [KV_HEADS * (2 * SIZE + 8)] * LAYERS, "with its scales"
 
 
 WORK = ModelWork(body=1000, head=100, weight_bytes=10_000, layers=(LayerWork(8, 16, None), LayerWork(8, 16, 4)))

@@ -102,7 +102,7 @@ def test_generate_shares_the_prefix_file(tmp_path: Path) -> None:
         (["generate", "--model", "/no/such/model", "x"], "/no/such/model"),
         (["generate", "--backend", "fast", "x"], "known: cpu, reference"),
         (["generate", "--quantization", "int3", "x"], "quantization is 'int3'; known: none, bf16, f16, float32, int8"),
-        (["chat", "--kv-dtype", "float8"], "kv_dtype is 'float8'; known: float32, bfloat16"),
+        (["chat", "--kv-dtype", "float8"], "kv_dtype is 'float8'; known: float32, bfloat16, int8"),
         (["bench", "tabel"], "Unknown workload 'tabel'. Did you mean 'table'?"),
         (["bench", "--repeat", "1", "--kv-cache-mb", "1", "table"], "the cache has"),
         (["generate", "--no-prefix-caching", "--verify-cache", "0.5", "x"], "enable_prefix_caching"),

@@ -19,11 +19,12 @@ from foreword.engine import SamplingParams
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import StepFailed
 from foreword.testing.tiny_models import VOCAB
+from weights.gguf_files import write_gguf
 
 LOADS = 3
 """Random loads a configuration, one after the other in one engine; each has about a dozen requests."""
-KV_BYTES_A_BLOCK = 16 * 3 * 2 * (16 + 16) * 4
-"""Of the tiny models: 16 tokens, 3 layers, 2 heads, key and value of 16 float32."""
+KV_BYTES_A_BLOCK = {kv: 16 * 3 * 2 * size for kv, size in {"float32": 4 * 32, "bfloat16": 2 * 32, "int8": 32 + 8}.items()}
+"""Of the tiny models: 16 tokens, 3 layers, 2 heads, key and value of 16 numbers, in int8 with a scale each."""
 SHORT, LONG = (1, 2, 9), (2, 30, 50)
 """Tokens to generate; long answers outgrow a small cache, so that requests must make way."""
 compared = Counter[str]()
@@ -82,26 +83,59 @@ def random_load(
     return ids
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.fixture(scope="session")
+def gguf_path(model_dir: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A tiny Llama's GGUF file, its matrices in blocks of a type; written once a session."""
+    folder = tmp_path_factory.mktemp("gguf")
+
+    def get(kind: str) -> str:
+        path = folder / f"{kind}.gguf"
+        if not path.exists():
+            wide = {"hidden_size": 256, "intermediate_size": 256} if "_K" in kind else {}
+            write_gguf(path, model_dir("llama", **wide), kind)
+        return str(path)
+
+    return get
+
+
+@pytest.fixture
+def model_of(model_dir: Callable[..., str], gguf_path: Callable[[str], str]) -> Callable[[str], str]:
+    """A tiny model of a family, or the GGUF file of a type of blocks."""
+    return lambda name: gguf_path(name) if name.startswith("Q") else model_dir(name)
+
+
 @pytest.mark.parametrize(
-    ("family", "blocks", "chunk", "small", "numbers"),
+    ("model", "blocks", "chunk", "small", "numbers", "threads"),
     [
-        ("llama", 400, 48, False, {}),
-        ("llama", 18, 37, True, {}),
-        ("gemma2", 400, 512, False, {}),
-        ("qwen3", 18, 96, True, {}),
-        ("phi3", 18, 33, True, {}),
-        ("llama", 400, 48, False, {"quantization": "int8"}),
-        ("gemma2", 18, 37, True, {"kv_dtype": "bfloat16"}),
-        ("qwen3", 18, 96, True, {"quantization": "int8", "kv_dtype": "bfloat16"}),
-        ("llama", 18, 37, True, {"quantization": "q4_k"}),
-        ("qwen3", 400, 48, False, {"quantization": "q4_0"}),
-        ("gemma2", 18, 96, True, {"quantization": "q8_0"}),
+        ("llama", 400, 48, False, {}, 1),
+        ("llama", 18, 37, True, {}, 2),
+        ("llama", 18, 48, True, {}, 7),
+        ("gemma2", 400, 512, False, {}, 1),
+        ("gemma2", 18, 48, True, {}, 2),
+        ("qwen3", 18, 96, True, {}, 1),
+        ("qwen3", 400, 37, False, {}, 3),
+        ("phi3", 18, 33, True, {}, 1),
+        ("phi3", 18, 96, True, {}, 2),
+        ("llama", 400, 48, False, {"quantization": "int8"}, 4),
+        ("llama", 18, 33, True, {"quantization": "int8"}, 1),
+        ("gemma2", 18, 37, True, {"kv_dtype": "bfloat16"}, 1),
+        ("gemma2", 400, 48, False, {"kv_dtype": "int8"}, 2),
+        ("llama", 18, 37, True, {"kv_dtype": "int8"}, 1),
+        ("qwen3", 18, 96, True, {"quantization": "int8", "kv_dtype": "bfloat16"}, 2),
+        ("phi3", 18, 48, True, {"quantization": "int8", "kv_dtype": "int8"}, 2),
+        ("gemma2", 18, 96, True, {"quantization": "q8_0"}, 1),
+        ("Q4_K", 18, 37, True, {}, 2),
+        ("Q4_K", 400, 48, False, {}, 1),
+        ("Q6_K", 18, 33, True, {"kv_dtype": "int8"}, 4),
+        ("Q4_0", 18, 48, True, {}, 1),
+        ("Q4_0", 400, 96, False, {"kv_dtype": "bfloat16"}, 2),
+        ("Q8_0", 18, 37, True, {}, 3),
+        ("Q8_0", 400, 512, False, {}, 1),
     ],
 )
 def test_random_loads(
-    model_dir: Callable[..., str],
-    family: str,
+    model_of: Callable[[str], str],
+    model: str,
     blocks: int,
     chunk: int,
     small: bool,
@@ -109,20 +143,20 @@ def test_random_loads(
     threads: int,
 ) -> None:
     """Random prompts, arrivals, chunk sizes, batch mixes, partial-block hits, sharing in flight, evictions, preemptions,
-    aborts and failing steps. The small caches do evict and preempt. ``numbers``: in int8, or with KV in bfloat16, the
-    answers are others, but as independent of all that."""
+    aborts and failing steps. The small caches do evict and preempt. ``numbers``: in a quantisation, or with KV in fewer
+    bits, the answers are others, but as independent of all that."""
     torch.set_num_threads(threads)
     alone = RecordingEngine(
-        model_dir(family), enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**20, **numbers
+        model_of(model), enable_prefix_caching=False, max_num_batched_tokens=2048, kv_cache_memory_bytes=2**20, **numbers
     )
     engine = RecordingEngine(
-        model_dir(family),
+        model_of(model),
         max_num_seqs=8,
         max_num_batched_tokens=chunk,
-        kv_cache_memory_bytes=blocks * KV_BYTES_A_BLOCK // (2 if "kv_dtype" in numbers else 1),
+        kv_cache_memory_bytes=blocks * KV_BYTES_A_BLOCK[numbers.get("kv_dtype", "float32")],
         **numbers,
     )
-    rng = random.Random(f"{family}-{blocks}-{chunk}")
+    rng = random.Random(f"{model}-{blocks}-{chunk}")
     seen = Counter[str]()
     bases: list[list[int]] = []
     for _ in range(LOADS):
@@ -150,17 +184,57 @@ def test_random_loads(
         assert engine.engine.state().preemptions > 0
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8", "q4_k", "q8_0"])
-def test_every_path_of_the_processor_gives_the_same_bits(model_dir: Callable[..., str], quantization: str) -> None:
+EVERY_KIND = [
+    *((model, {}) for model in ("llama", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")),
+    *(("llama", {"quantization": name}) for name in ("int8", "f16", "bf16")),
+    *(("llama", {"kv_dtype": name}) for name in ("bfloat16", "int8")),
+]
+"""Every weight format, and everything that KV are kept in."""
+
+
+@pytest.mark.parametrize(("model", "numbers"), EVERY_KIND)
+def test_the_same_bits_in_batches_of_1_to_64_by_any_number_of_threads(
+    model_of: Callable[[str], str], model: str, numbers: dict[str, str]
+) -> None:
+    """A request more in each step, all of which generate: first two that share a beginning which ends inside a block, then
+    prompts of a few tokens. Each is compared with itself, alone and in one piece, by one thread."""
+    rng = random.Random(model)
+    first = [rng.randrange(2, VOCAB) for _ in range(300)]
+    prompts = [first, [*first[:139], 7, 8, 9], *([rng.randrange(2, VOCAB) for _ in range(3)] for _ in range(62))]
+    options = {"max_num_seqs": 64, "kv_cache_memory_bytes": 2**22, **numbers}
+    torch.set_num_threads(1)
+    alone = RecordingEngine(model_of(model), enable_prefix_caching=False, max_num_batched_tokens=2048, **options)
+    engine = RecordingEngine(model_of(model), max_num_batched_tokens=128, **options)
+    ids, sizes = [], set()
+    for number, prompt in enumerate(prompts):
+        torch.set_num_threads((1, 2, 3, 4, 7)[number % 5])
+        params = SamplingParams(temperature=0.0, max_tokens=65 - number, ignore_eos=True)
+        ids.append(add(engine.engine, prompt, params))
+        engine.step()
+        sizes.add(engine.engine.state().running)
+    while engine.engine.has_unfinished_requests():
+        engine.step()
+    assert sizes == set(range(1, 65))
+    torch.set_num_threads(1)
+    for request_id, prompt in zip(ids, prompts, strict=True):
+        trace = engine.traces[request_id]
+        assert trace.output is not None
+        whole = prompt + trace.output.outputs[0].token_ids
+        assert_same_bits(trace, alone.run(whole, max_tokens=1, prompt_logprobs=0)[0])
+    second = engine.traces[ids[1]].output
+    assert second is not None
+    assert second.account.reused >= 136
+
+
+@pytest.mark.parametrize(("model", "numbers"), EVERY_KIND)
+def test_every_path_of_the_processor_gives_the_same_bits(
+    model_of: Callable[[str], str], model: str, numbers: dict[str, str]
+) -> None:
     """A prompt longer than a tile of attention, in chunks, and its answer: KV and logits."""
     prompt, found = [2 + 7 * at % (VOCAB - 2) for at in range(300)], []
     for target in targets():
         engine = RecordingEngine(
-            model_dir("llama"),
-            quantization=quantization,
-            kernel_path=target.path,
-            max_num_batched_tokens=96,
-            kv_cache_memory_bytes=2**21,
+            model_of(model), kernel_path=target.path, max_num_batched_tokens=96, kv_cache_memory_bytes=2**21, **numbers
         )
         found.append(engine.run(prompt, max_tokens=3, prompt_logprobs=0)[0])
     assert len(found[0].logits) >= 300

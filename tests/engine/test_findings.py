@@ -47,7 +47,7 @@ def answers(parts: EngineParts) -> list[object]:
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
-@pytest.mark.parametrize("options", [{}, {"quantization": "int8"}, {"kv_dtype": "bfloat16"}])
+@pytest.mark.parametrize("options", [{}, {"quantization": "int8"}, {"kv_dtype": "bfloat16"}, {"kv_dtype": "int8"}])
 def test_the_second_start_gives_the_same_bits(
     model_dir: Callable[..., str], tmp_path: Path, family: str, options: dict[str, object]
 ) -> None:

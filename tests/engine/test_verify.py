@@ -6,6 +6,7 @@ import pytest
 
 from engine.checks import assert_settled
 from engine.making import Made
+from foreword.backends.registry import KV_DTYPES
 from foreword.engine import LLM, SamplingParams
 from foreword.engine.llm import LLMOverEngine
 from foreword.engine.runner import Sampled, Step
@@ -16,7 +17,7 @@ VALUES_A_TOKEN = 3 * 2 * (16 + 16)
 """3 layers, 2 heads, keys and values of 16."""
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str) -> None:
     llm = make_llm(verify_cache=1.0, kv_dtype=kv_dtype)
     llm.generate(PROMPT, GREEDY)
@@ -30,14 +31,14 @@ def test_hits_have_no_differing_bits(make_llm: Callable[..., LLM], kv_dtype: str
     assert_settled(llm)
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 def test_one_flipped_value_is_counted(make_engine: Callable[..., Made], kv_dtype: str) -> None:
     made = make_engine(verify_cache=1.0, kv_dtype=kv_dtype)
     llm = LLMOverEngine(made.engine)
     llm.generate(PROMPT, GREEDY)
     memory = made.parts.runner.memory
     panel, lane = memory.keys[1][0, :, 3].nonzero()[5]
-    memory.keys[1][0, panel, 3, lane] += 1.0
+    memory.keys[1][0, panel, 3, lane] -= memory.keys[1][0, panel, 3, lane].sign()
     llm.generate(PROMPT, GREEDY)
     report = llm.engine.verify_report()
     assert report.values_differing == 1

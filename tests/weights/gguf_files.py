@@ -25,6 +25,8 @@ LATE = {"post_attention_layernorm": "post_attention_norm", "post_feedforward_lay
         "pre_feedforward_layernorm": "ffn_norm"}  # fmt: skip
 WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 PRE_TOKENIZER = "gpt-2"
+K_BLOCKS = {"Q4_K": {0: 5e-4, 2: 5e-4 * 7.5}, "Q5_K": {0: 2.5e-4, 2: 2.5e-4 * 15.5}, "Q6_K": {208: 5e-5}}
+"""Scales of random blocks, by where they stand in one: of the weights, and of what is taken from them."""
 
 
 def gguf_name(name: str, architecture: str) -> str:
@@ -44,7 +46,8 @@ def write_gguf(
     more: Mapping[str, Any] | None = None,
     change: Callable[[dict[str, Numbers]], object] = len,
 ) -> Path:
-    """Write a model's file, its matrices in the type ``kind`` where their rows allow that.
+    """Write a model's file, its matrices in the type ``kind`` where their rows allow that; in one of K_BLOCKS, which the
+    package does not make of floats, they are random.
 
     ``more`` is metadata beside the usual, None taking a value away; ``change`` may change the tensors, by their names in the
     file, before they are written.
@@ -81,12 +84,22 @@ def write(path: Path, values: Mapping[str, Any], tensors: Mapping[str, Numbers],
     block = gguf.GGML_QUANT_SIZES[wanted][0]
     for name, weight in tensors.items():
         type_ = wanted if weight.ndim > 1 and weight.shape[-1] % block == 0 else GGMLQuantizationType.F32
-        writer.add_tensor(name, gguf.quants.quantize(weight, type_), raw_dtype=type_)
+        stored = _random_blocks(weight.shape, kind) if type_.name in K_BLOCKS else gguf.quants.quantize(weight, type_)
+        writer.add_tensor(name, stored, raw_dtype=type_)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _random_blocks(shape: tuple[int, ...], kind: str) -> npt.NDArray[np.uint8]:
+    """Blocks whose weights are about 0, and some tenths at most."""
+    block, size = gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    raw = np.random.default_rng(shape).integers(0, 256, (int(np.prod(shape)) // block, size), np.uint8)
+    for place, number in K_BLOCKS[kind].items():
+        raw[:, place : place + 2] = np.array([number], np.float16).view(np.uint8)
+    return raw.reshape(*shape[:-1], -1)
 
 
 def _converted(name: str, weight: Numbers, config: Mapping[str, Any], architecture: str) -> Numbers:

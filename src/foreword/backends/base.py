@@ -186,7 +186,8 @@ class KVMemory(Protocol):
         ...
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values at ``slots``, shaped as they were written, in the dtype they are kept in."""
+        """Keys and values at ``slots``, shaped as they were written, in the dtype they are kept in; of int8 what it stands
+        for, in float32."""
         ...
 
     def copy(self, copies: Iterable[CopyBlock]) -> None:

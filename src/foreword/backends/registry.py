@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from foreword.backends.base import Backend
 
 BACKENDS = ("cpu", "reference")
-KV_DTYPES = ("float32", "bfloat16")
+KV_DTYPES = ("float32", "bfloat16", "int8")
 """What keys and values can be kept in."""
 
 

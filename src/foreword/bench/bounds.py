@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from foreword.backends.base import AttentionLayer, Backend
+from foreword.backends.base import Backend
 from foreword.bench.machine import Limits
 from foreword.bench.workloads import Answer, Round
 from foreword.engine.model import LoadedModel
@@ -51,8 +49,12 @@ class ModelWork:
                 weights = linear.in_features * linear.out_features
                 size += linear.weight_bytes
                 body, head = (body, head + weights) if linear.module is output else (body + weights, head)
-        number = getattr(torch, backend.options.kv_dtype).itemsize
-        return cls(body, head, size, tuple(_layer_work(layer, number) for layer in model.layers))
+        layers = []
+        for layer in model.layers:
+            kv_bytes = backend.block_bytes([layer.shape]) // backend.options.block_size
+            flops = 2 * layer.query_heads * (layer.shape.key_size + layer.shape.value_size)
+            layers.append(LayerWork(flops, kv_bytes, layer.call.window))
+        return cls(body, head, size, tuple(layers))
 
     def step_seconds(self, limits: Limits, new: Sequence[tuple[int, int]], context: int) -> float:
         """Least seconds of a step.
@@ -77,12 +79,6 @@ def _pairs(count: int, old: int, window: int | None) -> int:
         return pairs
     cut = max(old, window)  # from here on a token sees ``window`` keys
     return _pairs(cut - old, old, None) + (old + count - cut) * window
-
-
-def _layer_work(layer: AttentionLayer, bytes_a_number: int) -> LayerWork:
-    shape = layer.shape
-    size = shape.key_size + shape.value_size
-    return LayerWork(2 * layer.query_heads * size, shape.heads * size * bytes_a_number, layer.call.window)
 
 
 def ideal_rounds(work: ModelWork, limits: Limits, rounds: Sequence[Round], sharing: bool = True) -> list[Round]:

@@ -26,7 +26,8 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     quarter of the memory, faster, less exact), or a format by its name in small letters, such as ``q8_0``, ``q4_k`` or
     ``bf16``."""
     kv_dtype: str = "float32"
-    """What keys and values are kept in; ``bfloat16`` takes half the memory, and is slower: it is converted when read."""
+    """What keys and values are kept in; ``bfloat16`` takes half the memory, ``int8``, with a scale for each token's key and
+    value in each head, little more than a quarter. Both are slower: they are converted when read."""
     max_model_len: int | None = None
     """Longest prompt and answer together, in tokens; None: what the model was made for. More than that needs a rope in
     ``config.json`` that stretches it (``rope_parameters`` of type ``yarn`` or ``linear``, with a factor)."""

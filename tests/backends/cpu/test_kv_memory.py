@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from backends.batches import kept
 from foreword.backends.base import LayerShape
-from foreword.backends.cpu.kernels.target import best_target
+from foreword.backends.cpu.kernels.target import best_target, targets
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.cache import CopyBlock
 from foreword.errors import ConfigError
@@ -54,7 +55,26 @@ def test_numbers_of_a_token_need_not_stand_side_by_side() -> None:
     assert torch.equal(found[1], values.permute(2, 1, 0))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("path", [target.path for target in targets()])
+def test_int8_has_one_scale_for_a_token_s_key_and_one_for_its_value_in_each_head(path: str) -> None:
+    """As written down plainly; what is no number makes all of its token's key, or value, none."""
+    shape = LayerShape(heads=2, key_size=24, value_size=20)
+    memory = PanelMemory(targets(path)[0], [shape], num_blocks=4, block_size=16, dtype=torch.int8)
+    keys, values, slots = torch.randn(2, 21, 24), torch.randn(2, 21, 20), torch.randperm(64)[:21]
+    keys[:, 1], keys[1, 2], values[0, 3] = 0, 1e-38, 3e30
+    expected = [kept(part, "int8") for part in (keys, values)]
+    keys[0, 4, 7], values[1, 5, 19] = float("nan"), float("inf")
+    memory.write(0, slots, keys, values)
+    found = memory.read(0, slots)
+    assert found[0][0, 4].isnan().all()
+    assert not found[1][1, 5].isfinite().any()
+    for part, plain in zip(found, expected, strict=True):
+        plain[~part.isfinite()] = part[~part.isfinite()]
+        torch.testing.assert_close(part, plain, rtol=0, atol=0, equal_nan=True)
+    assert int(sum((~part.isfinite()).sum() for part in found)) == 24 + 20
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 @pytest.mark.parametrize(("block_size", "tokens"), [(1, 1), (4, 3), (16, 5), (16, 16), (64, 1), (64, 37)])
 def test_a_copy_takes_the_first_tokens_of_a_block_in_every_layer(dtype: torch.dtype, block_size: int, tokens: int) -> None:
     memory = PanelMemory(best_target(), [SHAPE, SHAPE], num_blocks=4, block_size=block_size, dtype=dtype)
@@ -71,9 +91,9 @@ def test_a_copy_takes_the_first_tokens_of_a_block_in_every_layer(dtype: torch.dt
 
 
 def test_bytes_of_a_block() -> None:
-    for dtype, size in ((torch.float32, 4), (torch.bfloat16, 2)):
+    for dtype, size in ((torch.float32, 4 * 32), (torch.bfloat16, 2 * 32), (torch.int8, 32 + 8)):
         memory = PanelMemory(best_target(), [SHAPE] * 3, num_blocks=10, block_size=4, dtype=dtype)
-        assert block_bytes([SHAPE] * 3, 4, dtype) == 3 * 2 * (16 + 16) * 4 * size, "whole panels of values"
+        assert block_bytes([SHAPE] * 3, 4, dtype) == 3 * 2 * 4 * size, "whole panels of values, and scales"
         tensors = [*memory.keys, *memory.values]
         assert sum(tensor.nbytes for tensor in tensors) == 12 * block_bytes([SHAPE] * 3, 4, dtype), "whole panels of slots"
 

@@ -10,7 +10,7 @@ import torch
 
 from foreword.backends.base import LayerShape
 from foreword.backends.cpu.kernels.ir_builder import LANES
-from foreword.backends.cpu.kernels.kv_layout import store
+from foreword.backends.cpu.kernels.kv_layout import scale_rows, store
 from foreword.backends.cpu.kernels.target import Target
 from foreword.cache import CopyBlock
 from foreword.errors import ConfigError
@@ -19,8 +19,10 @@ from foreword.errors import ConfigError
 class PanelMemory:
     """Keys and values of every layer, in panels of 16 slots (kernels/kv_layout.py), head by head. See KVMemory.
 
-    Slot ``block * block_size + i`` is token i of a block. A layer's keys are [heads, panels, key_size, 16], its values
-    [heads, panels, columns / 16, 16, 16], columns being value_size or up to 15 more, that stay zero.
+    ``dtype`` is float32, bfloat16, or int8 with two scales a token and head, of its key and of its value. Slot
+    ``block * block_size + i`` is token i of a block. A layer's keys are [heads, panels, key_size, 16], in int8 with eight
+    rows more, the scales; its values are [heads, panels, columns / 16, 16, 16], columns being value_size or up to 15 more,
+    that stay zero.
     """
 
     layout = f"panels of {LANES}"
@@ -31,7 +33,7 @@ class PanelMemory:
         self.layers = tuple(layers)
         self.block_size = block_size
         panels = -(-num_blocks * block_size // LANES)
-        self.keys = [_zeros((layer.heads, panels, layer.key_size, LANES), dtype) for layer in layers]
+        self.keys = [_zeros((layer.heads, panels, layer.key_size + scale_rows(dtype), LANES), dtype) for layer in layers]
         self.values = [_zeros((layer.heads, panels, value_panels(layer), LANES, LANES), dtype) for layer in layers]
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -46,7 +48,11 @@ class PanelMemory:
         panels, lanes, shape = slots // LANES, slots % LANES, self.layers[layer]
         keys = self.keys[layer][:, panels, :, lanes].transpose(0, 1)
         values = self.values[layer][:, panels, :, lanes].transpose(0, 1).flatten(2)
-        return keys, values[..., : shape.value_size]
+        numbers = keys[..., : shape.key_size], values[..., : shape.value_size]
+        if not scale_rows(keys.dtype):
+            return numbers
+        scales = keys[..., shape.key_size :].contiguous().view(torch.float32)
+        return numbers[0] * scales[..., :1], numbers[1] * scales[..., 1:]
 
     def copy(self, copies: Iterable[CopyBlock]) -> None:
         """See KVMemory."""
@@ -104,7 +110,8 @@ def value_panels(layer: LayerShape) -> int:
 
 def block_bytes(layers: Sequence[LayerShape], block_size: int, dtype: torch.dtype) -> int:
     """Bytes of panels that one block takes in all layers together."""
-    per_token = sum(layer.heads * (layer.key_size + value_panels(layer) * LANES) for layer in layers)
+    scales = scale_rows(dtype)
+    per_token = sum(layer.heads * (layer.key_size + scales + value_panels(layer) * LANES) for layer in layers)
     return per_token * block_size * dtype.itemsize
 
 

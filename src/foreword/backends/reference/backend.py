@@ -17,7 +17,7 @@ from foreword.backends.base import (
 )
 from foreword.backends.host import host_memory, threads_in_words, torch_numerics
 from foreword.backends.reference.attention import ReferenceAttention
-from foreword.backends.reference.kv_memory import RowMemory
+from foreword.backends.reference.kv_memory import RowMemory, scale_bytes
 from foreword.config import require
 
 
@@ -68,7 +68,8 @@ class ReferenceBackend:
 
     def block_bytes(self, layers: Sequence[LayerShape]) -> int:
         """See Backend."""
-        numbers = sum(layer.heads * (layer.key_size + layer.value_size) for layer in layers)
+        scales = 2 * scale_bytes(self._kv_dtype)
+        numbers = sum(layer.heads * (layer.key_size + layer.value_size + scales) for layer in layers)
         return numbers * self.options.block_size * self._kv_dtype.itemsize
 
     def device_memory(self) -> DeviceMemory:

@@ -11,7 +11,8 @@ from foreword.cache import CopyBlock
 
 
 class RowMemory:
-    """Keys of a layer [slots, heads, key_size], values [slots, heads, value_size]. See KVMemory."""
+    """Keys of a layer [slots, heads, key_size], values [slots, heads, value_size]; in int8 the four bytes of a float32
+    scale stand behind the numbers of each. See KVMemory."""
 
     layout = "rows"
 
@@ -19,17 +20,19 @@ class RowMemory:
         self.layers = tuple(layers)
         self.block_size = block_size
         slots = num_blocks * block_size
-        self._keys = [torch.zeros(slots, layer.heads, layer.key_size, dtype=dtype) for layer in layers]
-        self._values = [torch.zeros(slots, layer.heads, layer.value_size, dtype=dtype) for layer in layers]
+        more = scale_bytes(dtype)
+        self._keys = [torch.zeros(slots, layer.heads, layer.key_size + more, dtype=dtype) for layer in layers]
+        self._values = [torch.zeros(slots, layer.heads, layer.value_size + more, dtype=dtype) for layer in layers]
 
     def write(self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
         """See KVMemory."""
         for memory, given in ((self._keys[layer], keys), (self._values[layer], values)):
-            memory[slots] = given.transpose(0, 1).to(memory.dtype)
+            memory[slots] = _kept(given.transpose(0, 1), memory.dtype)
 
     def read(self, layer: int, slots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See KVMemory."""
-        return self._keys[layer][slots].transpose(0, 1), self._values[layer][slots].transpose(0, 1)
+        keys, values = (_numbers(memory[layer][slots]).transpose(0, 1) for memory in (self._keys, self._values))
+        return keys, values
 
     def copy(self, copies: Iterable[CopyBlock]) -> None:
         """See KVMemory."""
@@ -59,3 +62,20 @@ class RowMemory:
             for pair in zip(self._keys, self._values, strict=True)
             for part in pair
         ]
+
+
+def scale_bytes(dtype: torch.dtype) -> int:
+    """Of the scale of a token's key, or of its value, in one head."""
+    return 4 if dtype == torch.int8 else 0
+
+
+def _kept(numbers: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not scale_bytes(dtype):
+        return numbers.to(dtype)
+    step = numbers.float().abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127
+    return torch.cat([(numbers / step).round().to(dtype), step.view(dtype)], -1)
+
+
+def _numbers(kept: torch.Tensor) -> torch.Tensor:
+    scale = scale_bytes(kept.dtype)
+    return kept[..., :-scale] * kept[..., -scale:].contiguous().view(torch.float32) if scale else kept

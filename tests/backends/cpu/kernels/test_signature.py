@@ -156,8 +156,8 @@ def kernels_of_all() -> list[Any]:
         "single_kernels": [(LAYOUT,)],
         "nested_kernels": [(NESTED_LAYOUT,)],
         "block_row_kernels": [(1, True)],
-        "attention_kernels": [(torch.float32,), (torch.bfloat16,)],
-        "store_kernels": [(torch.float32,), (torch.bfloat16,)],
+        "attention_kernels": [(torch.float32,), (torch.bfloat16,), (torch.int8,)],
+        "store_kernels": [(torch.float32,), (torch.bfloat16,), (torch.int8,)],
     }
     compiled = [
         (module, module(best_target(), *variant)) for name, module in modules.items() for variant in variants.get(name, [()])

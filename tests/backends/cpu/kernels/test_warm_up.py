@@ -34,7 +34,7 @@ def answer(llm: LLM, prompt: list[int]) -> list[int]:
     return list(output.outputs[0].token_ids)
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("quantization", ["none", "int8"])
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 def test_nothing_is_compiled_after_loading(tmp_path: Path, family: str, quantization: str, kv_dtype: str) -> None:

@@ -2,19 +2,42 @@
 
 A panel of keys is [size, 16]: the same number of 16 tokens side by side. A panel of values is [columns / 16, 16, 16]: of
 every 16 columns, token by token.
+
+In int8 a token's key is whole numbers up to 127 and a scale, and so is its value. Both scales, float32, lie in the panel of
+keys, byte by byte in eight more rows, so that a token's lane of its panels is all that there is of it. Whoever reads takes
+number times scale, in float32: attention over a token's own chunk as well.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
-from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, LANES, POINTER, Builder, int64
+from foreword.backends.cpu.kernels.dots import INT8
+from foreword.backends.cpu.kernels.ir_builder import (
+    FLOAT,
+    INT32,
+    INT64,
+    INT_VECTOR,
+    LANES,
+    POINTER,
+    VECTOR,
+    Builder,
+    int64,
+)
 from foreword.backends.cpu.kernels.signature import Argument, Signature
 from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.kernels.whole_rows import rounded, row_scale
 
 INT16 = ir.IntType(16)
 TOKENS = 16
 """Taken at a time by a thread: those of a panel share the lines of the processor's cache."""
+SCALE_BYTES = 4
+KEY_SCALE, VALUE_SCALE = 0, SCALE_BYTES
+"""Rows of the scales, behind those of a key's numbers."""
+SCALE_ROWS = 2 * SCALE_BYTES
 
 STORE = Signature(
     "store",
@@ -49,8 +72,8 @@ def store(
 ) -> Call:
     """Put float32 keys [heads, tokens, size] and values [heads, tokens, value size] where ``slots`` [tokens], int64, say.
 
-    Numbers of a token stand side by side. ``like`` are keys and values of a layer in memory, [heads, panels, ...] in float32
-    or bfloat16; ``into`` are the layer's own, or those of several layers.
+    Numbers of a token stand side by side. ``like`` are keys and values of a layer in memory, [heads, panels, ...] in the
+    dtype they are kept in; ``into`` are the layer's own, or those of several layers.
     """
     heads, count = len(keys), len(slots)
     (key_memory, value_memory), (keys_into, values_into) = like, into
@@ -78,7 +101,12 @@ def store(
 
 def kept_as(dtype: torch.dtype) -> ir.Type:
     """The kind of a number in memory; of bfloat16 its 16 bits."""
-    return FLOAT if dtype == torch.float32 else INT16
+    return {torch.float32: FLOAT, torch.bfloat16: INT16, torch.int8: INT8}[dtype]
+
+
+def scale_rows(dtype: torch.dtype) -> int:
+    """Rows of a panel of keys, behind those of a key's numbers, in which the scales are."""
+    return SCALE_ROWS if dtype == torch.int8 else 0
 
 
 @kernel_module(STORE)
@@ -101,59 +129,94 @@ def store_kernels(module: ir.Module, _: Target, dtype: torch.dtype) -> None:
                 def place(memory: ir.Value, head_stride: ir.Value, panel_stride: ir.Value) -> ir.Value:
                     return b.offset(memory, b.add(b.mul(head, head_stride), b.mul(panel, panel_stride)), kept)
 
-                key = row(f.keys, f.keys_head, f.keys_row)
                 panel_of_keys = place(f.key_memory, f.key_memory_head, f.key_memory_panel)
-                _store_key(b, key, f.key_size, panel_of_keys, lane, kept)
-                value = row(f.values, f.values_head, f.values_row)
                 panel_of_values = place(f.value_memory, f.value_memory_head, f.value_memory_panel)
-                _store_value(b, value, f.value_size, panel_of_values, lane, kept)
+
+                def scaled(numbers: ir.Value, size: ir.Value, row: int) -> ir.Value | None:
+                    """Store the scale of a key or a value; gives what is then 1. None where there are no scales."""
+                    if kept is not INT8:
+                        return None
+                    step, scale = row_scale(b, numbers, size)
+                    _store_scale(b, scale, panel_of_keys, b.add(f.key_size, int64(row)), lane)
+                    return step
+
+                key = row(f.keys, f.keys_head, f.keys_row)
+                of_key = scaled(key, f.key_size, KEY_SCALE)
+                _store_key(b, key, f.key_size, panel_of_keys, lane, partial(_kept, b, kept, of_key))
+                value = row(f.values, f.values_head, f.values_row)
+                of_value = scaled(value, f.value_size, VALUE_SCALE)
+                _store_value(b, value, f.value_size, panel_of_values, lane, partial(_kept, b, kept, of_value))
 
             b.loop(first, last, 1, token)
 
         b.parallel_for(f.taken, f.items, tokens)
 
 
-def _store_key(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
-    column = b.offset(panel, lane, kept)
+Keep = Callable[[ir.Value], ir.Value]
+"""A vector of numbers as it is kept."""
 
+
+def _store_key(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, keep: Keep) -> None:
     def sixteen(at: ir.Value, _: object) -> None:
-        numbers = _kept(b, b.load_vector(source, at), kept)
+        numbers = keep(b.load_vector(source, at))
         for index in range(LANES):
             number = b.extract_element(numbers, ir.Constant(INT32, index))
-            b.store(number, column, b.mul(b.add(at, int64(index)), int64(LANES)))
+            b.store(number, panel, b.add(b.mul(b.add(at, int64(index)), int64(LANES)), lane))
+
+    def one(at: ir.Value, _: object) -> None:
+        b.store(_kept_number(b, source, at, keep), panel, b.add(b.mul(at, int64(LANES)), lane))
 
     whole = b.and_(size, int64(-LANES))
     b.loop(int64(0), whole, LANES, sixteen)
-    b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, kept), column, b.mul(at, int64(LANES))))
+    b.loop(whole, size, 1, one)
 
 
-def _store_value(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, kept: ir.Type) -> None:
-    row = b.offset(panel, b.mul(lane, int64(LANES)), kept)
+def _store_value(b: Builder, source: ir.Value, size: ir.Value, panel: ir.Value, lane: ir.Value, keep: Keep) -> None:
+    first = b.mul(lane, int64(LANES))
 
     def sixteen(at: ir.Value, _: object) -> None:
-        b.store(_kept(b, b.load_vector(source, at), kept), row, b.mul(at, int64(LANES)))
+        b.store(keep(b.load_vector(source, at)), panel, b.add(first, b.mul(at, int64(LANES))))
 
     whole = b.and_(size, int64(-LANES))
     b.loop(int64(0), whole, LANES, sixteen)
-    last = b.offset(row, b.mul(whole, int64(LANES)), kept)
-    b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, kept), last, b.sub(at, whole)))
+    last = b.add(first, b.mul(whole, int64(LANES)))
+    b.loop(whole, size, 1, lambda at, _: b.store(_kept_number(b, source, at, keep), panel, b.add(last, b.sub(at, whole))))
 
 
-def _kept_number(b: Builder, source: ir.Value, at: ir.Value, kept: ir.Type) -> ir.Value:
-    return b.extract_element(_kept(b, b.splat(b.load(source, at)), kept), ir.Constant(INT32, 0))
+def _kept_number(b: Builder, source: ir.Value, at: ir.Value, keep: Keep) -> ir.Value:
+    return b.extract_element(keep(b.splat(b.load(source, at))), ir.Constant(INT32, 0))
 
 
-def _kept(b: Builder, numbers: ir.Value, kept: ir.Type) -> ir.Value:
-    """A vector as it is kept. bfloat16 is the upper half of a float32, rounded to the nearest, to the even one of two."""
+def _kept(b: Builder, kept: ir.Type, step: ir.Value | None, numbers: ir.Value) -> ir.Value:
+    """A vector as it is kept: in int8 how many steps numbers are, in bfloat16 the upper half of a float32. Both are rounded
+    to the nearest, to the even one of two."""
+    if step is not None:
+        return b.trunc(rounded(b, b.fdiv(numbers, b.splat(step))), ir.VectorType(INT8, LANES))
     if kept is FLOAT:
         return numbers
     wide = ir.VectorType(INT32, LANES)
     constant = {value: ir.Constant(wide, [value] * LANES) for value in (1, 16, 0x7FC0, 0x7FFF)}
     bits = b.bitcast(numbers, wide)
     odd = b.and_(b.lshr(bits, constant[16]), constant[1])
-    rounded = b.lshr(b.add(b.add(bits, constant[0x7FFF]), odd), constant[16])
+    nearest = b.lshr(b.add(b.add(bits, constant[0x7FFF]), odd), constant[16])
     broken = b.fcmp_unordered("uno", numbers, numbers)
-    return b.trunc(b.select(broken, constant[0x7FC0], rounded), ir.VectorType(INT16, LANES))
+    return b.trunc(b.select(broken, constant[0x7FC0], nearest), ir.VectorType(INT16, LANES))
+
+
+def _store_scale(b: Builder, scale: ir.Value, panel: ir.Value, row: ir.Value, lane: ir.Value) -> None:
+    bits = b.bitcast(scale, INT32)
+    for byte in range(SCALE_BYTES):
+        part = b.trunc(b.lshr(bits, ir.Constant(INT32, 8 * byte)), INT8)
+        b.store(part, panel, b.add(b.mul(b.add(row, int64(byte)), int64(LANES)), lane))
+
+
+def _scales(b: Builder, panel: ir.Value, row: ir.Value) -> ir.Value:
+    """Those of a panel's 16 tokens, from the row on in which they begin."""
+    bits = ir.Constant(INT_VECTOR, [0] * LANES)
+    for byte in range(SCALE_BYTES):
+        part = b.load_vector(panel, b.mul(b.add(row, int64(byte)), int64(LANES)), ir.VectorType(INT8, LANES))
+        bits = b.or_(bits, b.shl(b.zext(part, INT_VECTOR), ir.Constant(INT_VECTOR, [8 * byte] * LANES)))
+    return b.bitcast(bits, VECTOR)
 
 
 def define_gather(module: ir.Module, kept: ir.Type) -> ir.Function:
@@ -164,53 +227,91 @@ def define_gather(module: ir.Module, kept: ir.Type) -> ir.Function:
     """
     kinds = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
     b = Builder.of(module, "gather", kinds)
-    key_panel, value_panel, keys, values, slots, count, whole, size, padded = b.function.args
-    lanes = ir.VectorType(kept, LANES)
-
-    def place(index: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Of a slot: the panel's first slot, and the lane in it."""
-        slot = b.sext(b.load(slots, index, INT32), INT64)
-        return b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
-
-    def widen(target: ir.Value, memory: ir.Value, width: ir.Value) -> None:
-        source = b.offset(memory, b.mul(place(int64(0))[0], width), kept)
-        numbers = b.mul(width, int64(LANES))
-        b.loop(int64(0), numbers, LANES, lambda at, _: b.store(_widened(b, b.load_vector(source, at, lanes)), target, at))
-
-    def one_token(index: ir.Value, _: object) -> None:
-        first, lane = place(index)
-        source, vectors = (b.offset(keys, b.mul(first, size), kept), b.offset(values, b.mul(first, padded), kept))
-
-        def one_key(k: ir.Value, _: object) -> None:
-            at = b.mul(k, int64(LANES))
-            b.store(_widened(b, b.load(source, b.add(at, lane), kept)), key_panel, b.add(at, index))
-
-        def one_vector(column: ir.Value, _: object) -> None:
-            at = b.mul(column, int64(LANES))
-            numbers = b.load_vector(vectors, b.add(at, b.mul(lane, int64(LANES))), lanes)
-            b.store(_widened(b, numbers), value_panel, b.add(at, b.mul(index, int64(LANES))))
-
-        b.loop(int64(0), size, 1, one_key)
-        b.loop(int64(0), padded, LANES, one_vector)
-
+    gather = _Gather(b, kept)
     if kept is FLOAT:  # whole panels are read where they are
-        b.loop(int64(0), count, 1, one_token)
+        gather.tokens()
     else:
-        with b.if_else(b.icmp_signed("!=", whole, int64(0))) as (then, otherwise):
+        with b.if_else(b.icmp_signed("!=", gather.whole, int64(0))) as (then, otherwise):
             with then:
-                widen(key_panel, keys, size)
-                widen(value_panel, values, padded)
+                gather.whole_panel()
             with otherwise:
-                b.loop(int64(0), count, 1, one_token)
+                gather.tokens()
     b.ret_void()
     return b.function
 
 
-def _widened(b: Builder, value: ir.Value) -> ir.Value:
-    """What is kept, as float32: a number or a vector. bfloat16 is the upper half of a float32."""
-    kind = getattr(value.type, "element", value.type)
-    if kind is FLOAT:
-        return value
-    lanes = getattr(value.type, "count", 0)
-    wide, result = (ir.VectorType(INT32, lanes), ir.VectorType(FLOAT, lanes)) if lanes else (INT32, FLOAT)
-    return b.bitcast(b.shl(b.zext(value, wide), ir.Constant(wide, [16] * lanes if lanes else 16)), result)
+class _Gather:
+    """The two ways of ``gather``: a whole panel of memory, and token by token."""
+
+    def __init__(self, b: Builder, kept: ir.Type):
+        self.b, self.kept, self.vector = b, kept, ir.VectorType(kept, LANES)
+        self.key_panel, self.value_panel, self.keys, self.values, self.slots = b.function.args[:5]
+        self.count, self.whole, self.size, self.padded = b.function.args[5:]
+        self.key_rows = b.add(self.size, int64(SCALE_ROWS if kept is INT8 else 0))
+
+    def whole_panel(self) -> None:
+        """A vector of keys has a number of each token, one of values has those of one token."""
+        b, (keys, values, _) = self.b, self._panels_at(int64(0))
+        of_keys, of_values = self._scales(keys)
+
+        def key_vector(at: ir.Value, _: object) -> None:
+            b.store(_widened(b, b.load_vector(keys, at, self.vector), of_keys), self.key_panel, at)
+
+        def sixteen_columns(column: ir.Value, _: object) -> None:
+            for token in range(LANES):
+                at = b.add(b.mul(column, int64(LANES)), int64(token * LANES))
+                scale = _only(b, of_values, ir.Constant(INT32, token))
+                b.store(_widened(b, b.load_vector(values, at, self.vector), scale), self.value_panel, at)
+
+        b.loop(int64(0), b.mul(self.size, int64(LANES)), LANES, key_vector)
+        b.loop(int64(0), self.padded, LANES, sixteen_columns)
+
+    def tokens(self) -> None:
+        """Each from its own panel."""
+        self.b.loop(int64(0), self.count, 1, lambda index, _: self._token(index))
+
+    def _token(self, index: ir.Value) -> None:
+        b, (keys, values, lane) = self.b, self._panels_at(index)
+        of_keys, of_values = (_only(b, scales, b.trunc(lane, INT32)) for scales in self._scales(keys))
+
+        def one_key(k: ir.Value, _: object) -> None:
+            at = b.mul(k, int64(LANES))
+            number = _widened(b, b.splat(b.load(keys, b.add(at, lane), self.kept)), of_keys)
+            b.store(b.extract_element(number, ir.Constant(INT32, 0)), self.key_panel, b.add(at, index))
+
+        def one_vector(column: ir.Value, _: object) -> None:
+            at = b.mul(column, int64(LANES))
+            numbers = b.load_vector(values, b.add(at, b.mul(lane, int64(LANES))), self.vector)
+            b.store(_widened(b, numbers, of_values), self.value_panel, b.add(at, b.mul(index, int64(LANES))))
+
+        b.loop(int64(0), self.size, 1, one_key)
+        b.loop(int64(0), self.padded, LANES, one_vector)
+
+    def _panels_at(self, index: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Of a slot: the panels of keys and of values in memory, and the lane in them."""
+        b = self.b
+        slot = b.sext(b.load(self.slots, index, INT32), INT64)
+        first, lane = b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
+        keys = b.offset(self.keys, b.mul(first, self.key_rows), self.kept)
+        return keys, b.offset(self.values, b.mul(first, self.padded), self.kept), lane
+
+    def _scales(self, keys: ir.Value) -> tuple[ir.Value | None, ir.Value | None]:
+        """Of the keys, and of the values, of a panel's tokens; None where there are none."""
+        if self.kept is not INT8:
+            return None, None
+        of_keys, of_values = (_scales(self.b, keys, self.b.add(self.size, int64(row))) for row in (KEY_SCALE, VALUE_SCALE))
+        return of_keys, of_values
+
+
+def _only(b: Builder, scales: ir.Value | None, token: ir.Value) -> ir.Value | None:
+    """A vector of one token's scale."""
+    return None if scales is None else b.splat(b.extract_element(scales, token))
+
+
+def _widened(b: Builder, numbers: ir.Value, scales: ir.Value | None) -> ir.Value:
+    """A vector of what is kept, as float32. bfloat16 is the upper half of a float32."""
+    if scales is not None:
+        return b.fmul(b.sitofp(numbers, VECTOR), scales)
+    if numbers.type.element is FLOAT:
+        return numbers
+    return b.bitcast(b.shl(b.zext(numbers, INT_VECTOR), ir.Constant(INT_VECTOR, [16] * LANES)), VECTOR)

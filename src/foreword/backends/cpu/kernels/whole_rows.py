@@ -106,7 +106,7 @@ def block_row_kernels(module: ir.Module, _: Target, terms: int, has_zero: bool) 
                 b.store(scale, scales, place)
                 sums = []
                 for half, part in zip(HALVES, numbers, strict=True):
-                    steps = _rounded(b, b.fmul(part, b.splat(inverse)))
+                    steps = rounded(b, b.fmul(part, b.splat(inverse)))
                     b.store(
                         b.trunc(steps, ir.VectorType(INT8, LANES)), whole, b.add(b.mul(place, int64(BLOCK)), int64(half))
                     )
@@ -141,22 +141,16 @@ def plain_row_kernels(module: ir.Module, _: Target) -> None:
         def row(item: ir.Value) -> None:
             source, target = b.offset(f.rows, b.mul(item, f.size)), b.offset(whole, b.mul(item, f.padded), INT8)
 
-            def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                return [b.maximum(_absolute(b, numbers), so_far[0]), b.fma(numbers, vector(0.0), so_far[1])]
-
-            seen = [vector(0.0), vector(0.0)]
-            seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), seen)
-            seen = b.loop(even, f.size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
-            scale = _step(b, b.reduce(seen[0], b.maximum))
-            b.store(b.fadd(scale, b.reduce(seen[1], b.fadd)), scales, item)
+            step, scale = row_scale(b, source, f.size)
+            b.store(scale, scales, item)
 
             def sixteen(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                steps = _rounded(b, b.fdiv(b.load_vector(source, at), b.splat(scale)))
+                steps = rounded(b, b.fdiv(b.load_vector(source, at), b.splat(step)))
                 b.store(b.trunc(steps, ir.VectorType(INT8, LANES)), target, at)
                 return [b.add(so_far[0], steps)]
 
             def one(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                steps = _rounded(b, b.fdiv(b.splat(b.load(source, at)), b.splat(scale)))
+                steps = rounded(b, b.fdiv(b.splat(b.load(source, at)), b.splat(step)))
                 number = b.extract_element(steps, ir.Constant(INT32, 0))
                 b.store(b.trunc(number, INT8), target, at)
                 return [b.add(so_far[0], number)]
@@ -179,6 +173,19 @@ def _absolute(b: Builder, numbers: ir.Value) -> ir.Value:
     return b.call(b.intrinsic("llvm.fabs.v16f32", VECTOR, [VECTOR]), [numbers])
 
 
+def row_scale(b: Builder, source: ir.Value, size: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Of ``size`` numbers: one in 127 parts of their largest, and the same as a scale, none where one of them is none."""
+
+    def widen(numbers: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
+        return [b.maximum(_absolute(b, numbers), so_far[0]), b.fma(numbers, vector(0.0), so_far[1])]
+
+    even, seen = b.and_(size, int64(-LANES)), [vector(0.0), vector(0.0)]
+    seen = b.loop(int64(0), even, LANES, lambda at, s: widen(b.load_vector(source, at), s), seen)
+    seen = b.loop(even, size, 1, lambda at, s: widen(b.splat(b.load(source, at)), s), seen)
+    step = _step(b, b.reduce(seen[0], b.maximum))
+    return step, b.fadd(step, b.reduce(seen[1], b.fadd))
+
+
 def _step(b: Builder, largest: ir.Value) -> ir.Value:
     """One in 127 parts of the largest."""
     return b.fdiv(b.maximum(largest, ir.Constant(FLOAT, 1e-30)), ir.Constant(FLOAT, float(LARGEST)))
@@ -192,6 +199,6 @@ def _scale_of(b: Builder, numbers: list[ir.Value]) -> tuple[ir.Value, ir.Value]:
     return b.fadd(step, b.reduce(broken, b.fadd)), b.fdiv(ir.Constant(FLOAT, 1.0), step)
 
 
-def _rounded(b: Builder, numbers: ir.Value) -> ir.Value:
+def rounded(b: Builder, numbers: ir.Value) -> ir.Value:
     """Whole numbers of 32 bits, the nearest, of two the even one."""
     return b.fptosi(b.fsub(b.fadd(numbers, vector(ROUND)), vector(ROUND)), INT_VECTOR)
