@@ -158,8 +158,10 @@ class SamplingParams:
             raise ParameterError(f"{name} is {getattr(self, name)!r}; it must be {allowed}.")
 
     def _check_types(self) -> None:
-        for field in fields(self):
+        for field in _FIELDS:
             value = getattr(self, field.name)
+            if value is field.default:
+                continue
             kind = getattr(field.type, "__name__", str(field.type))
             if kind.startswith("int"):
                 right = (isinstance(value, int) and not isinstance(value, bool)) or ("None" in kind and value is None)
@@ -179,6 +181,9 @@ class SamplingParams:
                 wanted = "a string or a list of strings"
             if not right:
                 raise ParameterError(f"{field.name} is {value!r}; it must be {wanted}.")
+
+
+_FIELDS = fields(SamplingParams)
 
 
 def checked_params(given: Any) -> SamplingParams:

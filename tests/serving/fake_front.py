@@ -84,6 +84,12 @@ class FakeStream:
             raise found
         return found
 
+    def give_up(self, error: Exception) -> None:
+        self.told.clear()
+        self.told.append(error)
+        self.news.set()
+        self.close()
+
     def close(self) -> None:
         self.closed = True
         self.end("abort", StepFailed("The request was aborted."))

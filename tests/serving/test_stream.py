@@ -21,11 +21,13 @@ from serving.fake_front import FakeFront, FakeStream, neutral
 CALL = '<tool_call>{"name": "web", "arguments": {"q": 1}}</tool_call>'
 
 
-def opened(front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), **more: Any) -> tuple[UpdateStream, FakeStream]:
+def opened(
+    front: FakeFront, n: int = 1, marks: tuple[Mark, ...] = (), timeout: float = 5.0, **more: Any
+) -> tuple[UpdateStream, FakeStream]:
     """A stream of a prompt of four tokens, and the end that the test holds."""
     request = neutral(n=n, **more)
     prompt = RenderedPrompt(pack_tokens([1, 2, 3, 4]), None, marks)
-    one = OpenRequest(request, prompt, front.now(), 5.0, uses_cache=True)
+    one = OpenRequest(request, prompt, front.now(), timeout, uses_cache=True)
     stream = FakeStream(front, EngineRequest(prompt.tokens, request.sampling, "r"), lambda _: None)
     schemas: Schemas = {name: {} for name in request.tools.names}
     updates = UpdateStream(
@@ -151,9 +153,7 @@ def test_an_error_is_raised_where_the_reader_is() -> None:
 
 def test_a_request_that_takes_too_long_is_aborted() -> None:
     async def main() -> None:
-        front = FakeFront()
-        updates, told = opened(front)
-        front.clock = 5.0  # all the time it had
+        updates, told = opened(FakeFront(), timeout=0.01)
         with pytest.raises(TimedOut, match="longer than this server allows"):
             await anext(updates)
         assert told.closed

@@ -45,6 +45,7 @@ class Stream:
         self._news = asyncio.Event()
         self._waiting = _Waiting()
         self._error: Exception | None = None
+        self._given_up: Exception | None = None
         self._ended = False
         self._generation: Generation | None = None
         self._reader: Reader | None = None
@@ -52,6 +53,8 @@ class Stream:
     async def next(self) -> Delta:
         """What is new, as soon as there is something; not to be asked for after the last. Raises the request's error."""
         await self._news.wait()
+        if self._given_up is not None:
+            raise self._given_up
         if self._waiting.latest is None:
             assert self._error is not None
             raise self._error
@@ -74,6 +77,12 @@ class Stream:
         assert self._ended
         assert self._generation is not None
         return self._generation.output()
+
+    def give_up(self, error: Exception) -> None:
+        """Nobody waits any longer: whoever reads gets this error, and the request is aborted if it has not ended."""
+        self._given_up = error
+        self._news.set()
+        self.close()
 
     def close(self) -> None:
         """Nobody reads any more."""
@@ -142,22 +151,32 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.latest: Delta | None = None
+        self._joined = False  # whether ``latest`` is the last of several
         self._choices: dict[int, _Choice] = {}
         self._prompt: tuple[dict[int, Logprob] | None, ...] = ()
 
     def add(self, delta: Delta) -> None:
         """Put more behind what waits."""
-        self.latest = delta
+        before, self.latest = self.latest, delta
+        if before is not None:
+            if not self._joined:
+                self._join(before)
+            self._join(delta)
+
+    def _join(self, delta: Delta) -> None:
+        self._joined = True
         self._prompt += delta.prompt_logprobs
         for choice in delta.choices:
             self._choices.setdefault(choice.index, _Choice()).add(choice)
 
     def take(self) -> Delta:
         """All that waits, as one."""
-        assert self.latest is not None
-        choices = tuple(_delta(*entry) for entry in sorted(self._choices.items()))
-        delta = replace(self.latest, choices=choices, prompt_logprobs=self._prompt)
-        self.latest, self._choices, self._prompt = None, {}, ()
+        delta, self.latest = self.latest, None
+        assert delta is not None
+        if self._joined:
+            choices = tuple(_delta(*entry) for entry in sorted(self._choices.items()))
+            delta = replace(delta, choices=choices, prompt_logprobs=self._prompt)
+            self._joined, self._choices, self._prompt = False, {}, ()
         return delta
 
 

@@ -15,7 +15,6 @@ from foreword.errors import ForewordError, InputError, NotFoundError
 from foreword.server import anthropic, openai, pages
 from foreword.server.error_answers import Dialect, error_response
 from foreword.server.gate import Gate, api_key
-from foreword.server.gone import ClientGone
 from foreword.server.operator import cache_api, dashboard
 from foreword.server.operator.viewer import require_operator
 from foreword.server.parts import ServerParts
@@ -107,8 +106,3 @@ def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> N
         return respond(
             request, InputError("The body could not be read: it must be a JSON object in UTF-8."), error.status_code
         )
-
-    @app.exception_handler(ClientGone)
-    async def _gone(_: Request, error: ClientGone) -> Response:
-        del error
-        return Response(status_code=499)  # nobody reads it

@@ -1,7 +1,6 @@
 """Server-sent events to one client, with a sign of life where none comes for a while."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from foreword.server.gone import ClientGone, unless_gone
 from foreword.serving.config import ServerConfig
 
 LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
@@ -31,8 +29,7 @@ class EventStream(Response):
     events
         The pieces that are sent, as they come; ``ping`` is sent whenever none came for the ``ping_seconds`` of the options.
     close
-        Called once, at the end, however it comes: the last event, a client that has gone, or one that leaves a piece
-        unread for longer than the options' ``send_timeout``.
+        Called once, at the end, however it comes: the last event, or a client that has gone.
     """
 
     media_type = "text/event-stream"
@@ -41,28 +38,29 @@ class EventStream(Response):
         self, events: AsyncIterator[bytes], close: Callable[[], None], options: ServerConfig, ping: bytes = COMMENT
     ):
         self._events, self._close, self._ping = events, close, ping
-        self._send_timeout, self._ping_seconds = options.send_timeout, options.ping_seconds
+        self._ping_seconds = options.ping_seconds
         self._sent_at = 0.0
         self.status_code, self.background = 200, None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        del scope
+        del scope, receive
         try:
-            with contextlib.suppress(ClientGone):
-                await unless_gone(receive, self._send_all(send))
+            await self._send_all(send)
         finally:
             self._close()
 
     async def _send_all(self, send: Send) -> None:
+        now = asyncio.get_running_loop().time
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         pinging = asyncio.ensure_future(self._send_pings(send))
         try:
             async for piece in self._events:
-                await self._send(send, {"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                self._sent_at = now()
         finally:
             pinging.cancel()
-        await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_pings(self, send: Send) -> None:
         now = asyncio.get_running_loop().time
@@ -74,11 +72,3 @@ class EventStream(Response):
             else:
                 self._sent_at = now()
                 await send({"type": "http.response.body", "body": self._ping, "more_body": True})
-
-    async def _send(self, send: Send, message: dict[str, Any]) -> None:
-        try:
-            async with asyncio.timeout(self._send_timeout):
-                await send(message)
-            self._sent_at = asyncio.get_running_loop().time()
-        except TimeoutError:
-            raise ClientGone from None

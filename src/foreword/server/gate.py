@@ -3,7 +3,8 @@
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -12,7 +13,7 @@ from foreword.errors import ForbiddenError, ForewordError, Overloaded
 from foreword.faults import fault_lines
 from foreword.server.bodies import Bodies, BodyRefused
 from foreword.server.error_answers import Dialect, error_response
-from foreword.server.gone import ClientGone
+from foreword.server.gone import ClientGone, unless_gone
 from foreword.server.hosts import Hosts
 from foreword.server.http import Caller
 from foreword.server.parts import ServerParts
@@ -23,7 +24,10 @@ OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashb
 
 
 class Gate:
-    """ASGI middleware. A request counts against limits from when its body is in, which is read here, whole."""
+    """ASGI middleware. A request counts against limits from when its body is in, which is read here, whole.
+
+    From then on it is dropped as soon as its client goes away, whatever is being done for it.
+    """
 
     def __init__(self, app: ASGIApp, parts: ServerParts, dialect_of: Callable[[str], Dialect]):
         self._app = app
@@ -69,23 +73,28 @@ class Gate:
             return
         tenant, key = self._tenants.identify(api_key(headers))
         scope["foreword.caller"] = Caller(tenant, request_id)
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            with self._room(key):
+                await self._app(scope, receive, send)
+            return
         try:
-            if scope["method"] in ("POST", "PUT", "PATCH"):
-                receive = await self._bodies.read(scope, receive)
+            whole = await self._bodies.read(scope, receive)
         except BodyRefused as refused:
             await error_response(self._dialect_of(path), refused.error, request_id, refused.status)(scope, receive, send)
             return
-        await self._let_in(key, scope, receive, send)
+        with self._room(key):
+            await unless_gone(receive, self._app(scope, whole, send))
 
-    async def _let_in(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """A request that is whole, if its key has room."""
+    @contextmanager
+    def _room(self, key: str) -> Iterator[None]:
+        """A place of a key, for a request that is whole; Overloaded where it has none."""
         if self._open[key] >= self._config.max_requests_per_key:
             raise Overloaded(
                 f"{self._open[key]} requests of this API key are open, the most that are allowed. Wait for one to end."
             )
         self._open[key] += 1
         try:
-            await self._app(scope, receive, send)
+            yield
         finally:
             self._open[key] -= 1
             if not self._open[key]:

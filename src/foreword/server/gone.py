@@ -1,8 +1,8 @@
 """Clients that go away while something is done for them."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.types import Receive
 
@@ -13,7 +13,7 @@ class ClientGone(Exception):
     """The client went away: there is nobody to answer."""
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     """Do something for a client; cancelled as soon as the client goes away (ClientGone)."""
     task = asyncio.current_task()
     assert task is not None

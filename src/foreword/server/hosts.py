@@ -14,7 +14,7 @@ from foreword.errors import ForbiddenError
 from foreword.serving.config import ServerConfig
 
 ANY = "*"
-LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1", "ip6-localhost", "ip6-loopback")
 
 
 class Hosts:

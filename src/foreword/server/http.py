@@ -1,12 +1,11 @@
-"""What endpoints ask of a request: who asks, what is behind the app, and work that ends with the client."""
+"""What endpoints ask of a request: who asks, what is behind the app, and work on its body that holds nobody up."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 
-from foreword.server import gone
 from foreword.server.body import TopBody
 from foreword.server.body_shape import AT_ONCE
 from foreword.server.parts import ServerParts
@@ -51,8 +50,3 @@ async def read_aside(request: Request, function: Callable[[], T]) -> T:
     if int(request.headers.get("content-length") or AT_ONCE + 1) <= AT_ONCE:
         return function()
     return await parts(request).reading.run(function)
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Do something for a client; cancelled as soon as the client goes away (ClientGone)."""
-    return await gone.unless_gone(request.receive, work)

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from foreword.errors import ForewordError, InputError, TimedOut, Unavailable
 from foreword.server.connections import Connections, Stage
 from foreword.server.error_answers import error_response
+from foreword.server.gathered import GatheredTransport
 from foreword.server.peers import is_open
 
 HEAD_BYTES = 64 * 1024
@@ -52,7 +53,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _unparsed = 0  # bytes since the parser last told of anything: a header that does not end
     _reading: Stage | None = None  # the part of a request that has begun and not ended
     _ask_at: float | None = None  # when a client that has stopped sending is asked next; None: it has not stopped
-    _unread: tuple[int, float] = (0, 0.0)  # bytes that lie unread, and since when they have not become fewer
+    _taken: tuple[int, float] = (
+        0,
+        0.0,
+    )  # bytes that the client has taken, and when none were left or more were taken
 
     def __init__(self, connections: Connections, **of_uvicorn: Any):
         super().__init__(**of_uvicorn)
@@ -82,8 +86,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
-        super().connection_made(transport)
+        self._out = GatheredTransport(transport, self.loop.call_soon)
+        super().connection_made(self._out)
         self.since = self.loop.time()
+        self._taken = (0, self.since)
         self._keeper.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,11 +183,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def look_after(self, now: float) -> None:
         """Note whether what was sent is read, and whether a client that has stopped sending is still there."""
-        unread, since = self._unread
-        size = self.transport.get_write_buffer_size()
-        answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not size or size < unread or answering:  # who streams looks after that itself
-            self._unread = (size, now)
+        (before, since), taken = self._taken, self._out.taken
+        if not self._out.get_write_buffer_size() or taken > before:
+            self._taken = (taken, now)
         elif now - since > self._keeper.patience.send:
             self.transport.abort()
         self._see_whether_gone(now)

@@ -18,6 +18,10 @@ class DeltaStream(Protocol):
         """What is new since the last time, at least one token or an end. Raises the request's error."""
         ...
 
+    def give_up(self, error: Exception) -> None:
+        """Nobody waits any longer: its reader gets the error now, and the request is aborted as by ``close``."""
+        ...
+
     def close(self) -> None:
         """Nobody reads any more: the request is aborted before the next step if it has not ended."""
         ...

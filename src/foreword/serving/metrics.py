@@ -70,39 +70,39 @@ class Metrics:
     def prompt(self, tenant: str, account: Account, looked_up: bool) -> None:
         """A request's prompt, at its end; ``looked_up``: whether it used the cache."""
         for source in Source:
-            self._sources.labels(self._model, tenant, source.value).inc(account.by_source.get(source, 0))
-        self._prompt.labels(self._model).inc(account.processed)
-        self._recomputed.labels(self._model).inc(account.recomputed)
-        self._cached.labels(self._model).inc(account.reused)
+            self._sources.of(tenant, source.value).inc(account.by_source.get(source, 0))
+        self._prompt.of().inc(account.processed)
+        self._recomputed.of().inc(account.recomputed)
+        self._cached.of().inc(account.reused)
         if looked_up:
-            self._queries.labels(self._model).inc(account.processed)
-            self._hits.labels(self._model).inc(account.reused)
+            self._queries.of().inc(account.processed)
+            self._hits.of().inc(account.reused)
         if account.miss_reason is not None:
-            self._hit_ends.labels(self._model, account.miss_reason.value).inc()
+            self._hit_ends.of(account.miss_reason.value).inc()
 
     def ended(self, tenant: str, outcome: str, answered: bool, output_tokens: int, duration: float) -> None:
         """A request's end. ``outcome``: a finish reason, ``abort`` or ``error``; ``duration`` in seconds."""
-        self._requests.labels(self._model, tenant, outcome).inc()
-        self._generated.labels(self._model, tenant).inc(output_tokens)
-        self._generation.labels(self._model).inc(output_tokens)
-        self._duration.labels(self._model).observe(duration)
+        self._requests.of(tenant, outcome).inc()
+        self._generated.of(tenant).inc(output_tokens)
+        self._generation.of().inc(output_tokens)
+        self._duration.observe(duration)
         if answered:
-            self._success.labels(self._model, outcome).inc()
+            self._success.of(outcome).inc()
 
     def first_token(self, seconds: float) -> None:
         """A request's time to first token."""
-        self._first_token.labels(self._model).observe(seconds)
+        self._first_token.observe(seconds)
 
     def block(self, life: BlockLife) -> None:
         """A sampled block that has left the cache."""
-        self._block_lifetime.labels(self._model).observe(life.lifetime)
-        self._block_idle.labels(self._model).observe(life.idle)
+        self._block_lifetime.observe(life.lifetime)
+        self._block_idle.observe(life.idle)
         for gap in life.reuse_gaps:
-            self._block_reuse_gap.labels(self._model).observe(gap)
+            self._block_reuse_gap.observe(gap)
 
     def refused(self, status: int) -> None:
         """A request that got an error instead of an answer."""
-        self._refused.labels(self._model, str(status)).inc()
+        self._refused.of(str(status)).inc()
 
     def watch_counter(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Export what somebody else counts, read when somebody asks."""
@@ -116,12 +116,27 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(name, text, ("model_name", *labels), registry=self._registry)
+    def _counter(self, name: str, text: str, *labels: str) -> "_Counters":
+        return _Counters(Counter(name, text, ("model_name", *labels), registry=self._registry), self._model)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        made = Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry)
-        made.labels(self._model)  # so that it is exported before the first observation, too
+        """Made at once, so that it is exported before the first observation, too."""
+        return Histogram(name, text, ("model_name",), buckets=buckets, registry=self._registry).labels(self._model)
+
+
+class _Counters:
+    """The counters of one name, one for each combination of its labels' values: each is looked up once."""
+
+    def __init__(self, family: Counter, model: str):
+        self._family = family
+        self._model = model
+        self._made: dict[tuple[str, ...], Counter] = {}
+
+    def of(self, *values: str) -> Counter:
+        """The one with these values of its labels, the model's name left out."""
+        made = self._made.get(values)
+        if made is None:
+            made = self._made[values] = self._family.labels(self._model, *values)
         return made
 
 

@@ -44,6 +44,7 @@ class Observation:
         self._shapes: OrderedDict[str, PromptShape | None] = OrderedDict()
         self._labels: dict[_Edge, str] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-observer")
+        self._digest_is_due = False
 
     def sink(self, event: Event) -> None:
         """Take an event of the engine; costs its thread next to nothing."""
@@ -51,8 +52,10 @@ class Observation:
 
     def digest(self) -> None:
         """Let the observer have the events so far, in its own thread; to be called when no answer waits for this one."""
-        with contextlib.suppress(RuntimeError):  # it has been closed
-            self._worker.submit(self._digest)
+        if not self._digest_is_due:
+            with contextlib.suppress(RuntimeError):  # it has been closed
+                self._worker.submit(self._digest)
+                self._digest_is_due = True
 
     def asked(self, request_id: str, prompt: PromptForm) -> None:
         """A request is about to be given to the engine: its prompt is kept, to explain where in it a hit ended."""
@@ -123,5 +126,6 @@ class Observation:
         return first if first == last else f"{first} to {last}"
 
     def _digest(self) -> None:
+        self._digest_is_due = False
         while self._events:
             self._observer(self._events.popleft())

@@ -76,7 +76,9 @@ class Service:
         self._check(request)
         self._choices += request.sampling.n
         try:
-            request = replace(request, prompt=self._settled(request.prompt))
+            settled = self._settled(request.prompt)
+            if settled is not request.prompt:
+                request = replace(request, prompt=settled)
             prompt = await self._render(request)
             grammar = await self._grammar(request, prompt)
         except BaseException:

@@ -39,7 +39,7 @@ Diagnose = Callable[[OpenRequest, TokenUsage], Diagnosis | None]
 
 
 class UpdateStream:
-    """The updates of one request. ``close`` must be called at the end; closing early aborts the request.
+    """The updates of one request, to be made in an event loop. ``close`` must be called at the end; closing early aborts it.
 
     now
         The clock of the request's arrival, in seconds.
@@ -57,11 +57,11 @@ class UpdateStream:
     ):
         self._opened = opened
         self._deltas = deltas
-        self._now = now
         self._diagnose = diagnose
         self._readings = [_Reading(make_reader()) for _ in range(opened.request.sampling.n)]
         self._output_tokens = 0
         self._begun = self._finished = False
+        self._alarm = asyncio.get_running_loop().call_later(opened.arrival + opened.timeout - now(), self._give_up)
 
     def __aiter__(self) -> AsyncIterator[Update]:
         return self
@@ -70,10 +70,10 @@ class UpdateStream:
         """What is new. Raises the request's error, and TimedOut when it takes too long."""
         if self._finished:
             raise StopAsyncIteration
-        delta = await self._next()
+        delta = await self._deltas.next()
         choices, of_prompt = [self._choice(new) for new in delta.choices], delta.prompt_logprobs
         while self._lacks(of_prompt) and not delta.finished:  # another continuation may be ahead of the one that has them
-            delta = await self._next()
+            delta = await self._deltas.next()
             choices += [self._choice(new) for new in delta.choices]
             of_prompt += delta.prompt_logprobs
         self._finished = delta.finished
@@ -95,17 +95,12 @@ class UpdateStream:
 
     def close(self) -> None:
         """No more updates are wanted."""
+        self._alarm.cancel()
         self._deltas.close()
 
-    async def _next(self) -> Delta:
-        try:
-            async with asyncio.timeout(self._opened.arrival + self._opened.timeout - self._now()):
-                return await self._deltas.next()
-        except TimeoutError:
-            self.close()
-            raise TimedOut(
-                "The request took longer than this server allows. Ask for fewer tokens, or try again later."
-            ) from None
+    def _give_up(self) -> None:
+        too_long = "The request took longer than this server allows. Ask for fewer tokens, or try again later."
+        self._deltas.give_up(TimedOut(too_long))
 
     def _choice(self, new: ChoiceDelta) -> Choice:
         """What is new of a continuation. Here, and only here, thoughts and calls of tools are told from text."""

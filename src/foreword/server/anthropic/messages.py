@@ -15,7 +15,7 @@ from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.body_route import BodyRoute
 from foreword.server.error_answers import status_of
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
@@ -31,9 +31,9 @@ async def create_message(body: MessagesBody, request: Request) -> Response:
     asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
     head = Head(asked.request_id, asked.model, body.max_tokens)
     if body.stream:
-        updates = await unless_gone(request, served.open(asked))
+        updates = await served.open(asked)
         return EventStream(_sse(head, updates, who.request_id), updates.close, served.config, PING)
-    answer = await unless_gone(request, served.answer(asked))
+    answer = await served.answer(asked)
     return JSONResponse(message(head, answer))
 
 
@@ -44,7 +44,7 @@ async def count_tokens(body: CountTokensBody, request: Request) -> Response:
     served = service(request)
     served.model.check_name(body.model)
     prompt = await read_aside(request, lambda: conversation(body))
-    return JSONResponse({"input_tokens": await unless_gone(request, served.count_tokens(prompt))})
+    return JSONResponse({"input_tokens": await served.count_tokens(prompt)})
 
 
 def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:

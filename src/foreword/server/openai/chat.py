@@ -11,7 +11,7 @@ from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams
 from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.formats import form_of
@@ -35,10 +35,10 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:
-        updates = await unless_gone(request, served.open(asked))
+        updates = await served.open(asked)
         pieces = errors_as_events(_chunks(body, asked, updates), who.request_id)
         return EventStream(pieces, updates.close, served.config)
-    answer = await unless_gone(request, served.answer(asked))
+    answer = await served.answer(asked)
     content: Json = {
         **_head(asked, "chat.completion"),
         "choices": [_whole(body, choice) for choice in answer.choices],

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import ParameterError
 from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
 from foreword.server.openai.formats import form_of
 from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
@@ -34,11 +34,11 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
     note_passed_over(request, body)
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: _neutral_requests(body, who, served))
-    echoed = [await unless_gone(request, served.text_of(one.prompt)) if body.echo else "" for one in asked]
+    echoed = [await served.text_of(one.prompt) if body.echo else "" for one in asked]
     if body.stream_options is not None and not body.stream:
         raise ParameterError("stream_options is only for stream=true; leave it out.")
     if body.stream:
-        streams = await unless_gone(request, _open_all(served, asked))
+        streams = await _open_all(served, asked)
         events = errors_as_events(_chunks(body, who, streams, _Pieces(body, echoed, served)), who.request_id)
 
         def close() -> None:
@@ -46,7 +46,7 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
                 stream.close()
 
         return EventStream(events, close, served.config)
-    answers, pieces = await unless_gone(request, _answer_all(served, asked)), _Pieces(body, echoed, served)
+    answers, pieces = await _answer_all(served, asked), _Pieces(body, echoed, served)
     content: Json = {
         **_head(body, who),
         "choices": [
@@ -142,6 +142,10 @@ async def _chunks(body: CompletionBody, who: Caller, streams: list[UpdateStream]
 
 async def _merged(streams: list[UpdateStream]) -> AsyncIterator[tuple[int, Update]]:
     """The updates of several streams as they come, each with its stream's number."""
+    if len(streams) == 1:
+        async for update in streams[0]:
+            yield 0, update
+        return
     waiting = {asyncio.ensure_future(anext(stream)): place for place, stream in enumerate(streams)}
     try:
         while waiting:

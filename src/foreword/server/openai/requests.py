@@ -23,12 +23,14 @@ from foreword.server.openai.schema import (
 )
 from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
+SAMPLING = frozenset(SamplingFields.model_fields)
+
 
 def sampling_params(
     body: ChatBody | CompletionBody, defaults: SamplingParams, max_tokens: int | None, logprobs: int | None
 ) -> SamplingParams:
     """Sampling parameters; ParameterError for a value out of range. What the body does not say is as in ``defaults``."""
-    given = {name: value for name in SamplingFields.model_fields if (value := getattr(body, name)) is not None}
+    given = {name: value for name in SAMPLING & body.model_fields_set if (value := getattr(body, name)) is not None}
     most = UNLIMITED if max_tokens is None else max_tokens
     return replace(defaults, **given, max_tokens=most, logprobs=logprobs, structured_outputs=form_of(body)[0])
 

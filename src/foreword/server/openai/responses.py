@@ -16,7 +16,7 @@ from foreword.prompt.vendor_forms.reasoning import read_thought
 from foreword.sampling_params import SamplingParams
 from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, note_passed_over, read_aside, service, unless_gone
+from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.server.openai.errors import failure
 from foreword.server.openai.formats import chosen, format_form, narrowed
 from foreword.server.openai.namespaces import OfferedTools
@@ -66,9 +66,9 @@ def make_router(remembered: int) -> APIRouter:
         history = _history(stored, who, body)
         turn = await read_aside(request, lambda: _Turn(body, who, history, stored, served.default_sampling))
         if body.stream:
-            updates = await unless_gone(request, served.open(turn.asked))
+            updates = await served.open(turn.asked)
             return EventStream(turn.events(updates), updates.close, served.config)
-        answer = await unless_gone(request, served.answer(turn.asked))
+        answer = await served.answer(turn.asked)
         return JSONResponse(turn.whole(answer))
 
     @router.get("/v1/responses/{response_id}", response_model=None)
