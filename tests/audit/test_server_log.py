@@ -2,17 +2,20 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+import foreword
 from cli.test_cli import run_here
 from foreword.account import Account
 from foreword.audit.readers import LogLineError, ServerFigures, parse_line
-from foreword.audit.readers.server_log import ServerLog, server_pieces
+from foreword.audit.readers.server_log import EVENTS, ServerLog, server_pieces
 from foreword.audit.request import ReportedUsage
 from foreword.serving.log import make_log
 
+SOURCES = Path(foreword.__file__).parent
 TABLE = "".join(f"| P{i} | {i}000 |\n" for i in range(60))
 
 
@@ -20,6 +23,7 @@ def written(stamp: str, prompts: bool, requests: int = 8) -> str:
     """Lines as the server's own logger writes them; ``stamp``, with the number in it, is the head of the system message."""
     stream = io.StringIO()
     log = make_log(stream)
+    log.info("serving", url="http://127.0.0.1:8000", model="table-reader", share="none")
     for number in range(requests):
         text = (
             f"<|im_start|>system\n{stamp.format(number)}\n{TABLE}<|im_end|>\n<|im_start|>user\nWho is P{number}?<|im_end|>\n"
@@ -27,27 +31,28 @@ def written(stamp: str, prompts: bool, requests: int = 8) -> str:
         cached = 300 if number else 0
         fields = {**Account(prompt_tokens=400).in_tokens(), "cached": cached, "computed": 400 - cached}
         log.info(
-            "request", request_id=f"r{number}", tenant="acme", outcome="stop", **fields, miss_reason="diverged",
-            output_tokens=4, seconds=0.25, **({"prompt": text + "<|im_start|>assistant\n"} if prompts else {}),
+            "request", request_id=f"r{number}", model="table-reader", tenant="acme",
+            outcome="stop", **fields, miss_reason="diverged", output_tokens=4, seconds=0.25, **({"prompt": text + "<|im_start|>assistant\n"} if prompts else {}),
         )  # fmt: skip
-    log.info("ready")
+    log.warning("failure", path="/v1/models", fault="Error: x")
     return stream.getvalue()
 
 
 def test_a_line_with_its_prompt_is_a_request() -> None:
-    record, _ = parse_line(written("Be brief.", prompts=True).splitlines()[1])
+    record, _ = parse_line(written("Be brief.", prompts=True).splitlines()[2])
     (request,) = ServerLog().read(record, 2)
     assert [(piece.section, piece.role) for piece in request.pieces] == [
         ("system", ""), ("message", "user"), ("message", "assistant"),
     ]  # fmt: skip
     assert "".join(piece.text for piece in request.pieces) == record["prompt"]
     assert request.usage == ReportedUsage(400, 300)
-    assert (request.scope, request.provider, request.first_token) == ("acme", "foreword", 0.25)
+    assert (request.scope, request.provider, request.first_token) == ("acme", "foreword", 0.0)
     assert request.time is not None
+    assert request.model == "table-reader"
 
 
 def test_a_line_without_its_prompt_says_how_to_get_it() -> None:
-    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[0])
+    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[1])
     with pytest.raises(LogLineError, match="--log-prompts"):
         list(ServerLog().read(record, 1))
 
@@ -57,6 +62,16 @@ def test_a_line_without_its_prompt_says_how_to_get_it() -> None:
 )
 def test_pieces_are_the_whole_text(text: str) -> None:
     assert "".join(piece.text for piece in server_pieces(text)) == text
+
+
+def test_what_the_server_says_beside_its_requests_is_known() -> None:
+    """Every line that is written in its folders, but for those of requests."""
+    said = re.compile(r"""log\.(?:info|warning|error)\(\s*"([^"]+)\"""")
+    code = [path.read_text() for folder in ("server", "serving") for path in (SOURCES / folder).rglob("*.py")]
+    events = {event for text in code for event in said.findall(text)}
+    assert len(events) >= 12
+    assert events - {"request"} <= EVENTS
+    assert not ServerLog().recognises({"event": "user signed in", "level": "info", "timestamp": "2026-01-01T00:00:00Z"})
 
 
 def test_figures() -> None:
@@ -73,6 +88,14 @@ def test_the_command_reads_it(tmp_path: Path) -> None:
     found = run_here("audit", str(log))
     assert found.returncode == 1, found.stderr
     assert "FW101 volatile-value" in found.stdout
+    said = " ".join(found.stdout.split())
+    assert "log of foreword serve, 8 requests, 2 records without a request" in said
+    assert "skipped" not in said
+    assert "No price is known for table-reader" in said
+    log.write_text(written("Be brief.", prompts=True))
+    clean = run_here("audit", str(log))
+    assert clean.returncode == 0, clean.stdout
+    assert "reports" not in clean.stdout
     log.write_text(written("Now: 2026-03-01T09:41:0{}", prompts=False))
     figures = run_here("audit", str(log))
     assert figures.returncode == 0, figures.stderr

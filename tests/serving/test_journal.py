@@ -34,7 +34,7 @@ class Desk:
         self.metrics = Metrics("fake", lambda: self.front.state, lambda: True)
         observation = Observation(self.front.info, self.front.now, PromptRenderer(words(), "fake"), ObserverConfig())
         config = ServerConfig(**options)  # type: ignore[arg-type]
-        self.journal = Journal(self.front.now, self.metrics, make_log(self.log), observation, config)
+        self.journal = Journal(self.front.now, "fake", self.metrics, make_log(self.log), observation, config)
 
     def end(self, end: RequestEnd, uses_cache: bool = True, name: str = "r") -> None:
         """A request of two seconds."""
@@ -59,8 +59,11 @@ def test_an_answer_is_counted_and_written() -> None:
     desk = Desk()
     desk.end(RequestEnd("stop", 5, ACCOUNT, TIMES, None))
     (line,) = lines(desk.log)
-    told = {name: line[name] for name in ("event", "request_id", "tenant", "outcome", "cached", "computed", "miss_reason")}
-    assert list(told.values()) == ["request", "r", "alice", "stop", 3, 1, "complete"]
+    told = {
+        name: line[name]
+        for name in ("event", "request_id", "model", "tenant", "outcome", "cached", "computed", "miss_reason")
+    }
+    assert list(told.values()) == ["request", "r", "fake", "alice", "stop", 3, 1, "complete"]
     assert (line["output_tokens"], line["seconds"], line["level"]) == (5, 2.0, "info")
     assert "the text" not in desk.log.getvalue()
     assert desk.count("foreword_prompt_tokens_total", source="cached", tenant="alice") == 3

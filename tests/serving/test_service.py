@@ -30,7 +30,7 @@ def service(front: FakeFront, **options: Any) -> Service:
     renderer = PromptRenderer(words(), "fake")
     metrics = Metrics("fake", lambda: front.state, lambda: front.death is None)
     observation = Observation(front.info, front.now, renderer, ObserverConfig())
-    journal = Journal(front.now, metrics, make_log(io.StringIO()), observation, config)
+    journal = Journal(front.now, "fake", metrics, make_log(io.StringIO()), observation, config)
     return Service(front, PromptThread(renderer, config.request_timeout), journal, config, ServedModel(("fake",), 100, 0))
 
 

@@ -60,7 +60,8 @@ def make_server(
     observers = [observation.sink] if trace is None else [observation.sink, trace.sink]
     front.subscribe(EventFanOut(info, front.now, metrics, *observers))
     prompts = PromptThread(renderer, config.request_timeout)
-    service = Service(front, prompts, Journal(front.now, metrics, log, observation, config), config, model)
+    journal = Journal(front.now, model.name, metrics, log, observation, config)
+    service = Service(front, prompts, journal, config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
     passed_over = PassedOver(log)
     parts = ServerParts(

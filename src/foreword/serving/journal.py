@@ -16,10 +16,19 @@ from foreword.serving.stream import OpenRequest
 
 
 class Journal:
-    """Notes the ends of requests, in the event loop. ``now`` is the engine's clock."""
+    """Notes the ends of requests, in the event loop. ``now`` is the engine's clock, ``model`` the served model's name."""
 
-    def __init__(self, now: Callable[[], float], metrics: Metrics, log: Log, observation: Observation, config: ServerConfig):
+    def __init__(
+        self,
+        now: Callable[[], float],
+        model: str,
+        metrics: Metrics,
+        log: Log,
+        observation: Observation,
+        config: ServerConfig,
+    ):
         self._now = now
+        self._model = model
         self._metrics = metrics
         self._log = log
         self._observation = observation
@@ -64,6 +73,7 @@ class Journal:
     def _write(self, opened: OpenRequest, end: RequestEnd, seconds: float) -> None:
         fields: dict[str, object] = {
             "request_id": opened.request.request_id,
+            "model": self._model,
             "tenant": opened.request.tenant,
             "outcome": end.outcome,
             **({} if end.account is None else _in_words(end.account)),

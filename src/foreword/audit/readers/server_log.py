@@ -1,9 +1,11 @@
 """The lines that ``foreword serve`` writes, one JSON object a request: counts, and with --log-prompts the prompt's text.
 
-    {"event": "request", "request_id": "...", "tenant": "acme", "prompt_tokens": 210, "cached": 180, "computed": 30, ...,
-     "miss_reason": "diverged", "output_tokens": 12, "seconds": 0.4, "timestamp": "2026-01-01T00:00:00Z", "prompt": "..."}
+    {"event": "request", "request_id": "...", "model": "...", "tenant": "acme", "prompt_tokens": 210, "cached": 180,
+     "computed": 30, ..., "miss_reason": "diverged", "output_tokens": 12, "seconds": 0.4,
+     "timestamp": "2026-01-01T00:00:00Z", "prompt": "..."}
 
-The prompt is what the model read, so it is cut into messages at the signs that chat templates write.
+What else the server says (that it is up, what failed) has no request in it. The prompt is what the model read, so it is cut
+into messages at the signs that chat templates write.
 """
 
 import re
@@ -20,6 +22,24 @@ from foreword.audit.text_diff import encodable
 from foreword.prompt.chat import SYSTEM_ROLES
 
 NO_PROMPT = "a line of foreword serve without the prompt's text, which has its figures only: serve with --log-prompts"
+EVENTS = frozenset(
+    {
+        "serving",
+        "tokenizer",
+        "few connections",
+        "failure",
+        "not used",
+        "an answer could not be read",
+        "requests are missing in the trace",
+        "the trace cannot be written",
+        "signal ignored",
+        "API keys kept",
+        "API keys read again",
+        "operator without a key",
+        "lines were dropped",
+    }
+)
+"""What the server says beside its requests, in the words of its lines; numbers in front do not count."""
 SOURCES = ("cached", "shared_in_flight", "computed")
 TURN = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|(?=(?:system|user|assistant|tool)\|>)|\[(?=INST\])"
@@ -35,10 +55,12 @@ class ServerLog(Stateless):
 
     def recognises(self, record: Record) -> bool:
         """See LogReader."""
-        return record.get("event") == "request" and "request_id" in record and "outcome" in record
+        return _is_request(record) or ("level" in record and _event(record) in EVENTS)
 
     def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
-        """See LogReader. LogLineError where the line has not the prompt's text."""
+        """See LogReader. LogLineError where a request's line has not the prompt's text."""
+        if not _is_request(record):
+            return
         text = record.get("prompt")
         if not isinstance(text, str) or not text:
             raise LogLineError(NO_PROMPT)
@@ -49,11 +71,20 @@ class ServerLog(Stateless):
             model=encodable(str(record.get("model") or "")),
             pieces=tuple(server_pieces(text)),
             time=None if end is None else end - took,
-            first_token=took,
+            first_token=0.0,  # what is being computed is shared at once
             scope=encodable(str(record.get("tenant") or "")),
             usage=server_usage(record),
             kind=self.kind,
         )
+
+
+def _is_request(record: Record) -> bool:
+    return record.get("event") == "request" and "request_id" in record and "outcome" in record
+
+
+def _event(record: Record) -> str:
+    event = record.get("event")
+    return event.lstrip("0123456789 ") if isinstance(event, str) else ""
 
 
 def server_pieces(text: str) -> Iterator[LoggedPiece]:
@@ -94,9 +125,9 @@ class ServerFigures:
     @classmethod
     def of(cls, records: Iterable[Mapping[str, Any]]) -> "ServerFigures":
         """The sums over all records that are requests of a server."""
-        figures, reader = cls(), ServerLog()
+        figures = cls()
         for record in records:
-            usage = server_usage(record) if reader.recognises(record) else None
+            usage = server_usage(record) if _is_request(record) else None
             if usage is not None:
                 figures.requests += 1
                 figures.prompt_tokens += usage.prompt

@@ -56,9 +56,10 @@ def _of_the_sums(report: Report) -> list[str]:
     if totals.reported and totals.reported_estimate:
         off = totals.reported_estimate / totals.reported_prompt - 1 if totals.reported_prompt else 0.0
         notes.append(f"Tokens counted here are {off:+.1%} against those that the provider reported.")
-    if totals.reported_cached > totals.seen:
+    explained = totals.seen * totals.reported_prompt // max(1, totals.reported_estimate)  # in the provider's own tokens
+    if totals.reported_cached > explained:
         notes.append(
-            f"The provider reports {totals.reported_cached:,} cached tokens, more than the {totals.seen:,} that this log "
+            f"The provider reports {totals.reported_cached:,} cached tokens, more than the {explained:,} that this log "
             "explains: what it read from its cache is not all in the log (system prompt, tools, or earlier requests)."
         )
     for finding in report.not_paying:
