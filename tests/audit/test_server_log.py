@@ -31,8 +31,9 @@ def written(stamp: str, prompts: bool, requests: int = 8) -> str:
         cached = 300 if number else 0
         fields = {**Account(prompt_tokens=400).in_tokens(), "cached": cached, "computed": 400 - cached}
         log.info(
-            "request", request_id=f"r{number}", model="table-reader", tenant="acme",
-            outcome="stop", **fields, miss_reason="diverged", output_tokens=4, seconds=0.25, **({"prompt": text + "<|im_start|>assistant\n"} if prompts else {}),
+            "request", request_id=f"r{number}", model="table-reader", tenant="acme", outcome="stop", **fields,
+            miss_reason="diverged", output_tokens=4, seconds=0.25,
+            **({"prompt": text + "<|im_start|>assistant\n"} if prompts else {}),
         )  # fmt: skip
     log.warning("failure", path="/v1/models", fault="Error: x")
     return stream.getvalue()

@@ -38,6 +38,47 @@ VOLATILE = [
     ("counter", "Messages so far: {}", "12"),
     ("port", "http://localhost:{}/x", "53211"),
 ]
+OTHER_LANGUAGES = [
+    ("date", "Heute ist {}.", "Donnerstag, der 26. November 2026"),
+    ("date", "Heutiges Datum: {}\nDu bist", "26. November 2026"),
+    ("date", "Heute ist {}.", "Donnerstag"),
+    ("datetime", "Es ist jetzt {}.", "Donnerstag, 26. November 2026 um 14:05 Uhr"),
+    ("date", "Nous sommes le {}.", "jeudi 26 novembre 2026"),
+    ("date", "Date du jour : {}", "1er août 2026"),
+    ("date", "Aujourd'hui, nous sommes {}.", "jeudi"),
+    ("date", "Hoy es {}.", "jueves, 26 de noviembre de 2026"),
+    ("date", "Fecha actual: {}", "26 de noviembre de 2026"),
+    ("date", "Oggi è {}.", "giovedì 26 novembre 2026"),
+    ("date", "Hoje é {}.", "quinta-feira, 26 de novembro de 2026"),
+    ("date", "Data de hoje: {}", "26 de novembro de 2026"),
+    ("date", "Vandaag is het {}.", "donderdag 26 november 2026"),
+    ("date", "Dzisiaj jest {}.", "czwartek, 26 listopada 2026"),
+    ("date", "Сегодня {}", "26 ноября 2026"),
+    ("date", "今天是{}，请简短回答。", "2026年11月26日"),
+    ("date", "現在の日付：{}", "2026年11月26日（木）"),
+    ("datetime", "当前时间：{}", "2026年11月26日 14:05"),
+    ("date", "今天是{}。", "星期四"),
+    ("date", "오늘은 {}입니다.", "2026년 11월 26일 목요일"),
+    ("date", "오늘은 {}입니다.", "목요일"),
+]
+NATURAL_IN_OTHER_LANGUAGES = [
+    "Goethe wurde am 28. August 1749 in Frankfurt geboren.",
+    "Der Vertrag gilt seit 1. Januar 2020 und endet mit einer Frist von 3 Monaten.",
+    "Am Montag haben wir geschlossen, am 3. Advent auch.",
+    "La prise de la Bastille eut lieu le 14 juillet 1789.",
+    "Ouvert du lundi au vendredi, 3 jours fériés non compris.",
+    "La tienda abre los lunes; el 12 de octubre es fiesta.",
+    "Fundada el 5 de mayo de 1962 en Puebla.",
+    "Il 25 aprile è festa nazionale; nato il 2 giugno 1946.",
+    "Nasceu em 7 de setembro de 1822; 25 de abril sempre.",
+    "Opgericht op 4 mei 1945, open van maandag tot vrijdag.",
+    "Urodzony 3 maja 1791 roku; 11 listopada to święto.",
+    "孔子学院は2004年11月21日に設立された。",
+    "营业时间：星期一至星期五，3月份休息。",
+    "세종대왕은 1397년 5월 15일 태어났다.",
+    "Sales data 2024-01-05 and actual 2024-01-06",
+    "Es gibt 3 mai-grüne Hemden und 5 set di piatti.",
+]
 STATIC = [
     "founded in 1998",
     "Version 2.31.4 of the API",
@@ -66,14 +107,14 @@ STATIC = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "sentence", "value"), VOLATILE)
+@pytest.mark.parametrize(("kind", "sentence", "value"), VOLATILE + OTHER_LANGUAGES)
 def test_a_volatile_value_is_found_with_its_place_and_kind(kind: str, sentence: str, value: str) -> None:
     text = "You are a clerk.\n" + sentence.format(value)
     found = find_volatile(text)
     assert [(value.kind, text[value.start : value.end]) for value in found] == [(kind, value)]
 
 
-@pytest.mark.parametrize("text", STATIC)
+@pytest.mark.parametrize("text", STATIC + NATURAL_IN_OTHER_LANGUAGES)
 def test_what_stays_the_same_is_not_volatile(text: str) -> None:
     assert find_volatile(text) == []
 

@@ -9,9 +9,11 @@ and ``differing_value`` for the value in which they part.
 import bisect
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from foreword.prompt import dates_in_words as words
 
 VolatileKind = Literal["datetime", "date", "time", "epoch", "uuid", "hex", "base64", "request_id", "counter", "port"]
 """``hex`` and ``base64``: random strings; ``request_id``: an id of a request, session, call; ``port``: an ephemeral one."""
@@ -92,14 +94,16 @@ _CUE_REACH = 60
 _TOLD_BY_NAME = ("request_id", "counter", "port")
 _VOLATILE_CUE = re.compile(
     r"(?i)\b(?:today|tonight|now|current(?:ly)?|(?:local|system|server)? ?time|date|as of|timestamp|it is|it's|started|"
-    r"received|sent|asked|logged in|this (?:morning|week|month))\b"
+    r"received|sent|asked|logged in|this (?:morning|week|month)"
+    rf"|{words.NOW_WORDS})(?!\w)|{words.CJK_NOW_WORDS}"
 )
 _STATIC_CUE = re.compile(
     r"(?i)\b(?:cut-?off|versions?|api|born|birth|founded|since|until|before|after|releas\w+|copyright|publish\w+|effective|"
     r"licen[cs]e|revision|hired|joined|last updated|examples?|such as|like|format|due|deadline|signed|commit|sha\d*|"
-    r"digest|checksum|md5|model|max(?:imum)?|min(?:imum)?|limit|phone|tel)\b[^.;\n]*$|\be\.\s?g\.?[^.;\n]*$|©"
+    r"digest|checksum|md5|model|max(?:imum)?|min(?:imum)?|limit|phone|tel"
+    rf"|{words.THEN_WORDS})\b[^.;\n]*$|\be\.\s?g\.?[^.;\n]*$|©|(?:{words.CJK_THEN_WORDS})[^。；\n]*$"
 )
-_WEEKDAY = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)")
+_WEEKDAY = re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)|(?i:{words.WEEKDAYS})")
 
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
@@ -177,6 +181,14 @@ def _of_now(text: str, at: int) -> Volatile | None:
     return Volatile(kind, *match.span(kind))
 
 
+def _in_words(look: Callable[[str, int], words.Found | None]) -> Callable[[str, int], Volatile | None]:
+    def found(text: str, at: int) -> Volatile | None:
+        span = look(text, at)
+        return None if span is None else Volatile(*span)
+
+    return found
+
+
 def _dated(match: re.Match[str] | None) -> Volatile | None:
     if match is None:
         return None
@@ -224,6 +236,9 @@ _SCANS = (
     (re.compile(r"[0-9](?<![\w./-][0-9])(?=\d?(?:[:./-]\d|(?:st|nd|rd|th)?,?[ /-][A-Z])|\d{3}[/-]\d|\d{9})"), _numeric),
     (re.compile(r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun)"), _named),
     (re.compile(r"[TtNnCcDdIi](?:oday|ow|urrent(?:ly)?|ate|t is|t's)\b"), _of_now),
+    (words.FIRST_DIGIT, _in_words(words.date_at)),
+    (words.CJK_FIRST_DIGIT, _in_words(words.cjk_date_at)),
+    (words.TODAY, _in_words(words.weekday_of_today)),
     (re.compile(r"[0-9a-fA-F](?<![\w/+=-][0-9a-fA-F])(?=x?[0-9a-fA-F]{7})"), _hexadecimal),
     (re.compile(r"[A-Za-z0-9+/](?<![\w/+=.-][A-Za-z0-9+/])(?=[A-Za-z0-9+/_-]{19})"), _base64),
     (re.compile(r"[ :=#\"'](?=[A-Za-z_-]{0,24}\d)"), _told_by_name),
