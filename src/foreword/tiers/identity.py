@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from foreword.cache.namespace import ModelFingerprint
 
 DOMAIN = b"foreword store identity 1\0"
+LONG = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Identity:
     digest
         32 bytes, equal only if every field of the fingerprint is.
     text
-        The fingerprint as JSON, for whoever looks at a store.
+        The fingerprint as JSON, for whoever looks at a store; of long values their digest.
     """
 
     digest: bytes
@@ -25,7 +26,7 @@ class Identity:
     @classmethod
     def of(cls, model: ModelFingerprint) -> "Identity":
         """That of a model's fingerprint."""
-        text = json.dumps(asdict(model), sort_keys=True)
+        text = json.dumps({name: _shortened(value) for name, value in asdict(model).items()}, sort_keys=True)
         return cls(hashlib.sha256(DOMAIN + model.key).digest(), text)
 
     def differences(self, other: str) -> list[str]:
@@ -35,3 +36,9 @@ class Identity:
             return sorted(name for name, value in json.loads(self.text).items() if theirs.get(name) != value)
         except (ValueError, AttributeError):
             return []
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, str) and len(value) > LONG:
+        return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
+    return value

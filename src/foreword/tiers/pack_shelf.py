@@ -1,0 +1,115 @@
+"""The finished packs of a folder and their index, kept in step: other processes write and remove packs too."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from foreword.tiers.pack_file import NewerPack, UnreadablePack, read_contents
+from foreword.tiers.pack_folder import INDEX, PackFolder
+from foreword.tiers.pack_index import PackIndex
+
+logger = logging.getLogger("foreword")
+
+LOOK_AGAIN_SECONDS = 1.0
+AT_ONCE = 8
+"""New packs whose footers whoever asks waits for; more are read by a thread."""
+
+
+class FolderGone(OSError):
+    """The folder was removed, or another one is in its place."""
+
+
+class PackShelf:
+    """Finished packs and where their blocks lie. OSError and sqlite3.Error as of the system."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic):
+        self.folder = PackFolder(path)
+        self.index = PackIndex(path / INDEX)
+        self._clock = clock
+        self._looked, self._seen_change = -LOOK_AGAIN_SECONDS, 0
+        self._passed_over: set[str] = set()
+        self._reading: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+
+    def look_again(self) -> None:
+        """Enter what others have finished and take out what they removed; once a second at most, cheap if there is nothing.
+
+        Footers of many packs, as at a start without an index, are read by a thread; their blocks are found bit by bit.
+        """
+        now = self._clock()
+        with self._lock:
+            if now - self._looked < LOOK_AGAIN_SECONDS:
+                return
+            self._looked = now
+            changed = self.folder.changed_at()
+            if changed is None:
+                raise FolderGone(f"{self.folder.path} is gone")
+            if changed == self._seen_change or (self._reading is not None and self._reading.is_alive()):
+                return
+            self._seen_change = changed
+            new = self._changes()
+            if len(new) > AT_ONCE:
+                self._reading = threading.Thread(target=self._enter_all, args=[new], name="foreword-footers", daemon=True)
+                self._reading.start()
+                return
+        self._enter_all(new)
+
+    def read_all(self) -> None:
+        """Enter all packs that are there, now."""
+        if self._reading is not None:
+            self._reading.join()
+        self._enter_all(self._changes())
+
+    def enter(self, file: str) -> bool:
+        """Read a pack's footer into the index. One that cannot be read is set aside; False then, and if it is gone."""
+        try:
+            with self.folder.reading(file) as descriptor:
+                contents = read_contents(descriptor)
+                size = os.fstat(descriptor).st_size
+        except FileNotFoundError:
+            self.index.drop(file)
+            return False
+        except NewerPack as error:
+            logger.warning("The pack %s in %s is left alone: %s.", file, self.folder.path, error)
+            self._passed_over.add(file)
+            return False
+        except UnreadablePack as error:
+            logger.warning("The pack %s in %s is set aside: %s.", file, self.folder.path, error)
+            self._passed_over.add(file)
+            self.folder.set_aside(file)
+            self.index.drop(file)
+            return False
+        self.index.add(file, size, contents)
+        return True
+
+    def remove(self, file: str) -> None:
+        """Remove a pack and all it counts for."""
+        self.folder.remove(file)
+        self.index.drop(file)
+
+    def close(self) -> None:
+        """Stop reading and close the index."""
+        self._closing.set()
+        if self._reading is not None:
+            self._reading.join()
+        self.index.close()
+
+    def _changes(self) -> list[str]:
+        """Takes out what is gone; returns packs that are not entered yet, in the order in which they were finished."""
+        there, entered = self.folder.packs(), self.index.files()
+        for file in entered - there:
+            self.index.drop(file)
+        return self.folder.oldest_first(there - entered - self._passed_over)
+
+    def _enter_all(self, files: list[str]) -> None:
+        for file in files:
+            if self._closing.is_set():
+                return
+            try:
+                self.enter(file)
+            except OSError as error:
+                logger.warning("The pack %s in %s cannot be read now: %s.", file, self.folder.path, error)
