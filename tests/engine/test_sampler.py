@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def row(
 
 
 def one(given: StepChunk, logits: torch.Tensor = LOGITS) -> Sampled:
-    return sample(logits[None], [given])[0]
+    return sample(logits, given)
 
 
 def drawn(count: int = 1000, **params: Any) -> torch.Tensor:
@@ -92,7 +93,7 @@ def test_penalties_by_their_formulas() -> None:
     adjusted = logits[0].clone()
     adjust(adjusted, given, given.sampling)
     torch.testing.assert_close(adjusted, torch.tensor(expected))
-    assert sample(logits, [given])[0].token == 3
+    assert sample(logits[0], given).token == 3
     assert torch.equal(logits, before), "log-probabilities are reported from the model's own logits"
 
 
@@ -104,8 +105,8 @@ def test_a_seed_and_a_position_give_the_same_token_in_any_batch_at_any_time() ->
     others = [row(seed=1), row(seed=2, top_k=1, repetition_penalty=1.5, output=(1,))]
     expected = [one(row(seed=3, end=end)).token for end in range(1, 40)]
     for end, token in reversed(list(enumerate(expected, 1))):
-        batched = row(seed=3, end=end)
-        assert sample(torch.stack([LOGITS, LOGITS, LOGITS]), [others[0], batched, others[1]])[1].token == token
+        among = [one(each) for each in (others[0], row(seed=3, end=end), others[1])]
+        assert among[1].token == token
     assert len(set(expected)) > 2
 
 
@@ -118,11 +119,11 @@ def test_every_seed_that_a_request_may_have_is_its_own(seed: int) -> None:
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_broken_logits_end_their_row_only(broken: float) -> None:
+def test_broken_logits_are_told_whether_or_not_a_token_is_wanted(broken: float) -> None:
     bad = LOGITS.clone()
     bad[1] = broken
-    got = sample(torch.stack([bad, LOGITS]), [row(), row(temperature=0.0)])
-    assert [sampled.token for sampled in got] == [None, 0]
+    assert one(row(), bad) == one(row(temperature=0.0), bad) == Sampled(broken=True)
+    assert one(replace(row(), sampling=None), bad).broken
 
 
 def test_logprobs_are_those_of_log_softmax() -> None:
@@ -217,8 +218,7 @@ def test_what_a_mask_forbids_never_comes() -> None:
             given[0, 0] = 50.0
             if odd is not None:
                 given[0, odd] = float("-inf")
-            (sampled,) = sample(given, [row(**params)], [allowed])
-            assert sampled.token in (3, 5)
+            assert sample(given[0], row(**params), allowed).token in (3, 5)
 
 
 @settings(max_examples=300, deadline=None)
@@ -235,7 +235,8 @@ def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) 
     sets = st.none() | st.frozensets(st.integers(0, count - 1), min_size=1)
     allowed = [data.draw(sets) for _ in asked]
     before = logits.clone()
-    found = sample(logits, asked, [None if each is None else bits(each, count) for each in allowed])
+    masks = [None if each is None else bits(each, count) for each in allowed]
+    found = [sample(*of_row) for of_row in zip(logits, asked, masks, strict=True)]
     assert torch.equal(logits, before)
     for own, wanted, each, sampled in zip(logits, asked, allowed, found, strict=True):
         assert wanted.sampling is not None
@@ -262,3 +263,22 @@ def test_a_row_says_of_each_token_whether_it_may_come() -> None:
     allowed = bits(tokens, 70)
     assert {token for token in range(70) if may_come(allowed, token)} == tokens
     assert set(np.flatnonzero(~forbidden_tokens(allowed, 70)).tolist()) == tokens
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0, 6.0, 40.0])
+@pytest.mark.parametrize(
+    "params", [{"top_p": 0.5}, {"top_p": 0.999999}, {"top_p": 0.9, "top_k": 40}, {"top_p": 0.9, "min_p": 0.3}]
+)
+def test_cuts_of_many_tokens_are_those_of_sorting_them_all(spread: float, params: dict[str, Any]) -> None:
+    """Few likely tokens or all alike: what is drawn is what would be drawn if the model let only those come."""
+    logits = spread * torch.randn(3000, generator=torch.Generator().manual_seed(1))
+    shares = logits.double().softmax(-1)
+    ordered, ids = shares.sort(descending=True, stable=True)
+    if "top_k" in params:
+        ordered[ordered < ordered[params["top_k"] - 1]] = 0.0
+    kept = (ordered.cumsum(-1) - ordered < params["top_p"] * ordered.sum()) & (ordered > 0.0)
+    kept &= ordered >= params.get("min_p", 0.0) * ordered[0]
+    only = torch.full_like(logits, -math.inf)
+    only[ids[kept]] = logits[ids[kept]]
+    for position in range(1, 30):
+        assert one(row(end=position, **params), logits).token == one(row(end=position), only).token

@@ -92,21 +92,18 @@ class ModelRunner:
         self, step: Step, logits: list[torch.Tensor], whole: list[bool], masks: Future[Made] | None
     ) -> list[Sampled]:
         """What comes after each chunk, from its ``logits`` [rows, vocabulary]; ``whole``: whether its rows are numbers."""
-        reported = [_prompt_logprobs(*pair) for pair in zip(step.chunks, logits, strict=True)]
-        broken = [not each or bool((~(rows[-1] < float("inf"))).any()) for each, rows in zip(whole, logits, strict=True)]
-        out = [Sampled(prompt_logprobs=each, broken=bad) for each, bad in zip(reported, broken, strict=True)]
         made: Made = {} if masks is None else masks.result()
-        allowed = {place: row for place, row in made.items() if not isinstance(row, BaseException)}
-        faults = {place: fault for place, fault in made.items() if isinstance(fault, BaseException)}
-        for place, fault in faults.items():
-            out[place] = replace(out[place], fault=fault)
-        left_out = faults.keys() | {place for place, bad in enumerate(broken) if bad}
-        sampling = [place for place, chunk in enumerate(step.chunks) if chunk.sampling is not None and place not in left_out]
-        if sampling:
-            last = torch.stack([logits[place][-1] for place in sampling])
-            rows = [step.chunks[place] for place in sampling], [allowed.get(place) for place in sampling]
-            for place, sampled in zip(sampling, sample(last, *rows), strict=True):
-                out[place] = replace(sampled, prompt_logprobs=reported[place]) if reported[place] else sampled
+        out = []
+        for place, (chunk, rows, numbers) in enumerate(zip(step.chunks, logits, whole, strict=True)):
+            mask = made.get(place)
+            if isinstance(mask, BaseException):
+                found = replace(sample(rows[-1], replace(chunk, sampling=None)), fault=mask)
+            else:
+                found = sample(rows[-1], chunk, mask)
+            if not numbers:
+                found = Sampled(broken=True, fault=found.fault)
+            reported = _prompt_logprobs(chunk, rows)
+            out.append(replace(found, prompt_logprobs=reported) if reported else found)
         return out
 
     @contextmanager

@@ -1,6 +1,9 @@
-"""From logits to tokens: one batch, each row by its own parameters, and never dependent on the other rows."""
+"""From logits to tokens: each row by its own parameters, and never dependent on other rows.
 
-from collections.abc import Sequence
+By numpy, in this thread: torch would wake its others for a single row.
+"""
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -8,40 +11,34 @@ import torch
 
 from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
 from foreword.engine.token_mask import Row, forbidden_tokens, may_come
+from foreword.sampling_params import SamplingParams
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this take the likeliest token."""
 LARGEST = 1e30
 """Temperatures and penalties are taken as within this and its inverse: beyond it float32 would have infinity and 0."""
-SMALLEST_NOISE = 1e-30
+SMALLEST_NOISE = np.float32(1e-30)
 """0 / 0 would be NaN, and NaN would win."""
+LOWERED = 2.0**-8
+"""By how much the bound on shares is lowered each time; 1/256 of the likeliest token's is often enough."""
 
 
-def sample(logits: torch.Tensor, chunks: Sequence[StepChunk], allowed: Sequence[Row | None] = ()) -> list[Sampled]:
-    """Choose a token for every row of ``logits`` [chunks, vocabulary], each the last of a chunk that samples.
+def sample(logits: torch.Tensor, chunk: StepChunk, mask: Row | None = None) -> Sampled:
+    """Choose the token that follows a chunk, by the logits [vocabulary] of its last row; without ``chunk.sampling`` they are
+    only looked at. They are not changed.
 
-    ``allowed``: for a row the tokens that its mask lets come; None, or nothing at all: no mask.
-    Log-probabilities are those before any change.
+    ``mask``: the tokens that may come; None: any. Log-probabilities are those before any change.
     """
-    broken = [
-        odd or nothing
-        for odd, nothing in zip(
-            (~(logits < float("inf"))).any(-1).tolist(), (logits.amax(-1) == float("-inf")).tolist(), strict=True
-        )
-    ]
-    likeliest: list[int] = logits.argmax(-1).tolist()
-    masks = allowed or [None] * len(chunks)
-    out = []
-    for index, chunk in enumerate(chunks):
-        assert chunk.sampling is not None
-        if broken[index]:
-            out.append(Sampled(broken=True))
-            continue
-        token, count = likeliest[index], chunk.sampling.params.logprobs
-        if not _takes_likeliest(chunk.sampling, masks[index], token):
-            token = _choose(logits[index], chunk, chunk.sampling, masks[index])
-        out.append(Sampled(token, None if count is None else token_logprobs(logits[index], token, count)))
-    return out
+    numbers = logits.numpy()
+    token, sampling = int(numbers.argmax()), chunk.sampling
+    if not -math.inf < numbers[token] < math.inf:  # NaN counts as the largest
+        return Sampled(broken=True)
+    if sampling is None:
+        return Sampled()
+    if not _takes_likeliest(sampling, mask, token):
+        token = _choose(numbers, chunk, sampling, mask)
+    count = sampling.params.logprobs
+    return Sampled(token, None if count is None else token_logprobs(logits, token, count))
 
 
 def token_logprobs(logits: torch.Tensor, token: int, count: int) -> TokenLogprobs:
@@ -74,26 +71,18 @@ def _takes_likeliest(sampling: Sampling, mask: Row | None, likeliest: int) -> bo
     return greedy and not _changes_logits(sampling) and (mask is None or may_come(mask, likeliest))
 
 
-def _choose(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling, mask: Row | None) -> int:
+def _choose(logits: npt.NDArray[np.float32], chunk: StepChunk, sampling: Sampling, mask: Row | None) -> int:
     """The token of one row, which is not changed."""
     if mask is not None or _changes_logits(sampling):
-        logits = logits.clone()
-        adjust(logits, chunk, sampling)
+        logits = logits.copy()
+        adjust(torch.from_numpy(logits), chunk, sampling)
     if mask is not None:
-        _forbid(logits.numpy(), forbidden_tokens(mask, len(logits)))
-    if sampling.params.temperature < GREEDY_BELOW:
-        return int(logits.numpy().argmax())
-    return _draw(logits, sampling, chunk.end)
-
-
-def _forbid(logits: npt.NDArray[np.float32], forbidden: npt.NDArray[np.bool_]) -> None:
-    """Leave one row the tokens that may come, in place: all alike where the model, or a ban, lets none of them come.
-
-    By numpy, in this thread: torch would wake its others for a single row.
-    """
-    np.putmask(logits, forbidden, np.float32("-inf"))
-    if not logits.max() > float("-inf"):
-        np.putmask(logits, ~forbidden, np.float32(0.0))
+        forbidden = forbidden_tokens(mask, len(logits))
+        np.copyto(logits, -math.inf, where=forbidden)
+        if not logits.max() > -math.inf:  # the model, or a ban, lets none of them come: they are all alike
+            np.copyto(logits, 0.0, where=~forbidden)
+    greedy = sampling.params.temperature < GREEDY_BELOW
+    return int(logits.argmax()) if greedy else _draw(logits, sampling, chunk.end)
 
 
 def _changes_logits(sampling: Sampling) -> bool:
@@ -101,27 +90,51 @@ def _changes_logits(sampling: Sampling) -> bool:
     return bool(sampling.banned or params.presence_penalty or params.frequency_penalty or params.repetition_penalty != 1.0)
 
 
-def _draw(logits: torch.Tensor, sampling: Sampling, position: int) -> int:
-    """Draw the token at ``position`` of its continuation, after temperature, top-k, top-p and min-p."""
-    params = sampling.params
-    probabilities = (logits / min(params.temperature, LARGEST)).softmax(-1)
-    if 0 < params.top_k < len(logits):
-        least = probabilities.topk(params.top_k).values[-1]
-        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
+def _draw(logits: npt.NDArray[np.float32], sampling: Sampling, position: int) -> int:
+    """Draw the token at ``position`` of its continuation, after temperature, top-k, top-p and min-p: the one whose
+    probability is the largest over its noise."""
+    params, highest = sampling.params, logits.max()
+    if not highest > -math.inf:
+        return int(logits.argmax())  # all that the model lets come is banned
+    with np.errstate(over="ignore"):
+        shares = np.exp((logits - highest) / np.float32(min(params.temperature, LARGEST)))  # of the likeliest one's
+    noise = np.maximum(_noise(sampling.seed, position, len(shares)), SMALLEST_NOISE)
+    kept = _kept(shares, params)
+    if kept is None:
+        return int((shares / noise).argmax())
+    return int(kept[(shares[kept] / noise[kept]).argmax()])
+
+
+def _kept(shares: npt.NDArray[np.float32], params: SamplingParams) -> npt.NDArray[np.intp] | None:
+    """The tokens that top-k, top-p and min-p leave; None: all. ``shares``: in proportion to probabilities, 1 the largest."""
+    least = 0.0
+    if 0 < params.top_k < len(shares):
+        least = float(torch.from_numpy(shares).topk(params.top_k).values[-1])
     if params.top_p < 1.0:
-        ordered, ids = probabilities.sort(descending=True, stable=True)
-        before = ordered.cumsum(-1) - ordered
-        total = ordered.sum()
-        left_out = before >= params.top_p * total
-        left_out[0] = False  # also where the product is too small for float32
-        probabilities[ids[left_out]] = 0.0
-    if params.min_p > 0.0:
-        probabilities = probabilities.masked_fill(probabilities < params.min_p * probabilities.max(), 0.0)
-    noise = _noise(sampling.seed, position, len(probabilities)).clamp_min_(SMALLEST_NOISE)
-    return int((probabilities / noise).argmax())
+        kept = _likeliest(shares, least, params.top_p)
+        return kept[shares[kept] >= params.min_p]
+    least = max(least, params.min_p)
+    return np.flatnonzero(shares >= least) if least > 0.0 else None
 
 
-def _noise(seed: int, position: int, count: int) -> torch.Tensor:
+def _likeliest(shares: npt.NDArray[np.float32], least: float, top_p: float) -> npt.NDArray[np.intp]:
+    """Of the tokens with a share of ``least`` or more the likeliest, until they have ``top_p`` of all; one at least.
+
+    Few of them are put in order: those above a bound that is lowered until they have so much.
+    """
+    wanted = top_p * shares[shares >= least].sum(dtype=np.float64)
+    bound = 1.0
+    while True:
+        bound *= LOWERED
+        ids = np.flatnonzero(shares >= max(least, bound))
+        if shares[ids].sum(dtype=np.float64) > wanted or bound == 0.0:
+            break
+    ids = ids[np.argsort(-shares[ids], kind="stable")]
+    before = np.cumsum(shares[ids], dtype=np.float64) - shares[ids]
+    return ids[: max(1, int(np.searchsorted(before, wanted)))]
+
+
+def _noise(seed: int, position: int, count: int) -> npt.NDArray[np.float32]:
     """Exponential noise of length ``count``, float32: a function of its arguments. No state is kept between tokens."""
     numbers = np.random.Generator(np.random.Philox(key=np.array([seed % 2**64, position], np.uint64)))
-    return torch.from_numpy(numbers.standard_exponential(count, np.float32))
+    return numbers.standard_exponential(count, np.float32)
