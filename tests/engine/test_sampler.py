@@ -1,7 +1,7 @@
 """From logits to tokens: what each parameter keeps, and that a row never depends on the others."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from foreword.engine import SamplingParams
 from foreword.engine.runner import Sampled, Sampling, StepChunk
 from foreword.engine.sampler import adjust, sample, token_logprobs
-from foreword.engine.token_mask import WORD, Row, forbidden_tokens, may_come, row_length
+from foreword.engine.token_mask import WORD, Row, TokenMask, forbidden_tokens, row_length
 from foreword.errors import ParameterError
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -2.0])
@@ -34,11 +34,12 @@ def row(
     output: tuple[int, ...] = (),
     banned: tuple[int, ...] = (),
     end: int | None = None,
+    mask: TokenMask | None = None,
     **params: Any,
 ) -> StepChunk:
     """The end of a continuation of these tokens; what is drawn stands at position ``end``."""
     tokens = np.array(prompt + output, np.int32)
-    sampling = Sampling(SamplingParams(**params), seed, banned)
+    sampling = Sampling(SamplingParams(**params), seed, banned, mask)
     end = len(tokens) if end is None else end
     return StepChunk("r", end - 1, end, tokens, np.zeros(1, np.int32), len(prompt), sampling)
 
@@ -205,7 +206,7 @@ def test_stop_texts_are_bounded(stop: Any, says: str) -> None:
 
 def test_what_a_mask_forbids_never_comes() -> None:
     """Also where the model lets none of the others come, or all of them are banned."""
-    allowed = bits({3, 5}, 6)
+    mask = Only({3, 5})
     logits = torch.zeros(1, 6)
     choices: list[dict[str, Any]] = [
         {"temperature": 0.0},
@@ -218,7 +219,7 @@ def test_what_a_mask_forbids_never_comes() -> None:
             given[0, 0] = 50.0
             if odd is not None:
                 given[0, odd] = float("-inf")
-            assert sample(given[0], row(**params), allowed).token in (3, 5)
+            assert sample(given[0], row(mask=mask, **params)).token in (3, 5)
 
 
 @settings(max_examples=300, deadline=None)
@@ -235,8 +236,11 @@ def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) 
     sets = st.none() | st.frozensets(st.integers(0, count - 1), min_size=1)
     allowed = [data.draw(sets) for _ in asked]
     before = logits.clone()
-    masks = [None if each is None else bits(each, count) for each in allowed]
-    found = [sample(*of_row) for of_row in zip(logits, asked, masks, strict=True)]
+    masks = [None if each is None else Only(each) for each in allowed]
+    masked = [with_mask(chunk, mask) for chunk, mask in zip(asked, masks, strict=True)]
+    found = [sample(logits[at], chunk) for at, chunk in enumerate(masked)]
+    made = [None if each is None else bits(each, count) for each in allowed]
+    assert found == [sample(logits[at], *given) for at, given in enumerate(zip(masked, made, strict=True))], "made beside"
     assert torch.equal(logits, before)
     for own, wanted, each, sampled in zip(logits, asked, allowed, found, strict=True):
         assert wanted.sampling is not None
@@ -251,6 +255,27 @@ def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) 
             assert sampled.token == one(row(seed=wanted.sampling.seed, prompt=(0,), **plain), changed).token
 
 
+class Only:
+    """A mask that lets some tokens come."""
+
+    def __init__(self, tokens: Collection[int]):
+        self._tokens = tokens
+
+    def takes(self, token: int) -> bool:
+        return token in self._tokens
+
+    def allowed(self, row: Row) -> None:
+        row[:] = bits(self._tokens, WORD * len(row))
+
+    def advance(self, token: int) -> bool:
+        return token in self._tokens
+
+
+def with_mask(chunk: StepChunk, mask: TokenMask | None) -> StepChunk:
+    assert chunk.sampling is not None
+    return replace(chunk, sampling=replace(chunk.sampling, mask=mask))
+
+
 def bits(tokens: Iterable[int], count: int) -> Row:
     """A row of some tokens out of ``count``; the bits beyond are set."""
     flags = np.zeros(row_length(count) * WORD, np.uint8)
@@ -261,7 +286,6 @@ def bits(tokens: Iterable[int], count: int) -> Row:
 def test_a_row_says_of_each_token_whether_it_may_come() -> None:
     tokens = {0, 31, 32, 63, 64, 69}
     allowed = bits(tokens, 70)
-    assert {token for token in range(70) if may_come(allowed, token)} == tokens
     assert set(np.flatnonzero(~forbidden_tokens(allowed, 70)).tolist()) == tokens
 
 

@@ -1,11 +1,13 @@
 """Answers that have a form: every one that ends by itself has it, whatever model writes and whatever else is asked."""
 
 import json
+import random
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jsonschema_rs
+import numpy as np
 import pytest
 
 from engine.making import Made, add, finish
@@ -14,7 +16,7 @@ from foreword import LLM, SamplingParams, StructuredOutputs
 from foreword.engine import CompletionOutput, EngineRequest
 from foreword.engine.grammars import Grammars
 from foreword.engine.runner import Sampled, Step, StepChunk
-from foreword.engine.token_mask import Row, TokenMask
+from foreword.engine.token_mask import Row, TokenMask, forbidden_tokens, row_length
 from foreword.errors import ParameterError, StepFailed
 from foreword.tokens import pack_tokens
 
@@ -198,6 +200,22 @@ def test_the_same_answer_alone_together_with_others_and_after_a_preemption(make_
     assert output.account.reused > 0
 
 
+def test_what_is_told_of_one_token_is_what_is_told_of_all(make_engine: Callable[..., Made], grammars: Grammars) -> None:
+    """But for ends, of which only the row of all tokens tells."""
+    info, chosen = make_engine().engine.info, random.Random(0)
+    form = grammars.of(StructuredOutputs(json=PERSON))
+    assert form is not None
+    mask, row = form.mask(info.end_token_ids), np.zeros(row_length(info.vocab_size), np.int32)
+    for _ in range(12):
+        mask.allowed(row)
+        allowed = ~forbidden_tokens(row, info.vocab_size)
+        told = [token for token in range(info.vocab_size) if mask.takes(token)]
+        assert told == [token for token in np.flatnonzero(allowed).tolist() if token not in info.end_token_ids]
+        if not told:
+            break
+        mask.advance(chosen.choice(told))
+
+
 class Raises:
     """A form whose mask raises: as the answer begins, or after some tokens."""
 
@@ -208,6 +226,12 @@ class Raises:
     def mask(self, ends: frozenset[int]) -> TokenMask:
         del ends
         return Raises(self._error, self._after)
+
+    def takes(self, token: int) -> bool:
+        del token
+        if self._after == 0:
+            raise self._error
+        return True
 
     def allowed(self, row: Row) -> None:
         if self._after == 0:
@@ -224,11 +248,14 @@ class Raises:
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5])
 @pytest.mark.parametrize("kind", [ValueError, StopIteration, type("PanicException", (BaseException,), {})])
-def test_a_form_that_raises_ends_its_own_request_alone(make_engine: Callable[..., Made], kind: Any, after: int) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_form_that_raises_ends_its_own_request_alone(
+    make_engine: Callable[..., Made], kind: Any, after: int, temperature: float
+) -> None:
     def run(grammar: Raises | None) -> dict[str, Any]:
         engine = make_engine().engine
         for name, first in (("one", 10), ("bad", 40), ("two", 70)):
-            params = SamplingParams(max_tokens=8, ignore_eos=True, seed=1, n=2)
+            params = SamplingParams(max_tokens=8, ignore_eos=True, seed=1, n=2, temperature=temperature)
             add(engine, range(first, first + 20), params, request_id=name, grammar=grammar if name == "bad" else None)
         return finish(engine)
 

@@ -117,8 +117,13 @@ class LLMask:
         self._whole = np.zeros(row_length(size + 1), np.int32)
         self._address = self._whole.ctypes.data
         self._ends = _bits(ends, len(self._whole))
+        self._told_by_all = ends | model_ends | {size}
         self._last_way_out = _bits(model_ends, len(self._whole))
-        self._inner = ~_bits(ends | model_ends | {size}, len(self._whole))
+        self._inner = ~_bits(self._told_by_all, len(self._whole))
+
+    def takes(self, token: int) -> bool:
+        """Whether a token may come next; of ends that is told by ``allowed`` alone."""
+        return token not in self._told_by_all and self._matcher.validate_tokens([token]) == 1
 
     def allowed(self, row: Row) -> None:
         """Set the bits of the tokens that may come next. GrammarFailed if there is none, or the form is too complex here."""

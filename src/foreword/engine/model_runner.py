@@ -20,6 +20,8 @@ from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
 from foreword.engine.sampler import sample, token_logprobs
 from foreword.engine.step_masks import Made, StepMasks
+from foreword.engine.token_mask import Row
+from foreword.faults import NO_FAULTS
 
 SAMPLING = "sampling"
 """The part of a step that comes after the model, for its observer."""
@@ -95,13 +97,7 @@ class ModelRunner:
         made: Made = {} if masks is None else masks.result()
         out = []
         for place, (chunk, rows, numbers) in enumerate(zip(step.chunks, logits, whole, strict=True)):
-            mask = made.get(place)
-            if isinstance(mask, BaseException):
-                found = replace(sample(rows[-1], replace(chunk, sampling=None)), fault=mask)
-            else:
-                found = sample(rows[-1], chunk, mask)
-            if not numbers:
-                found = Sampled(broken=True, fault=found.fault)
+            found = _sampled(rows[-1], chunk, made.get(place)) if numbers else Sampled(broken=True)
             reported = _prompt_logprobs(chunk, rows)
             out.append(replace(found, prompt_logprobs=reported) if reported else found)
         return out
@@ -137,6 +133,18 @@ class ModelRunner:
             )
         logits: torch.Tensor = out.logits[0]
         return logits.float(), seen[-1][0].sum(-1).isfinite()
+
+
+def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Row | BaseException | None) -> Sampled:
+    """The token that follows a chunk; ``made``: its mask, if it was made beside the step, or what it raised there."""
+    try:
+        if isinstance(made, BaseException):
+            raise made
+        return sample(logits, chunk, made)
+    except NO_FAULTS:
+        raise
+    except BaseException as error:  # native code raises what is no Exception
+        return Sampled(fault=error)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
-from foreword.engine.token_mask import Row, forbidden_tokens, may_come
+from foreword.engine.token_mask import Row, forbidden_tokens, row_length
 from foreword.sampling_params import SamplingParams
 
 GREEDY_BELOW = 1e-5
@@ -23,11 +23,11 @@ LOWERED = 2.0**-8
 """By how much the bound on shares is lowered each time; 1/256 of the likeliest token's is often enough."""
 
 
-def sample(logits: torch.Tensor, chunk: StepChunk, mask: Row | None = None) -> Sampled:
+def sample(logits: torch.Tensor, chunk: StepChunk, allowed: Row | None = None) -> Sampled:
     """Choose the token that follows a chunk, by the logits [vocabulary] of its last row; without ``chunk.sampling`` they are
-    only looked at. They are not changed.
+    only looked at. They are not changed. Raises what its mask raises.
 
-    ``mask``: the tokens that may come; None: any. Log-probabilities are those before any change.
+    ``allowed``: what its mask lets come, where that is known already. Log-probabilities are those before any change.
     """
     numbers = logits.numpy()
     token, sampling = int(numbers.argmax()), chunk.sampling
@@ -35,8 +35,12 @@ def sample(logits: torch.Tensor, chunk: StepChunk, mask: Row | None = None) -> S
         return Sampled(broken=True)
     if sampling is None:
         return Sampled()
-    if not _takes_likeliest(sampling, mask, token):
-        token = _choose(numbers, chunk, sampling, mask)
+    mask = sampling.mask
+    if not takes_likeliest(sampling) or not (mask is None or mask.takes(token)):
+        if mask is not None and allowed is None:
+            allowed = np.zeros(row_length(len(numbers)), np.int32)
+            mask.allowed(allowed)
+        token = _choose(numbers, chunk, sampling, allowed)
     count = sampling.params.logprobs
     return Sampled(token, None if count is None else token_logprobs(logits, token, count))
 
@@ -65,19 +69,18 @@ def adjust(logits: torch.Tensor, chunk: StepChunk, sampling: Sampling) -> None:
         logits[list(sampling.banned)] = float("-inf")
 
 
-def _takes_likeliest(sampling: Sampling, mask: Row | None, likeliest: int) -> bool:
-    """Whether the likeliest token of a row as it comes from the model is the one to take: nothing need be changed then."""
-    greedy = sampling.params.temperature < GREEDY_BELOW
-    return greedy and not _changes_logits(sampling) and (mask is None or may_come(mask, likeliest))
+def takes_likeliest(sampling: Sampling) -> bool:
+    """Whether the likeliest token of a row as it comes from the model is the one to take, where the mask takes it."""
+    return sampling.params.temperature < GREEDY_BELOW and not _changes_logits(sampling)
 
 
-def _choose(logits: npt.NDArray[np.float32], chunk: StepChunk, sampling: Sampling, mask: Row | None) -> int:
-    """The token of one row, which is not changed."""
-    if mask is not None or _changes_logits(sampling):
+def _choose(logits: npt.NDArray[np.float32], chunk: StepChunk, sampling: Sampling, allowed: Row | None) -> int:
+    """The token of one row, which is not changed. ``allowed``: what its mask lets come; None: it has none."""
+    if allowed is not None or _changes_logits(sampling):
         logits = logits.copy()
         adjust(torch.from_numpy(logits), chunk, sampling)
-    if mask is not None:
-        forbidden = forbidden_tokens(mask, len(logits))
+    if allowed is not None:
+        forbidden = forbidden_tokens(allowed, len(logits))
         np.copyto(logits, -math.inf, where=forbidden)
         if not logits.max() > -math.inf:  # the model, or a ban, lets none of them come: they are all alike
             np.copyto(logits, 0.0, where=~forbidden)

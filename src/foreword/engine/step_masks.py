@@ -1,4 +1,8 @@
-"""The masks of a step, made in a thread of their own while the step is computed."""
+"""The masks of a step, made in a thread of their own while the step is computed.
+
+But not those of rows that take the likeliest token: they are made when it turns out that it may not come, which is seldom,
+and a grammar tells of one token much sooner than of all.
+"""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foreword.engine.runner import Step
+from foreword.engine.sampler import takes_likeliest
 from foreword.engine.token_mask import Row, TokenMask, row_length
 from foreword.faults import NO_FAULTS
 
@@ -27,9 +32,12 @@ class StepMasks:
         self._worker: ThreadPoolExecutor | None = None
 
     def begin(self, step: Step) -> Future[Made] | None:
-        """Have the masks of a step made; None if it has none."""
-        masks = [(place, chunk.sampling.mask) for place, chunk in enumerate(step.chunks) if chunk.sampling is not None]
-        wanted = {place: mask for place, mask in masks if mask is not None}
+        """Have those masks of a step made that will be needed; None if there are none."""
+        wanted: dict[int, TokenMask] = {}
+        for place, chunk in enumerate(step.chunks):
+            sampling = chunk.sampling
+            if sampling is not None and sampling.mask is not None and not takes_likeliest(sampling):
+                wanted[place] = sampling.mask
         if not wanted:
             return None
         if self._worker is None:

@@ -17,6 +17,10 @@ class TokenMask(Protocol):
     What it raises ends the request alone.
     """
 
+    def takes(self, token: int) -> bool:
+        """Whether a token may come next, told without looking at the others; False also where only all of them can tell."""
+        ...
+
     def allowed(self, row: Row) -> None:
         """Set the bits of the tokens that may come next, at least one, and clear the others. Changes nothing of the mask."""
         ...
@@ -37,11 +41,6 @@ class Grammar(Protocol):
 def row_length(vocabulary: int) -> int:
     """How many numbers a row has."""
     return (vocabulary + WORD - 1) // WORD
-
-
-def may_come(row: Row, token: int) -> bool:
-    """Whether a row lets a token come."""
-    return bool(row[token // WORD] >> token % WORD & 1)
 
 
 def forbidden_tokens(row: Row, vocabulary: int) -> npt.NDArray[np.bool_]:
