@@ -7,7 +7,7 @@ from typing import Any
 from foreword.audit.readers.base import LogLineError, Record, Stateless
 from foreword.audit.readers.envelope import read_record
 from foreword.audit.readers.usage import read_usage, usage_of_answer
-from foreword.audit.readers.values import mapping, seconds
+from foreword.audit.readers.values import listed, mapping, seconds
 from foreword.audit.request import LoggedRequest, ReportedUsage
 
 ANSWERS_KEPT = 200_000
@@ -54,15 +54,23 @@ class BatchInput(Stateless):
         self._answers = answers
 
     def recognises(self, record: Record) -> bool:
-        return "custom_id" in record and ("params" in record or "body" in record)
+        return ("custom_id" in record and ("params" in record or "body" in record)) or bool(_within(record))
 
     def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
+        for one in _within(record) or [record]:
+            yield self._request(one, line)
+
+    def _request(self, record: Record, line: int) -> LoggedRequest:
         request = replace(read_record(record, line, self.kind), batch=True)
         answer = self._answers.asked(str(record["custom_id"]))
         if answer is None:
-            yield request
-        else:
-            yield replace(request, usage=request.usage or answer.usage, time=answer.time or request.time)
+            return request
+        return replace(request, usage=request.usage or answer.usage, time=answer.time or request.time)
+
+
+def _within(record: Record) -> list[Record]:
+    """The requests of a batch that is written as it is sent to Anthropic: ``{"requests": [...]}``."""
+    return [one for one in listed(record.get("requests")) if "params" in mapping(one) and "custom_id" in one]
 
 
 class BatchOutput(Stateless):

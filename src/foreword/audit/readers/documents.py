@@ -19,6 +19,8 @@ UNREADABLE = "\x15"
 """What a line begins with that stands for one that could not be read; the reason comes behind."""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPEN_ENDED = re.compile(r"(?:[\[{,:]|\[\s*\{)\s*$")
+_COLUMNS = re.compile(r"\"?[\w. ]+\"?(?:[,;\t]\"?[\w. /()-]+\"?){2,}\Z")
+TABLE = "it begins as a table (CSV), which is not read: export the requests as JSON, one object a line or a list of them"
 _BETWEEN = re.compile(r"[\s,\x1e]*")
 
 
@@ -125,7 +127,7 @@ class Documents:
             yield from self._located(parse(stripped), number, foreign)
             return
         except LogLineError as error:
-            broken = error
+            broken = LogLineError(TABLE) if self._begins and _COLUMNS.match(stripped) else error
         if "Extra data" in str(broken):
             try:
                 for value in parse_row(stripped):

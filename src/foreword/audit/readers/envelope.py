@@ -14,12 +14,24 @@ from typing import Any
 
 from foreword.audit.readers.base import LogLineError, Record, Stateless
 from foreword.audit.readers.body import KINDS, dialect, lifetime, marked_only, missing_role, read_pieces
+from foreword.audit.readers.exchanges import model_of
 from foreword.audit.readers.usage import read_usage, usage_of_answer
-from foreword.audit.readers.values import finite, first, mapping, opened, seconds
+from foreword.audit.readers.values import finite, first, mapping, opened, seconds, unpacked
 from foreword.audit.request import LoggedRequest
 from foreword.audit.text_diff import encodable
 
-BODY_KEYS = ("request", "body", "params", "request_body", "input_body", "json", "payload", "kwargs")
+BODY_KEYS = (
+    "request",
+    "body",
+    "params",
+    "request_body",
+    "input_body",
+    "json",
+    "payload",
+    "full_request",
+    "inputs",
+    "kwargs",
+)
 TIME_KEYS = (
     "ts",
     "timestamp",
@@ -30,13 +42,18 @@ TIME_KEYS = (
     "created_at",
     "created",
     "date",
+    "started_at",
+    "logging_time",
 )
 FIRST_TOKEN_KEYS = ("completionStartTime", "completion_start_time", "first_token_time")
-END_KEYS = ("endTime", "end_time", "response_created_at", "completed_at")
-ANSWER_KEYS = ("response", "response_body", "output", "answer")
+END_KEYS = ("endTime", "end_time", "response_created_at", "completed_at", "ended_at")
+ANSWER_KEYS = ("response", "response_body", "full_response", "output", "answer")
 DEPLOYMENT_KEYS = ("model_id", "deployment", "deployment_id", "api_base")
+URL_KEYS = ("url", "uri", "request_path", "path", "endpoint")
 USER_KEYS = ("user", "user_id", "safety_identifier", "end_user")
 IGNORE_KEY = "foreword_ignore"
+BASE64_OBJECT = ("eyJ", "H4sI")
+"""What an object of JSON begins with in base64, as it is and packed with gzip."""
 LONGEST_KEY = 40
 """Characters of a key that are shown, of a line that is no request."""
 VENDORS = {"chat": "openai", "responses": "openai", "anthropic": "anthropic", "gemini": "google", "converse": "bedrock"}
@@ -106,7 +123,7 @@ class Bodies(Stateless):
 
 def read_record(record: Record, line: int, kind: str = "") -> LoggedRequest:
     """The request of a record; LogLineError when there is none."""
-    body, holder = _body(record)
+    body, holder = body_within(record)
     return request_of(body, line, around_of(record, body, holder, kind))
 
 
@@ -115,7 +132,7 @@ def around_of(record: Record, body: Record, holder: Record, kind: str = "") -> A
     start = _time(record, holder)
     return Around(
         kind=kind,
-        model=str(record.get("model") or mapping(record.get("kwargs")).get("model") or ""),
+        model=_model(record, holder),
         provider=str(record.get("provider") or record.get("custom_llm_provider") or ""),
         time=start,
         first_token=_first_token(record, start),
@@ -128,10 +145,12 @@ def around_of(record: Record, body: Record, holder: Record, kind: str = "") -> A
     )
 
 
-def _body(record: Record) -> tuple[Record, Record]:
+def body_within(record: Record) -> tuple[Record, Record]:
     """The body of a record, and the wrapper that it was in."""
     for key in BODY_KEYS:
         inner = record.get(key)
+        if isinstance(inner, str) and inner.startswith(BASE64_OBJECT):
+            inner = unpacked(inner)
         if isinstance(inner, str) and inner.startswith("{"):
             inner = opened(inner)
             if isinstance(inner, str):
@@ -150,6 +169,13 @@ def _body(record: Record) -> tuple[Record, Record]:
     if isinstance(parameters, dict):  # LiteLLM: the body in two halves
         return {**parameters, "messages": opened(record.get("messages")), "model": record.get("model")}, record
     return record, record
+
+
+def _model(record: Record, holder: Record) -> str:
+    """The model where the body does not name it: beside the body, or in the address that it was sent to."""
+    told = first(record, ("model", "modelId")) or mapping(record.get("kwargs")).get("model")
+    urls = (one.get(key) for one in (holder, record) for key in URL_KEYS)
+    return str(told or next((name for url in urls if isinstance(url, str) and (name := model_of(url))), ""))
 
 
 def _has_prompt(body: Mapping[str, Any]) -> bool:

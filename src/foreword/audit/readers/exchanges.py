@@ -1,10 +1,14 @@
 """Recorded HTTP exchanges: the body that was posted to a model, and the model that the address names."""
 
+import re
 from itertools import pairwise
 
 from foreword.audit.readers.base import Record
 from foreword.audit.readers.body import dialect
-from foreword.audit.readers.values import mapping, opened
+from foreword.audit.readers.values import mapping, opened, unpacked
+
+METHOD = re.compile(r":(?:stream)?(?:generateContent|rawPredict|RawPredict|GenerateContent)\Z")
+"""What Google's addresses have behind the model's name."""
 
 
 def posted(asked: Record) -> Record | None:
@@ -14,6 +18,8 @@ def posted(asked: Record) -> Record | None:
         body = body.get("string", body.get("text"))
     if "postData" in asked:
         body = mapping(asked["postData"]).get("text")
+    if isinstance(body, str) and body.lstrip()[:1] not in ("{", "["):
+        body = unpacked(body)
     if isinstance(body, bytes):
         body = body.decode("utf-8", "replace")
     body = opened(body)
@@ -27,5 +33,5 @@ def model_of(url: str) -> str:
     parts = url.split("?", 1)[0].split("/")
     for before, name in pairwise(parts):
         if before in ("models", "model", "deployments"):
-            return name.split(":generateContent")[0].split(":streamGenerateContent")[0].replace("%3A", ":")
+            return METHOD.sub("", name).replace("%3A", ":")
     return ""

@@ -1,14 +1,12 @@
 """HAR of browsers and proxies: a request for each exchange with a model in it."""
 
-import base64
-import binascii
 from collections.abc import Iterable
 
-from foreword.audit.readers.base import LogLineError, Record, Stateless
+from foreword.audit.readers.base import Record, Stateless
 from foreword.audit.readers.envelope import Around, request_of
 from foreword.audit.readers.exchanges import model_of, posted
 from foreword.audit.readers.usage import usage_of_answer
-from foreword.audit.readers.values import finite, listed, mapping, seconds
+from foreword.audit.readers.values import finite, listed, mapping, seconds, unpacked
 from foreword.audit.request import LoggedRequest
 
 
@@ -34,7 +32,7 @@ class Har(Stateless):
         content = mapping(mapping(entry.get("response")).get("content"))
         answer = content.get("text")
         if content.get("encoding") == "base64" and isinstance(answer, str):
-            answer = _decoded(answer)
+            answer = unpacked(answer)
         waited = finite(mapping(entry.get("timings")).get("wait"))
         took = waited if waited is not None and waited >= 0 else finite(entry.get("time"))
         around = Around(
@@ -45,10 +43,3 @@ class Har(Stateless):
             usage=usage_of_answer(answer),
         )
         return request_of(body, line, around)
-
-
-def _decoded(text: str) -> str:
-    try:
-        return base64.b64decode(text).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        raise LogLineError("the answer says that it is base64 and is not") from None

@@ -7,12 +7,12 @@ from foreword.audit.readers.base import LogLineError, Record, Stateless
 from foreword.audit.readers.conversation_forms import body_of
 from foreword.audit.readers.envelope import Around, request_of
 from foreword.audit.readers.usage import usage_of_answer
-from foreword.audit.readers.values import first, mapping, seconds
+from foreword.audit.readers.values import first, listed, mapping, seconds
 from foreword.audit.request import LoggedRequest
 
 
 class LangSmith(Stateless):
-    """Runs of LangSmith; only those of a model (``llm``) hold a request."""
+    """Runs of LangSmith, with their children; only those of a model (``llm``) hold a request."""
 
     kind = "LangSmith runs"
 
@@ -20,8 +20,13 @@ class LangSmith(Stateless):
         return "run_type" in record
 
     def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
-        if record["run_type"] != "llm":
-            return
+        for child in listed(record.get("child_runs")):
+            if "run_type" in mapping(child):
+                yield from self.read(child, line)
+        if record["run_type"] == "llm":
+            yield self._request(record, line)
+
+    def _request(self, record: Record, line: int) -> LoggedRequest:
         inputs, extra = mapping(record.get("inputs")), mapping(record.get("extra"))
         asked = mapping(extra.get("invocation_params"))
         body = body_of(inputs)
@@ -37,7 +42,7 @@ class LangSmith(Stateless):
             usage=_usage(mapping(record.get("outputs"))),
         )
         tools = asked.get("tools")
-        yield request_of({**({"tools": tools} if isinstance(tools, list) else {}), **body}, line, around)
+        return request_of({**({"tools": tools} if isinstance(tools, list) else {}), **body}, line, around)
 
 
 def _usage(outputs: Record) -> Any:

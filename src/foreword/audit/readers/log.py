@@ -23,8 +23,10 @@ from foreword.audit.readers.message_lists import MessageLists
 from foreword.audit.readers.openhands import OpenHands
 from foreword.audit.readers.otel import GenAiSpans
 from foreword.audit.readers.promptfoo import Promptfoo
+from foreword.audit.readers.response_chains import ResponseChains
 from foreword.audit.readers.server_log import ServerLog
 from foreword.audit.readers.swe_agent import SweAgent
+from foreword.audit.readers.unread import KnownUnread
 from foreword.audit.request import LoggedRequest
 
 BROKEN_KEPT = 20
@@ -53,6 +55,8 @@ def all_readers(answers: BatchAnswers) -> list[LogReader]:
         SweAgent(),
         Inspect(),
         Promptfoo(),
+        ResponseChains(),
+        KnownUnread(),
         MessageLists(),
         Bodies(),
     ]

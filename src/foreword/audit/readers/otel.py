@@ -10,12 +10,30 @@ from foreword.audit.readers.envelope import Around, request_of
 from foreword.audit.readers.values import first, listed, mapping, opened, seconds
 from foreword.audit.request import LoggedRequest
 
+_SPEAKER = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message$")
 MODEL_OPERATIONS = ("chat", "generate_content", "text_completion", "")
+FLAT = "attributes.llm."
+"""What begins the columns of a table of spans, as Phoenix exports it."""
 _INDEXED = re.compile(r"(?:gen_ai\.prompt|llm\.input_messages)\.(\d+)\.(?:message\.)?(role|content|tool_call_id)$")
 USAGE = (
     ("prompt_tokens", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt")),
-    ("cached", ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")),
-    ("written", ("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens")),
+    (
+        "cached",
+        (
+            "gen_ai.usage.cache_read.input_tokens",
+            "gen_ai.usage.cache_read_input_tokens",
+            "llm.token_count.prompt_details.cache_read",
+            "ai.usage.cachedInputTokens",
+        ),
+    ),
+    (
+        "written",
+        (
+            "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.usage.cache_creation_input_tokens",
+            "llm.token_count.prompt_details.cache_write",
+        ),
+    ),
 )
 
 
@@ -28,6 +46,8 @@ class GenAiSpans(Stateless):
         if "resourceSpans" in record or "scopeSpans" in record:
             return True
         attributes = record.get("attributes")
+        if any(key.startswith(FLAT) for key in record):
+            return True
         return isinstance(attributes, dict | list) and ("name" in record or "spanId" in record or "context" in record)
 
     def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
@@ -39,7 +59,7 @@ class GenAiSpans(Stateless):
                 yield self._request(span, told, line)
 
     def _request(self, span: Record, told: dict[str, Any], line: int) -> LoggedRequest:
-        messages = _messages(told) or _messages(_event_attributes(span))
+        messages = _messages(told) or _messages(_event_attributes(span)) or list(_said_in_events(span))
         if not messages:
             raise LogLineError(
                 "the span holds no contents; set OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true where it is made"
@@ -78,6 +98,8 @@ def _spans(record: Record) -> Iterator[Record]:
 def _attributes(holder: Record) -> dict[str, Any]:
     """Attributes as a plain object; OTLP writes them as a list of keys and typed values."""
     given = holder.get("attributes")
+    if given is None:
+        given = {key.removeprefix("attributes."): value for key, value in holder.items() if key.startswith("attributes.")}
     if isinstance(given, list):
         return {str(one.get("key")): _plain(one.get("value")) for one in given if isinstance(one, dict)}
     return dict(given) if isinstance(given, dict) else {}
@@ -97,17 +119,29 @@ def _plain(value: Any) -> Any:
 
 
 def _messages(told: dict[str, Any]) -> list[Any]:
-    for key in ("gen_ai.input.messages", "gen_ai.prompt", "input.value"):
+    for key in ("gen_ai.input.messages", "gen_ai.prompt", "ai.prompt.messages", "ai.prompt", "input.value"):
         given = opened(told.get(key))
         given = given.get("messages") if isinstance(given, dict) else given
         if isinstance(given, list) and given:
             return list(given)
+    rows = listed(told.get("llm.input_messages"))
+    if rows:
+        return [{key.removeprefix("message."): value for key, value in mapping(row).items()} for row in rows]
     found: dict[int, dict[str, Any]] = {}
     for name, value in told.items():
         match = _INDEXED.match(name)
         if match:
             found.setdefault(int(match[1]), {})[match[2]] = value
     return [found[i] for i in sorted(found)]
+
+
+def _said_in_events(span: Record) -> Iterator[dict[str, Any]]:
+    """Messages that are told as an event each: ``gen_ai.user.message``."""
+    for event in listed(span.get("events")):
+        speaker = _SPEAKER.match(str(mapping(event).get("name")))
+        if speaker:
+            told = _attributes(mapping(event)) | dict(mapping(mapping(event).get("body")))
+            yield {"role": speaker[1], **told}
 
 
 def _event_attributes(span: Record) -> dict[str, Any]:

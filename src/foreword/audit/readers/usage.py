@@ -58,7 +58,7 @@ def usage_of_answer(answer: Any) -> Any:
     for key in ("usage", "usageMetadata", "usage_metadata"):
         if isinstance(answer.get(key), dict):
             return answer[key]
-    inner = (answer.get(key) for key in ("response", "message", "body", "metadata"))
+    inner = (answer.get(key) for key in ("response", "message", "body", "metadata", "chunks", "events"))
     return next((usage for usage in map(usage_of_answer, inner) if usage is not None), None)
 
 

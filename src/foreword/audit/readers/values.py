@@ -1,7 +1,11 @@
 """Values that logs write in many ways: JSON within JSON, times, numbers."""
 
+import base64
+import binascii
+import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +20,18 @@ def opened(value: Any) -> Any:
         except (ValueError, RecursionError):
             return value
     return value
+
+
+def unpacked(text: str) -> str:
+    """Text that was written in base64, packed with gzip perhaps; as it is where it is neither."""
+    try:
+        data = base64.b64decode(text, validate=True)
+        return (gzip.decompress(data) if data.startswith(GZIP) else data).decode("utf-8")
+    except (binascii.Error, ValueError, OSError, EOFError, zlib.error):
+        return text
+
+
+GZIP = b"\x1f\x8b"
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -51,6 +67,8 @@ def seconds(value: Any) -> float | None:
     outside the calendar."""
     if isinstance(value, datetime):
         value = value.isoformat()
+    if isinstance(value, list) and len(value) == 2 and None not in map(finite, value):  # JavaScript's: with nanoseconds
+        value = value[0] + value[1] / 1e9
     if isinstance(value, str):
         try:
             value = float(value)
