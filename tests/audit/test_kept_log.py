@@ -59,6 +59,14 @@ def audited(readings: list[str]) -> Report:
     return audit(lines, ByteTokens(), PriceTable.built_in())
 
 
+def test_every_later_reading_tells_how_far_it_is() -> None:
+    told: list[tuple[str, int, int]] = []
+    log = encoded(planted("FW101").faulty)
+    report = audit(lambda _purpose: log, ByteTokens(), PriceTable.built_in(), progress=lambda *so_far: told.append(so_far))
+    assert len(told) == report.passes - 1 > 1
+    assert told[-1] == ("measuring the fixes", 0, len(log))
+
+
 class Full:
     """A file on a disk that is full after some writes."""
 

@@ -29,6 +29,9 @@ from foreword.prompt.prices import PriceTable
 Lines = Callable[[str], Iterable[bytes | str]]
 """Opens the log anew and gives its lines; the argument says what this reading is for."""
 
+Progress = Callable[[str, int, int], None]
+"""Told in every reading after the first: what it is for, how many requests are done, and of how many."""
+
 PLACES_KEPT = 500
 MODELS_KEPT = 100
 OTHER_MODELS = "(other models)"
@@ -37,9 +40,21 @@ MODELS_NAMED = 5
 VALUES_TOLD = 16
 CODES_TOLD = 16
 LONGEST_CODE = 40
+BETWEEN_TELLING = 100
+"""Requests after which progress is told."""
 
 
-def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: AuditConfig | None = None) -> Report:
+def untold(purpose: str, done: int, requests: int) -> None:
+    """Nobody asks for progress."""
+
+
+def audit(
+    lines: Lines,
+    tokenizing: Tokenizing,
+    prices: PriceTable,
+    config: AuditConfig | None = None,
+    progress: Progress = untold,
+) -> Report:
     """Audit a log. It is read once, and again for every later round of search and of measuring where a temporary file has no
     room for its requests; memory does not grow with it.
 
@@ -48,10 +63,10 @@ def audit(lines: Lines, tokenizing: Tokenizing, prices: PriceTable, config: Audi
     config = config or AuditConfig()
     terms, answers = TermsBook(prices), BatchAnswers()
     with KeptLog() as kept:
-        search, found = _search(lines, tokenizing, terms, config, answers, kept)
+        search, found = _search(lines, tokenizing, terms, config, answers, kept, progress)
         if answers.late:  # they stand behind their requests, and are known only now
             answers.late = False
-            search, found = _search(lines, tokenizing, terms, config, answers, kept)
+            search, found = _search(lines, tokenizing, terms, config, answers, kept, progress)
         measured, unpaid, passes = _measure(lines, search, found, terms)
         return _report(search, measured, unpaid, passes)
 
@@ -87,10 +102,16 @@ def _pays(saving: Saving, config: AuditConfig) -> bool:
 
 
 def _search(
-    lines: Lines, tokenizing: Tokenizing, terms: TermsBook, config: AuditConfig, answers: BatchAnswers, kept: KeptLog
+    lines: Lines,
+    tokenizing: Tokenizing,
+    terms: TermsBook,
+    config: AuditConfig,
+    answers: BatchAnswers,
+    kept: KeptLog,
+    progress: Progress,
 ) -> tuple["Search", list[list[Rule]]]:
     """The search, and the rules that found something in each of its passes."""
-    search = Search([kind() for kind in chosen_rules(config)], tokenizing, terms, config, answers, kept)
+    search = Search([kind() for kind in chosen_rules(config)], tokenizing, terms, config, answers, kept, progress)
     found: list[list[Rule]] = []
     for _ in range(config.rounds):
         mended = [rule for earlier in found for rule in earlier]
@@ -151,7 +172,9 @@ class Search:
         config: AuditConfig,
         answers: BatchAnswers,
         kept: KeptLog,
+        progress: Progress,
     ):
+        self.progress = progress
         self.rules = rules
         self.answers = answers
         self.kept = kept
@@ -208,8 +231,14 @@ class Search:
     def requests_again(self, lines: Lines, purpose: str) -> Iterator[LoggedRequest]:
         """The requests as the first pass had them."""
         if self.kept.complete:
-            return self.kept.requests()
+            return self._followed(self.kept.requests(), purpose)
         return LogPass(self.answers, self.config.longest_line).requests(lines(purpose))
+
+    def _followed(self, requests: Iterable[LoggedRequest], purpose: str) -> Iterator[LoggedRequest]:
+        for done, request in enumerate(requests):
+            if done % BETWEEN_TELLING == 0:
+                self.progress(purpose, done, self.totals.requests)
+            yield request
 
     def places(self) -> dict[str, list[str]]:
         """Where each rule saw its fault, most often first."""

@@ -11,7 +11,7 @@ from typing import IO, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from foreword import __version__
 from foreword.audit import (
@@ -89,7 +89,7 @@ def audit_log(
         _watch(logs, console, tokenizer, format, output, known, config)
     name = ", ".join("stdin" if log == STANDARD_INPUT else log.name for log in logs)
     with log_files(logs, console) as files, _reading(console, files, config.longest_line) as reading:
-        report = audit(reading.lines, _tokenizing(tokenizer), PriceTable.built_in(), config)
+        report = audit(reading.lines, _tokenizing(tokenizer), PriceTable.built_in(), config, reading.again)
         report = reading.placed(report)
         figures = ServerFigures() if report.totals.requests else _server_figures(reading.lines("figures"))
     if figures.requests:
@@ -202,6 +202,7 @@ class _Reading:
         self._longest = longest
         self._progress = progress
         self._starts: list[int] = []
+        self._task: tuple[str, TaskID] | None = None
 
     def lines(self, purpose: str) -> Iterator[bytes | str]:
         """All lines; between two files stands one that parts them, which is not counted."""
@@ -227,6 +228,16 @@ class _Reading:
                 number += 1
             done += size
         self._progress.remove_task(task)
+
+    def again(self, purpose: str, done: int, requests: int) -> None:
+        """A later reading has come so far; its bar goes by the bytes too."""
+        if self._task is None or self._task[0] != purpose:
+            if self._task is not None:
+                self._progress.remove_task(self._task[1])
+            size = sum(file.path.stat().st_size for file in self._files)
+            self._task = purpose, self._progress.add_task(purpose, total=size)
+        task = self._progress.tasks[-1]
+        self._progress.update(task.id, completed=(task.total or 0) * done // max(1, requests))
 
     def placed(self, report: Report) -> Report:
         """The report with lines as they are in their files, where there are several."""
