@@ -17,6 +17,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def client_of(url: str) -> Any:
+    """A client, untyped: its types know neither keys of bytes nor that it waits for answers."""
+    return Valkey.from_url(url)
+
+
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """A server of this test run's own."""
@@ -30,7 +35,7 @@ def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeySe
 def valkey_url(valkey_server: ValkeyServer) -> str:
     """The server's URL; there is nothing in it."""
     url = f"valkey://127.0.0.1:{valkey_server.port}"
-    client: Any = Valkey.from_url(url)
+    client = client_of(url)
     client.flushall()
     client.close()
     return url

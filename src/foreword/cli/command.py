@@ -21,6 +21,7 @@ COMMANDS = {
     "probe-isolation": "probe_isolation:probe_isolation",
     "prices": "prices:prices",
     "audit": "audit:audit_log",
+    "store": "store:store",
     "explain": "explain:explain_request",
     "top": "top:top",
     "report": "report:report",

@@ -1,0 +1,82 @@
+"""foreword store: what lies in a folder of stored KV; check it, and clear it away."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foreword.errors import ParameterError
+from foreword.lazy import extra_needed
+
+if TYPE_CHECKING:
+    from foreword.tiers.report import StoreReport
+
+MIB = 2**20
+
+
+class Action(StrEnum):
+    """What is done with the store."""
+
+    LS = "ls"
+    CHECK = "check"
+    GC = "gc"
+    RM = "rm"
+
+
+def store(
+    action: Annotated[
+        Action, typer.Argument(help="ls: what is there; check: read all of it; gc: clear up; rm: remove packs.")
+    ],
+    path: Annotated[Path, typer.Argument(help="The folder, as given to --store.")],
+    max_size: Annotated[
+        float | None, typer.Option("--max-size", help="For gc: MiB that may stay; packs used least recently go.")
+    ] = None,
+    identity: Annotated[
+        str | None, typer.Option("--identity", help="For rm: only packs of this identity (its first digits, as ls shows).")
+    ] = None,
+) -> None:
+    """Look at a folder of stored KV, check it, or clear it away.
+
+    Identities are models as they were fingerprinted: KV of one are never given to another. A server may be running: what is
+    removed is computed again. check ends with 1 if something is damaged.
+
+    Example:  foreword store ls ~/.cache/foreword/store
+    """
+    if max_size is not None and (action is not Action.GC or max_size < 0):
+        raise ParameterError(f"--max-size is for gc and 0 or more, got {max_size:g} for {action}.")
+    if identity is not None and action is not Action.RM:
+        raise ParameterError(f"--identity is for rm, got {identity!r} for {action}.")
+    with extra_needed("foreword store", "tiers"):
+        from foreword.tiers import report
+    if action is Action.LS:
+        _show(report.list_store(path))
+    elif action is Action.CHECK:
+        found = report.check_store(path)
+        _show(found)
+        raise typer.Exit(_show_damage(found))
+    else:
+        limit = None if max_size is None else int(max_size * MIB)
+        gone = report.collect_garbage(path, limit) if action is Action.GC else report.remove_packs(path, identity)
+        typer.echo(f"{gone.files:,} files removed, {gone.size / MIB:,.1f} MiB.")
+
+
+def _show(found: "StoreReport") -> None:
+    for each in found.identities:
+        typer.echo(f"identity {each.digest[:12]}: {each.packs:,} packs, {each.size / MIB:,.1f} MiB")
+        typer.echo(f"  {each.blocks:,} blocks of {each.prompts:,} prompts; the longest prefix has {each.longest:,} blocks")
+        typer.echo(f"  {each.text}")
+    if not found.identities:
+        typer.echo("No packs.")
+    for file, reason in found.unreadable.items():
+        typer.echo(f"{file}: {reason}")
+    if found.set_aside:
+        typer.echo(f"{found.set_aside:,} packs were set aside as they could not be read; `foreword store gc` removes them.")
+
+
+def _show_damage(found: "StoreReport") -> int:
+    """Returns the exit code."""
+    for file, count in found.damaged.items():
+        typer.echo(f"{file}: {count:,} blocks have a wrong checksum")
+    typer.echo(f"{found.checked_blocks:,} blocks read, {sum(found.damaged.values()):,} damaged.")
+    return int(bool(found.damaged or found.unreadable))
