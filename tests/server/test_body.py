@@ -12,7 +12,7 @@ from openai.types.responses import response_create_params as response_params
 from pydantic import ValidationError
 
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
-from foreword.server.body import TopBody
+from foreword.server.body import UNKNOWN, TopBody
 from foreword.server.openai.errors import describe_fault
 from foreword.server.openai.formats import FlatSchemaFormat, JsonSchemaFormat
 from foreword.server.openai.responses_schema import ResponseBody
@@ -226,3 +226,15 @@ def test_the_place_of_a_fault_has_no_names_of_branches() -> None:
     with pytest.raises(ValidationError) as caught:
         ResponseBody.model_validate({**RESPONSE, "tools": tools})
     assert describe_fault("/v1/responses", caught.value.errors()[0]).startswith("tools.0.tools.0.name: ")
+
+
+@pytest.mark.parametrize("place", ["body", "message"])
+def test_of_many_unknown_fields_the_first_is_told_and_few_are_looked_at(place: str) -> None:
+    """An error for each would hold everybody up."""
+    many = {f"field_{number}": number for number in range(5000)}
+    message = {"role": "user", "content": "hi"} | (many if place == "message" else {})
+    given = {"model": "m", "messages": [message]} | (many if place == "body" else {})
+    with pytest.raises(ValidationError) as caught:
+        ChatBody.model_validate(given)
+    assert caught.value.errors()[0]["loc"][-1] == "field_0"
+    assert caught.value.error_count() == UNKNOWN

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
+UNKNOWN = 8
+"""Of fields that nobody knows so many are looked at: each costs an error to be made, and the first one is told."""
 NOTHING: tuple[Any, ...] = ("", [], {})
 """Beside null, what asks for nothing as the value of a field that is not honoured."""
 
@@ -72,7 +74,9 @@ class Body(BaseModel):
         for name, value in cls.table.nothing.items():
             if name in given and name not in known and given[name] == value:
                 nothing.add(name)
-        return {name: value for name, value in given.items() if name not in nothing} if nothing else given
+        unknown = [name for name in given if name not in known and name not in nothing]
+        left_out = nothing.union(unknown[UNKNOWN:])
+        return {name: value for name, value in given.items() if name not in left_out} if left_out else given
 
 
 class TopBody(Body):

@@ -99,6 +99,7 @@ class _Turn:
     ):
         self._body, self._who, self._stored = body, who, stored
         self._created = int(time.time())
+        self._tools = [tool.model_dump() for tool in body.tools or ()]  # here, where a long body holds nobody up
         self._offered = OfferedTools(body.tools or ())
         self._items = [item for item in _items(body.input) if not _is_foreign(item)]
         self._read = read_items(self._offered.readable(item.model_dump(exclude_unset=True) for item in self._items), history)
@@ -222,7 +223,7 @@ class _Turn:
             "temperature": self.asked.sampling.temperature,
             "text": {"format": _format(body)},
             "tool_choice": _tool_choice(body),
-            "tools": [tool.model_dump() for tool in body.tools or ()],
+            "tools": self._tools,
             "top_logprobs": body.top_logprobs or 0,
             "top_p": self.asked.sampling.top_p,
             "truncation": "disabled",
