@@ -72,7 +72,7 @@ def _write_and_be_killed(folder: Path, number: int, roomy: bool, seconds: float)
         try:
             _write(folder, number, roomy, writing)
         finally:
-            os._exit(1)
+            signal.raise_signal(signal.SIGKILL)  # an error must not go on as the parent's
     os.close(writing)
     time.sleep(seconds)
     os.kill(writer, signal.SIGKILL)

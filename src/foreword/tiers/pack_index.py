@@ -23,6 +23,8 @@ create table written (day text primary key, bytes integer);
 """
 SUFFIXES = ("", "-wal", "-shm")
 BUSY_SECONDS = 5.0
+CHECKPOINT_PAGES = 4096
+"""Of 4 KiB; each time the disk is waited for."""
 NAMES_AT_ONCE = 512
 UNWRITTEN_USES = 4096
 
@@ -196,6 +198,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = normal")
+        database.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         database.execute("begin immediate")
         (version,) = database.execute("pragma user_version").fetchone()
         if version == 0:
