@@ -14,7 +14,8 @@ from foreword.backends.base import AttentionStep, Backend, LayerCall, LayerShape
 from foreword.backends.host import host_memory
 from foreword.backends.registry import BACKENDS, KV_DTYPES, make_backend
 from foreword.cache import CopyBlock
-from foreword.engine.model import LoadedModel, load_model, run_tokens
+from foreword.engine.forward import run_model
+from foreword.engine.model import LoadedModel, load_model
 from foreword.errors import ConfigError
 from foreword.weights.safetensors import SafetensorsCheckpoint
 
@@ -159,14 +160,7 @@ def logits(model_dir: Callable[..., str]) -> Callable[..., torch.Tensor]:
         memory = backend.make_memory(model.shapes, len(table))
         step = AttentionStep.of(backend.attention, memory, [Span(0, 0, 40, table)], 40)
         with torch.inference_mode():
-            out = model.module(
-                input_ids=torch.arange(2, 42)[None],
-                position_ids=torch.arange(40)[None],
-                use_cache=False,
-                foreword_step=step,
-            )
-        found: torch.Tensor = out.logits[0]
-        return found
+            return run_model(model.module, torch.arange(2, 42), torch.arange(40), torch.arange(40), step)
 
     return of
 
@@ -230,7 +224,7 @@ def test_an_observer_is_told_of_attention_and_changes_no_bit(model_dir: Callable
         memory, table = backend.make_memory(model.shapes, 3), np.arange(3, dtype=np.int32)
         step = AttentionStep.of(backend.attention, memory, [Span(0, 0, 40, table)], 40, observer)
         with torch.inference_mode():
-            run_tokens(model.module, torch.arange(2, 42), torch.arange(40), step)
+            run_model(model.module, torch.arange(2, 42), torch.arange(40), torch.arange(1), step)
         raw.append(memory.read_blocks([0, 1, 2]))
     assert observer is not None
     assert observer.parts.count("attention") >= len(model.layers)

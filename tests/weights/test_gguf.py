@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from foreword.backends.base import AttentionStep, Span
 from foreword.backends.registry import make_backend
+from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel, load_model
 from foreword.errors import ModelError
 from foreword.weights.dequantize import dequantized
@@ -36,14 +37,9 @@ def logits(model: str | Path, quantization: str = "none") -> tuple[LoadedModel, 
     memory = backend.make_memory(loaded.shapes, len(blocks))
     step = AttentionStep.of(backend.attention, memory, [Span(0, 0, len(IDS), blocks)], len(IDS))
     with torch.inference_mode():
-        out = loaded.module(
-            input_ids=torch.tensor(IDS)[None],
-            position_ids=torch.arange(len(IDS))[None],
-            use_cache=False,
-            logits_to_keep=torch.arange(len(IDS)),
-            foreword_step=step,
-        )
-    return loaded, out.logits[0].clone()
+        rows = torch.arange(len(IDS))
+        found = run_model(loaded.module, torch.tensor(IDS), rows, rows, step)
+    return loaded, found.clone()
 
 
 def assert_near(one: torch.Tensor, other: torch.Tensor) -> None:

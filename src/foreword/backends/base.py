@@ -4,8 +4,10 @@ A backend computes a model that transformers has built: it puts its own layers i
 Tokens are stored in slots: slot ``block * block_size + i`` is token i of a block, the blocks being those of the cache.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,6 +17,7 @@ import torch
 from torch import nn
 
 from foreword.cache import CopyBlock
+from foreword.errors import ModelError
 
 LINEAR, MODELLING, ATTENTION = "linear layers", "other modelling code", "attention"
 """Parts of a forward pass, as a StepObserver is told of them."""
@@ -41,6 +44,10 @@ class LayerCall:
     """Keys further back than this are masked; None: all are seen."""
     softcap: float | None = None
     """Scores are squashed to ±softcap by tanh."""
+    chunk: int | None = None
+    """Positions are cut into chunks of so many, and only keys of a query's own chunk are seen; None: of all."""
+    sinks: tuple[float, ...] | None = None
+    """Of each query head a score that takes its share of the weights, and has no value."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +252,7 @@ class StepObserver(Protocol):
 
 
 class LayerStep(Protocol):
-    """Handed through the model to every layer of one forward pass."""
+    """What every layer of one forward pass attends by; see ``running``."""
 
     def attend(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """A layer's attention: all tensors [heads, rows, size]; returns [rows, heads, value_size]."""
@@ -262,6 +269,10 @@ class AttentionStep(Generic[Memory]):
     """Where the batch's tokens are stored: int64 [tokens]."""
     prepared: Any
     observer: StepObserver | None = None
+    spans: Sequence[Span] = ()
+    rows: int = 0
+    _chunked: dict[int, Any] = field(default_factory=dict)
+    """What is prepared for layers that see chunks, by their size."""
 
     @classmethod
     def of(
@@ -273,7 +284,8 @@ class AttentionStep(Generic[Memory]):
         observer: StepObserver | None = None,
     ) -> "AttentionStep[Memory]":
         """The step of a batch of ``rows`` rows, of which the spans' come first, in order."""
-        return cls(attention, memory, slots_of(spans, memory.block_size), attention.prepare(spans, rows, memory), observer)
+        slots, prepared = slots_of(spans, memory.block_size), attention.prepare(spans, rows, memory)
+        return cls(attention, memory, slots, prepared, observer, spans, rows)
 
     def attend(self, call: LayerCall, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Store the batch's keys and values, then attend."""
@@ -281,10 +293,51 @@ class AttentionStep(Generic[Memory]):
             self.observer.begin(ATTENTION)
         count = len(self.slots)
         self.memory.write(call.layer, self.slots, keys[:, :count], values[:, :count])
-        out = self.attention.attend(self.prepared, self.memory, call, query)
+        prepared = self.prepared if call.chunk is None else self._in_chunks(call.chunk)
+        out = self.attention.attend(prepared, self.memory, call, query)
         if self.observer is not None:
             self.observer.end()
         return out
+
+    def _in_chunks(self, size: int) -> Any:
+        """A chunk is a sequence of its own, which begins with the chunk's first block."""
+        if size not in self._chunked:
+            pieces = [piece for span in self.spans for piece in chunks_of(span, size, self.memory.block_size)]
+            self._chunked[size] = self.attention.prepare(pieces, self.rows, self.memory)
+        return self._chunked[size]
+
+
+def chunks_of(span: Span, size: int, block_size: int) -> Iterator[Span]:
+    """The parts of a span that lie in one chunk of ``size`` positions each, counted from the beginning of their chunk.
+
+    ModelError for a size that is not made of whole blocks.
+    """
+    if size % block_size:
+        raise ModelError(
+            f"This model attends to chunks of {size} tokens, which are not made of whole blocks of {block_size}. Choose a "
+            f"block_size that divides {size}."
+        )
+    for begin in range(span.start // size * size, span.end, size):
+        start, end = max(span.start, begin), min(span.end, begin + size)
+        yield Span(span.row + start - span.start, start - begin, end - begin, span.table[begin // block_size :])
+
+
+_running: ContextVar[LayerStep] = ContextVar("running")
+
+
+@contextmanager
+def running(step: LayerStep) -> Iterator[None]:
+    """Inside, layers of this thread find ``step`` by ``current_step``: model code need not hand it through."""
+    token = _running.set(step)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def current_step() -> LayerStep:
+    """The step of the forward pass that is running. LookupError outside of one."""
+    return _running.get()
 
 
 def slots_of(spans: Sequence[Span], block_size: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from foreword.backends.base import Backend
@@ -87,9 +88,9 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
     )
     checkpoint, starts = open_checkpoint(config.model), cache_folder(config.start_cache_dir, os.environ, "starts")
     if load is None and starts is not None:
-        model, self_test = Starts(starts).start(checkpoint, backend, config.self_test)
+        model, self_test = Starts(starts).start(checkpoint, backend, config.self_test, config.max_model_len)
     else:
-        model = (load or load_model)(checkpoint, backend)
+        model = (load or partial(load_model, max_model_len=config.max_model_len))(checkpoint, backend)
         self_test = run_self_test(model, backend) if config.self_test else None
     max_model_len = _max_model_len(config.max_model_len, model)
     block_bytes, room = backend.block_bytes(model.shapes), backend.device_memory()

@@ -1,9 +1,9 @@
 """What a start has found out about a model on this machine, kept for the next start: what it checked, and how to build it.
 
-A start asks transformers what a model is, compares our layers with its, and tests that bits do not depend on the batch. All
-that depends on the files, the code, the versions of the libraries, the processor, the threads and the options; so it is kept
-under a digest of these, and found out anew when one of them differs. What is built from findings is checked
-before it is used: for a fixed prompt it must give the very bits, KV and logits, that were found.
+A start asks transformers what a model is, compares what we compute with what it does, and tests that bits do not depend on
+the batch. All that depends on the files, the code, the versions of the libraries, the processor, the threads and the
+options; so it is kept under a digest of these, and found out anew when one of them differs. What is built from findings is
+checked before it is used: for a fixed prompt it must give the very bits, KV and logits, that were found.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ import torch
 
 from foreword.backends.base import AttentionStep, Backend, Span
 from foreword.backends.kept_files import KeptFiles
+from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel, described_text, install, load_model
 from foreword.engine.model_text import ModelText, TextNotes
 from foreword.engine.plain_model import PlainPlan, build_plain, over_parts
@@ -91,14 +92,16 @@ class Starts:
     def __init__(self, folder: Path):
         self._files = KeptFiles(folder, MAX_BYTES, "What earlier starts found")
 
-    def start(self, checkpoint: Checkpoint, backend: Backend[Any], self_test: bool) -> tuple[LoadedModel, SelfTest | None]:
+    def start(
+        self, checkpoint: Checkpoint, backend: Backend[Any], self_test: bool, max_model_len: int | None = None
+    ) -> tuple[LoadedModel, SelfTest | None]:
         """The model, and the outcome of its self-test if that is wanted: as found by an earlier start where nothing that it
         depends on has changed."""
-        key = findings_key(checkpoint, backend)
+        key = findings_key(checkpoint, backend, max_model_len)
         kept = self._known(key)
         model = None if kept is None else _built(kept, checkpoint, backend)
         if kept is None or model is None:
-            model = load_model(checkpoint, backend)
+            model = load_model(checkpoint, backend, max_model_len, checked=kept is not None)
             found = _found(model, checkpoint, backend)
             if kept is not None and kept.plan is not None:
                 found = replace(found, plan=None, text=None)  # it did not hold, and would not the next time
@@ -121,13 +124,13 @@ class Starts:
         return None if content is None else Findings.from_json(content)
 
 
-def findings_key(checkpoint: Checkpoint, backend: Backend[Any]) -> str:
+def findings_key(checkpoint: Checkpoint, backend: Backend[Any], max_model_len: int | None = None) -> str:
     """Digest of all that findings depend on."""
     described, options = backend.describe(), replace(backend.options, kernel_folder=None)
     texts = [part for name, content in checkpoint.text_files().items() for part in (name.encode(), content)]
     told = (
         checkpoint.digest(), _digest(texts), _code(), *_versions(), repr(options), described.words, repr(described.numerics),
-        _processor(),
+        _processor(), repr(max_model_len),
     )  # fmt: skip
     return _digest(part.encode() for part in told)
 
@@ -140,14 +143,9 @@ def sample(model: LoadedModel, backend: Backend[Any]) -> str:
     memory = backend.make_memory(model.shapes, len(blocks))
     positions = torch.arange(SAMPLE_TOKENS) * (model.max_context - 1) // (SAMPLE_TOKENS - 1)
     step = AttentionStep.of(backend.attention, memory, [Span(0, 0, SAMPLE_TOKENS, blocks)], SAMPLE_TOKENS)
-    out = model.module(
-        input_ids=(torch.arange(SAMPLE_TOKENS) * STEP % model.vocab_size)[None],
-        position_ids=positions[None],
-        use_cache=False,
-        logits_to_keep=torch.arange(SAMPLE_TOKENS),
-        foreword_step=step,
-    )
-    return _digest([memory.read_blocks(blocks.tolist()).tobytes(), out.logits.float().numpy().tobytes()])
+    ids = torch.arange(SAMPLE_TOKENS) * STEP % model.vocab_size
+    logits = run_model(model.module, ids, positions, torch.arange(SAMPLE_TOKENS), step)
+    return _digest([memory.read_blocks(blocks.tolist()).tobytes(), logits.float().contiguous().numpy().tobytes()])
 
 
 def _found(model: LoadedModel, checkpoint: Checkpoint, backend: Backend[Any]) -> Findings:

@@ -19,7 +19,8 @@ import torch
 
 from foreword.backends.base import AttentionStep, Backend, Span
 from foreword.cache import ModelFingerprint
-from foreword.engine.model import LoadedModel, run_tokens
+from foreword.engine.forward import run_model
+from foreword.engine.model import LoadedModel
 
 CANARY_TOKENS = 32
 STEP = 7919
@@ -54,7 +55,7 @@ def canary(model: LoadedModel, backend: Backend[Any], memory: Any) -> str:
     positions = torch.arange(CANARY_TOKENS) * (model.max_context - 1) // (CANARY_TOKENS - 1)
     spans = [Span(0, 0, CANARY_TOKENS, blocks)]
     step = AttentionStep.of(backend.attention, memory, spans, CANARY_TOKENS)
-    run_tokens(model.module, ids, positions, step)
+    run_model(model.module, ids, positions, torch.arange(1), step)
     digest = hashlib.sha256(memory.read_blocks(blocks.tolist()).tobytes())
     for name, frequencies in model.module.named_buffers():
         if name.endswith("inv_freq") and "original" not in name:  # which transformers keeps for ropes that are not served

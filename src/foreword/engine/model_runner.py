@@ -16,6 +16,7 @@ import torch
 
 from foreword.backends.base import ATTENTION, MODELLING, AttentionStep, Backend, Span, StepObserver
 from foreword.cache import CacheAction
+from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
 from foreword.engine.sampler import sample, token_logprobs
@@ -124,14 +125,8 @@ class ModelRunner:
         """
         rows = keep if len(keep) else np.zeros(1, np.int64)
         with _watched(self.model.module.base_model) as seen:
-            out = self.model.module(
-                input_ids=torch.from_numpy(ids.astype(np.int64))[None],
-                position_ids=torch.from_numpy(positions)[None],
-                use_cache=False,
-                logits_to_keep=torch.from_numpy(rows),
-                foreword_step=step,
-            )
-        logits: torch.Tensor = out.logits[0]
+            given, places = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(positions)
+            logits = run_model(self.model.module, given, places, torch.from_numpy(rows), step)
         return logits.float(), seen[-1][0].sum(-1).isfinite()
 
 

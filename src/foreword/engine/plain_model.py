@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from foreword.backends.base import AttentionLayer, LayerCall, LayerShape, LayerStep, ProbedLayer
+from foreword.backends.base import AttentionLayer, LayerCall, LayerShape, ProbedLayer, current_step
 from foreword.weights.checkpoint import Checkpoint
 from foreword.weights.stored_modules import stored_embedding, stored_linear, wanted
 
@@ -75,7 +75,6 @@ class PlainModel(nn.Module):
         *,
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
-        foreword_step: LayerStep,
         logits_to_keep: int | torch.Tensor,
         **_: Any,
     ) -> Logits:
@@ -86,7 +85,7 @@ class PlainModel(nn.Module):
         turns = angles.cos() * self._plan.turn_scaling, angles.sin() * self._plan.turn_scaling
         layers: Any = self.get_submodule(self._plan.layers)
         for layer in layers:
-            hidden = layer(hidden, position_embeddings=turns, foreword_step=foreword_step)
+            hidden = layer(hidden, position_embeddings=turns)
         hidden = self.base_model(hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         return Logits(self.get_output_embeddings()(hidden[:, kept]))
@@ -142,7 +141,6 @@ class PlainLayer(nn.Module):
         hidden: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        foreword_step: LayerStep,
         **_: Any,
     ) -> torch.Tensor:
         """[1, rows, width] → the same."""
@@ -156,7 +154,7 @@ class PlainLayer(nn.Module):
             query, keys = attention.q_norm(query), attention.k_norm(keys)
         query, keys = (_turn(part.transpose(0, 1), *position_embeddings) for part in (query, keys))
         call = LayerCall(self.layer_idx, *self._attention)
-        attended = foreword_step.attend(call, query, keys, values.transpose(0, 1))
+        attended = current_step().attend(call, query, keys, values.transpose(0, 1))
         hidden = hidden + attention.o_proj(attended.reshape(1, hidden.shape[1], -1))
         normed = self.post_attention_layernorm(hidden)
         out: torch.Tensor = hidden + mlp.down_proj(mlp.act_fn(mlp.gate_proj(normed)) * mlp.up_proj(normed))

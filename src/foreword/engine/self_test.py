@@ -1,7 +1,8 @@
 """The start-up self-test: are a token's bits independent of its batch, of its chunk and of its blocks, on this machine?
 
 It runs the model's own linear layers (one of each shape) and the backend's attention, as each kind of the model's layers
-calls it, on random numbers. Kernels have the property by construction; a compiler and a machine have to keep it.
+calls it, on random numbers. Kernels have the property by construction; a compiler and a machine have to keep it. Where
+layers are transformers' own code, the whole model is run as well, in chunks and beside another prompt.
 """
 
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from foreword.backends.base import AttentionLayer, Backend, LinearLayer, Span, slots_of
+from foreword.engine.load_check import bits_of_chunks_differ
 from foreword.engine.model import LoadedModel
 
 MOST_ROWS = 512
@@ -69,6 +71,8 @@ def run_self_test(model: LoadedModel, backend: Backend[Any]) -> SelfTest:
         for kind in dict.fromkeys(_anywhere(layer) for layer in model.layers):
             if not _chunks_are_independent(_Sequence(kind, backend, random), kind, backend, random):
                 failures[_attention_in_words(kind, backend)] = None
+        if not model.own_kernels and bits_of_chunks_differ(model.module, model.shapes, backend, model.vocab_size):
+            failures[f"the layers of {type(model.module).__name__}"] = None
     return SelfTest(tuple(failures), time.perf_counter() - start)
 
 

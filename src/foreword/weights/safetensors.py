@@ -26,6 +26,8 @@ HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt", "spiece.model")
 """One of these is needed to make text of tokens."""
+ONE_BY_ONE = "eager"
+"""How experts are computed: each for the rows that chose it, by a product of its own."""
 NOT_HUB_FILES = ["*/*", "consolidated*"]
 
 
@@ -65,6 +67,7 @@ class SafetensorsCheckpoint:
             "weights",
             dtype=torch.float32,
             attn_implementation=attention,
+            experts_implementation=ONE_BY_ONE,
             use_safetensors=True,
             output_loading_info=True,
         )

@@ -11,7 +11,7 @@ from gguf.quants import quantize
 from transformers.models.llama import modeling_llama
 
 from engine.models import load
-from foreword.backends.base import AttentionStep, Span
+from foreword.backends.base import AttentionStep, Span, running
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.decoder_stack import DecoderStack
 from foreword.backends.cpu.kernels.target import best_target
@@ -81,8 +81,9 @@ class Batch:
 
     def run(self, layers: Any) -> list[torch.Tensor]:
         hidden = self.hidden.clone()
-        for layer in layers:
-            hidden = layer(hidden, position_embeddings=self.turns, foreword_step=self.step)
+        with running(self.step):
+            for layer in layers:
+                hidden = layer(hidden, position_embeddings=self.turns)
         return [hidden[:, : len(self.step.slots)], *(memory.clone() for memory in (*self.memory.keys, *self.memory.values))]
 
 

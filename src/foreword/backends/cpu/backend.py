@@ -80,6 +80,7 @@ class CpuBackend:
         probed.clear()
         for _ in packer.pack_all(module):
             source.release_pages()
+        packer.pack_matrices(module)
         self._note_formats(module)
         give_back_freed_memory()
         keep_freed_memory()
@@ -109,7 +110,7 @@ class CpuBackend:
         """See Backend. Layers that are computed together are one."""
         found = []
         for name, child in module.named_modules():
-            if isinstance(child, PackedLinear | nn.Linear):
+            if isinstance(child, PackedLinear) or type(child) is nn.Linear:
                 bits = child.format.bits if isinstance(child, PackedLinear) else 32
                 inside, outside = child.in_features, child.out_features
                 found.append(LinearLayer(name, child, inside, outside, int(inside * outside * bits / 8)))

@@ -20,9 +20,10 @@ from foreword.backends.base import (
     MODELLING,
     AttentionStep,
     LayerCall,
-    LayerStep,
     ProbedLayer,
     StepObserver,
+    current_step,
+    running,
 )
 from foreword.backends.cpu.attention.tiled import TiledAttention
 from foreword.backends.cpu.kernels import elementwise as kernels
@@ -78,7 +79,6 @@ class DecoderLayer(nn.Module):
         hidden_states: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        foreword_step: LayerStep,
         **_: Any,
     ) -> torch.Tensor:
         """[1, rows, width] → the same. A stack does this for all layers in one program."""
@@ -92,7 +92,7 @@ class DecoderLayer(nn.Module):
             part.view(len(rows), -1, size).transpose(0, 1)
             for part in qkv.split([self.heads * size, self.key_heads * size, self.key_heads * size], 1)
         )
-        attended = foreword_step.attend(self.call, query, keys, values).view(len(rows), -1)
+        attended = current_step().attend(self.call, query, keys, values).view(len(rows), -1)
         kernels.add_rms_norm(target, rows, self.out(attended), *self.second_norm, normed).run()
         gate_up = self.gate_up(normed)
         gated = gate_up.new_empty(len(rows), gate_up.shape[1] // 2)
@@ -119,18 +119,18 @@ class DecoderStack(nn.Module):
         hidden_states: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        foreword_step: AttentionStep[PanelMemory],
         **_: Any,
     ) -> torch.Tensor:
         """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
-        rows = hidden_states[0, : len(foreword_step.slots)]  # without the padding
+        step: Any = current_step()
+        rows = hidden_states[0, : len(step.slots)]  # without the padding
         cos, sin = (turn[0] for turn in position_embeddings)
         places = _Places(rows, self.layers[0])
-        calls = [(group.numbers, group.calls(places, cos, sin, foreword_step)) for group in self._groups]
+        calls = [(group.numbers, group.calls(places, cos, sin, step)) for group in self._groups]
         program = Program(self._target, [(numbers, [call for _, call in made]) for numbers, made in calls])
-        if foreword_step.observer is not None:
+        if step.observer is not None:
             parts = {number: [part for part, _ in made] for numbers, made in calls for number in numbers}
-            _run_observed(program, [part for number in sorted(parts) for part in parts[number]], foreword_step.observer)
+            _run_observed(program, [part for number in sorted(parts) for part in parts[number]], step.observer)
         elif len(rows) < MANY_ROWS:
             program.run()
         else:
@@ -337,7 +337,8 @@ def _agree(probed: ProbedLayer, ours: DecoderLayer) -> bool:
     found = []
     for layer in (probed.module, ours):
         witness = _Witness(answer)
-        out = layer(hidden.clone(), **{**probed.arguments, "foreword_step": witness})
+        with running(witness):
+            out = layer(hidden.clone(), **probed.arguments)
         found.append([*witness.given, out])
     return all(
         one.shape == other.shape and bool((one - other).abs().max() <= TOLERANCE * one.abs().max())

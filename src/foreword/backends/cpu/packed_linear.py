@@ -4,6 +4,7 @@ Libraries pick another kernel, hence another order of summation, for few rows. A
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.elementwise import add_bias
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.packed_matrix import PackedMatrix, pack_matrices
 from foreword.backends.cpu.weight_format import PackedWeight, WeightFormat
 from foreword.errors import ModelError
 
@@ -35,6 +37,11 @@ class PackedLinear(nn.Module):
         self.out_features, self.in_features = packed.out_features, packed.in_features
         self.bias = None if bias is None else nn.Parameter(bias.detach().float(), requires_grad=False)
 
+    @property
+    def weight(self) -> PackedMatrix:
+        """Without the bias, for code that multiplies by it instead of calling the layer."""
+        return _WeightOf(self)
+
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[..., in_features] → [..., out_features], float32."""
         given = rows.reshape(-1, self.in_features).contiguous()
@@ -45,6 +52,24 @@ class PackedLinear(nn.Module):
         if out.shape[1] != self.out_features:
             out = out[:, : self.out_features].contiguous()
         return (out if self.bias is None else out.add_(self.bias)).view(*rows.shape[:-1], self.out_features)
+
+
+class _WeightOf(PackedMatrix):
+    """The weight of a packed layer."""
+
+    def __init__(self, layer: PackedLinear):
+        self._packed = PackedLinear(layer.format, layer.packed, None)
+        super().__init__(torch.empty(layer.out_features, layer.in_features, device="meta"), lambda _: self._packed)
+
+    def layer(self, turned: bool) -> nn.Module:
+        """See PackedMatrix."""
+        if turned:
+            raise NotImplementedError("The weight of a packed layer is used as another layer's, transposed.")
+        return self._packed
+
+    def numbers(self) -> torch.Tensor:
+        """See PackedMatrix: as they are packed."""
+        return self._packed.format.rows(self._packed.packed, torch.arange(self.shape[0]))
 
 
 class LinearsBeside(nn.Module):
@@ -122,6 +147,10 @@ class JoinedLinear(nn.Module):
         return self.together.take(self.index, rows)
 
 
+def _layer_of(format: WeightFormat, weight: torch.Tensor) -> PackedLinear:
+    return PackedLinear(format, format.pack(weight), None)
+
+
 class LinearPacker:
     """Packs a model's linear layers: in the format that is asked for, or as their blocks are stored."""
 
@@ -162,6 +191,13 @@ class LinearPacker:
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         bias = torch.cat(biases) if biases else None
         return PackedLinear(format, packed[0] if len(packed) == 1 else format.join(packed), bias)
+
+    def pack_matrices(self, model: nn.Module) -> None:
+        """What is left of a model's weights, layers that torch knows and tables apart. What chooses experts, and all else
+        that
+        is small, stays float32."""
+        exact = weight_format("none", self.target)
+        pack_matrices(model, *(partial(_layer_of, format) for format in (self._format, exact)))
 
     def pack_all(self, model: nn.Module) -> Iterator[PackedLinear]:
         """Replace every nn.Linear in ``model``; gives each that takes their place, for memory to be let go between two.

@@ -32,6 +32,10 @@ class ReferenceAttention:
             hidden = at[None, :] > row
             if call.window is not None:
                 hidden |= row - at[None, :] >= call.window
-            weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
+            scores = scores.masked_fill(hidden, float("-inf"))
+            if call.sinks is not None:
+                sinks = torch.tensor(call.sinks)[:, None, None].expand(-1, count, 1)
+                scores = torch.cat([scores, sinks], -1)
+            weights = scores.softmax(-1)[..., : span.end]
             out[span.row : span.row + count] = (weights @ v).transpose(0, 1)
         return out

@@ -17,6 +17,7 @@ from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.signature import Argument
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory, value_panels
+from foreword.backends.whole_vectors import in_whole_vectors
 
 UNBOUNDED = 2**40
 STATE_BYTES = 64 * 2**20
@@ -43,20 +44,31 @@ class TiledAttention:
             query = query.contiguous()
         heads, rows, _ = query.shape
         out = query.new_empty(rows, heads, memory.layers[call.layer].value_size)
-        for each in self.calls(prepared, memory, [call], query, out):
+        whole = _softmaxes(memory, call, query)
+        for each in self._calls(prepared, memory, [call], query, whole, out):
             each.run()
-        return out
+        return out if call.sinks is None else out.mul_(whole.share_beside(torch.tensor(call.sinks), heads))
 
     def calls(
         self, prepared: Plan, memory: PanelMemory, layers: list[LayerCall], query: torch.Tensor, out: torch.Tensor
     ) -> list[Call]:
-        """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape,
-        one after another. A query's numbers stand side by side."""
+        """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape
+        and without sinks, one after another. A query's numbers stand side by side."""
+        return self._calls(prepared, memory, layers, query, _softmaxes(memory, layers[0], query), out)
+
+    def _calls(
+        self,
+        prepared: Plan,
+        memory: PanelMemory,
+        layers: list[LayerCall],
+        query: torch.Tensor,
+        whole: "_Softmaxes",
+        out: torch.Tensor,
+    ) -> list[Call]:
         first = layers[0].layer
         shape = memory.layers[first]
         heads, rows, _ = query.shape
         padded = value_panels(shape) * LANES
-        whole = _Softmaxes(query, rows * heads, padded)
         turn = min(prepared.segments, max(1, self._state_bytes // (4 * rows * heads * padded)))
         parts = _Softmaxes(query, turn * rows * heads, padded)
         kernels = attention_kernels(self._target, memory.keys[first].dtype)
@@ -92,6 +104,18 @@ class _Softmaxes:
     def __init__(self, like: torch.Tensor, count: int, padded: int):
         self.largest, self.sums = like.new_empty(count), like.new_empty(count)
         self.totals = like.new_empty(count * padded)
+
+    def share_beside(self, sinks: torch.Tensor, heads: int) -> torch.Tensor:
+        """What is left of the weights beside ``sinks`` [heads]: [rows, heads, 1]. To be asked when all is done."""
+        largest, sums = self.largest.view(-1, heads), self.sums.view(-1, heads)
+        taken = in_whole_vectors(torch.exp, sinks - largest) / sums
+        return (1.0 / (1.0 + taken))[..., None]
+
+
+def _softmaxes(memory: PanelMemory, call: LayerCall, query: torch.Tensor) -> _Softmaxes:
+    """For all rows and heads of a layer, over all they see."""
+    heads, rows, _ = query.shape
+    return _Softmaxes(query, rows * heads, value_panels(memory.layers[call.layer]) * LANES)
 
 
 def _attend(

@@ -1,0 +1,278 @@
+"""Every architecture that transformers can build, tiny and with random weights, loaded by Foreword: what becomes of each?
+
+    python benchmarks/architectures.py [name ...] [--threads 1,2,3] [--jobs 2]
+
+Each is loaded in a process of its own, and its logits are compared with those of transformers' own eager code: cold, behind
+a cached prefix, wholly cached, in chunks beside neighbours. One line each: ``ok``; ``said`` (right, and the start said that
+bits differ); ``refused`` (in one line, by name); and what must never be: ``UNSAID`` (bits differ and nobody said so),
+``WRONG``, ``CRASH``. ``unbuilt``: transformers could not make a tiny one from this script's configuration.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+VOCAB, LAYERS, CONTEXT, PROMPT = 320, 4, 1024, 150
+FAULTS = ("UNSAID", "WRONG", "CRASH")
+SECONDS = 180
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCAB, "hidden_size": 64, "d_model": 64, "n_embd": 64, "dim": 64, "embedding_size": 64, "model_dim": 64,
+    "intermediate_size": 96, "ffn_dim": 96, "n_inner": 96, "decoder_ffn_dim": 96, "encoder_ffn_dim": 96, "ffn_hidden_size":
+    96,
+    "d_ff": 96, "dff": 96, "d_inner": 96, "num_hidden_layers": LAYERS, "n_layer": LAYERS, "n_layers": LAYERS, "num_layers":
+    LAYERS,
+    "decoder_layers": LAYERS, "encoder_layers": 1, "num_decoder_layers": LAYERS, "num_attention_heads": 4, "n_head": 4,
+    "n_heads": 4,
+    "num_heads": 4, "decoder_attention_heads": 4, "encoder_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+    "global_head_dim": 16, "num_global_key_value_heads": 2, "attention_head_dim": 16, "max_position_embeddings": CONTEXT,
+    "n_positions": CONTEXT, "n_ctx": CONTEXT, "max_seq_len": CONTEXT, "sliding_window": 40, "local_attention": 40,
+    "window_size": 40,
+    "attention_chunk_size": 32, "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_num_experts": 4,
+    "num_experts_per_tok": 2, "moe_k": 2, "moe_topk": 2, "num_experts_per_token": 2, "top_k_experts": 2, "moe_top_k": 2,
+    "n_shared_experts": 1,
+    "moe_num_shared_experts": 1, "moe_intermediate_size": 48, "shared_expert_intermediate_size": 48,
+    "expert_ffn_hidden_size": 48,
+    "intermediate_size_mlp": 96, "mlp_hidden_size": 96, "expert_intermediate_size": 48, "n_group": 1, "topk_group": 1,
+    "first_k_dense_replace": 1, "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16,
+    "v_head_dim": 16, "qk_head_dim": 32, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 1, "query_pre_attn_scalar":
+    16,
+    "hidden_size_per_layer_input": 16, "vocab_size_per_layer_input": VOCAB, "laurel_rank": 8, "num_kv_shared_layers": 0,
+    "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_expand": 2, "mamba_d_state": 16, "mamba_n_groups": 1, "mamba_num_heads":
+    8,
+    "mamba_head_dim": 16, "state_size": 16, "ssm_state_size": 16, "linear_num_key_heads": 4, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16, "linear_value_head_dim": 16, "lru_width": 64, "index_n_heads": 4, "index_head_dim": 16,
+    "index_topk": 16, "rotary_dim": 8, "emb_dim": 64, "attention_hidden_size": 64, "block_size": 16, "chunk_size": 16,
+    "zero_expert_num": 2, "mamba_d_ssm": 128,
+}  # fmt: skip
+"""By the names that configurations have for them; a value that is None by default stays None."""
+DROPPED = ("layer_types", "no_rope_layers", "moe_layers", "mlp_layer_types", "layers_block_type", "attn_layer_indices",
+"block_types",
+           "attention_types", "attention_layers", "mlp_only_layers", "head_dim_", "per_layer_config", "rope_parameters",
+           "intermediate_size_list", "quantization_config", "dtype", "architectures", "transformers_version", "id2label",
+           "label2id",
+           "block_configs", "hybrid_override_pattern", "full_attn_idxs", "activation_sparsity_pattern", "mamba_dt_rank",
+           "layer_type_list")  # fmt: skip
+NEVER_NONE = ("num_key_value_heads", "head_dim", "n_routed_experts", "moe_intermediate_size", "n_shared_experts")
+"""Without which some configurations make no model."""
+EVEN = {"dots3_note": ("num_key_value_heads",), "dots3_note_text": ("num_key_value_heads",)}
+"""Model types that have as many key heads as query heads."""
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama-dynamic": ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
+    "llama-linear": ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}),
+    "llama-yarn": ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4,
+                                                 "original_max_position_embeddings": 512}}),
+    "llama-odd": ("llama", {"hidden_size": 60, "head_dim": 15, "intermediate_size": 90}),
+    "llama-gelu": ("llama", {"hidden_act": "gelu"}),
+    "llama-tied": ("llama", {"tie_word_embeddings": True}),
+    "llama-wide": ("llama", {"intermediate_size": 1032}),
+    "phi3-longrope": ("phi3", {"original_max_position_embeddings": 512, "max_position_embeddings": 1024, "rope_parameters": {
+        "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+        "original_max_position_embeddings": 512}}),
+    "qwen2-window": ("qwen2", {"use_sliding_window": True, "max_window_layers": 2}),
+    "qwen2_moe-window": ("qwen2_moe", {"use_sliding_window": True, "max_window_layers": 2, "sliding_window": 40}),
+    "qwen3_moe-mixed": ("qwen3_moe", {"decoder_sparse_step": 2}),
+    "mixtral-window": ("mixtral", {"sliding_window": 40}),
+    "mistral-nowindow": ("mistral", {"sliding_window": None}),
+    "gemma3-bidirectional": ("gemma3_text", {"use_bidirectional_attention": True}),
+    "ministral3-scale": ("ministral3", {"rope_parameters": {
+        "rope_type": "yarn", "factor": 16.0, "rope_theta": 1e4, "original_max_position_embeddings": 64,
+        "llama_4_scaling_beta": 0.1,
+        "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}}),
+    "llama4_text-temp": ("llama4_text", {"attn_temperature_tuning": True, "floor_scale": 16, "attn_scale": 0.3}),
+    "llama4_text-chunk24": ("llama4_text", {"attention_chunk_size": 24}),
+    "deepseek_v3-groups": ("deepseek_v3", {"n_group": 2, "topk_group": 1}),
+    "gpt2-scaled": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+    "falcon-alibi": ("falcon", {"alibi": True}),
+    "falcon-new": ("falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "bert-decoder": ("bert", {"is_decoder": True}),
+    "gemma4-moe": ("gemma4_text", {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size":
+    48}),
+}  # fmt: skip
+
+
+def tiny_config(kind: str, options: dict[str, Any]) -> Any:
+    """The configuration of a model type, with sizes of SIZES wherever it has them."""
+    from transformers import CONFIG_MAPPING
+
+    cls = CONFIG_MAPPING[kind]
+
+    def shrunk(told: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        out = {key: value for key, value in told.items() if key not in DROPPED}
+        for key, value in out.items():
+            if key in SIZES and value is not None and not isinstance(value, list | dict):
+                out[key] = SIZES[key]
+        out |= {key: SIZES[key] for key in NEVER_NONE if key in out and out[key] is None}
+        if "kv_lora_rank" in out or "num_key_value_heads" in EVEN.get(kind, ()):
+            out["num_key_value_heads"] = 4
+        return {**out, **given}
+
+    told = cls().to_dict()
+    inner = [key for key in ("text_config", "decoder", "decoder_config", "llm_config") if isinstance(told.get(key), dict)]
+    made = shrunk(told, {} if inner else options)
+    for key in inner:
+        made[key] = shrunk(told[key], options)
+    for key in [key for key in made if key.endswith("_config") and key not in inner]:
+        del made[key]
+    for key in ("model_type",):
+        made.pop(key, None)
+    return cls(**made)
+
+
+def write(kind: str, options: dict[str, Any], path: Path) -> None:
+    """A model of seeded random weights with a standard deviation of 0.2, its norms near one."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from foreword.testing.tiny_models import write_tokenizer
+
+    torch.manual_seed(7)
+    config = tiny_config(kind, options)
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            gain = "norm" in name.lower() and name.endswith("weight") and weight.ndim == 1
+            weight.normal_(1.0 if gain and bool(weight.mean() > 0.5) else 0.0, 0.1 if gain else 0.2)
+    model.save_pretrained(path)
+    write_tokenizer(path)
+
+
+def served(path: Path) -> dict[str, Any]:
+    """In the child: the outcome of one model."""
+    import logging
+
+    import torch
+
+    from foreword.errors import ForewordError
+    from foreword.testing.tiny_models import VOCAB
+
+    said: list[str] = []
+
+    class Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                said.append(record.getMessage())
+
+    logging.getLogger("foreword").addHandler(Ear())
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
+    from engine.recording import RecordingEngine
+
+    options = {"kv_cache_memory_bytes": 2**23, "self_test": True, "start_cache_dir": "off"}
+    rng = random.Random(3)
+    prompts = [[rng.randrange(2, VOCAB) for _ in range(length)] for length in (PROMPT, 90, 33)]
+    try:
+        alone = RecordingEngine(str(path), enable_prefix_caching=False, max_num_batched_tokens=2048, **options)
+    except ForewordError as error:
+        return {"outcome": "refused", "why": str(error)}
+    except Exception as error:
+        return {"outcome": "CRASH", "why": f"load: {type(error).__name__}: {error}"}
+    try:
+        engine = RecordingEngine(str(path), max_num_batched_tokens=37, max_num_seqs=8, **options)
+        whole = [alone.run(prompt, max_tokens=3)[0] for prompt in prompts]
+        mixed = engine.run(*prompts, max_tokens=3)
+        cached = engine.run(prompts[0], prompts[0][:100] + prompts[1], max_tokens=3)
+        wanted = [alone.run(prompts[0][:100] + prompts[1], max_tokens=3)[0]]
+    except Exception as error:
+        return {"outcome": "CRASH", "why": f"run: {type(error).__name__}: {error}"}
+    pairs = [*zip(mixed, whole, strict=True), (cached[0], whole[0]), (cached[1], wanted[0])]
+    worst, same = 0.0, True
+    for got, expected in pairs:
+        shared = got.logits.keys() & expected.logits.keys()
+        same &= bool(shared) and all(torch.equal(got.logits[at], expected.logits[at]) for at in shared)
+    model = oracle(path)
+    for trace, prompt in zip([*whole, *mixed, cached[0]], [*prompts, *prompts, prompts[0]], strict=True):
+        assert trace.output is not None
+        ids = prompt + list(trace.output.outputs[0].token_ids)
+        with torch.inference_mode():
+            expected = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float()
+        for at, logits in trace.logits.items():
+            worst = max(worst, float((logits - expected[at]).abs().max() / expected[at].abs().max()))
+    told = any("bits" in line or "to the bit" in line for line in said)
+    outcome = "WRONG" if not worst < 1e-4 else "ok" if same else "said" if told else "UNSAID"
+    return {"outcome": outcome, "error": worst, "same_bits": same, "warned": said}
+
+
+def oracle(path: Path) -> Any:
+    """transformers' own model, its own eager attention."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager", dtype=torch.float32).eval()
+
+
+def try_one(name: str, threads: int, keep: Path | None) -> dict[str, Any]:
+    """Write and serve a model in a process of its own, for a crash of the interpreter is an outcome as well."""
+    folder = (keep or Path(tempfile.mkdtemp())) / name
+    with tempfile.NamedTemporaryFile("r") as answer:
+        child = multiprocessing.get_context("fork").Process(target=_child, args=(name, threads, folder, answer.name))
+        child.start()
+        child.join(SECONDS)
+        late = child.is_alive()
+        if late:
+            child.kill()
+            child.join()
+        text = answer.read()
+    if keep is None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+    found: dict[str, Any] = json.loads(text) if text else {"outcome": "CRASH", "why": f"status {child.exitcode}"}
+    return {"outcome": "CRASH", "why": f"not done after {SECONDS} s"} if late else found
+
+
+def _child(name: str, threads: int, folder: Path, answer: str) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        if not (folder / "tokenizer.json").exists():
+            kind, options = VARIANTS.get(name, (name, {}))
+            write(kind, options, folder)
+        found = served(folder)
+    except Exception as error:
+        found = {"outcome": "unbuilt", "why": f"{type(error).__name__}: {error}"[:300]}
+    Path(answer).write_text(json.dumps(found))
+
+
+def names() -> list[str]:
+    """Of all architectures, and the variants of some."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    return [*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *VARIANTS]
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="of architectures; all if none is named")
+    parser.add_argument("--threads", default="2", help="comma-separated")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="keep the models in this folder, and take them from there")
+    parser.add_argument("--json", type=Path, help="write the outcomes to this file")
+    told = parser.parse_args()
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401 - once, for all that are forked
+
+    import foreword.engine.build  # noqa: F401
+
+    todo = [(name, int(threads)) for threads in told.threads.split(",") for name in told.names or names()]
+    found: dict[str, Any] = {}
+    with ThreadPoolExecutor(told.jobs) as pool:
+        for (name, threads), got in zip(
+            todo, pool.map(lambda each: try_one(each[0], each[1], told.keep), todo), strict=True
+        ):
+            found[f"{name}@{threads}"] = got
+            rest = got.get("why") or f"error {got.get('error'):.1e}"
+            print(f"{got['outcome']:8} {name} ({threads} threads): {rest}", flush=True)
+    print(dict(Counter(got["outcome"] for got in found.values())))
+    if told.json:
+        told.json.write_text(json.dumps(found, indent=1))
+    raise SystemExit(any(got["outcome"] in FAULTS for got in found.values()))
+
+
+if __name__ == "__main__":
+    main()
