@@ -159,7 +159,13 @@ SERVED: dict[str, tuple[str, dict[str, Any]]] = {
     "layers that are no linear ones": ("GPT2", {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 1024}),
     "chunks": (
         "Llama4",
-        {"attention_chunk_size": 32, "num_local_experts": 4, "intermediate_size_mlp": 96, "attn_temperature_tuning": False},
+        {
+            "attention_chunk_size": 32,
+            "num_local_experts": 4,
+            "intermediate_size_mlp": 96,
+            "floor_scale": 16,
+            "attn_scale": 0.3,
+        },
     ),
     "scales by position": ("Ministral3", {"rope_parameters": SCALED}),
     "rope dynamic": ("Llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),

@@ -1,5 +1,6 @@
 """Models in Hugging Face layout: what their files give, and what is said of those that are missing or damaged."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -159,3 +160,47 @@ def test_a_python_without_docstrings_says_so(copy: Path) -> None:
     code = f"from foreword import LLM\nLLM({str(copy)!r}, start_cache_dir='off', self_test=False)"
     ended = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=False)
     assert "ModelError: Python was started without docstrings (PYTHONOPTIMIZE=2, or -OO)" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ("model.layers.1.mlp.up_proj.weight_scale_inv", "LlamaForCausalLM does not know.*weight_scale_inv"),
+        ("model.layers.0.self_attn.sinks", "LlamaForCausalLM does not know.*sinks"),
+        ("model.layers.2.extra_norm.weight", "LlamaForCausalLM does not know.*extra_norm"),
+    ],
+)
+def test_tensors_that_nobody_asks_for_are_not_left_out(copy: Path, extra: str, told: str) -> None:
+    weights = load_file(copy / "model.safetensors")
+    save_file({**weights, extra: torch.ones(1)}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=told):
+        load(str(copy))
+
+
+def test_scales_of_an_unknown_quantisation_are_told_by_its_name(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "new-kind"}}))
+    weights = {
+        name: weight.to(torch.float8_e4m3fn) if "mlp" in name else weight
+        for name, weight in load_file(copy / "model.safetensors").items()
+    }
+    weights["model.layers.0.mlp.up_proj.weight_scale"] = torch.ones(96, 1)
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"weight_scale.*'new-kind'.*Take the model unquantised"):
+        load(str(copy))
+
+
+def test_weights_in_whole_numbers_are_refused(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["model.layers.0.mlp.up_proj.weight"] = weights["model.layers.0.mlp.up_proj.weight"].to(torch.int8)
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"up_proj\.weight' of model .* is of type I8: quantised weights"):
+        load(str(copy))
+
+
+def test_parts_beside_the_language_model_may_be_left_out(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = load_file(copy / "model.safetensors")
+    extra = {"vision_tower.layers.0.weight": torch.ones(1), "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(1)}
+    save_file({**weights, **extra}, copy / "model.safetensors", {"format": "pt"})
+    load(str(copy))
+    assert "1 tensors in the model's files are not used, vision_tower.layers.0.weight among them" in caplog.text

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from foreword.backends.base import AttentionStep, Backend, LayerShape, ProbedLayer, Span
+from foreword.backends.registry import make_backend
 from foreword.engine.forward import run_model
 from foreword.engine.probe import ATTENTION_NAME, probe_layers
 from foreword.errors import ModelError
@@ -35,6 +36,7 @@ LARGE = 30_000_000
 SHORT_WINDOW = 32
 FEW_TOKENS = 16
 """Of a large model, to be compared with itself before and after its layers are packed."""
+EXACT = "float32"
 WINDOWS = ("sliding_window", "attention_chunk_size")
 """What configurations call them."""
 
@@ -50,8 +52,11 @@ class Computed:
 def check_model(module: Any, probed: Sequence[ProbedLayer], backend: Backend[Any], context: int) -> Computed:
     """Compare a model, its layers not packed yet, with transformers' own code; what is left to be compared with later.
 
-    ModelError for a model that computes something else.
+    ModelError for a model that computes something else. Keys and values are kept in float32 for this.
     """
+    options = backend.options
+    if options.kv_dtype != EXACT:
+        backend = make_backend(options.name, options.block_size, kernel_folder=options.kernel_folder)
     large = sum(weight.numel() for weight in module.parameters()) > LARGE
     twin = _twin(module, probed, context) if large else None
     asked, layers = (module, probed) if twin is None else twin
@@ -63,7 +68,7 @@ def check_model(module: Any, probed: Sequence[ProbedLayer], backend: Backend[Any
 
 def check_packed(kind: str, module: Any, shapes: Sequence[LayerShape], backend: Backend[Any], before: Computed) -> None:
     """Compare a model with itself before its layers were packed. ModelError where they differ, or it cannot be run; where
-    weights were quantised, only the latter."""
+    weights, or keys and values, are rounded, only the latter."""
     ids = before.ids
     try:
         logits = _ours(module, shapes, backend, [[(ids, 0, len(ids))]], 0)[0]
@@ -71,7 +76,7 @@ def check_packed(kind: str, module: Any, shapes: Sequence[LayerShape], backend: 
         raise ModelError(
             f"{kind} cannot be served: its code does not take our layers ({_line(error)}). Served: {SERVED}."
         ) from error
-    exact = backend.describe().weight_bits == 32
+    exact = backend.describe().weight_bits == 32 and backend.options.kv_dtype == EXACT
     if exact and (off := _difference(logits, before.logits)) > TOLERANCE:
         raise ModelError(
             f"{kind} cannot be served: with our layers its logits are off by {off:.1e} of the largest, where "

@@ -5,6 +5,7 @@ asks for; while a step runs they attend.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from foreword.backends.base import AttentionLayer, LayerCall, LayerShape, ProbedLayer, current_step
 from foreword.engine.forward import run_model
 from foreword.engine.masks import MaskFunction, Sight, mask_of, sight_of
+from foreword.engine.query_scales import scaled, take_over
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED
 
@@ -46,7 +48,7 @@ def attention_forward(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """The function that transformers' layers call. Tensors are [1, heads, rows, size]; returns [1, rows, heads, size]."""
-    step, known = current_step(), getattr(module, CALL, None)
+    step, known, query = current_step(), getattr(module, CALL, None), scaled(module, query)
     if known is None:
         if is_causal is False:
             raise ModelError(NOT_CAUSAL)
@@ -105,7 +107,8 @@ class Probe:
     def mask(self, function: MaskFunction, queries: int, keys: int) -> torch.Tensor:
         """The mask [1, 1, queries, keys] of a function; remembers what it lets tokens see."""
         made = mask_of(function, queries, keys)
-        self.masks.append((made, sight_of(function, self.context)))
+        with suppress(IndexError):  # a mask that is told of the prompt's own tokens says nothing about longer ones
+            self.masks.append((made, sight_of(function, self.context)))
         return made
 
 
@@ -113,13 +116,11 @@ def probe_layers(module: Any, expected: int, context: int) -> list[ProbedLayer]:
     """Run a few tokens and see which layers attend, how, and what they are given: at positions near the beginning and near
     the end of the context, for some layers turn and scale by them. ModelError for a model that cannot be served."""
     kind = type(module).__name__
+    take_over(module)
     near = _run(module, kind, Probe(context), torch.tensor([5, 6]))
     seen = [layer.attention.call.layer for layer in near.probed]
     if seen != list(range(expected)):
-        raise ModelError(
-            f"{kind} cannot be served: of its {expected} layers, attention was called by {_in_words(seen)}; each must "
-            f"call it exactly once (recurrent and hybrid models do not). Served: {SERVED}."
-        )
+        raise ModelError(f"{kind} cannot be served: {_in_words(seen, expected)}. Served: {SERVED}.")
     calls = {attention: layer.attention.call for attention, layer in zip(near.modules, near.probed, strict=True)}
     for attention, call in calls.items():
         setattr(attention, CALL, call)
@@ -146,5 +147,10 @@ def _run(module: Any, kind: str, probe: Probe, positions: torch.Tensor) -> Probe
     return probe
 
 
-def _in_words(layers: Sequence[int]) -> str:
-    return f"layers {list(layers)}" if layers else "none"
+def _in_words(layers: Sequence[int], expected: int) -> str:
+    if not layers:
+        return "none of its layers calls transformers' attention interface: they attend by code of their own, or not at all"
+    return (
+        f"of its {expected} layers, attention was called by layers {list(layers)}; each must call it exactly once "
+        f"(recurrent and hybrid models do not)"
+    )

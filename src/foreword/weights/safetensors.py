@@ -19,6 +19,7 @@ from torch import nn
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED, Described
 from foreword.weights.mapped_files import forget_mapped_pages
+from foreword.weights.unused_tensors import refuse_unused
 
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
 PACKAGED_NAME = "table-reader"
@@ -77,6 +78,7 @@ class SafetensorsCheckpoint:
                 f"Check the files, or download them again."
             )
         model: nn.Module = module.eval()
+        refuse_unused(str(self.path), model, info["unexpected_keys"], self._types, _method(model.config))
         return model
 
     def block_formats(self) -> Mapping[str, str]:
@@ -124,6 +126,11 @@ class SafetensorsCheckpoint:
     def _files_of_tensors(self) -> dict[str, Path]:
         return {name: file for file, opened in self._opened.items() for name in opened.keys()}  # noqa: SIM118
 
+    @property
+    def _types(self) -> dict[str, str]:
+        """Of all tensors, as safetensors calls them."""
+        return {name: self._opened[file].get_slice(name).get_dtype() for name, file in self._files_of_tensors.items()}
+
     def _files(self) -> list[Path]:
         return sorted(self.path.glob("*.safetensors"))
 
@@ -142,6 +149,11 @@ class SafetensorsCheckpoint:
                     self.path, local_files_only=True, trust_remote_code=False, **options
                 )
         except Exception as error:
+            if isinstance(error, KeyError) and error.args == (options.get("attn_implementation"),):
+                raise ModelError(
+                    f"Model {str(self.path)!r} cannot be served: its code chooses among attentions of its own, and has no "
+                    f"place for ours. Served: {SERVED}."
+                ) from error
             raise ModelError(
                 f"The {what} of model {str(self.path)!r} could not be loaded: {_first_line(error)} "
                 f"Check the files, or download them again. Served: {SERVED}."
@@ -172,6 +184,12 @@ def _directory(model: str | None) -> Path:
             f"Model {model!r} is no directory here, and could not be fetched from the hub: {_first_line(error)} "
             f"Name a directory in Hugging Face layout or a GGUF file, or check the name and the connection."
         ) from error
+
+
+def _method(config: Any) -> str:
+    """What a configuration calls its quantisation; empty: there is none."""
+    told = getattr(config, "quantization_config", None) or {}
+    return str((told if isinstance(told, dict) else vars(told)).get("quant_method", ""))
 
 
 @contextmanager
