@@ -46,6 +46,7 @@ class ModelRunner:
         self.sinks: list[LogitsSink] = []
         self._observer = observer
         self._masks = StepMasks(model.vocab_size)
+        self._stems = _stems_of(model.module)
 
     @torch.inference_mode()
     def carry_out(self, actions: Sequence[CacheAction]) -> None:
@@ -124,7 +125,7 @@ class ModelRunner:
         its own; rows behind it may not have, where layers see a window.
         """
         rows = keep if len(keep) else np.zeros(1, np.int64)
-        with _watched(self.model.module.base_model) as seen:
+        with _watched(self._stems) as seen:
             given, places = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(positions)
             logits = run_model(self.model.module, given, places, torch.from_numpy(rows), step)
         return logits.float(), seen[-1][0].sum(-1).isfinite()
@@ -142,9 +143,15 @@ def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Row | BaseException |
         return Sampled(fault=error)
 
 
+def _stems_of(module: Any) -> list[torch.nn.Module]:
+    """What gives the rows that the head chooses from: a model calls its base, or goes past it to the decoder inside."""
+    decoder = module.get_decoder() if hasattr(module, "get_decoder") else module.base_model
+    return [module.base_model] if decoder is module.base_model else [module.base_model, decoder]
+
+
 @contextmanager
-def _watched(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """What a module gives in this thread as long as the block lasts: rows [1, rows, width]."""
+def _watched(modules: Sequence[torch.nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """What modules give in this thread as long as the block lasts, the outermost last: rows [1, rows, width]."""
     seen: list[torch.Tensor] = []
     thread = threading.get_ident()
 
@@ -152,11 +159,12 @@ def _watched(module: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
         if threading.get_ident() == thread:
             seen.append(given if isinstance(given, torch.Tensor) else given[0])
 
-    hook = module.register_forward_hook(note)
+    hooks = [module.register_forward_hook(note) for module in modules]
     try:
         yield seen
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _prompt_logprobs(chunk: StepChunk, logits: torch.Tensor) -> tuple[TokenLogprobs, ...]:
