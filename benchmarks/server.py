@@ -1,6 +1,7 @@
 """What the server adds to the engine, and what the cache brings to its clients.
 
     python benchmarks/server.py [--model DIR] [--rounds N] [--clients 1,8,32] [--wrk SECONDS] [--json FILE]
+    python benchmarks/server.py --beside OTHER/src [--rounds N] [--clients 1,8,32]
 
 overhead  One client asks for one token, with the table cached: ``LLM.generate`` in this process, and the same prompt over
           HTTP from a server in another process, in turn, 20 ms after each other: the threads of an engine that has just
@@ -9,6 +10,8 @@ overhead  One client asks for one token, with the table cached: ``LLM.generate``
 table     The table workload over HTTP, streamed: time to the first token, and requests a second, for so many clients at a
           time. Warm: the table is in the cache. Cold: the same requests with ``prompt_cache_options.mode: explicit`` and no
           mark, which neither use nor feed the cache. Both kinds take turns, a round each.
+beside    The warm table workload alone, in turn on this tree's server and on that of another one, which run side by side:
+          requests a second of both, and the median of the rounds' ratios.
 wrk       The same load for so many seconds each, made by wrk (https://github.com/wg/wrk), answers of one token.
 
 Run it on a quiet machine: ``other_cores`` tells how many cores were busy with something else than this and its server.
@@ -17,6 +20,7 @@ Run it on a quiet machine: ``other_cores`` tells how many cores were busy with s
 import argparse
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -52,13 +56,14 @@ end
 
 
 @contextmanager
-def server(model: str | None) -> Iterator[tuple[str, int]]:
-    """``foreword serve`` in a process of its own; gives its host and port, and the model's name."""
+def server(model: str | None, source: str | None = None) -> Iterator[tuple[str, int]]:
+    """``foreword serve`` in a process of its own, of another tree's ``source`` if there is one; gives its host and port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from foreword.cli.main import run; run()", "serve", *([model] if model else [])]
     command += ["--port", str(port), "--served-model-name", "served"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    environment = os.environ if source is None else {**os.environ, "PYTHONPATH": source}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
     try:
         while not _ready(port):
             if process.poll() is not None:
@@ -175,6 +180,19 @@ def _round(address: tuple[str, int], clients: int, more: dict[str, Any]) -> list
     return times
 
 
+def measure_beside(own: tuple[str, int], other: tuple[str, int], clients: int, rounds: int) -> dict[str, float]:
+    """Requests a second of two servers, in turn."""
+    rates: dict[tuple[str, int], list[float]] = {own: [], other: []}
+    for number in range(rounds + 1):
+        for address in (own, other) if number % 2 else (other, own):
+            start = time.perf_counter()
+            count = len(_round(address, clients, {}))
+            if number:  # the first round fills the caches
+                rates[address].append(count / (time.perf_counter() - start))
+    ratio = median(a / b for a, b in zip(rates[own], rates[other], strict=True))
+    return {"clients": clients, "own": median(rates[own]), "other": median(rates[other]), "ratio": ratio}
+
+
 def measure_wrk(address: tuple[str, int], clients: int, seconds: int) -> dict[str, Any]:
     """What wrk measures with so many connections, warm and cold; an answer of one token is there when its first token is."""
     found: dict[str, Any] = {"clients": clients}
@@ -223,14 +241,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--wrk", type=int, metavar="SECONDS", default=0)
+    parser.add_argument("--beside", metavar="OTHER/src")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     result: dict[str, Any] = {"machine": machine()}
-    with server(given.model) as address, watching_others(result):
-        result["overhead"] = measure_overhead(address, given.model, given.rounds)
-        result["table"] = [measure_table(address, int(count), given.rounds) for count in given.clients.split(",")]
-        if given.wrk:
-            result["wrk"] = [measure_wrk(address, int(count), given.wrk) for count in given.clients.split(",")]
+    counts = [int(count) for count in given.clients.split(",")]
+    if given.beside:
+        with server(given.model) as own, server(given.model, given.beside) as other:
+            result["beside"] = [measure_beside(own, other, count, given.rounds) for count in counts]
+    else:
+        with server(given.model) as address, watching_others(result):
+            result["overhead"] = measure_overhead(address, given.model, given.rounds)
+            result["table"] = [measure_table(address, count, given.rounds) for count in counts]
+            if given.wrk:
+                result["wrk"] = [measure_wrk(address, count, given.wrk) for count in counts]
     print(json.dumps(result, indent=1))
     if given.json:
         given.json.write_text(json.dumps(result, indent=1))
