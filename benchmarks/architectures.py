@@ -60,7 +60,14 @@ DROPPED = ("layer_types", "no_rope_layers", "moe_layers", "mlp_layer_types", "la
            "label2id",
            "block_configs", "hybrid_override_pattern", "full_attn_idxs", "activation_sparsity_pattern", "mamba_dt_rank",
            "layer_type_list")  # fmt: skip
-NEVER_NONE = ("num_key_value_heads", "head_dim", "n_routed_experts", "moe_intermediate_size", "n_shared_experts")
+NEVER_NONE = (
+    "num_key_value_heads",
+    "head_dim",
+    "n_routed_experts",
+    "moe_intermediate_size",
+    "n_shared_experts",
+    "num_experts_per_tok",
+)
 """Without which some configurations make no model."""
 EVEN = {"dots3_note": ("num_key_value_heads",), "dots3_note_text": ("num_key_value_heads",)}
 """Model types that have as many key heads as query heads."""
@@ -218,11 +225,13 @@ def try_one(name: str, threads: int, keep: Path | None) -> dict[str, Any]:
         if late:
             child.kill()
             child.join()
-        text = answer.read()
+        text, written = answer.read(), (folder / "tokenizer.json").exists()
     if keep is None:
         shutil.rmtree(folder.parent, ignore_errors=True)
     found: dict[str, Any] = json.loads(text) if text else {"outcome": "CRASH", "why": f"status {child.exitcode}"}
-    return {"outcome": "CRASH", "why": f"not done after {SECONDS} s"} if late else found
+    if late:
+        return {"outcome": "CRASH" if written else "unbuilt", "why": f"not done after {SECONDS} s"}
+    return found
 
 
 def _child(name: str, threads: int, folder: Path, answer: str) -> None:
