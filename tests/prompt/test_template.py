@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from foreword.errors import ModelError, PromptError
+from foreword.prompt.segments import segment
 from foreword.prompt.template import PromptTemplate
 from foreword.prompt.tokenizer import ApproximateTokenizer
 from prompt.families import FAMILIES, files, template
@@ -73,6 +74,30 @@ def test_the_text_and_the_tokens_are_those_of_transformers(both: tuple[PromptTem
         text = ours.render(CONVERSATIONS[name], tools, generation, **options)
         assert text == expected
         assert ours.encode(text) == theirs.encode(expected, add_special_tokens=False)
+
+
+def test_an_answer_that_has_begun_is_the_end_of_the_text(both: tuple[PromptTemplate, Any]) -> None:
+    ours, theirs = both
+    options: dict[str, Any] = {"date_string": "22 Nov 2026"}
+    for begun in ("The", " The answer:\n- one"):
+        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": begun}]
+        text = ours.render(messages, go_on=True, **options)
+        assert text == theirs.apply_chat_template(messages, tokenize=False, continue_final_message=True, **options)
+        assert ours.render([messages[0], {**messages[1], "content": begun + " "}], go_on=True, **options) == text + " "
+        assert segment(ours, messages, go_on=True, **options).text == text
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": "x", "tool_calls": [CALL]},
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(last: dict[str, Any]) -> None:
+    with pytest.raises(PromptError, match="must be of the role 'assistant', have a text, and call no tool"):
+        template("chatml").render([{"role": "user", "content": "Hello"}, last], go_on=True)
 
 
 def test_text_parts_are_given_as_parts_or_joined_as_the_template_wants_them() -> None:

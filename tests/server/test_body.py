@@ -148,7 +148,7 @@ def test_what_cannot_change_an_answer_is_taken(live: Live, path: str, body: dict
     ("path", "body", "fields", "says", "never"),
     [
         ("/v1/chat/completions", CHAT, {"echo": True}, "Unknown field 'echo'", "Did you mean 'echo'"),
-        ("/v1/responses", RESPONSE, {"seed": 1}, "Unknown field 'seed'", "Did you mean 'seed'"),
+        ("/v1/responses", RESPONSE, {"n": 2}, "Unknown field 'n'", "Did you mean 'n'"),
         ("/v1/responses", RESPONSE, {"max_tokens": 1}, "max_output_tokens", "Did you mean 'max_tokens'"),
         ("/v1/messages", MESSAGE, {"max_completion_tokens": 1}, "Unknown field", "Did you mean 'max_completion_tokens'"),
         (
@@ -159,6 +159,7 @@ def test_what_cannot_change_an_answer_is_taken(live: Live, path: str, body: dict
             "sequences'?",
         ),
         ("/v1/chat/completions", CHAT, {"logit_bias": {"5": 1}}, "'logit_bias' is not served here", "Did you mean"),
+        ("/v1/responses/input_tokens", RESPONSE, {"n": 2}, "Unknown field 'n'", "Did you mean 'n'"),
         ("/v1/messages", MESSAGE, {"container": "c"}, "'container' is not served here", "Did you mean"),
     ],
 )

@@ -12,7 +12,7 @@ from foreword.server.event_stream import event
 from server.live import Live
 
 CHAT = "/v1/chat/completions"
-PATHS = [CHAT, "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"]
+PATHS = [CHAT, "/v1/completions", "/v1/responses", "/v1/responses/input_tokens", "/v1/messages", "/v1/messages/count_tokens"]
 ASKED: dict[str, Any] = {"model": "tiny", "prompt": "the quick brown fox", "max_tokens": 4}
 JSON = {"content-type": "application/json"}
 

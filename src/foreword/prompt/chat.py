@@ -101,6 +101,8 @@ class MarkAt:
 class ChatPrompt:
     """A prompt as messages. The system prompt is the leading message (or messages) of one of the SYSTEM_ROLES.
 
+    go_on
+        The last message is an answer that has begun, for the model to go on with; there is no generation prompt then.
     template_options
         Further variables for the chat template, for instance ``enable_thinking``.
     left_out
@@ -111,6 +113,7 @@ class ChatPrompt:
     tools: tuple[Tool, ...] = ()
     marks: tuple[MarkAt, ...] = ()
     add_generation_prompt: bool = True
+    go_on: bool = False
     template_options: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
 

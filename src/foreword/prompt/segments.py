@@ -114,6 +114,7 @@ def segment(
     messages: Sequence[MessageDict],
     tools: Sequence[Tool] | None = None,
     add_generation_prompt: bool = True,
+    go_on: bool = False,
     **variables: Any,
 ) -> SegmentedPrompt:
     """Render and tokenize a conversation, and find its pieces. Arguments and errors as PromptTemplate.render.
@@ -121,7 +122,8 @@ def segment(
     Costs one tokenization and a bounded number of renderings, beside a short one for each tool and for each message behind
     which something new is written. A token that reaches over the end of a piece counts to the next one.
     """
-    finder = _Finder(template, messages, tools, add_generation_prompt, variables)
+    add_generation_prompt = add_generation_prompt and not go_on
+    finder = _Finder(template, messages, tools, add_generation_prompt, go_on, variables)
     encoded = template.encode_with_ends(finder.text)
     ends = finder.ends()
     order = sorted(ends, key=lambda slot: (ends[slot], slot.kind != "tool", slot.index, slot.block))
@@ -158,13 +160,15 @@ class _Finder:
         messages: Sequence[MessageDict],
         tools: Sequence[Tool] | None,
         add_generation_prompt: bool,
+        go_on: bool,
         variables: dict[str, Any],
     ):
         self._template = template
         self._variables = variables
         self._tools = tools
         self._generation = add_generation_prompt
-        self.text = template.render(messages, tools, add_generation_prompt, **variables)
+        self._go_on = go_on
+        self.text = template.render(messages, tools, add_generation_prompt, go_on=go_on, **variables)
         self._messages = [_with_parsed_arguments(message) for message in messages]
         self._last_user: list[int | None] = []  # for each message, the last one of the user up to it
         for index, message in enumerate(self._messages):
@@ -212,7 +216,7 @@ class _Finder:
         for number, slot in enumerate(slots):
             if slot.field:
                 messages[slot.index] = self._put_mark(messages[slot.index], slot.field, number)
-        marked = self._render(messages, self._tools, self._generation)
+        marked = self._render(messages, self._tools, self._generation, self._go_on)
         if marked is None or self._mark.sub("", marked) != self.text:
             return None
         places: dict[_Slot, int] = {}
@@ -253,7 +257,7 @@ class _Finder:
         slots = [_Slot("tool", index, 0, 1, tool_name(tool), ()) for index, tool in enumerate(tools)]
         if not tools:
             return {}
-        more = self._render(self._messages, [*tools, _rename(tools[-1], self._open)], self._generation)
+        more = self._render(self._messages, [*tools, _rename(tools[-1], self._open)], self._generation, self._go_on)
         last = 0 if more is None or more == self.text else common_prefix(self.text, more)
         head = self._shortest_head(last) if len(tools) > 1 and last else []
         ends: list[int] = []
@@ -274,9 +278,11 @@ class _Finder:
         marked: MessageDict = _replace(message, field, lambda text: _behind(text, f"{self._open}{number}{self._close}"))
         return marked
 
-    def _render(self, messages: Sequence[MessageDict], tools: Sequence[Tool] | None, generation: bool) -> str | None:
+    def _render(
+        self, messages: Sequence[MessageDict], tools: Sequence[Tool] | None, generation: bool, go_on: bool = False
+    ) -> str | None:
         try:
-            return self._template.render(messages, tools, generation, **self._variables)
+            return self._template.render(messages, tools, generation, go_on=go_on, **self._variables)
         except PromptError:
             return None
 

@@ -39,12 +39,14 @@ _GIVEN = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception", "namespace"}
 )
 
+_END = "\ue000"
+"""A sign behind the text of an answer that has begun, to see where a template goes on writing behind it."""
 _SHORT_ID = 9  # the length that Mistral's templates want
 _A_DAY = datetime(2000, 1, 1)
 
 OWN_VARIABLES = frozenset(
     {
-        *("messages", "tools", "add_generation_prompt", "now", "strftime_now", "template", "self"),
+        *("messages", "tools", "add_generation_prompt", "go_on", "now", "strftime_now", "template", "self"),
         *("chat_template", "conversation", "tokenize", "continue_final_message", "return_tensors", "return_dict"),
         *("return_assistant_tokens_mask", "padding", "truncation", "max_length", "tokenizer_kwargs"),
     }
@@ -122,14 +124,24 @@ class PromptTemplate:
         tools: Sequence[Tool] | None = None,
         add_generation_prompt: bool = True,
         now: datetime | None = None,
+        go_on: bool = False,
         **variables: Any,
     ) -> str:
         """The conversation as text. ``variables`` are the template's own (``enable_thinking`` and the like).
+
+        With ``go_on`` the last message is an answer that has begun, and the text ends where its text does; then there is
+        no generation prompt.
 
         PromptError when the template refuses the messages, or asks for the date and ``now`` is not given.
         """
         if not messages:
             raise PromptError("The conversation is empty; a chat template needs at least one message.")
+        if go_on:
+            begun = [*messages[:-1], _with_end(messages[-1])]
+            text, end, _ = self.render(begun, tools, False, now, **variables).rpartition(_END)
+            if not end:
+                raise PromptError("The chat template does not write the begun answer with which the conversation ends.")
+            return text
         name = self._choose(tools)
         try:
             return self._templates[name].render(
@@ -343,6 +355,19 @@ def _part_text(part: Any) -> str:
         return str(part["text"])
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
     raise PromptError(f"A content part of type {kind!r} cannot be rendered by this chat template; it takes text.")
+
+
+def _with_end(message: MessageDict) -> MessageDict:
+    """An answer that has begun, with a sign behind its text. PromptError for one without text, or with calls behind it."""
+    content = message.get("content")
+    if message.get("role") != "assistant" or message.get("tool_calls") or not content:
+        raise PromptError(
+            "The last message is to be gone on with: it must be of the role 'assistant', have a text, and call no tool."
+        )
+    if isinstance(content, str):
+        return {**message, "content": content + _END}
+    *before, last = content
+    return {**message, "content": [*before, {**last, "text": last["text"] + _END}]}
 
 
 def _parse_arguments(call: Any) -> None:

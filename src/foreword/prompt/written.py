@@ -47,7 +47,9 @@ def _given(template: PromptTemplate, prompt: ChatPrompt, now: datetime) -> _Give
     check_readable(prompt.messages)
     fitted = fit(prompt.messages, prompt.tools, template.abilities(prompt.tools or None))
     messages: list[MessageDict] = [write_message(message) for message in fitted.messages]
-    return _Given(fitted, messages, list(fitted.tools) or None, {"now": now, **prompt.template_options})
+    return _Given(
+        fitted, messages, list(fitted.tools) or None, {"now": now, "go_on": prompt.go_on, **prompt.template_options}
+    )
 
 
 def _as_sent(pieces: Sequence[Piece], fitted: FittedConversation, prompt: ChatPrompt) -> tuple[Piece, ...]:

@@ -59,6 +59,14 @@ def message_of(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()  # it may name what the client sent
 
 
+def unreadable(where: str, kind: str) -> str:
+    """What is said of a part of a conversation that is no text."""
+    return (
+        f"{where}: {kind!r} cannot be read by this model, which reads text. It would be sent again with every further "
+        f"request: go back to before it came into the conversation, or begin anew."
+    )
+
+
 def error_response(dialect: Dialect, error: Exception, request_id: str | None, status: int | None = None) -> Response:
     """An error as an answer in a dialect; an overload says when to come back."""
     status = status or status_of(error)

@@ -6,7 +6,7 @@ import pytest
 
 from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt, MarkAt, Message, ToolCall, text_blocks
-from foreword.server.anthropic.conversation import check_ending, conversation
+from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.schema import CountTokensBody
 
 FIVE = {"type": "ephemeral"}
@@ -39,7 +39,6 @@ def tool(name: str, mark: dict[str, str] | None = None) -> dict[str, Any]:
 
 def translate(*messages: dict[str, Any], **more: Any) -> ChatPrompt:
     body = CountTokensBody.model_validate({"model": "m", "messages": list(messages), **more})
-    check_ending(body)
     return conversation(body)
 
 
@@ -190,10 +189,14 @@ def test_the_look_back_counts_tools_and_a_tool_result_once() -> None:
     assert mark == MarkAt(2, 50, 300.0, (None, 1))  # 10 tools, 9 texts, a use and the result: the second is the 20th back
 
 
+def test_an_answer_at_the_end_has_begun() -> None:
+    assert translate(user("a"), assistant("b")).go_on
+    assert not translate(user("a"), assistant("b"), user("c")).go_on
+
+
 @pytest.mark.parametrize(
     ("messages", "says"),
     [
-        ([user("a"), assistant("b")], "cannot go on with a begun answer"),
         ([user(use("w", "u"))], "only the assistant uses tools"),
         ([user("a"), assistant(result("u", "b")), user("c")], "it belongs to the user's"),
         ([user(result("u9", "b"))], "'u9' answers no tool_use block before it"),

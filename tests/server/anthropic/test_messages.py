@@ -220,6 +220,33 @@ def test_what_is_no_json_is_refused(live: Live, content: bytes) -> None:
             assert got.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_a_tool_runner_goes_on_without_a_thread(client: anthropic.Anthropic) -> None:
+    @anthropic.beta_tool
+    def look(place: str) -> str:
+        """Looks."""
+        return place
+
+    body = {"model": "tiny", "max_tokens": 4, "messages": user("the quick brown fox"), "tools": [look]}
+    runner = client.beta.messages.tool_runner(**body, max_iterations=1)
+    assert [message.stop_reason for message in runner] == ["max_tokens"]
+
+
+def test_a_thread_is_refused_in_words_that_the_sdk_knows(client: anthropic.Anthropic) -> None:
+    for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+        with pytest.raises(anthropic.BadRequestError, match="send all messages with each request") as caught:
+            ask(client, extra_body={"thread": thread})
+        told: Any = caught.value.body
+        assert told["error"]["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
+def test_an_answer_that_has_begun_is_gone_on_with(client: anthropic.Anthropic) -> None:
+    begun: Any = [*user("the quick brown fox"), {"role": "assistant", "content": "jumps"}]
+    asked, gone_on = prompt_tokens(client), prompt_tokens(client, messages=begun)
+    assert asked < gone_on <= asked + len("jumps")
+    got = ask(client, messages=begun)
+    assert sum(counts(got.usage)) == gone_on
+
+
 def test_errors_as_the_sdk_sees_them(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.NotFoundError) as missing:
         ask(client, model="huge")

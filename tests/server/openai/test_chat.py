@@ -212,7 +212,13 @@ def test_diagnostics_say_what_changed(client: openai.OpenAI) -> None:
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "role"),
         ({"messages": [{"role": "user"}]}, "neither content nor tool_calls"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "type"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content.0: 'image_url' cannot be read by this model, which reads text",
+        ),
+        ({"extra_body": {"continue_final_message": True}}, "must be of the role 'assistant'"),
+        ({"extra_body": {"continue_final_message": True, "add_generation_prompt": True}}, "leave one of them out"),
+        ({"messages": [{"role": "user", "content": "x", "prefix": True}, USER]}, "only the last message"),
         ({"response_format": {"type": "xml"}}, "response_format"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"logit_bias": {"5": 1}}, "'logit_bias' is not served here"),
@@ -257,3 +263,14 @@ def test_what_the_server_says_to_the_template_is_no_variable_of_a_client(live: L
         live.settle()
         assert client.get("/v1/cache/prefixes").status_code == 200
         assert client.get("/v1/cache/recent").status_code == 200
+
+
+@pytest.mark.parametrize("how", ["continue_final_message", "prefix"])
+def test_an_answer_that_has_begun_is_gone_on_with(client: openai.OpenAI, how: str) -> None:
+    whole = client.chat.completions.create(**ASKED)
+    begun = {"role": "assistant", "content": "quick", **({"prefix": True} if how == "prefix" else {})}
+    more = {} if how == "prefix" else {"continue_final_message": True, "add_generation_prompt": False}
+    rest = client.chat.completions.create(**{**ASKED, "messages": [SYSTEM, USER, begun]}, extra_body=more)
+    asked, gone_on = whole.usage.prompt_tokens, rest.usage.prompt_tokens
+    assert asked < gone_on <= asked + len("quick")  # nothing of a turn's end, nothing of a new one
+    assert rest.usage.prompt_tokens_details.cached_tokens >= asked - 1

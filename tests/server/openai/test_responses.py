@@ -28,6 +28,33 @@ def test_usage_on_a_miss_and_on_a_hit(client: openai.OpenAI) -> None:
     assert (first.status, first.incomplete_details.reason) == ("incomplete", "max_output_tokens")
 
 
+def test_sampling_parameters_are_those_of_chat_completions(client: openai.OpenAI) -> None:
+    said = {"seed": 3, "stop": ["zz"], "presence_penalty": 0.5, "top_k": 3, "min_tokens": 2, "ignore_eos": True}
+    answer = client.responses.create(**{**ASKED, "temperature": 1}, extra_body=said)
+    chat = client.chat.completions.create(
+        model="tiny",
+        messages=[{"role": "system", "content": ASKED["instructions"]}, {"role": "user", "content": ASKED["input"]}],
+        max_tokens=8,
+        extra_body=said,
+    )
+    assert answer.output_text == chat.choices[0].message.content
+    with pytest.raises(openai.BadRequestError, match="top_k is -5"):
+        client.responses.create(**ASKED, extra_body={"top_k": -5})
+
+
+def test_a_prompt_can_be_counted_before_it_is_answered(client: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}, "strict": False}
+    first = client.responses.create(**ASKED, tools=[tool])
+    later = {"model": "tiny", "input": "Again.", "previous_response_id": first.id}
+    said = {name: ASKED[name] for name in ("model", "instructions", "input")}
+    assert client.responses.input_tokens.count(**said, tools=[tool]).input_tokens == first.usage.input_tokens
+    counted = client.responses.input_tokens.count(**later)
+    assert (counted.object, counted.input_tokens) == (
+        "response.input_tokens",
+        client.responses.create(**later, max_output_tokens=1).usage.input_tokens,
+    )
+
+
 def test_a_stream_tells_the_same_in_order(client: openai.OpenAI) -> None:
     whole = client.responses.create(**ASKED)
     events = list(client.responses.create(**ASKED, stream=True))

@@ -2,27 +2,23 @@
 
 from typing import Any
 
-from foreword.errors import PromptError
 from foreword.prompt.chat import ChatPrompt
 from foreword.prompt.vendor_forms.anthropic import mark_ttl, read_prompt
 from foreword.prompt.vendor_forms.blocks import as_json
 from foreword.prompt.vendor_forms.reasoning import write_signature
 from foreword.prompt.vendor_forms.tools import as_function
+from foreword.server.anthropic.errors import ThreadRefused
 from foreword.server.anthropic.marks import resolve_marks
 from foreword.server.anthropic.schema import CountTokensBody
 
 
-def check_ending(body: CountTokensBody) -> None:
-    """PromptError for a conversation that cannot be answered."""
-    if body.messages[-1].role == "assistant":
-        raise PromptError(
-            "messages: the last message has the role 'assistant'; this server cannot go on with a begun answer. End with a "
-            "message of the user."
-        )
-
-
 def conversation(body: CountTokensBody) -> ChatPrompt:
-    """The prompt of a body. PromptError for what no model could be given, or for marks against the rules."""
+    """The prompt of a body; an answer at its end has begun, and the model goes on with it.
+
+    PromptError for what no model could be given, or for marks against the rules; ThreadRefused for a part of a thread.
+    """
+    if body.thread is not None:
+        raise ThreadRefused
     given = body.model_dump(include={"system", "cache_control"}, exclude_unset=True)
     for name, parts in (("tools", body.tools), ("messages", body.messages)):
         if name in body.model_fields_set:
@@ -34,6 +30,7 @@ def conversation(body: CountTokensBody) -> ChatPrompt:
         messages=messages,
         tools=tuple(as_function(_described(tool)) for tool in given.get("tools", ())),
         marks=resolve_marks(places, mark_ttl(given)),
+        go_on=messages[-1].role == "assistant",
     )
 
 

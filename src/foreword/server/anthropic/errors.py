@@ -3,9 +3,9 @@
 from typing import Any
 
 from foreword.config import unknown_option
-from foreword.errors import PromptTooLong
+from foreword.errors import InputError, PromptTooLong
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
-from foreword.server.error_answers import message_of
+from foreword.server.error_answers import message_of, unreadable
 
 TYPES = {
     400: "invalid_request_error",
@@ -25,7 +25,12 @@ BODIES: dict[str, type[CountTokensBody]] = {"/v1/messages": MessagesBody, "/v1/m
 """What each endpoint takes."""
 
 
-REMOVE = "It would be sent again with every further request: go back to before it came into the conversation, or begin anew."
+class ThreadRefused(InputError):
+    """The server was asked to hold a conversation. The vendor's SDK reads the details, and sends the messages itself."""
+
+    def __init__(self) -> None:
+        super().__init__("thread: no conversation is held here. Leave it out, and send all messages with each request.")
+        self.details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 
 
 def error_type(status: int) -> str:
@@ -44,7 +49,10 @@ def error_body(error: Exception, status: int, request_id: str | None) -> dict[st
         message = f"prompt is too long: {error.tokens} tokens > {error.most} maximum"
     else:
         message = message_of(error)
-    return {"type": "error", "error": {"type": error_type(status), "message": message}, "request_id": request_id}
+    told: dict[str, Any] = {"type": error_type(status), "message": message}
+    if isinstance(error, ThreadRefused):
+        told["details"] = error.details
+    return {"type": "error", "error": told, "request_id": request_id}
 
 
 def describe_fault(path: str, fault: Any) -> str:
@@ -63,7 +71,7 @@ def describe_fault(path: str, fault: Any) -> str:
         wanted = fault["ctx"].get("expected_tags") or fault["ctx"]["expected"]
         given = fault["ctx"].get("tag", value)
         if given in ("image", "document"):
-            return f"{where}: {given!r} cannot be read by this model, which reads text. {REMOVE}"
+            return unreadable(where, given)
         return f"{where}: type {given!r} is not served here; allowed: {wanted}."
     if kind == "missing":
         return f"{where}: required, and not there."

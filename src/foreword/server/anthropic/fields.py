@@ -38,7 +38,6 @@ _REFUSED = {
     "compaction": "ask for a summary in a message of the user",
     "container": "there is no code execution here",
     "mcp_servers": "tools are run by the client",
-    "thread": "send the messages",
 }
 
 _KINDS = {"tools": ("custom",)}

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams, StructuredOutputs
 from foreword.server.anthropic.answers import Head, events, message
-from foreword.server.anthropic.conversation import check_ending, conversation
+from foreword.server.anthropic.conversation import conversation
 from foreword.server.anthropic.errors import error_body
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.body_route import BodyRoute
@@ -49,7 +49,6 @@ async def count_tokens(body: CountTokensBody, request: Request) -> Response:
 
 def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:
     """A body as a neutral request; PromptError for what it may not say."""
-    check_ending(body)
     return NeutralRequest(
         request_id=f"msg_{who.request_id}",
         tenant=who.tenant,

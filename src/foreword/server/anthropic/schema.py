@@ -132,6 +132,13 @@ class Diagnostics(Body):
     previous_message_id: Text | None = None
 
 
+class Thread(Body):
+    """Asks that the server hold the conversation, or go on with one that it holds: refused, in a way that clients know."""
+
+    type: Literal["create", "continue"]
+    previous_message_id: Text | None = None
+
+
 class CountTokensBody(TopBody):
     """POST /v1/messages/count_tokens: the part of a request that makes its prompt."""
 
@@ -146,6 +153,7 @@ class CountTokensBody(TopBody):
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None
+    thread: Thread | None = None
 
 
 class MessagesBody(CountTokensBody):

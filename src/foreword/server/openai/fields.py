@@ -54,7 +54,6 @@ _REFUSED = {
     "bad_words": "use structured output to say what may be written",
     "best_of": "ask for n and choose",
     "chat_template": "the model's own is used; chat_template_kwargs are handed to it",
-    "continue_final_message": "end with a message of the user",
     "documents": "put them into the messages",
     "extra_body": "its fields belong into the body itself, where the SDK puts them",
     "function_call": "use tool_choice",
@@ -65,7 +64,6 @@ _REFUSED = {
     "logits_processors": "the logits are the model's own",
     "models": "name one as model",
     "moderation": "nothing is moderated here",
-    "prefix": "end with a message of the user",
     "spaces_between_special_tokens": "special tokens are written as the tokenizer writes them",
     "suffix": "the model continues a text; it does not fill gaps",
     "truncate_prompt_tokens": "prompts are never cut; shorten it",
@@ -74,7 +72,6 @@ _REFUSED = {
 _NOTHING = {
     "background": False,
     "best_of": 1,
-    "continue_final_message": False,
     "deferred": False,
     "detokenize": True,
     "dry_multiplier": 0,
@@ -85,7 +82,6 @@ _NOTHING = {
     "mirostat": 0,
     "n_probs": 0,
     "no_stop_trim": False,
-    "prefix": False,
     "repeat_penalty": 1.0,
     "return_hidden_states": False,
     "return_token_ids": False,
@@ -129,8 +125,13 @@ CHAT = Fields(
 )
 COMPLETIONS = Fields(
     taken={**_TAKEN, **_LABELS, "prediction": "it could only make an answer come faster"},
-    refused={**_REFUSED, "tools": "use /v1/chat/completions", "messages": "use /v1/chat/completions"},
-    nothing={**_NOTHING, "add_special_tokens": True},
+    refused={
+        **_REFUSED,
+        "continue_final_message": "a completion goes on with its prompt",
+        "messages": "use /v1/chat/completions",
+        "tools": "use /v1/chat/completions",
+    },
+    nothing={**_NOTHING, "add_special_tokens": True, "continue_final_message": False},
 )
 RESPONSES = Fields(
     taken={
@@ -158,6 +159,7 @@ RESPONSES = Fields(
     refused={
         **{name: why for name, why in _REFUSED.items() if name != "image"},
         "background": "an answer is given in the request that asks for it",
+        "continue_final_message": "use /v1/chat/completions",
         "conversation": "send the messages, or previous_response_id",
         "max_tokens": "this endpoint calls it max_output_tokens",
         "messages": "this endpoint calls it input",
@@ -165,7 +167,7 @@ RESPONSES = Fields(
         "reasoning_effort": "this endpoint has it in reasoning.effort",
         "response_format": "this endpoint has it in text.format",
     },
-    nothing=_NOTHING,
+    nothing={**_NOTHING, "continue_final_message": False},
     kinds={"tools": ("function", "namespace"), "tools.tools": ("function",)},
     skipped={"input": ("mcp_list_tools", "web_search_call")},
 )

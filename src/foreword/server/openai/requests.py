@@ -18,21 +18,27 @@ from foreword.server.openai.schema import (
     ChatBody,
     ChatMessage,
     CompletionBody,
+    CompletionFields,
     SamplingFields,
     ToolParam,
 )
 from foreword.serving.neutral import UNLIMITED, CacheMode, CacheSettings
 
-SAMPLING = frozenset(SamplingFields.model_fields)
+SAMPLING = frozenset(CompletionFields.model_fields)
 
 
 def sampling_params(
     body: ChatBody | CompletionBody, defaults: SamplingParams, max_tokens: int | None, logprobs: int | None
 ) -> SamplingParams:
     """Sampling parameters; ParameterError for a value out of range. What the body does not say is as in ``defaults``."""
-    given = {name: value for name in SAMPLING & body.model_fields_set if (value := getattr(body, name)) is not None}
     most = UNLIMITED if max_tokens is None else max_tokens
+    given = said_of_sampling(body)
     return replace(defaults, **given, max_tokens=most, logprobs=logprobs, structured_outputs=form_of(body)[0])
+
+
+def said_of_sampling(body: SamplingFields) -> dict[str, Any]:
+    """The sampling parameters that a body gives."""
+    return {name: value for name in SAMPLING & body.model_fields_set if (value := getattr(body, name)) is not None}
 
 
 def cache_settings(body: CacheFields) -> CacheSettings:
@@ -82,9 +88,20 @@ def chat_conversation(body: ChatBody) -> ChatPrompt:
         messages=tuple(read_message(message).with_opened_calls() for message in given),
         tools=tuple(map(tool, body.tools or ())),
         marks=marks(body, _breakpoints(body.messages)),
-        add_generation_prompt=body.add_generation_prompt,
+        add_generation_prompt=body.add_generation_prompt is not False,
+        go_on=_goes_on(body),
         template_options={**effort_options(body.reasoning_effort), **(body.chat_template_kwargs or {})},
     )
+
+
+def _goes_on(body: ChatBody) -> bool:
+    """Whether the last message is an answer that has begun. PromptError for a body that says two things of it."""
+    goes_on = body.continue_final_message or body.messages[-1].prefix
+    if goes_on and body.add_generation_prompt:
+        raise PromptError("continue_final_message and add_generation_prompt say different things; leave one of them out.")
+    if any(message.prefix for message in body.messages[:-1]):
+        raise PromptError("prefix: only the last message is an answer that has begun; leave it out of the others.")
+    return goes_on
 
 
 def effort_options(effort: str | None) -> dict[str, Any]:

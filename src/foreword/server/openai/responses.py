@@ -20,7 +20,7 @@ from foreword.server.http import Caller, caller, note_passed_over, read_aside, s
 from foreword.server.openai.errors import failure
 from foreword.server.openai.formats import chosen, format_form, narrowed
 from foreword.server.openai.namespaces import OfferedTools
-from foreword.server.openai.requests import cache_settings, effort_options, is_prewarm, marked, marks, tool
+from foreword.server.openai.requests import cache_settings, effort_options, is_prewarm, marked, marks, said_of_sampling, tool
 from foreword.server.openai.response_items import Output
 from foreword.server.openai.responses_schema import (
     FunctionCallOutput,
@@ -70,6 +70,17 @@ def make_router(remembered: int) -> APIRouter:
             return EventStream(turn.events(updates), updates.close, served.config)
         answer = await served.answer(turn.asked)
         return JSONResponse(turn.whole(answer))
+
+    @router.post("/v1/responses/input_tokens", response_model=None)
+    async def count_input_tokens(body: ResponseBody, request: Request) -> Response:
+        """How many tokens the prompt of a response has; nothing is computed or cached."""
+        note_passed_over(request, body)
+        who, served = caller(request), service(request)
+        served.model.check_name(body.model)
+        history = _history(stored, who, body)
+        turn = await read_aside(request, lambda: _Turn(body, who, history, stored, served.default_sampling))
+        count = await served.count_tokens(turn.asked.prompt)
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": count})
 
     @router.get("/v1/responses/{response_id}", response_model=None)
     async def get_response(response_id: str, request: Request) -> Response:
@@ -253,12 +264,11 @@ def _history(stored: Remembered[StoredResponse], who: Caller, body: ResponseBody
 
 
 def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
-    given = {name: value for name in ("temperature", "top_p") if (value := getattr(body, name)) is not None}
     most = UNLIMITED if body.max_output_tokens is None else body.max_output_tokens
     wanted = body.top_logprobs is not None or "message.output_text.logprobs" in (body.include or ())
     return replace(
         defaults,
-        **given,
+        **said_of_sampling(body),
         max_tokens=0 if is_prewarm(body) else most,
         logprobs=(body.top_logprobs or 0) if wanted else None,
         structured_outputs=None if body.text is None else format_form(body.text.format),

@@ -8,7 +8,15 @@ from foreword.server.body import Body, Fields
 from foreword.server.json_types import JsonObject, Text
 from foreword.server.openai import fields
 from foreword.server.openai.formats import ResponseToolChoice, TextFormats
-from foreword.server.openai.schema import MAX_MESSAGES, MAX_TOOLS, Breakpoint, CacheFields, Count, RefusalPart
+from foreword.server.openai.schema import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Breakpoint,
+    CacheFields,
+    Count,
+    RefusalPart,
+    SamplingFields,
+)
 
 
 class InputText(Body):
@@ -124,7 +132,7 @@ class ResponseStreamOptions(Body):
     """``stream_options``: none is honoured."""
 
 
-class ResponseBody(CacheFields):
+class ResponseBody(CacheFields, SamplingFields):
     """The body of /v1/responses. What it says of the client is said again in the answer."""
 
     table: ClassVar[Fields] = fields.RESPONSES
@@ -134,8 +142,6 @@ class ResponseBody(CacheFields):
     instructions: Text | None = None
     previous_response_id: Text | None = None
     max_output_tokens: Count | None = None
-    temperature: float | None = None
-    top_p: float | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     include: list[Text] | None = None
     stream: bool | None = None

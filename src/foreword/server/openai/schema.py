@@ -50,11 +50,10 @@ class CacheFields(TopBody):
 
 
 class SamplingFields(TopBody):
-    """Sampling parameters of both completions endpoints; the second half are vLLM's."""
+    """Sampling parameters of every endpoint; the second half are vLLM's."""
 
     temperature: float | None = None
     top_p: float | None = None
-    n: int | None = None
     seed: int | None = None
     stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
     presence_penalty: float | None = None
@@ -65,9 +64,15 @@ class SamplingFields(TopBody):
     min_tokens: Count | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
-    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
+
+
+class CompletionFields(SamplingFields):
+    """Those that only the completions endpoints have."""
+
+    n: int | None = None
+    prompt_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
 
 class StreamOptions(Body):
@@ -113,7 +118,11 @@ class ToolCallParam(Body):
 
 
 class ChatMessage(Body):
-    """A message of a conversation. Answers may be sent back as they came: fields of the answer that are null are taken."""
+    """A message of a conversation. Answers may be sent back as they came: fields of the answer that are null are taken.
+
+    prefix
+        Of the last one, as hosted models have it: ``continue_final_message``.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Text | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
@@ -125,6 +134,7 @@ class ChatMessage(Body):
     reasoning_content: Text | None = None
     reasoning: Text | None = None
     function_call: None = None
+    prefix: bool = False
 
 
 class Function(Body):
@@ -143,9 +153,11 @@ class ToolParam(Body):
     function: Function
 
 
-class ChatBody(CacheFields, SamplingFields, FormFields):
+class ChatBody(CacheFields, CompletionFields, FormFields):
     """The body of /v1/chat/completions.
 
+    continue_final_message
+        The last message is an answer that has begun: what comes is the rest of it.
     reasoning_effort
         Handed to the chat template, which may have a switch for it.
     """
@@ -166,7 +178,8 @@ class ChatBody(CacheFields, SamplingFields, FormFields):
     parallel_tool_calls: bool | None = None
     modalities: list[Literal["text"]] | None = None
     reasoning_effort: Text | None = None
-    add_generation_prompt: bool = True
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
     chat_template_kwargs: JsonObject | None = None
 
 
@@ -187,7 +200,7 @@ Prompts = Annotated[
 ]
 
 
-class CompletionBody(CacheFields, SamplingFields, FormFields):
+class CompletionBody(CacheFields, CompletionFields, FormFields):
     """The body of /v1/completions."""
 
     table: ClassVar[Fields] = fields.COMPLETIONS
