@@ -32,6 +32,7 @@ SLOW = (
     "engine/test_detokenizer.py::test_a_byte_level_vocabulary",
     "engine/test_smollm2.py",
     "engine/test_findings.py::test_the_second_start",
+    "engine/test_structured_outputs.py::test_a_form_that_becomes_too_complex",
     "engine/test_tenants.py::test_a_late_tenant",
     "backends/cpu/test_kv_memory.py::test_a_second_memory",
     "backends/cpu/test_kv_memory.py::test_freed_memory",

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from engine.making import Made, add, finish
-from engine.schemas import KEPT, REFUSED, SMALL, TOO_MUCH, record
+from engine.schemas import KEPT, REFUSED, SMALL, TOO_MUCH, TRUTH, record
 from foreword import LLM, SamplingParams, StructuredOutputs
 from foreword.engine import CompletionOutput, EngineRequest
 from foreword.engine.grammars import Grammars
 from foreword.engine.runner import Sampled, Step, StepChunk
 from foreword.engine.token_mask import Row, TokenMask, forbidden_tokens, row_length
-from foreword.errors import ParameterError, StepFailed
+from foreword.errors import GrammarFailed, ParameterError, StepFailed
 from foreword.tokens import pack_tokens
 
 PERSON = record(name={"type": "string", "maxLength": 5}, age=SMALL)
@@ -266,6 +266,38 @@ def test_a_form_that_raises_ends_its_own_request_alone(
         error = found["bad"].error
         assert isinstance(error, StepFailed)
         assert "secret" not in str(error)
+
+
+OPEN = 400
+AMBIGUOUS = (
+    "start: s\ns: t s | t\nt: " + " | ".join(f'"a" u{number}' for number in range(OPEN)) + "\n"
+    + "".join(f'u{number}: "a"* s*\n' for number in range(OPEN))
+)  # fmt: skip
+"""Every token multiplies the ways in which those before it may be read."""
+
+
+def test_a_form_that_becomes_too_complex_ends_its_own_request_alone_and_says_so(
+    make_engine: Callable[..., Made], grammars: Grammars
+) -> None:
+    def run(grammar: Any) -> dict[str, Any]:
+        engine = make_engine().engine
+        for name, first in (("one", 10), ("bad", 40), ("two", 70)):
+            params = SamplingParams(max_tokens=100, ignore_eos=True, seed=1)
+            add(engine, range(first, first + 20), params, request_id=name, grammar=grammar if name == "bad" else None)
+        return finish(engine)
+
+    right, found = run(None), run(grammars.compiled(AMBIGUOUS, "grammar"))
+    for name in ("one", "two"):
+        assert found[name].outputs == right[name].outputs
+    assert isinstance(found["bad"].error, GrammarFailed)
+    assert "too complex in the midst of it" in str(found["bad"].error)
+
+
+def test_many_properties_that_may_be_left_out(make_llm: Callable[..., LLM]) -> None:
+    schema = {"type": "object", "properties": {f"p{number}": TRUTH for number in range(700)}, "additionalProperties": False}
+    ((output,),) = answers(make_llm(), [StructuredOutputs(json=schema)], max_tokens=20)
+    assert output.finish_reason in ("stop", "length")
+    assert len(output.token_ids) > 1
 
 
 def test_a_form_that_was_not_made_ready_is_not_passed_over(make_engine: Callable[..., Made]) -> None:

@@ -20,7 +20,7 @@ from foreword.engine.records import request_finished, step_finished
 from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.verify import Verifier, VerifyReport
-from foreword.errors import IntegrityError, ParameterError, StepFailed
+from foreword.errors import GrammarFailed, IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.faults import NO_FAULTS, fault_lines, kind_of
 from foreword.sampling_params import SamplingParams
@@ -340,7 +340,8 @@ class Engine:
             logger.error("Request %s failed by itself; the others go on.\n%s", name, fault_lines(error))
             failure = StepFailed(f"Request {name}: its text, log-probabilities or rules could not be made: {kind}.")
             if name in self._generations:
-                ended += self._end_generations([continuation], failure)
+                told = error if isinstance(error, GrammarFailed) else failure  # which says nothing of an input
+                ended += self._end_generations([continuation], told)
         return tuple(ended)
 
     def _end_generations(self, continuations: Iterable[Continuation], error: Exception) -> tuple[Generation, ...]:

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -15,7 +16,7 @@ TOO_MUCH = "it takes more than 2 s of a processor or 500 MiB to compile, or stan
 
 
 class GrammarTrial:
-    """The process, which begins with the first grammar and again after one that ended it. Any thread may ask.
+    """The processes: one for each thread that asks at the same time, begun when there is none. Any thread may ask.
 
     size, special
         Of the model's vocabulary; its special tokens by name.
@@ -24,20 +25,22 @@ class GrammarTrial:
     def __init__(self, size: int, special: Mapping[str, int]):
         self._known = json.dumps({"size": size, "special": dict(special)})
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._idle: list[_Compiler] = []
 
     def fault(self, grammar: str) -> str | None:
         """What is wrong with a grammar; None if it can be compiled."""
         with self._lock:
-            if self._process is None:
-                self._process = self._start()
-            answer = _ask(self._process, grammar)
-            if answer is None:
-                _end(self._process)
-                self._process = None
-        return TOO_MUCH if answer is None else answer or None
+            compiler = self._idle.pop() if self._idle else None
+        compiler = compiler or self._start()
+        answer = _ask(compiler.process, grammar)
+        if answer is None:
+            compiler.end()
+            return TOO_MUCH
+        with self._lock:
+            self._idle.append(compiler)
+        return answer or None
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> "_Compiler":
         process = subprocess.Popen(
             [sys.executable, "-I", str(PROGRAM)],
             stdin=subprocess.PIPE,
@@ -45,9 +48,17 @@ class GrammarTrial:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C at the terminal is not for it
         )
-        weakref.finalize(self, _end, process)
+        compiler = _Compiler(process, weakref.finalize(self, _end, process))
         _write(_pipe(process.stdin), self._known)
-        return process
+        return compiler
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    """A process, and what ends it: at the latest when nobody can ask any more."""
+
+    process: subprocess.Popen[bytes]
+    end: Callable[[], object]
 
 
 def _ask(process: subprocess.Popen[bytes], grammar: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,23 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 KEPT = 64
-"""Grammars of late that are kept: agents and batches send the same one again."""
+"""Grammars of late that are remembered, those that were refused too: agents and batches send the same one again."""
 ERROR_LINES, ERROR_CHARACTERS = 12, 2000
 """Of what llguidance says of a grammar, so much is told."""
 _MARKS = re.compile(r"^at \d+\(\d+\): |failed to compile JSON schema: |<non-verbose/>")
 _EXCERPT = re.compile(r"\s+(\d+ \| |\^$)")
 DEAD_END, NO_TEXT = "NoExtensionBias", "no text has this form, as where a rule or a $ref is nothing but itself"
 """What llguidance says of a grammar by which no first token may come, and what it means."""
+TOO_COMPLEX = (
+    "The form of the answer became too complex in the midst of it, so the answer ends. Ask for a form with fewer "
+    "alternatives that begin alike, and smaller bounds of lengths and counts."
+)
+FORBIDDEN = "doesn't satisfy the grammar"
+"""What llguidance says of a token that may not come."""
+MOST_SECONDS = 0.25
+"""Of a processor, for what one token asks of a form: all requests of the step wait for it."""
+MOST_ITEMS = 20_000
+"""Alternatives that may be open at a place: an object with 1,000 properties that may be left out has 4,000."""
 PREFIX = "\x02"
 """Before a text that is tokenized as the middle of one; no tokenizer joins it with what follows."""
 
@@ -46,7 +57,7 @@ class Grammars:
         self._ends = ends
         self._lock = threading.Lock()
         self._known: tuple[LLTokenizer, GrammarTrial] | None = None
-        self._made: OrderedDict[str, LLGrammar] = OrderedDict()
+        self._made: OrderedDict[str, LLGrammar | str] = OrderedDict()
 
     def of(self, wanted: StructuredOutputs | None) -> "LLGrammar | None":
         """The form that is wanted; None if there is none. ParameterError for one that cannot be kept, and why."""
@@ -58,17 +69,21 @@ class Grammars:
     def compiled(self, grammar: str, name: str) -> "LLGrammar":
         """A grammar's text made ready; ``name`` is that of its origin in errors."""
         with self._lock:
-            if grammar in self._made:
+            made = self._made.get(grammar)
+            if made is not None:
                 self._made.move_to_end(grammar)
-                return self._made[grammar]
-        made = self._compile(grammar, name)
-        with self._lock:
-            self._made[grammar] = made
-            if len(self._made) > KEPT:
-                self._made.popitem(last=False)
+        if made is None:
+            made = self._compile(grammar, name)
+            with self._lock:
+                self._made[grammar] = made
+                if len(self._made) > KEPT:
+                    self._made.popitem(last=False)
+        if isinstance(made, str):
+            raise ParameterError(f"{name} cannot be kept: {made}")
         return made
 
-    def _compile(self, grammar: str, name: str) -> "LLGrammar":
+    def _compile(self, grammar: str, name: str) -> "LLGrammar | str":
+        """A grammar made ready, or why it cannot be kept."""
         with extra_needed(name, "engine"):
             from llguidance import LLMatcher
         vocabulary, trial = self._ready()
@@ -78,7 +93,7 @@ class Grammars:
             fault = matcher.get_error()
             if not matcher.is_error():
                 return LLGrammar(matcher, self._size, self._ends)
-        raise ParameterError(f"{name} cannot be kept: {_told(fault)}")
+        return _told(fault)
 
     def _ready(self) -> "tuple[LLTokenizer, GrammarTrial]":
         with self._lock:
@@ -127,10 +142,10 @@ class LLMask:
 
     def allowed(self, row: Row) -> None:
         """Set the bits of the tokens that may come next. GrammarFailed if there is none, or the form is too complex here."""
-        whole = self._whole
+        whole, began = self._whole, time.thread_time()
         self._matcher.unsafe_compute_mask_ptr(self._address, whole.nbytes)
-        if self._matcher.is_error():
-            raise GrammarFailed("The form of the answer is too complex at this place.")
+        if self._matcher.is_error() or time.thread_time() - began > MOST_SECONDS:
+            raise GrammarFailed(TOO_COMPLEX)
         whole &= self._inner
         if self._matcher.is_accepting():
             whole |= self._ends
@@ -141,11 +156,15 @@ class LLMask:
         row[:] = whole[: len(row)]
 
     def advance(self, token: int) -> bool:
-        """Take the token that has come. GrammarFailed if it may not come."""
+        """Take the token that has come. GrammarFailed if it may not come, or the form is too complex behind it."""
         if token in self._model_ends:
             return False
+        began = time.thread_time()
         if not self._matcher.consume_token(token):
-            raise GrammarFailed("The form of the answer does not let this token come.")
+            forbidden = FORBIDDEN in self._matcher.get_error()
+            raise GrammarFailed("The form of the answer does not let this token come." if forbidden else TOO_COMPLEX)
+        if time.thread_time() - began > MOST_SECONDS:
+            raise GrammarFailed(TOO_COMPLEX)
         return not self._matcher.is_stopped()
 
 
@@ -191,7 +210,7 @@ class _Words:
 def _limits() -> "LLParserLimits":
     from llguidance import LLParserLimits
 
-    return LLParserLimits(verbose_errors=False, max_lexer_states=50_000)
+    return LLParserLimits(verbose_errors=False, max_lexer_states=50_000, max_items_in_row=MOST_ITEMS)
 
 
 def _told(fault: str) -> str:

@@ -1,18 +1,21 @@
 """Rendering of prompts for an event loop: short ones at once, long ones in a thread, one after the other."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from foreword.errors import TimedOut
 from foreword.faults import run_carriable
 from foreword.prompt.chat import PromptForm
+from foreword.serving.fair_threads import FairThreads
 from foreword.serving.rendering import PromptRenderer, RenderedPrompt, is_short
 from foreword.tokens import unpack_tokens
 
 T = TypeVar("T")
 WHAT = "Making the prompt"
+GRAMMAR_THREADS = 2
+"""One goes on where a tenant sends forms that take long."""
 
 
 class PromptThread:
@@ -27,7 +30,7 @@ class PromptThread:
         self._renderer = renderer
         self._timeout = timeout
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="foreword-prompts")
-        self._grammars = ThreadPoolExecutor(1, thread_name_prefix="foreword-grammars")
+        self._grammars = FairThreads(GRAMMAR_THREADS, "foreword-grammars")
 
     async def render(self, prompt: PromptForm, find_public_part: bool = False) -> RenderedPrompt:
         """Render and tokenize a prompt; PromptError where the template or the tokenizer does not take it."""
@@ -42,20 +45,22 @@ class PromptThread:
             return rendered.text
         return await self._run(lambda: self._renderer.decode(unpack_tokens(rendered.tokens)))
 
-    async def grammar(self, make: Callable[[], T]) -> T:
-        """Make the grammar of an answer, in a thread of its own: one that takes long holds up no prompt."""
-        return await self._run(make, self._grammars)
+    async def grammar(self, tenant: str, make: Callable[[], T]) -> T:
+        """Make the grammar of a tenant's answer, in threads of their own: one that takes long holds up no prompt."""
+        return await self._in_time(self._grammars.run(tenant, lambda: run_carriable(make, WHAT)))
 
     def close(self) -> None:
         """End the threads; what has not begun is dropped."""
-        for worker in (self._worker, self._grammars):
-            worker.shutdown(wait=False, cancel_futures=True)
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._grammars.close()
 
-    async def _run(self, function: Callable[[], T], worker: ThreadPoolExecutor | None = None) -> T:
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await self._in_time(asyncio.get_running_loop().run_in_executor(self._worker, run_carriable, function, WHAT))
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self._timeout):
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(worker or self._worker, run_carriable, function, WHAT)
+                return await work
         except TimeoutError:
             raise TimedOut(
                 f"The prompt could not be made within {self._timeout:g} s. Send a shorter one, or try again later."

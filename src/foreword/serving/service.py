@@ -155,7 +155,7 @@ class Service:
         """The grammar of an answer, made beside the event loop; None where any text will do."""
         if not needs_grammar(request):
             return None
-        return await self._prompts.grammar(lambda: self._grammars.of(request, prompt.text or ""))
+        return await self._prompts.grammar(request.tenant, lambda: self._grammars.of(request, prompt.text or ""))
 
     def _engine_request(self, opened: OpenRequest, grammar: Grammar | None) -> EngineRequest:
         request, prompt, info = opened.request, opened.prompt, self._front.info

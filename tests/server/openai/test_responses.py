@@ -1,11 +1,13 @@
 """Responses and models through the official SDK."""
 
+import itertools
 from typing import Any
 
 import openai
 import pytest
 
 from foreword.cli.demo import markdown_table, questions
+from foreword.engine.runner import Step
 from server.fixtures import openai_client
 from server.live import Live
 
@@ -74,6 +76,52 @@ def test_a_stream_tells_the_same_in_order(client: openai.OpenAI) -> None:
     last = events[-1].response
     assert last.output_text == whole.output_text
     assert last.usage.input_tokens_details.cached_tokens == last.usage.input_tokens - 1
+
+
+def test_an_error_in_a_stream_is_its_last_event(live: Live, client: openai.OpenAI) -> None:
+    steps = itertools.count(1)
+
+    def fail_third(_: Step) -> None:
+        if next(steps) == 3:
+            raise RuntimeError("broken")
+
+    with live.before_steps(fail_third):
+        *before, last = client.responses.create(**ASKED, stream=True)
+    assert (last.type, last.response.status, last.response.error.code) == ("response.failed", "failed", "server_error")
+    assert "RuntimeError" in last.response.error.message
+    assert "broken" not in last.response.error.message
+    assert last.sequence_number == len(before)
+    assert [event.type for event in before][:2] == ["response.created", "response.in_progress"]
+    assert client.responses.create(**ASKED).output_text
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(last.response.id)
+
+
+def test_a_form_that_fails_within_a_stream_is_named(live: Live, client: openai.OpenAI) -> None:
+    """The model is made to write what its form forbids: the rules raise in the middle of the answer."""
+    form: Any = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
+    asked: Any = {**ASKED, "max_output_tokens": 50, "text": {"format": form}}
+    with live.model_says('{"a": nix'):
+        *_, last = client.responses.create(**asked, stream=True)
+        with pytest.raises(openai.InternalServerError) as whole:
+            client.responses.create(**asked)
+    assert (last.type, last.response.error.code) == ("response.failed", "grammar_failed")
+    assert "form of the answer" in last.response.error.message
+    assert whole.value.code == "grammar_failed"
+    assert client.responses.create(**ASKED).output_text
+
+
+def test_a_stream_whose_input_is_too_long_says_so_where_codex_looks(client: openai.OpenAI) -> None:
+    """Codex compacts when ``response.failed`` has this code; of an answer of status 400 it reads the text alone."""
+    long: dict[str, Any] = {**ASKED, "input": "the quick brown fox " * 400}
+    first, last = client.responses.create(**long, stream=True)
+    assert (first.type, last.type) == ("response.created", "response.failed")
+    assert last.response.error.code == "context_length_exceeded"
+    assert "maximum context length" in last.response.error.message
+    with pytest.raises(openai.BadRequestError) as whole:
+        client.responses.create(**long)
+    assert whole.value.code == "context_length_exceeded"
+    assert client.responses.create(**ASKED).output_text
 
 
 def test_the_sdks_own_stream_helper_understands_it(table_reader: Live) -> None:

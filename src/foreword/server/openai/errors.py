@@ -3,7 +3,7 @@
 from typing import Any
 
 from foreword.config import unknown_option
-from foreword.errors import Overloaded, PromptTooLong, UnknownModel
+from foreword.errors import GrammarFailed, Overloaded, PromptTooLong, UnknownModel
 from foreword.server.body import TopBody
 from foreword.server.error_answers import message_of, status_of, unreadable
 from foreword.server.openai.responses_schema import ResponseBody
@@ -18,8 +18,9 @@ TYPES = {
 CODES_OF_KINDS: tuple[tuple[type[Exception], str], ...] = (
     (PromptTooLong, "context_length_exceeded"),
     (UnknownModel, "model_not_found"),
+    (GrammarFailed, "grammar_failed"),
 )
-"""By which clients decide to compact a conversation, or to ask for another model."""
+"""By which clients decide to compact a conversation, to ask for another model, or for another form."""
 BODIES: dict[str, type[TopBody]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.errors import NotFoundError
+from foreword.errors import NotFoundError, PromptTooLong
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_items
@@ -66,7 +66,10 @@ def make_router(remembered: int) -> APIRouter:
         history = _history(stored, who, body)
         turn = await read_aside(request, lambda: _Turn(body, who, history, stored, served.default_sampling))
         if body.stream:
-            updates = await served.open(turn.asked)
+            try:
+                updates = await served.open(turn.asked)
+            except PromptTooLong as error:  # Codex reads no code of an answer, and compacts by that of an event
+                return EventStream(turn.refusal(error), _nothing_to_close, served.config)
             return EventStream(turn.events(updates), updates.close, served.config)
         answer = await served.answer(turn.asked)
         return JSONResponse(turn.whole(answer))
@@ -142,8 +145,17 @@ class _Turn:
             async for piece in self._events(updates, numbered, output):
                 yield piece
         except Exception as error:
-            content = self._content("failed", output.items, None, None)
-            yield numbered("response.failed", response={**content, "error": failure(error)})
+            yield self._failed(error, numbered, output.items)
+
+    async def refusal(self, error: Exception) -> AsyncIterator[bytes]:
+        """The events of a stream that ends with an error before it has begun."""
+        numbered = _Numbered()
+        yield numbered("response.created", response=self._content("in_progress", [], None, None))
+        yield self._failed(error, numbered, [])
+
+    def _failed(self, error: Exception, numbered: "_Numbered", output: list[Json]) -> bytes:
+        content = self._content("failed", output, None, None)
+        return numbered("response.failed", response={**content, "error": failure(error)})
 
     async def _events(self, updates: AsyncIterator[Update], numbered: "_Numbered", output: Output) -> AsyncIterator[bytes]:
         empty = self._content("in_progress", [], None, None)
@@ -249,6 +261,10 @@ class _Turn:
         if diagnosis is not None:
             content["prompt_cache_diagnostics"] = cache_diagnostics(diagnosis)
         return content
+
+
+def _nothing_to_close() -> None:
+    """What a stream without an answer behind it has to let go."""
 
 
 def _find(stored: Remembered[StoredResponse], who: Caller, response_id: str) -> StoredResponse:
