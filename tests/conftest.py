@@ -13,6 +13,7 @@ SLOW = (
     "server/test_readme.py",
     "server/test_agents.py",
     "server/test_body_shape.py::test_the_shape_of_valid_json",
+    "server/test_structured_answers.py::test_a_call_is_forced_in_every_form",
     "server/test_openapi.py",
     "server/test_agent_log.py",
     "server/operator/test_page.py",

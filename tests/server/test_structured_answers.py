@@ -1,7 +1,7 @@
 """Answers of a form, over HTTP: as clients ask for them, in every dialect, with a model of random weights."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -150,6 +150,37 @@ def test_a_call_is_made_where_one_is_asked_for(http: httpx2.Client, choice: Any,
     assert call["function"]["name"] == "look"
     if found["finish_reason"] == "tool_calls":
         assert jsonschema_rs.is_valid(STRICT, json.loads(call["function"]["arguments"]))
+
+
+TAGGED: Json = {
+    "type": "object",
+    "properties": {
+        "a": {"type": "string", "maxLength": 3},
+        "b": {"enum": ["fr", "de"]},
+        "c": {"type": "array", "items": {"type": "boolean"}, "maxItems": 1},
+    },
+    "required": ["a", "b", "c"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("form", ["qwen-xml", "glm", "minimax", "gemma"])
+def test_a_call_is_forced_in_every_form(serve: Callable[..., Live], form: str) -> None:
+    look = {"type": "function", "function": {"name": "look", "parameters": TAGGED, "strict": True}}
+    ended = 0
+    with httpx2.Client(base_url=serve(tool_call_form=form).url, timeout=240) as http:
+        for choice in ("required", {"type": "function", "function": {"name": "look"}}):
+            for seed in range(2):
+                found = chat(http, tools=[look], tool_choice=choice, seed=seed, parallel_tool_calls=False)
+                (call,) = found["message"]["tool_calls"]
+                assert call["function"]["name"] == "look"
+                if found["finish_reason"] == "tool_calls":
+                    ended += 1
+                    assert jsonschema_rs.is_valid(TAGGED, json.loads(call["function"]["arguments"])), call
+        assert ended
+        unkept = function("f", {"properties": {"a": {"type": "string", "pattern": "^x$"}}}, strict=True)
+        if form != "gemma":
+            assert "'f'" in refused(http, tools=[unkept], tool_choice="required")
 
 
 def test_a_tool_without_arguments(http: httpx2.Client) -> None:

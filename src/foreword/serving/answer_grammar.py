@@ -13,7 +13,8 @@ from foreword.prompt.chat import ChatPrompt, Tool
 from foreword.sampling_params import StructuredOutputs
 from foreword.serving.neutral import NeutralRequest
 from foreword.serving.reasoning import ReasoningForm
-from foreword.serving.tool_forms.base import CallShape, ToolForm
+from foreword.serving.tag_arguments import TagArguments
+from foreword.serving.tool_forms.base import CallShape, ParameterShape, ToolForm
 from foreword.serving.tool_forms.reader import AnswerForm
 
 NO_ARGUMENTS: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -96,11 +97,15 @@ class AnswerGrammars:
         return f"start: thoughts BLANKS outcome\n{_until(reasoning, self._special)}{TEXT}"
 
     def _calls(self, request: NeutralRequest, offered: Sequence[Tool], shape: CallShape) -> "_Calls":
-        arguments = {
-            name: self._arguments(name, schema, name in request.tools.strict, request.tools.must_call)
-            for name, schema in _schemas(offered)
-            if name in request.tools.names
-        }
+        forced = request.tools.must_call
+        called = [(name, schema) for name, schema in _schemas(offered) if name in request.tools.names]
+        arguments = {}
+        for number, (name, schema) in enumerate(called):
+            strict = name in request.tools.strict
+            if shape.parameters is None:
+                arguments[name] = self._arguments(name, schema, strict, forced)
+            else:
+                arguments[name] = self._in_tags(shape.parameters, number, name, schema, strict, forced)
         return _Calls(shape, arguments, self._special, request.tools.parallel)
 
     def _arguments(self, name: str, schema: Mapping[str, Any], strict: bool, forced: bool) -> str:
@@ -120,6 +125,26 @@ class AnswerGrammars:
             except ParameterError:  # nobody asked that it be kept
                 continue
         return json_rule(prepared(ANY_OBJECT, field, json_options()), field)
+
+    def _in_tags(
+        self, shape: ParameterShape, number: int, name: str, schema: Mapping[str, Any], strict: bool, forced: bool
+    ) -> str:
+        """The same for arguments that are written one by one."""
+        field = f"tools: the schema of {name!r}"
+
+        def rules() -> TagArguments:
+            return TagArguments(shape, lambda text: list(_pieces(text, self._special)), f"argument_{number}", field, strict)
+
+        if not forced and not strict:
+            return rules().free()
+        try:
+            rule = rules().rule(schema)
+            self._grammars.compiled(f"start: {rule}\n", field)
+        except ParameterError:
+            if strict:
+                raise
+            return rules().free()  # nobody asked that it be kept
+        return rule
 
 
 class _Calls:
@@ -149,6 +174,8 @@ class _Calls:
         if mark is None:
             return ""
         token = self._special.get(mark)
+        if token is None and any(special in mark for special in self._special):
+            return ""  # a token within it, which no text may hold
         trigger = f"TEXT <[{token}]>" if token is not None else "opening"
         opens = "" if token is not None else f"opening[lazy]: TEXT {literal(mark)}\n"
         behind = shape.begin.removeprefix(mark) if shape.begin else ""

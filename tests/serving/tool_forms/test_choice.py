@@ -21,6 +21,8 @@ TEMPLATES = [
     ("{{- '<|tool_call>call:' + name + '{' }}<|channel>", "gemma"),
     ("{{ '<|' + message['role'] + '|>' + message['content'] + '<|tool|>' + message['tools'] + '<|/tool|>' }}", "phi"),
     ("{{'<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>' + tool['type'] + '<｜tool▁sep｜>'}}", "deepseek"),
+    ("{%- set dsml = '｜DSML｜' %}{{ '<' + dsml + 'invoke name=' }}", "deepseek-tags"),
+    ("{%- set begin = '<minimax:tool_call>' -%}{{ '<invoke name=' }}", "minimax"),
     ("<tool_call>{{ tc.name }}<arg_key>{{ k }}</arg_key>\n<arg_value>{{ v }}</arg_value></tool_call>", "glm"),
     ("<|tool_calls_section_begin|><|tool_call_begin|>{{ id }}<|tool_call_argument_begin|>", "kimi"),
     ("<|start|>assistant<|channel|>commentary to=functions.{{ name }}<|message|>", "gpt-oss"),

@@ -63,10 +63,12 @@ class CallShape:
 
         begin  call (separator call)*  end        call: before_name NAME before_arguments ARGUMENTS after_arguments
 
-    with NAME as it is and ARGUMENTS a JSON object.
+    with NAME as it is and ARGUMENTS a JSON object, or parameters.
 
     special
         Those parts of the texts that are special tokens in tokenizers of the family; elsewhere they are plain text.
+    parameters
+        How each argument is written, where they are no JSON object.
     """
 
     before_name: str
@@ -76,6 +78,26 @@ class CallShape:
     separator: str = ""
     end: str = ""
     special: tuple[str, ...] = ()
+    parameters: "ParameterShape | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterShape:
+    """The text of one argument: before_key KEY before_value VALUE after_value, with a string as it is and all else as JSON.
+
+    before_other
+        In place of ``before_value`` before what is no string, where the form tells them apart.
+    """
+
+    before_key: str
+    before_value: str
+    after_value: str
+    before_other: str | None = None
+
+    def written(self, key: str, value: str, is_string: bool) -> str:
+        """An argument as the model is to write it."""
+        before = self.before_value if is_string or self.before_other is None else self.before_other
+        return f"{self.before_key}{key}{before}{value}{self.after_value}"
 
 
 @dataclass(slots=True)
@@ -204,7 +226,7 @@ class ToolForm:
     special
         Texts of the form that may be special tokens: the text must have them, whatever else is left out of it.
     shape
-        How a call is written, for a grammar; None where its arguments are not JSON.
+        How a call is written, for a grammar; None where that cannot be said.
     thinks
         Whether the form tells by itself what is thought.
     """

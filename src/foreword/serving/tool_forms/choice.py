@@ -2,12 +2,14 @@
 
 from foreword.serving.tool_forms.base import ToolForm
 from foreword.serving.tool_forms.deepseek import DeepSeek
+from foreword.serving.tool_forms.deepseek_tags import DeepSeekTags
 from foreword.serving.tool_forms.gemma import Gemma
 from foreword.serving.tool_forms.glm import Glm
 from foreword.serving.tool_forms.harmony import Harmony
 from foreword.serving.tool_forms.hermes import Hermes
 from foreword.serving.tool_forms.kimi import Kimi
 from foreword.serving.tool_forms.llama import Llama
+from foreword.serving.tool_forms.minimax import MiniMax
 from foreword.serving.tool_forms.mistral import Mistral, MistralJson
 from foreword.serving.tool_forms.phi import Phi
 from foreword.serving.tool_forms.qwen_xml import QwenXml
@@ -15,7 +17,9 @@ from foreword.serving.tool_forms.qwen_xml import QwenXml
 FORMS: tuple[type[ToolForm], ...] = (
     Harmony,
     Kimi,
+    DeepSeekTags,
     DeepSeek,
+    MiniMax,
     Glm,
     QwenXml,
     MistralJson,

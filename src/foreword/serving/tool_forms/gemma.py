@@ -22,7 +22,9 @@ class Gemma(LeadingJson):
     begins = ("<start_function_call>", "<|tool_call>", CODE)
     ends = ("<end_function_call>", "<tool_call|>", FENCE)
     special = ("<start_function_call>", "<end_function_call>", "<|tool_call>", "<tool_call|>", ESCAPE, QUOTE)
-    shape: ClassVar[CallShape | None] = None
+    shape: ClassVar[CallShape | None] = CallShape(
+        before_name='{"name": "', before_arguments='", "arguments": ', after_arguments="}", separator="\n"
+    )
 
     @classmethod
     def is_of(cls, template: str) -> bool:

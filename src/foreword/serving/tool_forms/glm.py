@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from foreword.serving.tool_forms.base import CallShape
+from foreword.serving.tool_forms.base import CallShape, ParameterShape
 from foreword.serving.tool_forms.call_json import CallJson
 from foreword.serving.tool_forms.hermes import LeadingJson
 from foreword.serving.tool_forms.json_text import MOST_NAME
@@ -20,7 +20,14 @@ class Glm(LeadingJson):
     begins = (CALL,)
     ends = (CALL_END,)
     special = (CALL, CALL_END, KEY, KEY_END, VALUE, VALUE_END)
-    shape: ClassVar[CallShape | None] = None
+    shape: ClassVar[CallShape | None] = CallShape(
+        before_name=CALL,
+        before_arguments="\n",
+        after_arguments=CALL_END,
+        separator="\n",
+        special=special,
+        parameters=ParameterShape(KEY, f"{KEY_END}\n{VALUE}", f"{VALUE_END}\n"),
+    )
 
     @classmethod
     def is_of(cls, template: str) -> bool:

@@ -8,6 +8,8 @@ from foreword.serving.tool_forms.base import ToolForm
 from foreword.serving.tool_forms.json_text import JsonReader, quoted
 from foreword.serving.tool_forms.source import MOST_KEPT, Reading, Source, marks
 
+STRING = frozenset({"string"})
+
 
 class Parameters:
     """Tells the arguments of one call.
@@ -19,15 +21,16 @@ class Parameters:
     def __init__(self, form: ToolForm, name: str, end: str, followers: tuple[str, ...]):
         self._source = form.source
         self._tell = form.parts.arguments
-        properties = form.tools[name].get("properties")
+        self._root = form.tools[name]
+        properties = self._root.get("properties")
         self._properties: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
         self._end, self._followers = marks(end), followers
         self._count = 0
         self._tell("{")
 
-    def value(self, key: str) -> Reading[bool]:
-        """Read the value of a parameter up to its end; whether that came."""
-        kinds = _kinds(self._properties.get(key))
+    def value(self, key: str, kinds: frozenset[str] | None = None) -> Reading[bool]:
+        """Read the value of a parameter up to its end; whether that came. ``kinds``: its types, where the form says so."""
+        kinds = kinds_of(self._properties.get(key), self._root) if kinds is None else kinds
         value = _Value(self._tell, kinds, f'{", " if self._count else ""}"{quoted(key)}": ')
         self._count += 1
         while (mark := (yield from self._source.to_mark(self._end, value.add))) is not None:
@@ -105,15 +108,34 @@ def _told(text: str) -> str | None:
     return None
 
 
-def _kinds(schema: Any, depth: int = 0) -> frozenset[str]:
-    """The types that a schema allows, as far as it says so at once; none: any."""
+def kinds_of(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
+    """The types that a schema within ``root`` allows, as far as it says so at once; none: any."""
+    schema = referred(schema, root)
     if not isinstance(schema, Mapping) or depth > 4:
         return frozenset()
     given = schema.get("type")
     found = {given} if isinstance(given, str) else set(given) if isinstance(given, list | tuple) else set()
     for word in ("anyOf", "oneOf"):
         for inner in schema.get(word) or () if isinstance(schema.get(word), list | tuple) else ():
-            found |= _kinds(inner, depth + 1)
+            found |= kinds_of(inner, root, depth + 1)
     if not found and isinstance(schema.get("enum"), list | tuple):
         found = {"string"} if all(isinstance(value, str) for value in schema["enum"]) else set()
+    if not found and isinstance(schema.get("const"), str):
+        found = {"string"}
     return frozenset(kind for kind in found if isinstance(kind, str))
+
+
+def referred(schema: Any, root: Mapping[str, Any]) -> Any:
+    """The schema that a reference within ``root`` means; one that is no reference, or leads nowhere, as it is."""
+    for _ in range(8):
+        if not isinstance(schema, Mapping) or not isinstance(schema.get("$ref"), str):
+            return schema
+        head, *path = schema["$ref"].split("/")
+        found: Any = root if head == "#" else None
+        for name in path:
+            name = name.replace("~1", "/").replace("~0", "~")
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            return schema
+        schema = found
+    return schema

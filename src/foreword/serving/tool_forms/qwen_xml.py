@@ -5,7 +5,7 @@
 
 from typing import ClassVar
 
-from foreword.serving.tool_forms.base import CallShape
+from foreword.serving.tool_forms.base import CallShape, ParameterShape
 from foreword.serving.tool_forms.call_json import CallJson
 from foreword.serving.tool_forms.hermes import LeadingJson
 from foreword.serving.tool_forms.json_text import MOST_NAME
@@ -24,7 +24,14 @@ class QwenXml(LeadingJson):
     begins = (CALL, FUNCTION)
     ends = (CALL_END, FUNCTION_END)
     special = (CALL, CALL_END)
-    shape: ClassVar[CallShape | None] = None
+    shape: ClassVar[CallShape | None] = CallShape(
+        before_name=f"{CALL}\n{FUNCTION}",
+        before_arguments=">\n",
+        after_arguments=f"{FUNCTION_END}\n{CALL_END}",
+        separator="\n",
+        special=special,
+        parameters=ParameterShape(PARAMETER, ">\n", f"\n{PARAMETER_END}\n"),
+    )
 
     @classmethod
     def is_of(cls, template: str) -> bool:
