@@ -1,13 +1,16 @@
 """The same bits with the cache on or off: a handful of prompts through every way of computing them.
 
-    python benchmarks/bit_identity.py --model DIR [--quantization none --quantization q4_k ...] [--json FILE]
+    python benchmarks/bit_identity.py --model DIR [--quantization none --quantization q4_k ...] [--ways] [--json FILE]
 
 Foreword: each prompt is computed alone, whole, without a cache; then with the cache, cold, from the cache, in chunks, in one
-batch, and all of it together. Compared are the logits of every sampled token and the keys and values of every token. So for
-each quantisation; and each path of kernels that the processor has against the best one.
+batch, all of it together, with so little memory that requests make way for others, and while up to 63 others generate beside
+it. Compared are the logits of every sampled token and the keys and values of every token. So for each quantisation and
+everything that KV can be kept in; and each path of kernels that the processor has against the best one. DIR may be a GGUF
+file as well, or ``smollm2``.
 
-Beside it transformers with SDPA and a DynamicCache: logits of all prompt positions in one pass, against the same in chunks,
-behind a cached prefix, and in one batch padded on the left. How far they move, and how many greedy tokens that changes.
+Beside a directory, transformers with SDPA and a DynamicCache: logits of all prompt positions in one pass, against the same
+in chunks, behind a cached prefix, and in one batch padded on the left. How far they move, and how many greedy tokens that
+changes.
 """
 
 import argparse
@@ -23,6 +26,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from foreword.backends.cpu.kernels.target import targets
+from foreword.backends.registry import KV_DTYPES
 from foreword.engine import EngineConfig, EngineRequest, SamplingParams
 from foreword.engine.build import make_parts
 from foreword.engine.runner import Step, StepChunk
@@ -30,6 +34,15 @@ from foreword.tokens import pack_tokens
 from measuring import machine
 
 N_OUT = 6
+MEMORY = 2**30
+CROWD = 64
+CROWDS = (1, 2, 3, 5, 8, 17, 33, CROWD)
+"""Requests that generate at the same time."""
+NUMBERS = [
+    *((quantization, "float32") for quantization in ("none", "int8", "q8_0", "q4_0", "q4_k")),
+    *(("none", kv_dtype) for kv_dtype in KV_DTYPES[1:]),
+]
+"""What weights are computed in, and what KV are kept in."""
 LAST = 24
 
 
@@ -46,7 +59,7 @@ class Recorder:
     """An engine whose logits and KV are kept."""
 
     def __init__(self, model: str, **options: Any):
-        parts = make_parts(EngineConfig(model=model, kv_cache_memory_bytes=2**30, **options))
+        parts = make_parts(EngineConfig(model=model, **{"kv_cache_memory_bytes": MEMORY, "max_num_seqs": CROWD, **options}))
         parts.runner.sinks.append(self._keep)
         self.memory = parts.runner.memory
         self.engine = parts.engine()
@@ -92,6 +105,16 @@ def make_prompts(vocab: int, scale: float) -> list[list[int]]:
     return [first, *(first[:cut] + some(rest) for cut, rest in zip(cuts, (90, 24, 400, 150), strict=True))]
 
 
+def make_crowd(vocab: int) -> list[list[int]]:
+    """Prompts that end shortly before a block does; each begins as the one before it does."""
+    rng, prompts = random.Random(6), [[7]]
+    while len(prompts) <= CROWD:
+        cut, length = rng.randrange(40), 43 + rng.randrange(5)
+        begin = prompts[-1][:cut]
+        prompts.append(begin + [rng.randrange(16, vocab) for _ in range(length - len(begin))])
+    return prompts[1:]
+
+
 def compare(got: list[Trace], alone: list[Trace]) -> dict[str, int]:
     """Numbers compared and numbers whose bits differ."""
     count = {"cached_tokens": sum(trace.cached for trace in got), "logits": 0, "kv": 0, "different": 0}
@@ -106,38 +129,53 @@ def compare(got: list[Trace], alone: list[Trace]) -> dict[str, int]:
     return count
 
 
-def foreword_rows(model: str, scale: float, quantization: str) -> list[dict[str, Any]]:
-    """One row a way of computing."""
-    off = Recorder(model, quantization=quantization, enable_prefix_caching=False, max_num_batched_tokens=4096)
-    prompts = make_prompts(off.engine.info.vocab_size, scale)
+def foreword_rows(model: str, scale: float, **numbers: str) -> list[dict[str, Any]]:
+    """One row a way of computing; ``numbers``: options of what is computed in."""
+    off = Recorder(model, enable_prefix_caching=False, max_num_batched_tokens=4096, **numbers)
+    prompts, crowd = make_prompts(off.engine.info.vocab_size, scale), make_crowd(off.engine.info.vocab_size)
     lower = [target.path for target in targets()[1:]]
-    bar = tqdm(total=6 + len(lower), unit="way", desc=f"foreword, {quantization}")
+    bar = tqdm(total=8 + len(lower), unit="way", desc=", ".join(numbers.values()))
     rows: list[dict[str, Any]] = []
 
-    def add(name: str, got: list[Trace]) -> None:
-        rows.append({"quantization": quantization, "way": name, "requests": len(got), **compare(got, alone)})
+    def add(name: str, got: list[Trace], expected: list[Trace]) -> None:
+        rows.append({**numbers, "way": name, "requests": len(got), **compare(got, expected)})
         bar.update()
 
-    alone = off.in_turn(prompts)
+    alone, crowd_alone = off.in_turn(prompts), off.in_turn(crowd)
+    del off
     bar.update()
-    on = Recorder(model, quantization=quantization, max_num_batched_tokens=4096)
-    add("cache on, in turn: partial hits", on.in_turn(prompts))
-    add("cache on, again: whole hits", on.in_turn(prompts))
+    on = Recorder(model, max_num_batched_tokens=4096, **numbers)
+    add("cache on, in turn: partial hits", on.in_turn(prompts), alone)
+    add("cache on, again: whole hits", on.in_turn(prompts), alone)
     on.engine.reset_prefix_cache()
-    add("cache on, one batch: shared in flight", on.together(prompts))
+    add("cache on, one batch: shared in flight", on.together(prompts), alone)
+    crowds = [trace for count in CROWDS for trace in on.together(crowd[:count])]
+    add(f"{', '.join(map(str, CROWDS))} at a time", crowds, [each for count in CROWDS for each in crowd_alone[:count]])
+    block = MEMORY // on.engine.usage().total_blocks
     del on
-    small = Recorder(model, quantization=quantization, max_num_batched_tokens=100)
-    add("cache on, chunks of 100, one batch", small.together(prompts))
+    small = Recorder(model, max_num_batched_tokens=100, **numbers)
+    add("cache on, chunks of 100, one batch", small.together(prompts), alone)
     small.engine.reset_prefix_cache()
     small.in_turn(prompts[:1])
-    add("cache on, chunks of 100, one batch behind a cached prefix", small.together(prompts))
+    add("cache on, chunks of 100, one batch behind a cached prefix", small.together(prompts), alone)
     del small
+    little = Recorder(model, kv_cache_memory_bytes=CROWD * block, max_num_batched_tokens=100, max_model_len=512, **numbers)
+    add("a block of memory for each of 64: preempted", little.together(crowd), crowd_alone)
+    assert little.engine.state().preemptions
+    del little
     for path in lower:
-        other = Recorder(model, quantization=quantization, kernel_path=path, max_num_batched_tokens=4096)
-        add(f"kernels for {path}, one batch", other.together(prompts))
+        other = Recorder(model, kernel_path=path, max_num_batched_tokens=4096, **numbers)
+        add(f"kernels for {path}, one batch", other.together(prompts), alone)
         del other
     bar.close()
     return rows
+
+
+def summed(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """All ways of one kind of numbers in one row."""
+    counted = ("requests", "cached_tokens", "logits", "kv", "different")
+    kind = {key: rows[0][key] for key in ("quantization", "kv_dtype")}
+    return {**kind, "ways": len(rows), **{key: sum(row[key] for row in rows) for key in counted}}
 
 
 @torch.inference_mode()
@@ -218,16 +256,23 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--quantization", action="append", help="of linear layers; default: none, int8, q8_0, q4_0, q4_k")
+    parser.add_argument(
+        "--quantization", action="append", help="of linear layers; default: all of NUMBERS, and what KV take"
+    )
+    parser.add_argument("--ways", action="store_true", help="a line for each way, not one for each kind of numbers")
     parser.add_argument("--scale", type=float, default=1.0, help="lengthens or shortens the prompts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     results: dict[str, Any] = {"machine": machine(), "foreword": []}
-    for quantization in args.quantization or ("none", "int8", "q8_0", "q4_0", "q4_k"):
-        results["foreword"] += foreword_rows(args.model, args.scale, quantization)
-    print("\nForeword, against each prompt alone, whole, cache off\n\n" + table(results["foreword"]))
+    kinds = NUMBERS if args.quantization is None else [(name, "float32") for name in args.quantization]
+    lines: list[dict[str, Any]] = []
+    for quantization, kv_dtype in kinds:
+        rows = foreword_rows(args.model, args.scale, quantization=quantization, kv_dtype=kv_dtype)
+        results["foreword"] += rows
+        lines += rows if args.ways else [summed(rows)]
+    print("\nForeword, against each prompt alone, whole, cache off\n\n" + table(lines))
     if Path(args.model).is_dir():
         results["transformers"] = transformers_rows(args.model, args.scale)
         print("\ntransformers with SDPA, against each prompt in one pass\n\n" + table(results["transformers"]))

@@ -5,6 +5,7 @@ from pathlib import Path
 import foreword
 from cli.test_cli import run_here
 from prompt.families import files
+from weights.gguf_files import write
 
 TABLE_READER = Path(foreword.__file__).parent / "weights" / "table_reader"
 
@@ -46,6 +47,27 @@ def test_a_template_that_is_not_is_shown_where(tmp_path: Path) -> None:
     assert "breaks at request 3, token" in result.stdout.replace("\n", " ")
     assert "thinking and tools: request 3, token" in result.stdout
     assert "before: '" in result.stdout
+
+
+def test_a_gguf_file_has_template_and_tokenizer(tmp_path: Path) -> None:
+    tokens = [*map(chr, range(33, 127)), "Ġ", "Ċ", "<|im_start|>", "<|im_end|>"]
+    words = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [1] * (len(tokens) - 2) + [3] * 2,
+        "tokenizer.ggml.merges": ["a b"],
+        "tokenizer.ggml.eos_token_id": len(tokens) - 1,
+    }
+    template = files("chatml")["chat_template.jinja"]
+    path = write(tmp_path / "model.gguf", {**words, "tokenizer.chat_template": template}, {}, "F32", "llama")
+    result = run_here("audit-template", str(path))
+    assert result.returncode == 0, result.stderr
+    assert "append-only" in result.stdout
+    assert "estimated" not in result.stdout
+    none = run_here("audit-template", str(write(tmp_path / "none.gguf", words, {}, "F32", "llama")))
+    assert none.returncode == 2
+    assert "none.gguf' holds no chat template" in none.stderr.replace("\n", " ")
 
 
 def test_a_template_alone_is_checked_with_estimated_tokens(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_blocks_are_those_of_the_file_and_stand_for_its_weights(
 ) -> None:
     path = write_gguf(tmp_path / "model.gguf", model_dir(family), kind)
     checkpoint = GgufCheckpoint(path, "model")
-    assert set(checkpoint.block_formats().values()) == (set() if kind in ("F16", "BF16") else {kind.lower()})
+    assert set(checkpoint.block_formats().values()) == {kind.lower()}
     for name, format in checkpoint.block_formats().items():
         numbers = checkpoint.tensor(name)
         assert numbers is not None
@@ -127,7 +127,12 @@ def test_blocks_are_those_of_the_file_and_stand_for_its_weights(
     weights = {name: checkpoint.tensor(name) for name in load_file(directory / "model.safetensors")}
     save_file({name: weight.float().contiguous() for name, weight in weights.items() if weight is not None},
               directory / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
-    assert_near(logits(path, "float32")[1], logits(directory)[1])
+    in_float32 = logits(path, "float32")[1]
+    assert_near(in_float32, logits(directory)[1])
+    if kind in ("F16", "BF16"):
+        kept, found = logits(path)
+        assert torch.equal(found, in_float32), "numbers of 16 bits are computed with as float32, to the bit"
+        assert {layer.format.bits for layer in kept.module.modules() if hasattr(layer, "format")} == {16.0}
 
 
 def test_what_has_no_kernels_is_brought_to_int8_and_that_is_said(

@@ -15,7 +15,8 @@ from foreword.prompt.template_audit import Check, audit_template
 
 def audit_template_command(
     templates: Annotated[
-        list[Path], typer.Argument(help="Model directories with a chat template, or chat templates (.jinja) alone.")
+        list[Path],
+        typer.Argument(help="Model directories with a chat template, GGUF files, or chat templates (.jinja) alone."),
     ],
     variables: Annotated[
         list[str] | None,

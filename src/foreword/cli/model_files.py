@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from foreword.errors import ModelError
+from foreword.lazy import extra_needed
 from foreword.prompt.template import TEMPLATE_FILES, PromptTemplate
 from foreword.prompt.tokenizer import ApproximateTokenizer, HubTokenizer, Tokenizer
 
@@ -31,13 +32,16 @@ def read_template(directory: Path, stand_in: Tokenizer | None = None) -> PromptT
 def read_any_template(path: Path) -> tuple[PromptTemplate, bool]:
     """The chat template of a directory or of a file, and whether its tokens are estimated for want of a tokenizer.
 
-    A file is the template itself, or JSON that holds it (``tokenizer_config.json``); a tokenizer beside it is used.
+    A file is the template itself, or JSON that holds it (``tokenizer_config.json``), and a tokenizer beside it is used. A
+    GGUF file has both.
     """
     if path.is_dir():
         estimated = not (path / "tokenizer.json").is_file() and _holds_template(path)
         return read_template(path, ApproximateTokenizer() if estimated else None), estimated
     if not path.is_file():
         raise ModelError(f"{str(path)!r} is not a directory and not a file; give a model's directory or its chat template.")
+    if path.suffix == ".gguf":
+        return _of_gguf(path), False
     beside = path.with_name("tokenizer.json")
     if path.suffix == ".json":
         stand_in = None if beside.is_file() else ApproximateTokenizer()
@@ -50,6 +54,21 @@ def read_any_template(path: Path) -> tuple[PromptTemplate, bool]:
         if beside.is_file():
             return PromptTemplate(_text(path), HubTokenizer.from_json(_text(beside)), BARE_TOKENS), False
         return PromptTemplate(_text(path), ApproximateTokenizer(), BARE_TOKENS), True
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _of_gguf(path: Path) -> PromptTemplate:
+    """Of a GGUF file, whose tensors are not looked at."""
+    with extra_needed("Reading GGUF files", "engine"):
+        from foreword.weights.gguf_file import GgufFile
+        from foreword.weights.gguf_tokenizer import GgufWords
+    words = GgufWords(GgufFile(path))
+    templates = words.templates()
+    if not templates:
+        raise ModelError(f"GGUF file {str(path)!r} holds no chat template. Give the template by itself (.jinja).")
+    try:
+        return PromptTemplate(templates, HubTokenizer(words.tokenizer()), words.special())
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
 

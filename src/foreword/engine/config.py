@@ -21,10 +21,10 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     dtype: str = "float32"
     """What is computed in; on CPU only float32 (``auto`` means that)."""
     quantization: str = "none"
-    """What linear layers are computed in: ``none`` (as they are stored: numbers in float32, blocks of GGUF files in their
-    own format, or in int8 where that has no kernels), ``float32``, ``int8``, one scale a token and one an output channel (a
-    quarter of the memory, faster, less exact), or a format by its name in small letters, such as ``q8_0``, ``q4_k`` or
-    ``bf16``."""
+    """What linear layers are computed in: ``none`` (as they are stored: numbers in float32, those of GGUF files in
+    their own format, or in int8 where that has no kernels), ``float32``, ``int8``, one scale a token and one an output
+    channel (a quarter of the memory, faster, less exact), or a format by its name in small letters, such as ``q8_0``,
+    ``q4_k`` or ``bf16``."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, ``int8``, with a scale for each token's key and
     value in each head, little more than a quarter. Both are slower: they are converted when read."""

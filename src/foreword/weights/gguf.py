@@ -17,7 +17,7 @@ from torch import nn
 
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import Described
-from foreword.weights.dequantize import NUMBERS, dequantized
+from foreword.weights.dequantize import dequantized
 from foreword.weights.gguf_config import ModelNotes, read_notes
 from foreword.weights.gguf_file import MEND, GgufFile
 from foreword.weights.gguf_tokenizer import GgufWords
@@ -92,14 +92,14 @@ class GgufCheckpoint:
         return numbers
 
     def block_formats(self) -> Mapping[str, str]:
-        """See Checkpoint: ggml's names in small letters."""
+        """See Checkpoint: ggml's names in small letters. Numbers of 16 bits are blocks of one."""
         return self._block_formats
 
     @cached_property
     def _block_formats(self) -> dict[str, str]:
         tensors = self._file.tensors
         formats = {theirs: tensors[ours].type.name.lower() for theirs, ours in self._stored.items()}
-        return {name: format for name, format in formats.items() if format not in NUMBERS}
+        return {name: format for name, format in formats.items() if format != "f32"}
 
     def blocks(self, name: str) -> torch.Tensor:
         """See Checkpoint: ggml's blocks, one behind another."""

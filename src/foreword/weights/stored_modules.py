@@ -37,7 +37,7 @@ def stored_embedding(checkpoint: Checkpoint, name: str, scale: float = 1.0) -> S
         numbers = wanted(checkpoint, name)
         return StoredEmbedding(lambda ids: numbers[ids].float(), scale)
     blocks = checkpoint.blocks(name)
-    return StoredEmbedding(lambda ids: dequantized(blocks[ids], format), scale)
+    return StoredEmbedding(lambda ids: dequantized(blocks[ids], format).float(), scale)
 
 
 def stored_linear(checkpoint: Checkpoint, name: str) -> nn.Linear:
