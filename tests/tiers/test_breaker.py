@@ -81,12 +81,21 @@ def test_the_pause_grows_up_to_a_bound(world: World) -> None:
 
 def test_late_answers_are_right_and_count_as_failures(world: World) -> None:
     world.fault = Fault.LATE
-    world.wait(0)
     slow = FaultyStore(world.inner, lambda _: world.fault, seconds=5.1, wait=world.wait)
     store = GuardedStore(slow, "The store", clock=lambda: world.now)
     for _ in range(FAILURES):
         assert found(store, KEYS) == 3
     assert store.left_alone
+
+
+def test_much_may_take_longer(world: World) -> None:
+    world.fault = Fault.LATE
+    slow = FaultyStore(world.inner, lambda _: world.fault, seconds=6.0, wait=world.wait)
+    store = GuardedStore(slow, "The store", clock=lambda: world.now)
+    for _ in range(FAILURES):
+        store.get_many(KEYS[:1], [[memoryview(bytearray(21_000_000))]])
+    assert not store.left_alone
+    assert store.failures == 0
 
 
 def test_one_failure_among_successes_changes_nothing(world: World) -> None:

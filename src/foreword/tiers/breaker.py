@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from foreword.errors import StoreFailed
 from foreword.tiers.base import BlockKey, BlockStore, Outcome, Pieces, StoreUsage
+from foreword.tiers.pieces import size_of
 
 logger = logging.getLogger("foreword")
 
 FAILURES = 3
 """In a row, after which the store is left alone."""
-SLOW_SECONDS = 5.0
-"""An answer that takes longer counts as a failure."""
+SLOW_SECONDS, SLOWEST_RATE = 5.0, 20e6
+"""An answer that takes longer counts as a failure; for each byte of KV it may take 1 / SLOWEST_RATE seconds more."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds it is left alone; twice as long each time that it fails again."""
 
@@ -50,11 +51,11 @@ class GuardedStore:
 
     def get_many(self, keys: Sequence[BlockKey], into: Sequence[Pieces]) -> list[Outcome]:
         """Read blocks; all are FAILED if the store cannot be asked."""
-        return self._ask(lambda: self._inner.get_many(keys, into), [Outcome.FAILED] * len(keys))
+        return self._ask(lambda: self._inner.get_many(keys, into), [Outcome.FAILED] * len(keys), _bytes(into))
 
     def put_many(self, keys: Sequence[BlockKey], blocks: Sequence[Pieces], keep_until: float = 0.0) -> int:
         """Write blocks; none is taken if the store cannot be asked."""
-        return self._ask(lambda: self._inner.put_many(keys, blocks, keep_until), 0)
+        return self._ask(lambda: self._inner.put_many(keys, blocks, keep_until), 0, _bytes(blocks))
 
     def delete_many(self, names: Sequence[bytes]) -> int:
         """Remove blocks; 0 if the store cannot be asked."""
@@ -75,7 +76,7 @@ class GuardedStore:
         except StoreFailed as error:
             logger.warning("%s could not be closed in order: %s", self.name, error)
 
-    def _ask(self, question: Callable[[], Answer], otherwise: Answer) -> Answer:
+    def _ask(self, question: Callable[[], Answer], otherwise: Answer, size: int = 0) -> Answer:
         if not self._may_ask():
             return otherwise
         begun = self._clock()
@@ -85,7 +86,7 @@ class GuardedStore:
             self._count_failure(str(error))
             return otherwise
         took = self._clock() - begun
-        if took > SLOW_SECONDS:
+        if took > SLOW_SECONDS + size / SLOWEST_RATE:
             self._count_failure(f"it took {took:.1f} s to answer")
         else:
             self._count_success()
@@ -115,3 +116,7 @@ class GuardedStore:
             if self._in_a_row >= FAILURES:
                 logger.warning("%s answers again.", self.name)
             self._in_a_row, self._closed_until, self._pause = 0, 0.0, FIRST_PAUSE
+
+
+def _bytes(blocks: Sequence[Pieces]) -> int:
+    return sum(map(size_of, blocks))

@@ -40,6 +40,14 @@ class Place(NamedTuple):
     tokens: bytes
 
 
+class ReadPack(NamedTuple):
+    """A pack whose footer has been read: its file, bytes and contents."""
+
+    file: str
+    size: int
+    contents: PackContents
+
+
 class PackIndex:
     """The index of one folder. May be used by several threads. sqlite3.Error where its file is damaged, gone or full."""
 
@@ -66,28 +74,15 @@ class PackIndex:
         """Which of the blocks are there."""
         return {name for (name,) in self._select("name", "blocks", names)}
 
-    def add(self, file: str, size: int, contents: PackContents) -> None:
-        """Enter a pack of ``size`` bytes. A block that is in another pack too is read from the one that was entered last.
+    def add(self, packs: Sequence[ReadPack]) -> None:
+        """Enter packs, one after another. A block that is in several is read from the one that was entered last.
 
         One that was entered before is entered again, with what it says now.
         """
-        kept_until = max((block.kept_until for block in contents.blocks), default=0.0)
-        identity = contents.identity
         with self._writing() as database:
-            self._tick += 1
-            database.execute("delete from blocks where pack = (select id from packs where file = ?)", [file])
-            again = database.execute("delete from packs where file = ?", [file]).rowcount
-            row = (file, size, len(contents.blocks), identity.digest, identity.text, kept_until, self._tick)
-            pack = database.execute(
-                "insert into packs (file, bytes, blocks, identity, text, kept_until, used) values (?, ?, ?, ?, ?, ?, ?)", row
-            ).lastrowid
-            database.executemany(
-                f"insert or {'ignore' if again else 'replace'} into blocks values (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (each.name, pack, each.offset, each.length, each.checksum, each.tokens, self._tick)
-                    for each in contents.blocks
-                ),
-            )
+            for pack in packs:
+                self._tick += 1
+                _add(database, pack, self._tick)
 
     def drop(self, file: str) -> None:
         """Take a pack out."""
@@ -213,3 +208,18 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _add(database: sqlite3.Connection, pack: ReadPack, tick: int) -> None:
+    file, size, contents = pack
+    kept_until = max((block.kept_until for block in contents.blocks), default=0.0)
+    identity = contents.identity
+    database.execute("delete from blocks where pack = (select id from packs where file = ?)", [file])
+    again = database.execute("delete from packs where file = ?", [file]).rowcount
+    row = (file, size, len(contents.blocks), identity.digest, identity.text, kept_until, tick)
+    columns = "file, bytes, blocks, identity, text, kept_until, used"
+    number = database.execute(f"insert into packs ({columns}) values (?, ?, ?, ?, ?, ?, ?)", row).lastrowid
+    database.executemany(
+        f"insert or {'ignore' if again else 'replace'} into blocks values (?, ?, ?, ?, ?, ?, ?)",
+        ((each.name, number, each.offset, each.length, each.checksum, each.tokens, tick) for each in contents.blocks),
+    )

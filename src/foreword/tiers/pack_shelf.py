@@ -9,13 +9,15 @@ from pathlib import Path
 
 from foreword.tiers.pack_file import NewerPack, UnreadablePack, read_contents
 from foreword.tiers.pack_folder import INDEX, PackFolder
-from foreword.tiers.pack_index import PackIndex
+from foreword.tiers.pack_index import PackIndex, ReadPack
 
 logger = logging.getLogger("foreword")
 
 LOOK_AGAIN_SECONDS = 1.0
 AT_ONCE = 8
 """New packs whose footers whoever asks waits for; more are read by a thread."""
+IN_A_TRANSACTION = 32
+"""Packs that are entered together; whoever asks the index meanwhile waits."""
 
 
 class FolderGone(OSError):
@@ -64,27 +66,13 @@ class PackShelf:
             self._reading.join()
         self._enter_all(self._changes())
 
-    def enter(self, file: str) -> bool:
-        """Read a pack's footer into the index. One that cannot be read is set aside; False then, and if it is gone."""
-        try:
-            with self.folder.reading(file) as descriptor:
-                contents = read_contents(descriptor)
-                size = os.fstat(descriptor).st_size
-        except FileNotFoundError:
+    def enter(self, file: str) -> None:
+        """Read a pack's footer into the index; take it out if it is gone or cannot be read."""
+        pack = self._read(file)
+        if pack is None:
             self.index.drop(file)
-            return False
-        except NewerPack as error:
-            logger.warning("The pack %s in %s is left alone: %s.", file, self.folder.path, error)
-            self._passed_over.add(file)
-            return False
-        except UnreadablePack as error:
-            logger.warning("The pack %s in %s is set aside: %s.", file, self.folder.path, error)
-            self._passed_over.add(file)
-            self.folder.set_aside(file)
-            self.index.drop(file)
-            return False
-        self.index.add(file, size, contents)
-        return True
+        else:
+            self.index.add([pack])
 
     def remove(self, file: str) -> None:
         """Remove a pack and all it counts for."""
@@ -106,10 +94,27 @@ class PackShelf:
         return self.folder.oldest_first(there - entered - self._passed_over)
 
     def _enter_all(self, files: list[str]) -> None:
-        for file in files:
+        for at in range(0, len(files), IN_A_TRANSACTION):
             if self._closing.is_set():
                 return
-            try:
-                self.enter(file)
-            except OSError as error:
-                logger.warning("The pack %s in %s cannot be read now: %s.", file, self.folder.path, error)
+            packs = map(self._read, files[at : at + IN_A_TRANSACTION])
+            self.index.add([pack for pack in packs if pack is not None])
+
+    def _read(self, file: str) -> ReadPack | None:
+        """A pack's footer; None if it is gone, cannot be read now, is left alone or was set aside."""
+        try:
+            with self.folder.reading(file) as descriptor:
+                return ReadPack(file, os.fstat(descriptor).st_size, read_contents(descriptor))
+        except NewerPack as error:
+            logger.warning("The pack %s in %s is left alone: %s.", file, self.folder.path, error)
+            self._passed_over.add(file)
+        except UnreadablePack as error:
+            logger.warning("The pack %s in %s is set aside: %s.", file, self.folder.path, error)
+            self._passed_over.add(file)
+            self.folder.set_aside(file)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.warning("The pack %s in %s cannot be read now: %s.", file, self.folder.path, error)
+            self._seen_change = 0  # it is tried again
+        return None
