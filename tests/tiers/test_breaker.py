@@ -122,6 +122,15 @@ def test_harmed_blocks_are_told_and_are_harmed(world: World, fault: Fault) -> No
     assert found(world.store, KEYS) == 3
 
 
+def test_an_error_that_nobody_foresaw_is_a_failure_too(world: World) -> None:
+    def unforeseen(_: str) -> None:
+        raise ZeroDivisionError
+
+    store = GuardedStore(FaultyStore(world.inner, unforeseen), "The store")
+    assert read(store, KEYS) == [Outcome.FAILED] * 3
+    assert store.failures == 1
+
+
 def test_a_store_that_cannot_be_closed_is_no_error(world: World) -> None:
     world.fault = Fault.RAISES
     world.store.close()

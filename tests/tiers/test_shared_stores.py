@@ -169,6 +169,14 @@ def test_a_url_opens_its_store(tmp_path: Path, valkey_url: str, tenants: None) -
         store.close()
 
 
+def test_a_store_without_a_key_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for tenants in (None, TENANTS):
+        open_packs(tmp_path, IDENTITY, PackOptions(), tenants).close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"The store {tmp_path} is not encrypted: whoever can read it can read what prompts were about."
+    ]
+
+
 @pytest.mark.parametrize("url", ["", "/a/path", "memcached://host", "file://a/path", "file:relative"])
 def test_a_url_of_another_kind_is_refused_by_name(url: str) -> None:
     with pytest.raises(ConfigError) as error:

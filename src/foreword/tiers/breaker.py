@@ -85,6 +85,10 @@ class GuardedStore:
         except StoreFailed as error:
             self._count_failure(str(error))
             return otherwise
+        except Exception as error:  # of a client's library, or a fault of ours: it is no reason to end a request
+            logger.exception("%s failed in a way that nobody foresaw.", self.name)
+            self._count_failure(repr(error))
+            return otherwise
         took = self._clock() - begun
         if took > SLOW_SECONDS + size / SLOWEST_RATE:
             self._count_failure(f"it took {took:.1f} s to answer")

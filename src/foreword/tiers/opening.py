@@ -1,5 +1,6 @@
 """Stores by the place a user names: a folder of packs, or the URL of a shared store; sealed if there is a key."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from foreword.tiers.breaker import GuardedStore
 from foreword.tiers.identity import Identity
 from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.tenant_keys import TenantKeys
+
+logger = logging.getLogger("foreword")
 
 VALKEY = ("valkey", "valkeys", "redis", "rediss")
 OBJECTS = ("s3", "gs", "az")
@@ -66,7 +69,9 @@ def _objects(url: str, identity: Identity) -> BlockStore:
 
 
 def _guarded(store: BlockStore, name: str, identity: Identity, tenants: TenantKeys | None) -> GuardedStore:
-    if tenants is not None:
+    if tenants is None:
+        logger.warning("%s is not encrypted: whoever can read it can read what prompts were about.", name)
+    else:
         with extra_needed("A store's key", "tiers"):
             from foreword.tiers.sealed import SealedStore
         store = SealedStore(store, tenants, identity)
