@@ -20,6 +20,7 @@ from foreword.backends.base import AttentionStep, Backend, LayerShape, ProbedLay
 from foreword.backends.registry import make_backend
 from foreword.engine.forward import run_model
 from foreword.engine.probe import ATTENTION_NAME, probe_layers
+from foreword.engine.query_scales import counts_by_itself
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED
 
@@ -58,7 +59,7 @@ def check_model(module: Any, probed: Sequence[ProbedLayer], backend: Backend[Any
     if options.kv_dtype != EXACT:
         backend = make_backend(options.name, options.block_size, kernel_folder=options.kernel_folder)
     large = sum(weight.numel() for weight in module.parameters()) > LARGE
-    twin = _twin(module, probed, context) if large else None
+    twin = twin_of(module, probed, context) if large else None
     asked, layers = (module, probed) if twin is None else twin
     _compare(asked, layers, backend, context)
     ids = _tokens(module, min(context, FEW_TOKENS if large else PROMPT), seed=0)
@@ -100,11 +101,11 @@ def _compare(module: Any, probed: Sequence[ProbedLayer], backend: Backend[Any], 
     kind, shapes = type(module).__name__, [layer.attention.shape for layer in probed]
     windows = [size for layer in probed for size in (layer.attention.call.window, layer.attention.call.chunk) if size]
     count = min(context, max(PROMPT, *windows, 0) + BEYOND)
-    for last in (0, context - count):
+    for begin in (0,) if counts_by_itself(module) else (0, context - count):
         reasons = []
         for seed in (1, 2):
             ids = [_tokens(module, count, seed), _tokens(module, min(NEIGHBOUR, count), seed + 2)]
-            if not (reason := _differs(module, shapes, backend, ids, last)):
+            if not (reason := _differs(module, shapes, backend, ids, begin)):
                 break
             reasons.append(reason)
         else:
@@ -206,7 +207,7 @@ def _tokens(module: Any, count: int, seed: int) -> torch.Tensor:
     return usual[torch.randint(len(usual), (count,), generator=torch.Generator().manual_seed(seed))]
 
 
-def _twin(module: Any, probed: Sequence[ProbedLayer], context: int) -> tuple[Any, Sequence[ProbedLayer]] | None:
+def twin_of(module: Any, probed: Sequence[ProbedLayer], context: int) -> tuple[Any, Sequence[ProbedLayer]] | None:
     """The first layers of a model, of every kind that it has, with short windows and its own weights, and these layers as
     probed; None where one cannot be made."""
     kinds = [_kind_of(layer) for layer in probed]

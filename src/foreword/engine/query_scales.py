@@ -35,6 +35,11 @@ def take_over(module: Any) -> None:
             setattr(child, SCALES, partial(_scales, float(child.floor_scale), float(child.attn_scale)))
 
 
+def counts_by_itself(module: Any) -> bool:
+    """Whether a model's own code takes its text to begin at position 0, whatever positions it is given."""
+    return any(hasattr(child, SCALES) for child in module.modules())
+
+
 def scaled(module: torch.nn.Module, query: torch.Tensor) -> torch.Tensor:
     """``query`` [1, heads, rows, size] by the positions of its rows, if the module is one whose queries are."""
     scales = getattr(module, SCALES, None)
