@@ -27,7 +27,11 @@ class PackRoom:
         self.copied_bytes = 0
 
     def make(self, size: int) -> int:
-        """Remove packs until ``size`` bytes may be written; returns how many may, if there is no room for all."""
+        """Remove packs until ``size`` bytes may be written; returns how many may, if there is no room for all.
+
+        For no batch more than half of what there is goes.
+        """
+        size = min(size, self._options.max_bytes // 2)
         size += EMPTY_BYTES * (size // self._options.full_pack)  # a batch may end in another pack, and another one
         while self._left() < size and (pack := self._shelf.index.least_used(self._now())) is not None:
             self._evict(pack)
