@@ -207,11 +207,15 @@ def served(path: Path) -> dict[str, Any]:
 
 
 def oracle(path: Path) -> Any:
-    """transformers' own model, its own eager attention."""
+    """transformers' own model and eager attention; a rope that depends on the longest request turns all alike, as served."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager", dtype=torch.float32).eval()
+    from foreword.engine.rope import fix_frequencies
+
+    model = AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager", dtype=torch.float32).eval()
+    fix_frequencies(model, model.config.get_text_config(), CONTEXT)
+    return model
 
 
 def try_one(name: str, threads: int, keep: Path | None) -> dict[str, Any]:
