@@ -17,6 +17,7 @@
         ├── StepFailed        a forward pass failed; its requests ended with this error
         ├── GrammarFailed     the form of an answer could not be followed; its request ended with this error
         ├── Overloaded        too many requests at once; says when to come back
+        │   └── ShareUsed         too many of one key alone
         ├── Unavailable       the engine has died, or the server is shutting down
         ├── TimedOut          a request took longer than the server allows
         ├── StoreFailed       a store of KV could not be read or written
@@ -101,6 +102,10 @@ class Overloaded(ServiceError):
     def __init__(self, message: str, retry_after: float = 1.0):
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ShareUsed(Overloaded):
+    """Too many requests of one API key at once; others are answered."""
 
 
 class Unavailable(ServiceError):

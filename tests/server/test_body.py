@@ -1,5 +1,7 @@
 """Each field of the vendors' APIs is decided: honoured, taken, or refused with the way out."""
 
+import json
+import sys
 from typing import Any
 
 import pytest
@@ -45,6 +47,15 @@ def test_a_field_is_decided_once(body: type[TopBody]) -> None:
     assert not taken & set(body.model_fields)
     assert not taken & set(body.table.refused)
     assert set(body.table.nothing).isdisjoint(body.model_fields)
+
+
+def in_json(body: dict[str, Any]) -> str:
+    """A body as JSON, whatever digits its numbers have."""
+    sys.set_int_max_str_digits(10_000)
+    try:
+        return json.dumps(body)
+    finally:
+        sys.set_int_max_str_digits(4300)
 
 
 def each(path: str, body: dict[str, Any], *fields: dict[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -139,6 +150,98 @@ TAKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("path", "body", "fields"), TAKEN)
 def test_what_cannot_change_an_answer_is_taken(live: Live, path: str, body: dict[str, Any], fields: dict[str, Any]) -> None:
+    with live.client() as client:
+        answer = client.post(path, json={**body, **fields})
+    assert answer.status_code == 200, answer.text
+
+
+LLAMA = [
+    {"repeat_last_n": 64, "repeat_penalty": 1.0},
+    {"repeat_last_n": 64},
+    {"mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1},
+    {"dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_sequence_breakers": ["x"]},
+    {"xtc_probability": 0.0, "xtc_threshold": 0.1, "dynatemp_range": 0, "dynatemp_exponent": 1.0, "top_n_sigma": -1},
+]
+
+
+@pytest.mark.parametrize("fields", LLAMA)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_field_beside_one_that_changes_nothing_is_taken(live: Live, path: str, fields: dict[str, Any]) -> None:
+    body: dict[str, Any] = {"messages": USER} if "chat" in path else {"prompt": "hi"}
+    with live.client() as client:
+        answer = client.post(path, json={"model": "tiny", "max_tokens": 1, **body, **fields})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"repeat_last_n": 64, "repeat_penalty": 1.1},
+        {"repeat_last_n": 64, "presence_penalty": 0.5},
+        {"mirostat": 2, "mirostat_tau": 5.0},
+        {"xtc_probability": 0.5, "xtc_threshold": 0.1},
+    ],
+)
+def test_beside_one_that_would_change_the_answer_it_is_refused(live: Live, fields: dict[str, Any]) -> None:
+    with live.client() as client:
+        answer = client.post("/v1/chat/completions", json={**CHAT, **fields})
+    assert answer.status_code == 400
+    assert any(name in answer.json()["error"]["message"] for name in fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        (
+            "/v1/chat/completions",
+            {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": 5}}},
+            "response_format.json_schema.schema: ",
+        ),
+        (
+            "/v1/chat/completions",
+            {**CHAT, "response_format": {"type": "json_schema"}},
+            "response_format.json_schema: required",
+        ),
+        (
+            "/v1/chat/completions",
+            {**CHAT, "tool_choice": {"type": "function", "function": {"name": 3}}},
+            "tool_choice.function.name: ",
+        ),
+        (
+            "/v1/responses",
+            {**RESPONSE, "text": {"format": {"type": "json_schema", "name": "n", "schema": 5}}},
+            "text.format.schema: ",
+        ),
+        (
+            "/v1/chat/completions",
+            {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": False}}},
+            "no JSON is valid by it",
+        ),
+        ("/v1/chat/completions", {**CHAT, "seed": 10**5000}, ""),
+        ("/v1/messages", {**MESSAGE, "top_k": 10**5000}, ""),
+    ],
+    ids=["chat schema", "no schema", "tool choice", "responses schema", "false", "5,000 digits", "5,000 digits, messages"],
+)
+def test_errors_name_the_place_as_the_client_wrote_it(live: Live, path: str, body: dict[str, Any], says: str) -> None:
+    with live.client() as client:
+        content = in_json(body)
+        answer = client.post(path, content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 400, answer.text
+        assert says in answer.json()["error"]["message"]
+        assert client.post("/v1/chat/completions", json=CHAT).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": True}}}),
+        ("/v1/chat/completions", {"guided_json": True}),
+        ("/v1/responses", {"text": {"format": {"type": "json_schema", "name": "n", "schema": True}}}),
+        ("/v1/messages", {"output_config": {"format": {"type": "json_schema", "schema": True}}}),
+    ],
+)
+def test_true_is_a_schema(live: Live, path: str, fields: dict[str, Any]) -> None:
+    body = {"/v1/chat/completions": CHAT, "/v1/responses": RESPONSE, "/v1/messages": MESSAGE}[path]
     with live.client() as client:
         answer = client.post(path, json={**body, **fields})
     assert answer.status_code == 200, answer.text

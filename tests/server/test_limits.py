@@ -177,7 +177,7 @@ def test_a_full_queue_says_when_to_come_back(held: Any) -> None:
         assert int(refused.headers["retry-after"]) >= 1
         anthropic = {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "fox"}]}
         refused = client.post("/v1/messages", json=anthropic)
-        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
+        assert (refused.status_code, refused.json()["error"]["type"]) == (529, "overloaded_error")
         assert int(refused.headers["retry-after"]) >= 1
     go_on.set()
     for thread in threads:
@@ -218,6 +218,9 @@ def test_each_key_has_its_own_share_of_open_requests(held: Any) -> None:
         refused = client.post("/v1/completions", json=ASKED)
         assert refused.status_code == 429
         assert "2 requests of this API key" in refused.json()["error"]["message"]
+        anthropic = {"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "fox"}]}
+        refused = client.post("/v1/messages", json=anthropic)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error"), "the server has room"
     more, answered = in_background(live, [ASKED], "key-b")
     wait_for(lambda: live.service.open_requests == 3)
     go_on.set()

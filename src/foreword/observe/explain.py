@@ -5,7 +5,7 @@ among the requests of late, both texts are decoded around the place, and what se
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -178,6 +178,14 @@ def explain_to_owner(
     return _explain(asked, OwnRequests(recent, request), minimum_tokens, reader)
 
 
+def _settled(shape: PromptShape | None) -> Iterator[str]:
+    """What was done with a prompt before it was rendered."""
+    if shape is not None and shape.left_out:
+        yield f"left out of the prompt: {', '.join(shape.left_out)}"
+    if shape is not None and shape.moved:
+        yield f"moved from the system prompt into the first turn: {', '.join(shape.moved)}"
+
+
 def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, reader: PromptReader | None) -> Explanation:
     """Explain a finished request by the requests of late. Without a reader: no texts, and only what tokens tell."""
     position = request.account.position
@@ -188,7 +196,6 @@ def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, 
     texts = _texts(request, old, position, reader.decode) if reader else ("", "", "")
     if reader is not None and old is not None and reason in COARSE:
         reason, detail = _compare(request, old, shape, reader) or (reason, detail)
-    left_out = f"left out of the prompt: {', '.join(shape.left_out)}" if shape and shape.left_out else ""
     return Explanation(
         request_id=request.request_id,
         tenant=request.tenant,
@@ -198,7 +205,7 @@ def _explain(request: RequestFinished, recent: Neighbours, minimum_tokens: int, 
         reason=reason,
         position=position,
         place=shape.label_at(position) if shape else "",
-        detail="; ".join(filter(None, (detail, left_out))),
+        detail="; ".join(filter(None, (detail, *_settled(shape)))),
         nearest=_described(request, found),
         eviction=_eviction(request),
         shared_text=texts[0],

@@ -14,11 +14,14 @@ class PromptShape:
 
     left_out
         What the client sent at its head and was left out, in words.
+    moved
+        What it sent there and was moved into the first turn.
     """
 
     pieces: tuple[Piece, ...]
     contents: Mapping[tuple[str, int], str]
     left_out: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
     def piece_at(self, position: int) -> Piece | None:
         """The piece that the token at ``position`` belongs to; None past the end of the prompt."""

@@ -107,6 +107,8 @@ class ChatPrompt:
         Further variables for the chat template, for instance ``enable_thinking``.
     left_out
         What was left out of it, in words, for explanations.
+    moved
+        What was moved from its system texts into its first turn.
     """
 
     messages: tuple[Message, ...]
@@ -116,6 +118,7 @@ class ChatPrompt:
     go_on: bool = False
     template_options: Mapping[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
 
 PromptForm = ChatPrompt | str | tuple[int, ...]

@@ -15,9 +15,7 @@ from typing import Any
 from foreword.errors import PromptError
 from foreword.prompt.chat import Message, Tool, tool_name
 from foreword.prompt.fitting import FittedConversation
-
-MEDIA = ("image", "file", "audio")
-"""Kinds of blocks that no chat template here can write."""
+from foreword.prompt.media import KINDS
 
 _NEAR = 4096
 """Signs behind one text within which the next one is expected."""
@@ -31,7 +29,7 @@ def check_readable(messages: Sequence[Message]) -> None:
     """PromptError for a content that is no text: nothing here can read it."""
     for index, message in enumerate(messages):
         for block in message.blocks:
-            if block.kind in MEDIA:
+            if block.kind in KINDS:
                 raise PromptError(
                     f"messages.{index} ({message.role}): it holds content of the kind {block.kind!r}, and this model reads "
                     f"text only. Leave it out, or say in words what it shows."

@@ -32,6 +32,9 @@ class Fields:
         By name, wherever it stands: the way out.
     nothing
         Of refused fields a value that asks for nothing, beside null and empty ones.
+    companions
+        Of fields that only say how another one is meant, by name: those, each with the value by which it changes nothing.
+        Where all of them have it, or are not there, the companion is taken.
     kinds
         By path, of a list whose entries have a ``type``: those that are read. Others are passed over, as a tool that the
         model cannot use and need not; one without a type is read.
@@ -42,6 +45,7 @@ class Fields:
     taken: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     nothing: Mapping[str, Any] = field(default_factory=dict)
+    companions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -96,6 +100,7 @@ class TopBody(Body):
             return given
         found: set[str] = set()
         given = _without(given, cls.table.tree, found)
+        given = _without_companions(given, cls.table.companions, found)
         for path, known in cls.table.kinds.items():
             given = _chosen(given, path.split("."), known, True, found)
         for path, known in cls.table.skipped.items():
@@ -141,6 +146,19 @@ def _without(given: Any, tree: Mapping[str, Any], found: set[str], path: str = "
         elif value is not None and value not in NOTHING:
             found.add(path + name)
     return kept
+
+
+def _without_companions(given: Any, companions: Mapping[str, Mapping[str, Any]], found: set[str]) -> Any:
+    """A body without fields whose main ones change nothing; their names go into ``found``."""
+    if not isinstance(given, dict) or given.keys().isdisjoint(companions):
+        return given
+    idle = {
+        name
+        for name, mains in companions.items()
+        if name in given and all(given.get(main) in (None, neutral) for main, neutral in mains.items())
+    }
+    found |= {name for name in idle if given[name] is not None}
+    return {name: value for name, value in given.items() if name not in idle} if idle else given
 
 
 def _chosen(given: Any, path: Sequence[str], kinds: Collection[str], wanted: bool, found: set[str]) -> Any:

@@ -31,6 +31,11 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+def status_of(error: Exception) -> int:
+    """The HTTP status of an error."""
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+
+
 @dataclass(frozen=True)
 class Dialect:
     """A vendor's API.
@@ -39,17 +44,15 @@ class Dialect:
         (error, status, request id) → the body of its answer, in the vendor's shape.
     describe_fault
         (path, one fault that pydantic found in a body sent there) → a sentence.
+    status_of
+        The HTTP status of an error.
     """
 
     prefixes: tuple[str, ...]
     router: APIRouter
     error_body: Callable[[Exception, int, str | None], dict[str, Any]]
     describe_fault: Callable[[str, Any], str]
-
-
-def status_of(error: Exception) -> int:
-    """The HTTP status of an error."""
-    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+    status_of: Callable[[Exception], int] = status_of
 
 
 def message_of(error: Exception) -> str:
@@ -59,16 +62,8 @@ def message_of(error: Exception) -> str:
     return str(error).encode("utf-8", "backslashreplace").decode()  # it may name what the client sent
 
 
-def unreadable(where: str, kind: str) -> str:
-    """What is said of a part of a conversation that is no text."""
-    return (
-        f"{where}: {kind!r} cannot be read by this model, which reads text. It would be sent again with every further "
-        f"request: go back to before it came into the conversation, or begin anew."
-    )
-
-
 def error_response(dialect: Dialect, error: Exception, request_id: str | None, status: int | None = None) -> Response:
     """An error as an answer in a dialect; an overload says when to come back."""
-    status = status or status_of(error)
+    status = status or dialect.status_of(error)
     headers = {"retry-after": str(max(1, round(error.retry_after)))} if isinstance(error, Overloaded) else {}
     return JSONResponse(dialect.error_body(error, status, request_id), status, headers)

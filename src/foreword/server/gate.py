@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from foreword.errors import ForbiddenError, ForewordError, Overloaded
+from foreword.errors import ForbiddenError, ForewordError, ShareUsed
 from foreword.faults import fault_lines
 from foreword.server.bodies import Bodies, BodyRefused
 from foreword.server.error_answers import Dialect, error_response
@@ -89,7 +89,7 @@ class Gate:
     def _room(self, key: str) -> Iterator[None]:
         """A place of a key, for a request that is whole; Overloaded where it has none."""
         if self._open[key] >= self._config.max_requests_per_key:
-            raise Overloaded(
+            raise ShareUsed(
                 f"{self._open[key]} requests of this API key are open, the most that are allowed. Wait for one to end."
             )
         self._open[key] += 1

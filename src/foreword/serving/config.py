@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from foreword.config import option, require, require_types
 from foreword.prompt.client_heads import ClientHeads
+from foreword.prompt.media import Media
 from foreword.serving.reasoning import FORMS as REASONING_FORMS
 from foreword.serving.reasoning import OFF
 from foreword.serving.tool_forms.choice import FORMS
@@ -46,7 +47,11 @@ class ServerConfig:
     is not. ``all``: everything is shared."""
     client_heads: str = ClientHeads.LEAVE_OUT.value
     """What becomes of lines that clients write at the head of a system prompt anew in each session and that say nothing to a
-    model, as the billing header of Claude Code: ``leave-out``, told in explanations, or ``keep``."""
+    model, as the billing header of Claude Code: ``leave-out``, told in explanations, or ``keep``. ``move``: left out, and
+    lines with today's date, the time or an id, and Claude Code's git status, move into the first turn of the user."""
+    images: str = Media.REFUSE.value
+    """What becomes of images, documents and sound, which the model cannot read: ``refuse``, or ``describe``: in their place
+    stands a text that says so, and the conversation goes on."""
     max_body_bytes: int = option(8 * 2**20, name="max-body-mb", unit=2**20)
     """Largest request body."""
     max_receiving_bytes: int | None = option(None, name="max-receiving-mb", unit=2**20)
@@ -87,8 +92,8 @@ class ServerConfig:
     """Tenants whose keys may see the dashboard: figures and texts of all tenants. Whoever has ``api_key`` may, and everyone
     where there are no keys."""
     tool_call_form: str | None = None
-    """How the model writes calls of tools: hermes, qwen-xml, llama, mistral, mistral-json, gemma, phi, deepseek, glm,
-    kimi, gpt-oss. None: as its chat template shows it."""
+    """How the model writes calls of tools: hermes, qwen-xml, llama, mistral, mistral-json, gemma, phi, deepseek,
+    deepseek-tags, glm, kimi, minimax, gpt-oss. None: as its chat template shows it."""
     reasoning_form: str | None = None
     """How the model writes what it thinks before it answers: think, mistral, gemma, seed, cohere, exaone; ``none``: thoughts
     are told as text. None: as its chat template shows it; where that says nothing, what an answer begins with between
@@ -105,6 +110,8 @@ class ServerConfig:
         require(self.share in list(Share), f"share is {self.share!r}; known: {known}.")
         heads = ", ".join(way.value for way in ClientHeads)
         require(self.client_heads in list(ClientHeads), f"client_heads is {self.client_heads!r}; known: {heads}.")
+        ways = ", ".join(way.value for way in Media)
+        require(self.images in list(Media), f"images is {self.images!r}; known: {ways}.")
         require(0 <= self.port < 2**16, f"port is {self.port}; it must be between 0 and 65535.")
         for name in ("max_body_bytes", "max_requests_per_key", "max_choices", "remembered_answers", "max_connections"):
             value = getattr(self, name)

@@ -75,7 +75,7 @@ class PromptRenderer:
             return None
         found = segment_conversation(self._template, prompt, datetime.now())
         shape = shape_of(found, [write_message(message) for message in prompt.messages], prompt.tools)
-        return replace(shape, left_out=prompt.left_out)
+        return replace(shape, left_out=prompt.left_out, moved=prompt.moved)
 
     def _render_conversation(self, conversation: ChatPrompt, find_public_part: bool) -> RenderedPrompt:
         if self._template is None:

@@ -10,7 +10,8 @@ from foreword.engine.stream import RequestEnd
 from foreword.engine.token_mask import Grammar
 from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
 from foreword.prompt.chat import ChatPrompt, PromptForm
-from foreword.prompt.client_heads import ClientHeads, without_client_heads
+from foreword.prompt.client_heads import ClientHeads, settled_heads
+from foreword.prompt.media import Media, readable
 from foreword.sampling_params import SamplingParams
 from foreword.serving.answer_grammar import AnswerGrammars, needs_grammar
 from foreword.serving.answers import AnswerReading
@@ -128,10 +129,13 @@ class Service:
             raise Overloaded(f"This server makes and queues {room} answers at a time, and is full. Try again in a moment.")
 
     def _settled(self, prompt: PromptForm) -> PromptForm:
-        """A prompt without what its client writes at the head anew each time, where that is left out."""
-        if self.config.client_heads == ClientHeads.KEEP or not isinstance(prompt, ChatPrompt):
+        """A conversation as the operator wants it: what becomes of what clients write at its head, and of images.
+
+        PromptError for an image that is to be refused.
+        """
+        if not isinstance(prompt, ChatPrompt):
             return prompt
-        return without_client_heads(prompt)
+        return readable(settled_heads(prompt, ClientHeads(self.config.client_heads)), Media(self.config.images))
 
     async def _render(self, request: NeutralRequest) -> RenderedPrompt:
         find_public_part = self.config.share == Share.PUBLIC_PREFIX

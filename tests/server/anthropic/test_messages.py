@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -226,7 +227,7 @@ def test_a_tool_runner_goes_on_without_a_thread(client: anthropic.Anthropic) -> 
         """Looks."""
         return place
 
-    body = {"model": "tiny", "max_tokens": 4, "messages": user("the quick brown fox"), "tools": [look]}
+    body: Any = {"model": "tiny", "max_tokens": 4, "messages": user("the quick brown fox"), "tools": [look]}
     runner = client.beta.messages.tool_runner(**body, max_iterations=1)
     assert [message.stop_reason for message in runner] == ["max_tokens"]
 
@@ -300,6 +301,23 @@ def test_a_billing_header_is_not_in_the_prompt_and_the_explanation_says_so(live:
     assert first["cache_read_input_tokens"] == 0
     assert second["cache_read_input_tokens"] > 80
     assert "left out of the prompt: a billing header" in why["detail"]
+
+
+def test_a_date_moves_where_the_operator_wants_it_and_the_explanation_says_so(serve: Callable[..., Live]) -> None:
+    live = serve(client_heads="move")
+
+    def ask(day: int) -> Any:
+        system = "the quick brown fox " * 20 + f"\nToday's date: 2026-11-{day}\n" + "jumps over the lazy dog " * 20
+        body = {"model": "tiny", "max_tokens": 1, "system": system, "messages": [{"role": "user", "content": "hi"}]}
+        with live.client() as client:
+            answer = client.post("/v1/messages", json=body).json()
+            live.settle()
+            return answer["usage"], client.get(f"/v1/cache/explain/{answer['id']}").json()
+
+    ask(26)
+    usage, why = ask(27)
+    assert usage["cache_read_input_tokens"] > 160, "all of the system prompt"
+    assert "moved from the system prompt into the first turn: a date" in why["detail"]
 
 
 def _counted(body: dict[str, Any]) -> dict[str, Any]:

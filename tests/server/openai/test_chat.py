@@ -214,7 +214,7 @@ def test_diagnostics_say_what_changed(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "user"}]}, "neither content nor tool_calls"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-            "messages.0.content.0: 'image_url' cannot be read by this model, which reads text",
+            "message 0 (user): 'image' cannot be read by this model, which reads text",
         ),
         ({"extra_body": {"continue_final_message": True}}, "must be of the role 'assistant'"),
         ({"extra_body": {"continue_final_message": True, "add_generation_prompt": True}}, "leave one of them out"),

@@ -9,6 +9,8 @@ from foreword.prompt.chat import Block
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _PLAIN = {"type", "text"}
+_FILES = ("source", "file", "video_url", "file_data")
+"""Fields of a file's block that hold it, the first that is there."""
 TEXT_TYPES = ("text", "input_text", "output_text")
 
 
@@ -52,10 +54,10 @@ def _kind_and_text(block: Mapping[str, Any]) -> tuple[str, str]:
         return "text", text if isinstance(text, str) else as_json(text)
     if kind in ("image", "image_url", "input_image"):
         return "image", media_name("image", block.get("source", block.get("image_url", block.get("file_id"))))
-    if kind in ("document", "file", "input_file"):
-        return "file", media_name("file", block.get("source", block.get("file", block.get("file_data"))))
-    if kind in ("input_audio", "audio"):
-        return "audio", media_name("audio", block.get("input_audio", block.get("data")))
+    if kind in ("document", "file", "input_file", "video_url"):
+        return "file", media_name("file", next((block[name] for name in _FILES if name in block), None))
+    if kind in ("input_audio", "audio", "audio_url"):
+        return "audio", media_name("audio", block.get("input_audio", block.get("audio_url", block.get("data"))))
     if kind == "tool_use":
         return "tool_use", as_json({"id": block.get("id"), "name": block.get("name"), "input": block.get("input")})
     if kind == "tool_result":

@@ -3,9 +3,9 @@
 from typing import Any
 
 from foreword.config import unknown_option
-from foreword.errors import InputError, PromptTooLong
+from foreword.errors import InputError, Overloaded, PromptTooLong, ShareUsed
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
-from foreword.server.error_answers import message_of, unreadable
+from foreword.server.error_answers import message_of, status_of
 
 TYPES = {
     400: "invalid_request_error",
@@ -19,10 +19,14 @@ TYPES = {
 }
 
 
-TAGS = ("text", "tool_use", "tool_result", "thinking", "redacted_thinking")
+TAGS = ("text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
 """Names of block types that pydantic puts between a block's number and its field."""
 BODIES: dict[str, type[CountTokensBody]] = {"/v1/messages": MessagesBody, "/v1/messages/count_tokens": CountTokensBody}
 """What each endpoint takes."""
+
+
+OVERLOADED = 529
+"""The vendor's own status of a server that is full, by which its clients decide to wait, or to ask for another model."""
 
 
 class ThreadRefused(InputError):
@@ -33,10 +37,16 @@ class ThreadRefused(InputError):
         self.details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
 
 
+def status_here(error: Exception) -> int:
+    """The status of an error in this API: of a full server another one than of a key that has its share."""
+    full = isinstance(error, Overloaded) and not isinstance(error, ShareUsed)
+    return OVERLOADED if full else status_of(error)
+
+
 def error_type(status: int) -> str:
-    """The vendor's name for the kind of an error. Its own status of an overload is 529; ours, 503, is told as one too."""
+    """The vendor's name for the kind of an error. A server that is shutting down (503) is told as one that is full."""
     if status == 503:
-        return TYPES[529]
+        return TYPES[OVERLOADED]
     return TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
@@ -70,8 +80,6 @@ def describe_fault(path: str, fault: Any) -> str:
     if kind == "union_tag_invalid" or (kind == "literal_error" and name == "type"):
         wanted = fault["ctx"].get("expected_tags") or fault["ctx"]["expected"]
         given = fault["ctx"].get("tag", value)
-        if given in ("image", "document"):
-            return unreadable(where, given)
         return f"{where}: type {given!r} is not served here; allowed: {wanted}."
     if kind == "missing":
         return f"{where}: required, and not there."

@@ -10,10 +10,9 @@ from foreword.errors import ParameterError
 from foreword.sampling_params import SamplingParams, StructuredOutputs
 from foreword.server.anthropic.answers import Head, events, message
 from foreword.server.anthropic.conversation import conversation
-from foreword.server.anthropic.errors import error_body
+from foreword.server.anthropic.errors import error_body, status_here
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.body_route import BodyRoute
-from foreword.server.error_answers import status_of
 from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
@@ -105,4 +104,4 @@ async def _sse(head: Head, updates: UpdateStream, request_id: str) -> AsyncItera
         async for piece in events(head, updates):
             yield event(piece, piece["type"])
     except Exception as error:
-        yield event(error_body(error, status_of(error), request_id), "error")
+        yield event(error_body(error, status_here(error), request_id), "error")

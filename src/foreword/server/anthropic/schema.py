@@ -5,7 +5,7 @@ Types are strict: ``"5"`` is no number. A string in place of a list of blocks is
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from foreword.server.anthropic import fields
 from foreword.server.body import Body, Fields, TopBody
@@ -34,6 +34,15 @@ class TextBlock(Body):
     cache_control: CacheControl | None = None
 
 
+class MediaBlock(Body):
+    """An image or a document. Whatever it says of itself, the model reads text: the server refuses it or leaves it out."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["image", "document"]
+    cache_control: CacheControl | None = None
+
+
 class ThinkingBlock(Body):
     """What a model thought before."""
 
@@ -59,6 +68,8 @@ class ToolUseBlock(Body):
     cache_control: CacheControl | None = None
 
 
+ResultBlock = Annotated[TextBlock | MediaBlock, Field(discriminator="type")]
+ResultBlocks = Annotated[list[ResultBlock], BeforeValidator(_as_blocks, json_schema_input_type=str | list[ResultBlock])]
 TextBlocks = Annotated[list[TextBlock], BeforeValidator(_as_blocks, json_schema_input_type=str | list[TextBlock])]
 
 
@@ -67,13 +78,14 @@ class ToolResultBlock(Body):
 
     type: Literal["tool_result"]
     tool_use_id: Text = Field(min_length=1)
-    content: TextBlocks = Field([])
+    content: ResultBlocks = Field([])
     is_error: bool = False
     cache_control: CacheControl | None = None
 
 
 ContentBlock = Annotated[
-    TextBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock | RedactedThinkingBlock, Field(discriminator="type")
+    TextBlock | MediaBlock | ToolUseBlock | ToolResultBlock | ThinkingBlock | RedactedThinkingBlock,
+    Field(discriminator="type"),
 ]
 ContentBlocks = Annotated[list[ContentBlock], BeforeValidator(_as_blocks, json_schema_input_type=str | list[ContentBlock])]
 
@@ -117,7 +129,7 @@ class OutputFormat(Body):
     """JSON that a schema takes."""
 
     type: Literal["json_schema"]
-    schema_: JsonObject = Field(alias="schema")
+    schema_: JsonObject | bool = Field(alias="schema")
 
 
 class OutputConfig(Body):

@@ -5,7 +5,7 @@ from typing import Any
 from foreword.config import unknown_option
 from foreword.errors import GrammarFailed, Overloaded, PromptTooLong, UnknownModel
 from foreword.server.body import TopBody
-from foreword.server.error_answers import message_of, status_of, unreadable
+from foreword.server.error_answers import message_of, status_of
 from foreword.server.openai.responses_schema import ResponseBody
 from foreword.server.openai.schema import ChatBody, CompletionBody
 
@@ -29,10 +29,11 @@ BODIES: dict[str, type[TopBody]] = {
 }
 """What each endpoint takes."""
 ITEMS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
-TAGS = (*ITEMS, "function", "namespace", "text", "refusal", "input_text", "output_text")
-"""Names of branches that pydantic puts between an entry's number and its field."""
 MEDIA = ("audio_url", "file", "image_url", "input_audio", "input_file", "input_image", "video_url")
-"""Types of parts of a content that are no text."""
+TAGS = (*ITEMS, *MEDIA, "function", "namespace", "text", "refusal", "input_text", "output_text")
+"""Names of branches that pydantic puts between an entry's number and its field."""
+CHOSEN = ("response_format", "format", "tool_choice")
+"""Fields of several kinds: between one and what is in it pydantic puts the name of the kind."""
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
 
 
@@ -80,8 +81,6 @@ def describe_fault(path: str, fault: Any) -> str:
         if len(place) == 1:
             return unknown_option(name, sorted(body.model_fields), "field")
         return f"{where}: unknown field; leave it out."
-    if kind == "union_tag_invalid" and fault["ctx"]["tag"] in MEDIA:
-        return unreadable(where, fault["ctx"]["tag"])
     if kind == "missing":
         return f"{where}: required, and not there." if place else "The body is empty; it must be a JSON object."
     if kind == "model_attributes_type":
@@ -92,8 +91,11 @@ def describe_fault(path: str, fault: Any) -> str:
 
 def _field_names(place: tuple[int | str, ...]) -> list[int | str]:
     """A place in the body, without what pydantic puts in for the branches of unions."""
-    names = [part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str"))]
+    names = [
+        part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str", "bool"))
+    ]
     tags = [at for at, part in enumerate(names) if at and part in TAGS and isinstance(names[at - 1], int)]
+    tags += [at for at, part in enumerate(names) if at and names[at - 1] in CHOSEN and at < len(names) - 1]
     return [part for at, part in enumerate(names) if at not in tags]
 
 

@@ -4,6 +4,8 @@ Read from the vendor's SDK (openai 3.54, and what 3.57 added), from the referenc
 OpenRouter, and from what agents send.
 """
 
+from typing import Any
+
 from foreword.server.body import Fields
 
 _CLIENT = "says something about the client and nothing about the answer"
@@ -75,24 +77,48 @@ _NOTHING = {
     "deferred": False,
     "detokenize": True,
     "dry_multiplier": 0,
+    "dynatemp_range": 0,
     "early_stopping": False,
     "function_call": "none",
     "include_reasoning": True,
     "length_penalty": 1.0,
+    "min_keep": 0,
     "mirostat": 0,
     "n_probs": 0,
+    "no_repeat_ngram_size": 0,
     "no_stop_trim": False,
     "repeat_penalty": 1.0,
     "return_hidden_states": False,
     "return_token_ids": False,
     "safe_prompt": False,
     "separate_reasoning": True,
+    "smoothing_factor": 0,
     "spaces_between_special_tokens": True,
     "tfs_z": 1.0,
     "top_a": 0,
+    "top_n_sigma": -1,
     "typical_p": 1.0,
     "use_beam_search": False,
     "xtc_probability": 0,
+}
+
+_PENALTIES = {"repeat_penalty": 1.0, "presence_penalty": 0, "frequency_penalty": 0}
+_DRY = {"dry_multiplier": 0}
+_MIROSTAT = {"mirostat": 0}
+_COMPANIONS: dict[str, dict[str, Any]] = {
+    "dry_allowed_length": _DRY,
+    "dry_base": _DRY,
+    "dry_penalty_last_n": _DRY,
+    "dry_sequence_breakers": _DRY,
+    "dynatemp_exponent": {"dynatemp_range": 0},
+    "mirostat_eta": _MIROSTAT,
+    "mirostat_tau": _MIROSTAT,
+    "penalize_nl": _PENALTIES,
+    "penalty_last_n": _PENALTIES,
+    "repeat_last_n": _PENALTIES,
+    "smoothing_curve": {"smoothing_factor": 0},
+    "truncation_side": {"truncate_prompt_tokens": None},
+    "xtc_threshold": {"xtc_probability": 0},
 }
 
 CHAT = Fields(
@@ -121,6 +147,7 @@ CHAT = Fields(
     },
     refused={**_REFUSED, "background": "an answer is given in the request that asks for it"},
     nothing={**_NOTHING, "add_special_tokens": False},
+    companions=_COMPANIONS,
     kinds={"tools": ("function",)},
 )
 COMPLETIONS = Fields(
@@ -132,6 +159,7 @@ COMPLETIONS = Fields(
         "tools": "use /v1/chat/completions",
     },
     nothing={**_NOTHING, "add_special_tokens": True, "continue_final_message": False},
+    companions=_COMPANIONS,
 )
 RESPONSES = Fields(
     taken={
@@ -168,6 +196,7 @@ RESPONSES = Fields(
         "response_format": "this endpoint has it in text.format",
     },
     nothing={**_NOTHING, "continue_final_message": False},
+    companions=_COMPANIONS,
     kinds={"tools": ("function", "namespace"), "tools.tools": ("function",)},
     skipped={"input": ("mcp_list_tools", "web_search_call")},
 )

@@ -31,7 +31,7 @@ class JsonSchema(Body):
 
     name: Text
     description: Text | None = None
-    schema_: JsonObject | None = Field(default=None, alias="schema")
+    schema_: JsonObject | bool | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
@@ -70,7 +70,7 @@ class FormFields(Body):
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredFields | None = None
-    guided_json: JsonObject | Text | None = None
+    guided_json: JsonObject | Text | bool | None = None
     guided_regex: Text | None = None
     guided_choice: Annotated[list[Text], Field(max_length=MAX_CHOICES)] | None = None
     guided_grammar: Text | None = None
@@ -182,5 +182,5 @@ def format_form(given: ResponseFormat | TextFormats | None) -> StructuredOutputs
         return None
     if isinstance(given, JsonObjectFormat):
         return StructuredOutputs(json_object=True)
-    schema: dict[str, Any] | None = (given.json_schema if isinstance(given, JsonSchemaFormat) else given).schema_
+    schema: dict[str, Any] | bool | None = (given.json_schema if isinstance(given, JsonSchemaFormat) else given).schema_
     return StructuredOutputs(json_object=True) if schema is None else StructuredOutputs(json=schema)

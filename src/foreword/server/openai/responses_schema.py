@@ -14,6 +14,7 @@ from foreword.server.openai.schema import (
     Breakpoint,
     CacheFields,
     Count,
+    MediaPart,
     RefusalPart,
     SamplingFields,
 )
@@ -27,7 +28,13 @@ class InputText(Body):
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
-Content = Text | list[Annotated[InputText | RefusalPart, Field(discriminator="type")]]
+class InputMedia(MediaPart):
+    """The same in this endpoint."""
+
+    type: Literal["input_image", "input_file", "input_audio"]  # type: ignore[assignment]
+
+
+Content = Text | list[Annotated[InputText | RefusalPart | InputMedia, Field(discriminator="type")]]
 
 
 class InputMessage(Body):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
@@ -102,6 +102,20 @@ class RefusalPart(Body):
         return self.refusal
 
 
+class MediaPart(Body):
+    """An image, a file or sound. Whatever it says of itself, the model reads text: it is refused or left out."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["audio_url", "file", "image_url", "input_audio", "video_url"]
+    prompt_cache_breakpoint: Breakpoint | None = None
+
+    @property
+    def text(self) -> str:
+        """What stands for it: never nothing."""
+        return self.type
+
+
 class FunctionCall(Body):
     """What an assistant called; ``arguments`` is JSON text."""
 
@@ -125,7 +139,7 @@ class ChatMessage(Body):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Annotated[TextPart | RefusalPart, Field(discriminator="type")]] | None = None
+    content: Text | list[Annotated[TextPart | RefusalPart | MediaPart, Field(discriminator="type")]] | None = None
     name: Text | None = None
     tool_calls: list[ToolCallParam] | None = None
     tool_call_id: Text | None = None
