@@ -16,8 +16,8 @@ SCHEMA_VERSION = 1
 SCHEMA = """
 create table packs (id integer primary key, file text unique, bytes integer, blocks integer, identity blob, text text,
                     kept_until real, used real);
-create table blocks (name blob primary key, pack integer, offset integer, length integer, checksum blob, tokens blob,
-                     used integer) without rowid;
+create table blocks (name blob unique, pack integer, offset integer, length integer, checksum blob, tokens blob,
+                     used integer);
 create index blocks_of_pack on blocks (pack);
 create table written (day text primary key, bytes integer);
 """
@@ -25,6 +25,8 @@ SUFFIXES = ("", "-wal", "-shm")
 BUSY_SECONDS = 5.0
 CHECKPOINT_PAGES = 4096
 """Of 4 KiB; each time the disk is waited for."""
+CACHE_KIB = 65_536
+"""At most: the names of a million blocks."""
 NAMES_AT_ONCE = 512
 UNWRITTEN_USES = 4096
 
@@ -194,6 +196,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = normal")
         database.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        database.execute(f"pragma cache_size = -{CACHE_KIB}")
         database.execute("begin immediate")
         (version,) = database.execute("pragma user_version").fetchone()
         if version == 0:
