@@ -47,6 +47,7 @@ SLOW = (
     "cli/test_store.py",
     "tiers/test_packs.py::test_hot_blocks_of_a_pack",
     "tiers/test_packs.py::test_rights_that_are_taken",
+    "tiers/test_packs.py::test_a_disk_that_others_fill",
     "tiers/test_shared_stores.py::test_a_server_that_is_killed",
     "cache/test_marks.py::test_a_flood_of_one_off_prompts",
     "cache/test_marks.py::test_a_marked_prefix_within_the_budget",

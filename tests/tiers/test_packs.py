@@ -318,6 +318,39 @@ def test_a_write_that_the_system_refuses_loses_its_pack_and_no_other(open_packs:
     assert found(store, KEYS) == 8
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MiB, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("it takes the right to mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_others_fill_fails_writes_and_no_reads(small_disk: Path) -> None:
+    """The index takes some MiB of log, so packs are more than that."""
+    store = LocalPacks(small_disk / "packs", IDENTITY, PackOptions(min_free_bytes=0))
+    prompts = [made_keys(64, first_token=10_000 * number) for number in range(70)]
+    for keys in prompts[:60]:
+        assert put(store, keys) == 64
+    others = small_disk / "of others"
+    with suppress(OSError), others.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    for keys in prompts[60:]:
+        with suppress(StoreFailed):
+            put(store, keys)
+        assert set(read(store, keys)) <= {Outcome.FOUND, Outcome.MISSING}
+    assert sum(found(store, keys) for keys in prompts) >= 64 * 20, "what was there is still read, but for what had to go"
+    others.unlink()
+    for keys in prompts[60:]:
+        assert put(store, keys) == found(store, keys) == 64
+    store.close()
+
+
 def test_a_folder_that_may_not_be_used_is_an_error_in_words(folder: Path) -> None:
     folder.write_text("no folder")
     with pytest.raises(StoreFailed, match=str(folder)):

@@ -23,8 +23,6 @@ create table written (day text primary key, bytes integer);
 """
 SUFFIXES = ("", "-wal", "-shm")
 BUSY_SECONDS = 5.0
-CHECKPOINT_PAGES = 4096
-"""Of 4 KiB; each time the disk is waited for."""
 CACHE_KIB = 65_536
 """At most: the names of a million blocks."""
 NAMES_AT_ONCE = 512
@@ -116,9 +114,16 @@ class PackIndex:
             self.write_uses()
 
     def write_uses(self) -> None:
-        """Write down what has been used; a pack's use is the mean of its blocks'."""
+        """Write down what has been used; a pack's use is the mean of its blocks'. On a full disk they are forgotten."""
         with self._lock:
             uses, self._uses = self._uses, {}
+        try:
+            self._write_uses(uses)
+        except sqlite3.OperationalError as error:
+            if not is_full(error):
+                raise
+
+    def _write_uses(self, uses: dict[bytes, int]) -> None:
         if not uses:
             return
         with self._writing() as database:
@@ -152,13 +157,16 @@ class PackIndex:
         query = f"select name from blocks join packs on packs.id = pack where file = ? {later} order by blocks.used desc"
         return [name for (name,) in self._rows(query, file)]
 
-    def count_written(self, day: str, size: int = 0) -> int:
-        """Add to the bytes that were written on a day; returns their sum, of all processes."""
+    def count_written(self, day: str, size: int) -> None:
+        """Add to the bytes that were written on a day."""
         with self._writing() as database:
             database.execute("insert or ignore into written values (?, 0)", [day])
             database.execute("update written set bytes = bytes + ? where day = ?", [size, day])
-            (total,) = database.execute("select bytes from written where day = ?", [day]).fetchone()
-        return int(total)
+
+    def written(self, day: str) -> int:
+        """Bytes that were written on a day, by all processes."""
+        found = self._rows("select bytes from written where day = ?", day)
+        return int(found[0][0]) if found else 0
 
     def close(self) -> None:
         """Write down uses and close the file."""
@@ -190,12 +198,16 @@ class PackIndex:
             self._database.execute("commit")
 
 
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether the disk had no room for what was to be written; what is in the index can still be read."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         database.execute("pragma journal_mode = wal")
         database.execute("pragma synchronous = normal")
-        database.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
         database.execute(f"pragma cache_size = -{CACHE_KIB}")
         database.execute("begin immediate")
         (version,) = database.execute("pragma user_version").fetchone()

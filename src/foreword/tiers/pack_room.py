@@ -47,7 +47,7 @@ class PackRoom:
 
     def written_today(self) -> int:
         """Bytes that all processes have written to the folder since midnight UTC."""
-        return self._shelf.index.count_written(self._today())
+        return self._shelf.index.written(self._today())
 
     def copy(self, file: str, names: Collection[bytes], most: int) -> None:
         """Append blocks of a finished pack to the one that is being written, up to ``most`` bytes; damaged ones are left."""

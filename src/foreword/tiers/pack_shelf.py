@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from foreword.tiers.pack_file import NewerPack, UnreadablePack, read_contents
 from foreword.tiers.pack_folder import INDEX, PackFolder
-from foreword.tiers.pack_index import PackIndex, ReadPack
+from foreword.tiers.pack_index import PackIndex, ReadPack, is_full
 
 logger = logging.getLogger("foreword")
 
@@ -98,7 +99,12 @@ class PackShelf:
             if self._closing.is_set():
                 return
             packs = map(self._read, files[at : at + IN_A_TRANSACTION])
-            self.index.add([pack for pack in packs if pack is not None])
+            try:
+                self.index.add([pack for pack in packs if pack is not None])
+            except sqlite3.OperationalError as error:
+                if not is_full(error):
+                    raise
+                logger.warning("Packs in %s cannot be entered in the index now: %s.", self.folder.path, error)
 
     def _read(self, file: str) -> ReadPack | None:
         """A pack's footer; None if it is gone, cannot be read now, is left alone or was set aside."""

@@ -15,6 +15,7 @@ from foreword.tiers.base import BlockKey, Outcome, Pieces, StoreUsage
 from foreword.tiers.identity import Identity
 from foreword.tiers.pack_appender import PackAppender
 from foreword.tiers.pack_file import packed_bytes
+from foreword.tiers.pack_index import is_full
 from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.pack_reader import Wanted, read_blocks
 from foreword.tiers.pack_room import PackRoom
@@ -187,8 +188,14 @@ class LocalPacks:
 
     def _finish(self) -> None:
         file = self._appender.finish()
-        if file is not None:
+        if file is None:
+            return
+        try:
             self._shelf.enter(file)
+        except sqlite3.OperationalError as error:
+            if is_full(error):
+                self._shelf.folder.remove(file)  # a pack that nobody finds only takes room
+            raise
 
     def _look_again(self) -> None:
         """At hand is what lies in the folder now; it is opened anew if it is another one, or its index failed."""
@@ -217,7 +224,7 @@ class LocalPacks:
         try:
             yield
         except sqlite3.Error as error:
-            self._index_failed = True
+            self._index_failed = not is_full(error)
             raise StoreFailed(f"The index of the store {self.path} failed: {error}.") from error
         except OSError as error:
             raise StoreFailed(f"The store {self.path} failed: {error}.") from error
