@@ -52,6 +52,7 @@ def run_without(missing: set[str], code: str) -> subprocess.CompletedProcess[str
         "from foreword.cache import CacheConfig, PrefixCache; PrefixCache(CacheConfig()).check_integrity()",
         "from foreword.sched import Scheduler; from foreword.observe import Observer",
         "from foreword.prompt import PromptBuilder; from foreword.audit import audit",
+        "import foreword.tiers.packs, foreword.tiers.opening, foreword.tiers.valkey",
     ],
 )
 def test_it_works_without_torch(code: str) -> None:
@@ -83,6 +84,29 @@ def test_what_needs_torch_says_how_to_install_it(code: str, missing: set[str]) -
     result = run_without(missing, code)
     assert result.returncode == 1
     assert re.search(r"pip install 'foreword\[(engine|server)\]'", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("missing", ["xxhash", "valkey", "obstore", "cryptography"])
+def test_a_store_says_how_to_install_what_it_needs(missing: str) -> None:
+    code = f"""
+from pathlib import Path
+from foreword.cache import ModelFingerprint
+from foreword.tiers import Identity, TenantKeys
+from foreword.tiers.opening import open_packs, open_shared
+from foreword.tiers.pack_options import PackOptions
+identity = Identity.of(ModelFingerprint(weights="w"))
+{
+        {
+            "xxhash": "open_packs(Path('absent'), identity, PackOptions(), None)",
+            "valkey": "open_shared('valkey://host', identity, None)",
+            "obstore": "open_shared('s3://bucket', identity, None)",
+            "cryptography": "TenantKeys(bytes(32)).naming_key(None)",
+        }[missing]
+    }
+"""
+    result = run_without({missing}, code)
+    assert result.returncode == 1
+    assert f"needs the package '{missing}': install it with  pip install 'foreword[tiers]'" in result.stderr, result.stderr
 
 
 def test_a_pure_folder_is_tested_without_torch() -> None:
