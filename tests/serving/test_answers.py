@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from foreword.errors import ConfigError
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.template import PromptTemplate
 from foreword.prompt.tokenizer import HubTokenizer
+from foreword.prompt.written import write_conversation
 from foreword.serving.answers import AnswerReading
 from foreword.serving.config import ServerConfig
 from foreword.serving.neutral import UsableTools
@@ -24,7 +27,7 @@ from foreword.serving.tool_forms.reader import gathered
 from serving.fake_front import neutral
 
 SPECIAL = ("[TOOL_CALLS]", "[ARGS]", "[THINK]", "[/THINK]", "</s>")
-MISTRAL = "{{ '[TOOL_CALLS]' + name + '[ARGS]' + arguments }}[THINK]{{ messages }}"
+MISTRAL = "{{ tools }}{% if calls %}{{ '[TOOL_CALLS]' + name + '[ARGS]' + arguments }}[THINK]{% endif %}{{ messages }}"
 TOOL = {"type": "function", "function": {"name": "web", "parameters": {"type": "object"}}}
 PROMPT = ChatPrompt((Message("user", text_blocks("fox")),), (TOOL,))
 
@@ -54,6 +57,14 @@ def answered(text: str, said: str, prompt: Any = PROMPT, prompt_text: str = "", 
     return gathered([*reader.feed(stream.text), *reader.finish()])
 
 
+def read(template: str, said: str) -> list[Any]:
+    """What is read of a text that a model of this template says."""
+    reading = AnswerReading(model_text(template), ServerConfig(), raised)
+    request = replace(neutral(), prompt=PROMPT, tools=UsableTools(frozenset({"web"})))
+    reader = reading.reader(request, RenderedPrompt(b"", ""))
+    return gathered([*reader.feed(said), *reader.finish()])
+
+
 def test_special_tokens_of_the_form_are_seen_and_those_of_no_use_are_not() -> None:
     said = "[THINK]hm[/THINK] fox [TOOL_CALLS] web [ARGS] {} </s>"
     assert answered(MISTRAL, said) == [Thought("hm"), "fox", ToolUse("web", "{}")]
@@ -61,6 +72,19 @@ def test_special_tokens_of_the_form_are_seen_and_those_of_no_use_are_not() -> No
     assert "".join(answered(MISTRAL, said, "a text")).split() == ["hm", "fox", "web", "{}"], (
         "what goes on from a text is text"
     )
+
+
+def test_a_template_without_tools_is_read_in_the_form_in_which_it_is_told_of_them() -> None:
+    gemma = (Path(__file__).parents[1] / "prompt" / "templates" / "gemma.jinja").read_text("utf-8")
+    template = model_text(gemma).template
+    assert template is not None
+    told = write_conversation(template, PROMPT, datetime(2026, 1, 1)).partition("To call one")[2]
+    said = told[told.index("<tool_call>\n") : told.rindex("</tool_call>") + len("</tool_call>")]
+    said = said.replace("<name>", '"web"').replace("<object>", '{"fox": 1}')
+    assert read(gemma, said) == [ToolUse("web", '{"fox": 1}')]
+    assert read(f"{gemma}{{{{ tools }}}}", "<start_function_call>call:web{fox:1}<end_function_call>") == [
+        ToolUse("web", '{"fox": 1}')
+    ]
 
 
 def test_options_name_the_forms() -> None:
@@ -84,7 +108,7 @@ def test_arguments_are_read_by_the_schema_of_the_prompt() -> None:
     tool["function"]["parameters"] = {"properties": {"fox": {"type": "string"}}}
     prompt = ChatPrompt(PROMPT.messages, (tool,))
     said = "<tool_call> <function=web> <parameter=fox> hm </parameter> </function>"
-    model = model_text("<function=x><parameter=y>{{ messages }}")
+    model = model_text("{{ tools }}<function=x><parameter=y>{{ messages }}")
     reading = AnswerReading(model, ServerConfig(), raised)
     request = replace(neutral(), prompt=prompt, tools=UsableTools(frozenset({"web"})))
     reader = reading.reader(request, RenderedPrompt(b"", ""))

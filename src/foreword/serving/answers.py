@@ -5,11 +5,12 @@ from typing import Any
 
 from foreword.engine.model_text import ModelText
 from foreword.prompt.chat import ChatPrompt, Tool
+from foreword.prompt.template import PromptTemplate
 from foreword.serving.config import ServerConfig
 from foreword.serving.neutral import NeutralRequest
 from foreword.serving.reasoning import OFF, reasoning_named, reasoning_of
 from foreword.serving.rendering import RenderedPrompt
-from foreword.serving.tool_forms.base import Schemas
+from foreword.serving.tool_forms.base import Schemas, ToolForm
 from foreword.serving.tool_forms.choice import form_named, form_of
 from foreword.serving.tool_forms.reader import AnswerForm, AnswerReader, OnFault
 
@@ -30,7 +31,7 @@ class AnswerReading:
         template = None if text.template is None else text.template.source(())
         named, thinks = config.tool_call_form, config.reasoning_form
         self._form = AnswerForm(
-            calls=(form_named(named) if named is not None else None) or form_of(template),
+            calls=(form_named(named) if named is not None else None) or _told_form(text.template),
             reasoning=None if thinks == OFF else reasoning_named(thinks or "") or reasoning_of(template),
         )
         self._special = text.tokenizer.special_tokens(self._form.special)
@@ -63,6 +64,14 @@ class AnswerReading:
             hidden=tuple(self._special) if request.sampling.skip_special_tokens else (),
             on_fault=self._on_fault,
         )
+
+
+def _told_form(template: PromptTemplate | None) -> type[ToolForm]:
+    """The form of calls that prompts tell a model of: its template's own, or the one in their place (``default_tools``)
+    where the template writes no tools."""
+    if template is None or not template.abilities(()).tools:
+        return form_of(None)
+    return form_of(template.source(()))
 
 
 def _schemas(tools: Sequence[Tool], names: frozenset[str]) -> Schemas:
