@@ -12,6 +12,8 @@ class Source(StrEnum):
 
     CACHED = "cached"
     SHARED_IN_FLIGHT = "shared_in_flight"
+    STORED_LOCAL = "stored_local"
+    STORED_SHARED = "stored_shared"
     COMPUTED = "computed"
 
 
@@ -23,6 +25,10 @@ class MissReason(StrEnum):
     EVICTED = "evicted"
     DISABLED = "disabled"
     COMPLETE = "complete"
+    STORED_CORRUPT = "stored_corrupt"
+    STORED_OTHER_IDENTITY = "stored_other_identity"
+    LOAD_FAILED = "load_failed"
+    LOAD_SLOWER = "load_slower"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,15 @@ class HitEnd:
     """The one structured reason of a request, within its own namespace: whoever asked may be told all of it.
 
     reason
-        ``complete``: all tokens but the last, which is always computed, were there or in flight.
+        ``complete``: all tokens but the last, which is always computed, were there or in flight; of what a lower tier has
+        the last token's block is computed.
         ``diverged``: after ``position`` shared tokens a cached prefix goes on with ``nearest`` and the prompt does not.
         ``evicted``: ``lost_tokens`` more tokens were cached once and had to make room, at ``evicted_at`` (caller's clock).
         ``first_seen``: no cached prefix goes on from ``position`` at all, or none shares even the first token.
         ``disabled``: the cache was off for this request.
+        ``stored_corrupt``, ``stored_other_identity``, ``load_failed``: from ``position`` on a lower tier had the tokens, and
+        what it gave was not what had been stored, was another model's or other tokens', or did not come.
+        ``load_slower``: a lower tier has more, and computing it takes less time than loading it.
     position
         Where the hit ended: leading tokens of the prompt that were cached or in flight.
     nearest
@@ -80,6 +90,11 @@ class Account:
     def shared_in_flight(self) -> int:
         """Prompt tokens that another request was computing at the same time."""
         return self.by_source.get(Source.SHARED_IN_FLIGHT, 0)
+
+    @property
+    def stored(self) -> int:
+        """Prompt tokens that came from a lower tier: the disk's, or one that others share."""
+        return self.by_source.get(Source.STORED_LOCAL, 0) + self.by_source.get(Source.STORED_SHARED, 0)
 
     @property
     def computed(self) -> int:

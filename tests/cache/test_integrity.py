@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from cache.harness import Machine
-from foreword.cache import CacheConfig, Mark, PrivatePart, integrity
+from foreword.cache import CacheConfig, LoadBlocks, Mark, PrivatePart, integrity
 from foreword.cache.tree import NO_BLOCKS, Node, child_key
 from foreword.errors import IntegrityError
-from foreword.testing.hash_kv import Running
+from foreword.testing.hash_kv import SPACE, Running
+from foreword.tokens import TOKEN_BYTES
 
 
 class Scene:
@@ -31,6 +32,7 @@ class Scene:
         self.idle = next(node for node in nodes if not node.holders and node.end > node.backed > node.start)
         parts = m.cache.parts
         self.residency, self.pool, self.marked = parts.residency, parts.pool, parts.marked
+        self.transfers = parts.transfers
         self.hold = parts.holds[self.request.reservation]
         (self.prefix,) = parts.marked_prefixes()
 
@@ -49,7 +51,7 @@ def add(name: str, by: int) -> Callable[[object], None]:
 
 
 def shift(node: Node, by: int) -> None:
-    for name in ("start", "ready", "planned", "backed", "end"):
+    for name in ("start", "ready", "planned", "backed", "stored", "end"):
         setattr(node, name, getattr(node, name) + by)
 
 
@@ -107,6 +109,10 @@ CORRUPTIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("a door, and nothing else, stands under an owner's key", lambda s: call_a_door(s)),
     ("holders are counted", lambda s: add("holders", 1)(s.shared)),
     ("holders are counted", lambda s: add("holders", 1)(s.shared.root)),
+    ("a transfer holds the path to its end", lambda s: hold_elsewhere(s)),
+    ("start ≤ stored ≤ end", lambda s: add("stored", -1)(s.shared)),
+    ("what is loaded is under way", lambda s: set_to("load", load(s, s.flying.end))(s.flying)),
+    ("a load ends where an edge ends", lambda s: load_too_little(s)),
     ("what is held is in a tree", lambda s: hold_stranger(s)),
     ("a block has one owner", own_twice),
     ("every block is free, cached or held", lose_block),
@@ -190,6 +196,22 @@ def hold_stranger(scene: Scene) -> None:
     node.parent.children[node.key] = twin
     twin.holders = 0
     scene.residency.unheld_blocks += len(twin.blocks)
+
+
+def load(scene: Scene, until: int) -> LoadBlocks:
+    """Of the flying edge's tokens before a position."""
+    return LoadBlocks(SPACE, None, bytes(until * TOKEN_BYTES), scene.flying.start, NO_BLOCKS, ())
+
+
+def hold_elsewhere(scene: Scene) -> None:
+    scene.residency.hold(scene.flying)
+    scene.transfers.held[load(scene, 4)] = scene.flying
+
+
+def load_too_little(scene: Scene) -> None:
+    scene.residency.hold(scene.parent)
+    scene.flying.load = load(scene, scene.parent.end)
+    scene.transfers.held[scene.flying.load] = scene.parent
 
 
 @pytest.mark.parametrize(("invariant", "corrupt"), CORRUPTIONS, ids=[name for name, _ in CORRUPTIONS])

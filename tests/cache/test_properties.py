@@ -46,6 +46,7 @@ class Life:
                 eviction_policy=rng.choice(["lru", "protected-lru"]),
                 ghost_ratio=rng.choice([0, 0.5, 4]),
                 mark_budget=rng.choice([0, 0.3, 0.5, 1]),
+                stores=rng.random() < 0.5,
             )
         )
         self.history: list[list[int]] = []
@@ -91,6 +92,18 @@ class Life:
         rng, m = self.rng, self.machine
         if rng.random() < 0.2:
             self.next = self.look()
+        if m.config.stores and rng.random() < 0.1:
+            m.cache.transfers.store_all()
+            m.end_transfers()
+            if rng.random() < 0.5:
+                m.cache.reset()
+            self.check()
+        if m.tier.under_way and rng.random() < 0.3:
+            transfer = rng.choice(m.tier.under_way)
+            m.end_transfer(transfer, rng.choice([0, rng.randrange(len(transfer.blocks) + 1), 10**6]))
+            if rng.random() < 0.1:
+                m.tier.lose(0.5, rng)
+            self.check()
         choice = rng.random()
         if choice < 0.35:
             (ids, space, private), self.next = self.next or self.look(), None
@@ -121,6 +134,9 @@ def test_random_lives(batch: int) -> None:
             for _ in range(life.rng.randrange(60)):
                 life.operate()
             life.machine.drain()
+            life.machine.cache.transfers.store_all()
+            life.machine.end_transfers()
+            life.machine.check()
             assert life.machine.cache.usage().held_blocks == 0
         except Exception as error:
             error.add_note(f"seed {seed}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.models import load_once
-from foreword.cache import CacheAction
+from foreword.cache import CopyBlock
 from foreword.engine import Engine, EngineConfig, EngineRequest, RequestOutput, SamplingParams
 from foreword.engine.build import EngineParts, make_parts
 from foreword.engine.runner import Runner, Sampled, Step
@@ -24,7 +24,7 @@ class Interposed:
         self.runner = runner
         self.hook: Hook | None = None
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         self.runner.carry_out(actions)
 
     def run(self, step: Step) -> list[Sampled]:

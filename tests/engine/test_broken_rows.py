@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from foreword.cache import CacheAction, CacheConfig, ModelFingerprint, PrefixCache
+from foreword.cache import CacheConfig, CopyBlock, ModelFingerprint, PrefixCache
 from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Sampled, Step, StepChunk
@@ -23,7 +23,7 @@ class Runner:
 
     breaks: Callable[[StepChunk], bool] = lambda _: False
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         pass
 
     def run(self, step: Step) -> list[Sampled]:

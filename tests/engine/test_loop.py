@@ -11,13 +11,24 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from foreword.cache import CacheAction, CacheConfig, Chunk, CopyBlock, ModelFingerprint, PrefixCache, Reservation
+from foreword.cache import (
+    CacheConfig,
+    Chunk,
+    CopyBlock,
+    LoadBlocks,
+    ModelFingerprint,
+    PrefixCache,
+    Query,
+    Reservation,
+    StoreBlocks,
+)
 from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.engine import StepState
 from foreword.engine.generation import Generation
 from foreword.engine.llm import LLMOverEngine
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Sampled, Step
+from foreword.engine.tier import Found, TierNews
 from foreword.errors import StepFailed
 from foreword.events import BlockStored, Event, EventRelay, RequestFinished, StepFinished
 from foreword.prompt.tokenizer import HubTokenizer
@@ -31,9 +42,9 @@ class CountingRunner:
     """The next token is the count of the tokens before it."""
 
     def __init__(self) -> None:
-        self.carried_out: list[CacheAction] = []
+        self.carried_out: list[CopyBlock] = []
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         self.carried_out += actions
 
     def run(self, step: Step) -> list[Sampled]:
@@ -52,11 +63,28 @@ class HoldingCache(PrefixCache):
 
 
 class Load:
-    """Something under way to the engine."""
+    """A tier that stores nothing, and from which something is under way to the engine."""
 
     def __init__(self) -> None:
         self.under_way = True
         self.ring: Callable[[], None] = lambda: None
+        self.found: list[TierNews] = []
+
+    def look_up(self, name: str, _: Query) -> None:
+        self.found.append(Found(name, ()))
+
+    def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
+        raise AssertionError(transfer)
+
+    def news(self) -> list[TierNews]:
+        found, self.found = self.found, []
+        return found
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """It loads nothing."""
+
+    def close(self, seconds: float) -> None:
+        """It has nothing open."""
 
     def awaited(self) -> bool:
         return self.under_way
@@ -70,7 +98,7 @@ def make(load: Load | None = None, runner: CountingRunner | None = None) -> tupl
     info = EngineInfo("none", 100, 50, 20, 16, 1.0, 8, True, frozenset(), ModelFingerprint("none"))
     scheduler = Scheduler(SchedulerConfig(max_num_seqs=8), cache)
     text = ModelText(HubTokenizer(Tokenizer(WordLevel({"a": 0}, unk_token="a"))))
-    return Engine(scheduler, runner or CountingRunner(), info, text, arrivals=load), cache
+    return Engine(scheduler, runner or CountingRunner(), info, text, tier=load), cache
 
 
 def test_steps_work_until_there_is_nothing_to_do() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from engine.models import load_once
-from foreword.cache import CacheAction
+from foreword.cache import CopyBlock
 from foreword.engine import Engine, EngineConfig
 from foreword.engine.async_llm import AsyncEngine
 from foreword.engine.build import make_parts
@@ -43,7 +43,7 @@ class HandledRunner:
         self._model = model
         self._end_token = end_token
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         self._model.carry_out(actions)
 
     def run(self, step: Step) -> list[Sampled]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from foreword.cache import CacheAction, CacheConfig
+from foreword.cache import CacheConfig, CopyBlock
 from foreword.engine.engine import Engine
 from foreword.engine.request import EngineRequest
 from foreword.errors import StepFailed
@@ -51,7 +51,7 @@ def test_what_is_reused_is_the_right_kv() -> None:
 class Forgetful(FakeRunner):
     """Carries out no copies."""
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         del actions
 
 

@@ -205,6 +205,11 @@ class KVMemory(Protocol):
         """Raw bytes of whole blocks, all layers: a copy, [blocks, bytes of a block]."""
         ...
 
+    def pieces(self, block: int) -> list[memoryview]:
+        """Where a block's bytes lie: writable views (format "B"), in an order that is the layout's. ConfigError where
+        a block is less than the smallest piece."""
+        ...
+
     def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:
         """Put back what ``read_blocks`` of a memory of the same layout gave, in these blocks. ValueError for other sizes."""
         ...

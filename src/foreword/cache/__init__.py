@@ -6,7 +6,7 @@ from foreword.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from foreword.account import Account, HitEnd, MissReason, Source
-    from foreword.cache.actions import CacheAction, CopyBlock
+    from foreword.cache.actions import CacheAction, CopyBlock, LoadBlocks, StoreBlocks, Stored
     from foreword.cache.config import CacheConfig, CacheOptions
     from foreword.cache.ledger import RequestLedger
     from foreword.cache.lookup import Query
@@ -25,6 +25,7 @@ __all__ = [
     "Chunk",
     "CopyBlock",
     "HitEnd",
+    "LoadBlocks",
     "Mark",
     "Match",
     "MissReason",
@@ -36,6 +37,8 @@ __all__ = [
     "RequestLedger",
     "Reservation",
     "Source",
+    "StoreBlocks",
+    "Stored",
     "Usage",
     "pack_tokens",
     "unpack_tokens",
@@ -47,6 +50,9 @@ _HOMES = {
     "Source": "account",
     "CacheAction": "cache.actions",
     "CopyBlock": "cache.actions",
+    "LoadBlocks": "cache.actions",
+    "Stored": "cache.actions",
+    "StoreBlocks": "cache.actions",
     "CacheConfig": "cache.config",
     "CacheOptions": "cache.config",
     "RequestLedger": "cache.ledger",

@@ -1,14 +1,19 @@
 """Actions: what the cache asks of whoever owns the KV memory. It decides, and the runner carries out.
 
 An action is a frozen record; ``CacheAction`` is the union of them all. One that is added is a record here, a place in the
-cache that adds it, and a handler at the runner. What a tier below the pool would bring: ``StoreBlocks``, added where blocks
-are cut from a leaf, which stay pinned (pool.py) until they are stored; ``LoadBlocks``, added where an edge that lies on the
-tier gets blocks again, and not readable before ``Actions`` hears that it arrived; ``DropBlocks``, where a ghost is
-forgotten.
+cache that adds it, and a handler at the engine.
+
+A copy is done before the step that follows. Loads and stores (``LoadBlocks``, ``StoreBlocks``) take as long as they take:
+the cache holds their blocks until it is told how far they came (``PrefixCache.arrived``, ``PrefixCache.put_away``).
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from foreword.account import Source
+from foreword.cache.namespace import Namespace, PrivatePart
+from foreword.cache.pool import Blocks
+from foreword.tokens import TOKEN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,58 @@ class CopyBlock:
     tokens: int
 
 
-CacheAction: TypeAlias = CopyBlock
+class Stored(NamedTuple):
+    """What a lower tier has of a prompt: its tokens before ``until``, whole blocks, from where the entry before it ends.
+
+    ``slower``: computing them takes less time than loading them.
+    """
+
+    until: int
+    source: Source
+    slower: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transfer:
+    """Whole blocks of a prompt on their way between KV memory and a lower tier.
+
+    namespace, private
+        Whose the prompt is: its tree, and from where it is its owner's alone.
+    tokens
+        The prompt's packed tokens up to the end of the last block.
+    start
+        Position of the first block.
+    blocks
+        Ids of the blocks, in order. They are held until the transfer has ended; only who loads them writes in them.
+    """
+
+    namespace: Namespace
+    private: PrivatePart | None
+    tokens: bytes
+    start: int
+    blocks: Blocks
+
+    @property
+    def until(self) -> int:
+        """Position behind the last block."""
+        return len(self.tokens) // TOKEN_BYTES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadBlocks(Transfer):
+    """Bring the KV of some blocks from where ``stored`` says that it is, in ascending order."""
+
+    stored: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreBlocks(Transfer):
+    """Give the KV of some blocks, which is readable, to a lower tier. ``keep_seconds``: how long marks ask for it."""
+
+    keep_seconds: float = 0.0
+
+
+CacheAction: TypeAlias = CopyBlock | LoadBlocks | StoreBlocks
 
 
 class Actions:

@@ -40,6 +40,8 @@ class CacheConfig(CacheOptions):
 
     num_blocks: int = 1024
     """Blocks of KV memory to manage."""
+    stores: bool = False
+    """Whether there is a lower tier, to which blocks are given that are used again."""
 
     def __post_init__(self) -> None:
         require_types(self)

@@ -64,13 +64,15 @@ class Copying:
             node = node.parent
 
     def frontier(self, hold: Hold) -> int | None:
-        """The first token that this request has to compute itself, or None while it waits for another one to do so."""
+        """The first token that this request has to compute itself, or None while another one or a lower tier brings it."""
         if hold.copy is None and hold.computed >= hold.shared_end:
             return hold.computed
         assert hold.node is not None
         reached, node = first_unplanned(hold.node)
         if hold.copy is not None and reached > hold.copy_at:
             self.forget(hold)  # somebody who shares the edge has computed it meanwhile
+        if node.load is not None and node.load.start <= reached < node.load.until:
+            return None
         copy = hold.copy
         if copy is None or reached < hold.copy_at:
             if node.copier is not None and node.start == reached and node.copier is not hold:

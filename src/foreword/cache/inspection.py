@@ -8,6 +8,7 @@ from foreword.cache.namespaces import Namespaces
 from foreword.cache.pool import BlockPool
 from foreword.cache.reservation import Holds
 from foreword.cache.residency import Residency, nodes_below
+from foreword.cache.transfers import Transfers
 from foreword.cache.tree import Node, RadixTree, Root
 
 
@@ -17,8 +18,8 @@ class CacheParts:
 
     holds
         What is noted of every reservation that has not been released.
-    retired
-        Roots that are not found any more, and are still held.
+    transfers
+        What is on its way between tiers.
     """
 
     tree: RadixTree
@@ -28,11 +29,11 @@ class CacheParts:
     marks: Marks
     namespaces: Namespaces
     holds: Holds
-    retired: list[Root]
+    transfers: Transfers
 
     def roots(self) -> list[Root]:
         """All roots, the retired ones last."""
-        return [*self.tree.roots.values(), *self.retired]
+        return [*self.tree.roots.values(), *self.residency.retired]
 
     def nodes(self) -> list[Node]:
         """All nodes that can be found, parents before children."""

@@ -8,6 +8,7 @@ from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.pool import BlockPool
 from foreword.cache.reservation import Hold
 from foreword.cache.residency import Residency, nodes_below
+from foreword.cache.transfers import Transfers
 from foreword.cache.tree import TEXT_SLACK, Node, Root, child_key, key_tokens
 from foreword.errors import IntegrityError
 from foreword.tokens import NO_TOKEN, TOKEN_BYTES
@@ -27,7 +28,8 @@ def check_parts(parts: CacheParts) -> None:
         _check_node(node, block_size)
     for node in [*roots, *nodes]:
         _check_children(node, block_size)
-    _check_holders(roots, nodes, live)
+    _check_holders(roots, nodes, [*(hold.node for hold in live), *parts.transfers.held.values()])
+    _check_transfers(nodes, parts.transfers)
     _check_blocks(nodes, pool, live)
     _check_books(nodes, residency)
     _check_marks([*roots, *nodes], parts.marked)
@@ -70,16 +72,25 @@ def _check_children(node: Node, size: int) -> None:
         _check(door == (NO_TOKEN in key), "a door, and nothing else, stands under an owner's key", child.start)
 
 
-def _check_holders(roots: list[Root], nodes: list[Node], live: list[Hold]) -> None:
+def _check_holders(roots: list[Root], nodes: list[Node], held: list[Node | None]) -> None:
     expected: Counter[Node] = Counter()
-    for hold in live:
-        node = hold.node
+    for node in held:
         while node is not None:
             expected[node] += 1
             node = node.parent
     for node in [*roots, *nodes]:
         _check(node.holders == expected[node], "holders are counted", (node.start, node.holders, expected[node]))
     _check(set(expected) <= {*roots, *nodes}, "what is held is in a tree", len(expected))
+
+
+def _check_transfers(nodes: list[Node], transfers: Transfers) -> None:
+    for transfer, node in transfers.held.items():
+        _check(node.end == transfer.until, "a transfer holds the path to its end", (node.end, transfer.until))
+    for node in nodes:
+        order = (node.start, node.stored, node.end)
+        _check(list(order) == sorted(order), "start ≤ stored ≤ end", order)
+        _check(node.load is None or node.load in transfers.held, "what is loaded is under way", node.start)
+        _check(node.load is None or node.end <= node.load.until, "a load ends where an edge ends", node.end)
 
 
 def _check_blocks(nodes: list[Node], pool: BlockPool, live: list[Hold]) -> None:

@@ -1,9 +1,11 @@
 """The look-up: where a prompt meets the tree, and why no later. Nothing here changes anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from foreword.account import HitEnd, MissReason
+from foreword.cache.actions import Stored
 from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.tree import Node, RadixTree, Root, backed_end, child_key, ready_end
 from foreword.tokens import TOKEN_BYTES
@@ -14,13 +16,19 @@ NEAREST_TOKENS = 16
 class Query(NamedTuple):
     """What is looked up: a prompt (packed tokens) in a namespace, and from where it is its owner's alone.
 
-    Without ``use_cache`` it neither reads nor feeds the cache.
+    Without ``use_cache`` it neither reads nor feeds the cache. ``stored`` is what lower tiers have of it.
     """
 
     namespace: Namespace
     tokens: bytes
     private: PrivatePart | None = None
     use_cache: bool = True
+    stored: tuple[Stored, ...] = ()
+
+    @property
+    def loadable(self) -> tuple[Stored, ...]:
+        """What lower tiers have of it and is worth loading."""
+        return tuple(takewhile(lambda entry: not entry.slower, self.stored))
 
 
 @dataclass(slots=True)
@@ -81,18 +89,29 @@ def locate(tree: RadixTree, root: Root, query: Query) -> Lookup:
     return Lookup(deepest, node, aligned, backed, source, partial, whole, cached, reach, min(end, last))
 
 
-def explain(lookup: Lookup, query: Query, ghosts: "dict[Node, float]") -> HitEnd:
+def without_copy(lookup: Lookup) -> Lookup:
+    """The same, where the block in which the prompt leaves a cached prefix is brought whole instead of copied in part."""
+    cached, backed = min(lookup.cached, lookup.backed), lookup.backed
+    whole = lookup.whole and not (lookup.partial and lookup.backed == lookup.aligned)
+    return replace(lookup, source=None, partial=0, whole=whole, cached=cached, reach=backed)
+
+
+def explain(lookup: Lookup, query: Query, ghosts: "dict[Node, float]", brought: int = 0) -> HitEnd:
     """Why the hit of a new request ended where it did, within its own namespace.
 
-    ``ghosts`` has the time at which the edges that lack blocks lost them. Nothing that is another owner's is told.
+    ``ghosts`` has the time at which the edges that lack blocks lost them; the first ``brought`` tokens will have come from a
+    lower tier. Nothing that is another owner's is told.
     """
-    end = lookup.reach
-    if end == len(query.tokens) // TOKEN_BYTES - 1:
+    end = max(lookup.reach, brought)
+    last = len(query.tokens) // TOKEN_BYTES - 1
+    if end == last or (0 < brought == end and query.loadable[-1].until > last):
         return HitEnd(MissReason.COMPLETE, end)
+    if query.stored and query.stored[-1].until > end and query.stored[-1].slower:
+        return HitEnd(MissReason.LOAD_SLOWER, end)
     if lookup.seen > end:
         lost = lookup.seen - end
         return HitEnd(MissReason.EVICTED, end, lost_tokens=lost, evicted_at=ghosts.get(_topmost_ghost(lookup.deepest)))
-    nearest = b"" if lookup.source is None or not end else _visible(lookup.source, end, query.private)
+    nearest = b"" if lookup.source is None or not end or end > lookup.reach else _visible(lookup.source, end, query.private)
     return HitEnd(MissReason.DIVERGED, end, nearest) if nearest else HitEnd(MissReason.FIRST_SEEN, end)
 
 

@@ -21,7 +21,9 @@ class Namespaces:
         if namespace.key not in self._tree.roots and len(self) >= self._sweep_at:
             self._tree.drop_unused_roots()
             self._sweep_at = 2 * len(self) + SWEEP_NAMESPACES
-        return self._tree.root(namespace.key)
+        root = self._tree.root(namespace.key)
+        root.namespace = namespace
+        return root
 
     def clear(self) -> None:
         """Forget all of them, and their roots; who holds a root still has it."""

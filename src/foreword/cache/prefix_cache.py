@@ -17,7 +17,7 @@ A step of the engine reads so:
 from collections.abc import Sequence
 
 from foreword.account import HitEnd, MissReason, Source
-from foreword.cache.actions import Actions
+from foreword.cache.actions import Actions, Stored
 from foreword.cache.config import CacheConfig
 from foreword.cache.copying import Copying
 from foreword.cache.eviction import POLICIES, EvictionPolicy, EvictionQueue
@@ -25,7 +25,7 @@ from foreword.cache.insertion import Insertion
 from foreword.cache.inspection import CacheParts
 from foreword.cache.integrity import check_parts
 from foreword.cache.ledger import RequestLedger
-from foreword.cache.lookup import Lookup, Query, explain, locate
+from foreword.cache.lookup import Lookup, Query, explain, locate, without_copy
 from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.marks import Mark, Marks
 from foreword.cache.namespace import Namespace, PrivatePart
@@ -34,6 +34,7 @@ from foreword.cache.pool import BlockPool, Blocks
 from foreword.cache.reservation import Hold, Holds, Reservation
 from foreword.cache.residency import Residency
 from foreword.cache.results import Chunk, Match, Usage
+from foreword.cache.transfers import Transfers
 from foreword.cache.tree import Node, RadixTree, Root, lacking_nodes, path_blocks
 from foreword.errors import PromptError
 from foreword.events import AllBlocksCleared, BlockReused, CacheEventSink
@@ -45,6 +46,8 @@ class PrefixCache:
 
     actions
         What is to be carried out before the next step computes.
+    transfers
+        What is on its way between the cache's blocks and a lower tier.
     parts
         The insides, for whoever checks them.
     """
@@ -66,8 +69,8 @@ class PrefixCache:
         self._copying = Copying(self._pool, self.actions, size)
         self._insertion = Insertion(self._tree, self._pool, self._residency)
         self._namespaces = Namespaces(self._tree)
-        self._retired: list[Root] = []
         self._holds = Holds()
+        self.transfers = Transfers(self._tree, self._residency, self.actions, self._holds, config.stores)
         self.parts = CacheParts(
             tree=self._tree,
             pool=self._pool,
@@ -76,27 +79,42 @@ class PrefixCache:
             marks=self._marks,
             namespaces=self._namespaces,
             holds=self._holds,
-            retired=self._retired,
+            transfers=self.transfers,
         )
 
     def match(
-        self, namespace: Namespace, tokens: bytes, private: PrivatePart | None = None, *, use_cache: bool = True
+        self,
+        namespace: Namespace,
+        tokens: bytes,
+        private: PrivatePart | None = None,
+        *,
+        use_cache: bool = True,
+        stored: tuple[Stored, ...] = (),
     ) -> Match:
         """Look a prompt (packed tokens) up: how much of it a reservation made now would find. Changes nothing.
 
         From ``private`` on the prompt is its owner's alone. Without ``use_cache`` nothing is found, and what is reserved
-        neither reads nor feeds the cache. PromptError for an empty prompt.
+        neither reads nor feeds the cache. ``stored`` is what lower tiers have of it. PromptError for an empty prompt.
         """
         if len(tokens) < TOKEN_BYTES:
             raise PromptError("The prompt is empty; it needs at least one token.")
-        query = Query(namespace, tokens, private, use_cache and self.config.enable_prefix_caching)
+        query = Query(namespace, tokens, private, use_cache and self.config.enable_prefix_caching, stored)
         root = self._tree.roots.get(namespace.key)
-        if root is None or not query.use_cache:
+        if not query.use_cache or (root is None and not stored):
             return Match(0, 0, 0, query)
-        lookup = locate(self._tree, root, query)
+        lookup = locate(self._tree, Root(namespace.key) if root is None else root, query)
+        brought = self.transfers.brought(lookup, query)
         evicted = lookup.seen - lookup.reach
         in_flight = lookup.reach - lookup.cached
-        return Match(lookup.cached, in_flight, evicted if evicted > 0 else 0, query, lookup, self._tree.version)
+        return Match(
+            cached=lookup.cached,
+            in_flight=in_flight,
+            evicted=evicted if evicted > 0 else 0,
+            query=query,
+            lookup=None if root is None else lookup,
+            version=self._tree.version,
+            stored=brought - lookup.reach if brought else 0,
+        )
 
     def reserve(self, match: Match, ledger: RequestLedger, now: float, marks: Sequence[Mark] = ()) -> Reservation | None:
         """Hold the cached prefix of a prompt and blocks for the rest of it; None, and no change, without room.
@@ -113,12 +131,18 @@ class PrefixCache:
             return self._reserve_alone(hold, now)
         if lookup is None or match.version != self._tree.version:
             lookup = locate(self._tree, self._namespaces.root(query.namespace), query)
-        hit_end = ledger.hit_end or explain(lookup, query, self._residency.ghosts)
+        brought = self.transfers.brought(lookup, query)
+        hit_end = ledger.hit_end or explain(lookup, query, self._residency.ghosts, brought)
+        if brought:
+            lookup = without_copy(lookup)
         if not self._take(hold, lookup, now):
             return None
         ledger.hit_end = hit_end
         if lookup.cached:
             ledger.enter(Source.CACHED, 0, lookup.cached)
+            self.transfers.used_again(hold, lookup.cached)
+        if brought:
+            self.transfers.load(hold, lookup, query.loadable, brought)
         if self._events and lookup.cached >= self._size:
             self._events(BlockReused(hold.blocks[: lookup.cached // self._size].tobytes()))
         reservation = Reservation(hold)
@@ -187,7 +211,7 @@ class PrefixCache:
         for node in reversed(fresh):  # parents first, also for who hears the events
             self._residency.mark_ready(node, end if end < node.end else node.end)
         if start > hold.computed:
-            hold.ledger.enter(Source.SHARED_IN_FLIGHT, hold.computed, start)
+            self._enter_shared(hold, start)
         hold.ledger.enter(Source.COMPUTED, start, end)
         hold.computed = end
 
@@ -217,7 +241,9 @@ class PrefixCache:
         del self._holds[reservation]
         if hold.copy is not None:
             self._copying.forget(hold)
-        if not keep:
+        if keep:
+            self.transfers.marked(hold)
+        else:
             self._spoil(hold)
         base = self._insertion.leave(hold, generated, now)
         if base is None:
@@ -226,11 +252,7 @@ class PrefixCache:
         if (hold.marks or self.parts.marked) and not root.retired:
             computed = hold.tokens[: hold.computed * TOKEN_BYTES]
             self._marks.use(root, computed, hold.private, hold.marks, now)
-        self._residency.unhold(base, now)
-        if root.retired:
-            self._residency.clear(root)
-            if root.holders == 0:
-                self._retired.remove(root)
+        self._residency.let_go(base, now)
 
     def reset(self) -> None:
         """Forget everything. Running requests go on, but nothing computed so far is reused by a later one."""
@@ -239,7 +261,7 @@ class PrefixCache:
             self._residency.clear(root)
             if root.holders:
                 root.retired = True
-                self._retired.append(root)
+                self._residency.retired.append(root)
         self._namespaces.clear()
         if self._events:
             self._events(AllBlocksCleared())
@@ -280,6 +302,15 @@ class PrefixCache:
             if other.node in wrong or (other.copy is not None and other.copy.source in blocks):
                 other.spoiled = True
                 other.computed = min(other.computed, first)
+
+    def _enter_shared(self, hold: Hold, until: int) -> None:
+        """Tokens before ``until`` have become readable without this request: say who brought them."""
+        for start, end, source in hold.brought:
+            if start < until and hold.computed < end:
+                if start > hold.ledger.high:
+                    hold.ledger.enter(Source.SHARED_IN_FLIGHT, hold.ledger.high, start)
+                hold.ledger.enter(source, max(start, hold.computed), min(end, until))
+        hold.ledger.enter(Source.SHARED_IN_FLIGHT, hold.computed, until)
 
     def _allocate(self, count: int, now: float) -> Blocks | None:
         """Blocks, after eviction if need be; None without room."""

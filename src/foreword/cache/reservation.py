@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from foreword.account import Source
 from foreword.cache.actions import CopyBlock
 from foreword.cache.ledger import RequestLedger
 from foreword.cache.lookup import Query
@@ -27,6 +28,7 @@ class Hold:
 
     __slots__ = (
         "blocks",
+        "brought",
         "computed",
         "copy",
         "copy_at",
@@ -55,6 +57,7 @@ class Hold:
         self.shared_end = 0  # where the tree's part of the blocks ends
         self.blocks: Blocks = NO_BLOCKS
         self.computed = 0
+        self.brought: list[tuple[int, int, Source]] = []  # spans that a lower tier has brought meanwhile, ascending
         self.first: int | None = None  # of the tokens that it has planned to compute
         self.spoiled = False  # whether KV that it reads turned out to be wrong
         self.span: tuple[int, int] | None = None  # what the step being built computes

@@ -16,6 +16,7 @@ class Residency:
 
     ``unheld_blocks`` counts the blocks of nodes that nobody holds: all of them can be evicted, leaf by leaf.
     An evicted edge leaves a ghost, its tokens without KV, up to ``ghost_limit`` tokens in all; the oldest go first.
+    ``retired`` roots are not found any more, and are still held.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Residency:
         self.ghost_tokens = 0
         self.unheld_blocks = 0
         self.evicted_tokens = 0
+        self.retired: list[Root] = []
 
     def hold(self, node: Node) -> None:
         """Protect the path to a node from eviction."""
@@ -62,6 +64,15 @@ class Residency:
                     self.queue.push(current)
             current = current.parent
         self.queue.compact(self.tree.node_count)
+
+    def let_go(self, node: Node, now: float | None) -> None:
+        """Undo one hold for good: of a root that is not found any more goes what nobody holds."""
+        root = node.root
+        self.unhold(node, now)
+        if root.retired:
+            self.clear(root)
+            if root.holders == 0:
+                self.retired.remove(root)
 
     def split(self, node: Node, at: int) -> Node:
         """Cut an edge; returns the upper node."""

@@ -7,7 +7,9 @@ from foreword.cache.lookup import Lookup, Query
 
 
 class Match(NamedTuple):
-    """What a look-up found, in leading tokens of the prompt: cached, then in flight, then evicted.
+    """What a look-up found, in leading tokens of the prompt: cached, then in flight, then stored on a lower tier.
+
+    ``evicted`` tokens behind those that are cached or in flight were cached once, stored or not.
 
     ``reserve`` takes it. It carries what was looked up, where that meets the tree, and the version of the tree at which this
     was right. (A named tuple, which is made in half the time of a frozen dataclass: a step makes hundreds.)
@@ -19,11 +21,12 @@ class Match(NamedTuple):
     query: Query
     lookup: Lookup | None = None
     version: int = -1
+    stored: int = 0
 
     @property
     def found(self) -> int:
-        """Leading tokens that need not be computed: cached or in flight."""
-        return self.cached + self.in_flight
+        """Leading tokens that need not be computed: cached, in flight, or stored on a lower tier."""
+        return self.cached + self.in_flight + self.stored
 
 
 class Chunk(NamedTuple):

@@ -20,14 +20,17 @@ What an edge holds:    start  |-- readable --|-- in flight --|-- ghost --|  end
                                            ready          backed
                                           (KV is there)   (has blocks)    (tokens only)
 
-``planned`` lies between ready and backed: up to there the step now being built will have computed.
+``planned`` lies between ready and backed: up to there the step now being built will have computed. What is in flight may
+also be under way from a lower tier (``load``): then nobody computes it. Up to ``stored`` a lower tier has the tokens, or is
+being given them.
 A node is backed only if its parent is wholly backed, and ready only if its parent is wholly ready.
 """
 
 import bisect
 from array import array
 
-from foreword.cache.namespace import PrivatePart
+from foreword.cache.actions import LoadBlocks
+from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.pool import BLOCK_ID, Blocks
 from foreword.tokens import NO_TOKEN, TOKEN_BYTES, common_tokens, common_with_edge
 
@@ -48,6 +51,7 @@ class Node:
         "holders",
         "key",
         "last_use",
+        "load",
         "marks",
         "parent",
         "planned",
@@ -55,6 +59,7 @@ class Node:
         "ready",
         "resident",
         "start",
+        "stored",
         "ticket",
     )
 
@@ -63,7 +68,7 @@ class Node:
         self.key = key  # under which the parent finds it: its first block, or all of it; of a door with the owner's key
         self.private: PrivatePart | None = None  # of a door: whose it is, and from where
         self.edge = edge  # packed tokens
-        self.start = self.ready = self.planned = start
+        self.start = self.ready = self.planned = self.stored = start
         self.backed = self.end = start + len(edge) // TOKEN_BYTES
         self.blocks = blocks  # of the tokens [start, backed)
         self.holders = 0  # reservations whose path goes through this node
@@ -71,6 +76,7 @@ class Node:
         self.marks = 0  # marked prefixes that keep this node; see marks.py
         self.ticket = 0  # of the eviction queue: an entry with another ticket is stale
         self.copier: object | None = None  # the reservation that will copy the first tokens of this edge
+        self.load: LoadBlocks | None = None  # brings what is not readable up to its end
         self.children: dict[bytes, Node] = {}
         self.resident: list[bytes] = []  # keys of the children that have blocks, sorted
 
@@ -82,6 +88,7 @@ class Node:
         """Forget the tokens from position ``end`` on."""
         self.edge = fitted(self.edge[: (end - self.start) * TOKEN_BYTES])
         self.end = end
+        self.stored = min(self.stored, end)
 
     @property
     def door(self) -> "PrivatePart | None":
@@ -104,10 +111,11 @@ class Node:
 class Root(Node):
     """Where a namespace begins. A retired root is no longer found; it goes when its last holder lets go."""
 
-    __slots__ = ("retired",)
+    __slots__ = ("namespace", "retired")
 
     def __init__(self, key: bytes):
         super().__init__(None, key, memoryview(b""), 0, NO_BLOCKS)
+        self.namespace: Namespace | None = None
         self.retired = False
 
     @property
@@ -237,7 +245,9 @@ class RadixTree:
         upper.ready = node.ready if node.ready < at else at
         upper.planned = node.planned if node.planned < at else at
         upper.backed = node.backed if node.backed < at else at
+        upper.stored = node.stored if node.stored < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
+        upper.load = node.load if node.load is not None and node.load.start < at else None
         upper.copier, node.copier = node.copier, None
         upper.private, node.private = node.private, None
         parent.children[upper.key] = upper
@@ -246,6 +256,9 @@ class RadixTree:
         node.ready = node.ready if node.ready > at else at
         node.planned = node.planned if node.planned > at else at
         node.backed = node.backed if node.backed > at else at
+        node.stored = node.stored if node.stored > at else at
+        if node.load is not None and node.load.until <= at:
+            node.load = None
         key = node.key = node.edge[: self.width].tobytes()
         upper.children[key] = node
         if node.backed > at:

@@ -18,7 +18,13 @@ from foreword.cli.options import HERE, Key, Url, cache_client
 if TYPE_CHECKING:
     from foreword.server.operator.client import CacheClient
 
-SOURCES = ((Source.CACHED, "green"), (Source.SHARED_IN_FLIGHT, "yellow"), (Source.COMPUTED, "red"))
+SOURCES = (
+    (Source.CACHED, "green"),
+    (Source.SHARED_IN_FLIGHT, "yellow"),
+    (Source.STORED_LOCAL, "blue"),
+    (Source.STORED_SHARED, "cyan"),
+    (Source.COMPUTED, "red"),
+)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 

@@ -22,8 +22,10 @@ from foreword.engine.info import EngineInfo
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.model_runner import ModelRunner
 from foreword.engine.model_text import ModelText
+from foreword.engine.open_stores import open_stores
 from foreword.engine.runner import Runner
 from foreword.engine.self_test import SelfTest, run_self_test
+from foreword.engine.tiering import Tiering
 from foreword.events import EventRelay, EventSink
 from foreword.sched import Scheduler
 from foreword.weights.checkpoint import Checkpoint
@@ -48,6 +50,7 @@ class EngineParts:
     scheduler: Scheduler
     events: EventRelay
     self_test: SelfTest | None
+    tier: Tiering | None = None
 
     def engine(
         self,
@@ -66,6 +69,7 @@ class EngineParts:
             events=self.events,
             clock=clock,
             verifier=CacheVerifier(share, self.cache, self.runner, config.max_num_batched_tokens) if share else None,
+            tier=self.tier,
             seed=config.seed,
         )
 
@@ -110,7 +114,8 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         default_sampling=sampling_defaults(checkpoint.text_files() if config.generation_config == "auto" else {}),
     )
     events = EventRelay()
-    cache = PrefixCache(config.cache_config(num_blocks), events=events)
+    tier = open_stores(config, info.fingerprint, memory.pieces, num_blocks)
+    cache = PrefixCache(config.cache_config(num_blocks, stores=tier is not None), events=events)
     parts = EngineParts(
         config=config,
         info=info,
@@ -121,6 +126,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         scheduler=Scheduler(config.scheduler_config(), cache),
         events=events,
         self_test=self_test,
+        tier=tier,
     )
     _log(parts)
     return parts

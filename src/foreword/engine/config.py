@@ -43,6 +43,17 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     ``avx512-vnni``, ``avx512``, ``avx-vnni``, ``avx2``, ``neon-dotprod``, ``plain``. All give the same bits."""
     kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
+    store: str | None = None
+    """Folder in which keys and values are kept that are used again, over restarts; None: they end with the process."""
+    store_size_bytes: int = option(10 * 2**30, name="store-size-mb", unit=2**20)
+    """What the folder may take; prefixes that were used least recently go first."""
+    store_daily_bytes: int | None = option(None, name="store-daily-mb", unit=2**20)
+    """What may be written to the folder in a day, to spare the disk; None: as much as comes."""
+    shared_store: str | None = None
+    """Store that several engines share: ``valkey://host:6379``, ``s3://bucket/path`` (also gs, az) or ``file:///folder``."""
+    store_key_file: str | None = None
+    """File with 64 hexadecimal digits, the key under which stores are sealed, tenant by tenant; None: the variable
+    ``FOREWORD_STORE_KEY``, or, without that, they are not sealed."""
     verify_cache: float = 0.0
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""
     self_test: bool = True
@@ -77,12 +88,26 @@ class EngineConfig(CacheOptions, SchedulerConfig):
             self.kv_cache_memory_bytes is None or self.kv_cache_memory_bytes > 0,
             f"kv_cache_memory_bytes is {self.kv_cache_memory_bytes}; it must be positive.",
         )
+        require(self.store_size_bytes > 0, f"store_size_bytes is {self.store_size_bytes}; it must be positive.")
+        require(
+            self.store_daily_bytes is None or self.store_daily_bytes >= 0,
+            f"store_daily_bytes is {self.store_daily_bytes}; it must be 0 or more, or None for no limit.",
+        )
+        require(
+            self.enable_prefix_caching or not self.stores,
+            "A store keeps cached prefixes, but enable_prefix_caching is off: switch one of them.",
+        )
         CacheOptions.__post_init__(self)
         SchedulerConfig.__post_init__(self)
 
-    def cache_config(self, num_blocks: int) -> CacheConfig:
-        """The options of its cache, which gets this many blocks."""
-        return CacheConfig(num_blocks=num_blocks, **values_for(CacheOptions, self))
+    @property
+    def stores(self) -> bool:
+        """Whether there is a tier below the KV memory."""
+        return bool(self.store or self.shared_store)
+
+    def cache_config(self, num_blocks: int, stores: bool = False) -> CacheConfig:
+        """The options of its cache, which gets this many blocks, and may ask for some to be stored."""
+        return CacheConfig(num_blocks=num_blocks, stores=stores, **values_for(CacheOptions, self))
 
     def scheduler_config(self) -> SchedulerConfig:
         """The options of its scheduler."""

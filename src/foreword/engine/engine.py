@@ -7,18 +7,18 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foreword.cache import Namespace, PrivatePart, Usage
-from foreword.engine.arrivals import Arrivals
+from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, Usage
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.records import request_finished, step_finished
 from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
+from foreword.engine.tier import Found, Loaded, PutAway, Tier
 from foreword.engine.verify import Verifier, VerifyReport
 from foreword.errors import GrammarFailed, IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
@@ -28,6 +28,8 @@ from foreword.sched import Request, RequestState, ScheduledChunk, Scheduler, Ste
 from foreword.tokens import TOKEN_BYTES
 
 logger = logging.getLogger("foreword")
+STORE_SECONDS = 20.0
+"""At its end an engine stores what is cached for at most so long."""
 
 
 class StepState(StrEnum):
@@ -58,8 +60,8 @@ class Engine:
         Over a cache whose events go to ``events``.
     runner
         Computes the steps, on the memory of that cache's blocks.
-    arrivals
-        Whoever brings what requests may wait for; None: nobody.
+    tier
+        Where blocks are stored below its memory; None: nowhere.
     verifier
         Checks hits while serving; None: nobody does.
     seed
@@ -75,7 +77,7 @@ class Engine:
         *,
         events: EventRelay | None = None,
         clock: Callable[[], float] = time.monotonic,
-        arrivals: Arrivals | None = None,
+        tier: Tier | None = None,
         verifier: Verifier | None = None,
         seed: int | None = None,
     ):
@@ -86,7 +88,8 @@ class Engine:
         self._runner = runner
         self._events = EventRelay() if events is None else events
         self._reported: Exception | None = None
-        self._arrivals = arrivals
+        self._tier = tier
+        self._asked: dict[str, list[Request]] = {}  # whose prompts are being looked up below
         self._verifier = verifier
         self._seeds = random.Random(seed)
         self._generations: dict[str, Generation] = {}
@@ -121,6 +124,7 @@ class Engine:
             self.scheduler.add(continuation.request)
         for continuation in continuations:
             self._continuations[continuation.request] = continuation
+        self._ask(name, [continuation.request for continuation in continuations])
         generation = Generation(name, request, continuations, arrival)
         self._generations[name] = generation
         return generation
@@ -146,10 +150,11 @@ class Engine:
         """
         self._report_sink()
         started = self.clock()
+        self._take_news(started)
         plan = self.scheduler.schedule(started)
         chunks, refused = self._step_chunks(plan)
         try:
-            self._runner.carry_out(plan.actions)
+            self._runner.carry_out(self._begin_transfers(plan.actions))
             sampled = self._runner.run(Step(chunks)) if chunks and not refused else []
             if len(sampled) != len(plan.chunks) and not refused:
                 raise StepFailed(f"{len(sampled)} results for {len(plan.chunks)} chunks")
@@ -164,15 +169,27 @@ class Engine:
         if not plan.chunks:
             return self._nothing_to_compute()
         self.scheduler.commit(plan)
+        if self._tier is not None:
+            self._tier.computed(plan.num_tokens, self.clock() - started)
         if self._events:
             self._events(step_finished(plan, self.clock() - started))
         ended = self._end_broken(plan, sampled)
-        return StepOutcome(StepState.WORKED, (*ended, *self._advance(plan, sampled)))
+        news = (*ended, *self._advance(plan, sampled))
+        self._begin_transfers(self.scheduler.cache.actions.take())
+        return StepOutcome(StepState.WORKED, news)
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         """Have ``ring`` called, from any thread, when something arrives for which requests may be waiting."""
-        if self._arrivals is not None:
-            self._arrivals.on_arrival(ring)
+        if self._tier is not None:
+            self._tier.on_arrival(ring)
+
+    def close(self, seconds: float) -> None:
+        """The end of a service: what is cached is stored on the tier, as far as that takes at most so many seconds."""
+        if self._tier is not None:
+            self.scheduler.cache.transfers.store_all()
+            self._begin_transfers(self.scheduler.cache.actions.take())
+            self._tier.close(seconds)
+            self._tier = None
 
     def reset_prefix_cache(self) -> None:
         """Forget all cached prefixes. Running requests go on."""
@@ -208,6 +225,44 @@ class Engine:
         if tenant is not None and public_tokens > 0:
             return Namespace(model, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
         return Namespace(model, tenant=tenant, cache_salt=cache_salt), None
+
+    def _ask(self, name: str, requests: list[Request]) -> None:
+        """Have looked up what the tier has of a prompt, unless all of it is cached; its requests wait for the answer."""
+        first, cache = requests[0], self.scheduler.cache
+        if self._tier is None or not any(request.use_cache for request in requests):
+            return
+        match = cache.match(first.namespace, first.packed(), first.private)
+        if match.found // cache.config.block_size < (first.num_prompt_tokens - 1) // cache.config.block_size:
+            self._asked[name] = requests
+            for request in requests:
+                request.stored = None
+            self._tier.look_up(name, match.query)
+
+    def _take_news(self, now: float) -> None:
+        """Hear what has come of look-ups and transfers."""
+        transfers = self.scheduler.cache.transfers
+        for news in () if self._tier is None else self._tier.news():
+            match news:
+                case Found(name, stored):
+                    for request in self._asked.pop(name, ()):
+                        request.stored = stored
+                case Loaded(load, until, reason):
+                    transfers.arrived(load, until, now, reason)
+                case PutAway(store, until):
+                    transfers.put_away(store, until)
+            self.scheduler.look_again()
+
+    def _begin_transfers(self, actions: Sequence[CacheAction]) -> list[CopyBlock]:
+        """Begin the transfers among the cache's actions; returns the copies, which are the runner's."""
+        copies: list[CopyBlock] = []
+        for action in actions:
+            match action:
+                case CopyBlock():
+                    copies.append(action)
+                case _:
+                    assert self._tier is not None, "a cache without a tier asks for no transfers"
+                    self._tier.begin(action)
+        return copies
 
     def _seed(self, params: SamplingParams, index: int) -> int:
         return self._seeds.getrandbits(62) if params.seed is None else params.seed + index
@@ -302,7 +357,7 @@ class Engine:
     def _nothing_to_compute(self) -> StepOutcome:
         if not self._continuations:
             return StepOutcome(StepState.IDLE)
-        if self._arrivals is not None and self._arrivals.awaited():
+        if self._tier is not None and self._tier.awaited():
             return StepOutcome(StepState.AWAITING)
         return StepOutcome(StepState.STUCK, self._fail_all())
 

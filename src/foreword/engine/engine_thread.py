@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from foreword.engine.engine import Engine, StepOutcome, StepState
+from foreword.engine.engine import STORE_SECONDS, Engine, StepOutcome, StepState
 from foreword.engine.generation import Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
@@ -140,6 +140,7 @@ class EngineThread:
         self._started.set_result(EngineFace(engine.info, engine.text, engine.clock))
         try:
             self._loop(engine)
+            engine.close(STORE_SECONDS)
             self._end(self._reason)
         except BaseException as error:
             logger.critical("The engine's thread has died; no request can be answered any more.\n%s", fault_lines(error))

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from foreword.account import Account
 from foreword.config import build_config
 from foreword.engine.config import EngineConfig
-from foreword.engine.engine import Engine, StepOutcome, StepState
+from foreword.engine.engine import STORE_SECONDS, Engine, StepOutcome, StepState
 from foreword.engine.generation import Generation
 from foreword.engine.grammars import Grammars
 from foreword.engine.options import EngineOptions
@@ -147,7 +147,12 @@ class LLM:
         return self._observer.explain(request_id, TokenReader(self.engine.text.tokenizer.decode))
 
     def close(self) -> None:
-        """Let go of the model and its memory. Open streams end with Unavailable. Harmless a second time."""
+        """Let go of the model and its memory; what is cached goes to the store, if there is one.
+
+        Open streams end with Unavailable. Harmless a second time.
+        """
+        if self._engine is not None:
+            self._engine.close(STORE_SECONDS)
         self._engine = None
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from foreword.backends.base import ATTENTION, MODELLING, AttentionStep, Backend, Span, StepObserver
-from foreword.cache import CacheAction
+from foreword.cache import CopyBlock
 from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel
 from foreword.engine.runner import Sampled, Step, StepChunk, TokenLogprobs
@@ -49,7 +49,7 @@ class ModelRunner:
         self._stems = _stems_of(model.module)
 
     @torch.inference_mode()
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         """Do what the cache asks of the memory, in order."""
         self.memory.copy(actions)
 

@@ -15,6 +15,11 @@ class EngineOptions(TypedDict, total=False):
     backend: str
     kernel_path: str
     kv_cache_memory_bytes: int | None
+    store: str | None
+    store_size_bytes: int
+    store_daily_bytes: int | None
+    shared_store: str | None
+    store_key_file: str | None
     verify_cache: float
     self_test: bool
     kernel_cache_dir: str | None

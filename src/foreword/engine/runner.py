@@ -2,7 +2,7 @@
 
 A step goes in, tokens come out; sampling stands behind the seam, so the engine sees no logits. What is needed to draw a
 token is the row's seed and position and nothing else: the same token comes after a preemption, in any batch, on another
-node. Loads from and stores to a lower tier will be more of the cache's actions.
+node.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from foreword.cache import CacheAction
+from foreword.cache import CopyBlock
 from foreword.engine.token_mask import TokenMask
 from foreword.sampling_params import SamplingParams
 
@@ -108,7 +108,7 @@ class Sampled:
 class Runner(Protocol):
     """Computes steps on KV memory of its own. Called from one thread."""
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         """Do what the cache asks of the memory, in order, before the step that needs it."""
         ...
 

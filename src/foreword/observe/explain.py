@@ -28,7 +28,7 @@ SAME_TEXT = 48  # characters that two texts share beyond their first differing t
 
 
 class Reason(StrEnum):
-    """Why a hit ended where it ended. The first five are MissReason's; the others say more.
+    """Why a hit ended where it ended. The first nine are MissReason's; the others say more.
 
     ``namespace_differs``: the prefix is cached for another tenant or cache salt. For operators alone.
     ``adapter_or_weights_changed``: the prefix is cached for another model or adapter. For operators alone.
@@ -44,6 +44,10 @@ class Reason(StrEnum):
     DIVERGED = "diverged"
     EVICTED = "evicted"
     DISABLED = "disabled"
+    STORED_CORRUPT = "stored_corrupt"
+    STORED_OTHER_IDENTITY = "stored_other_identity"
+    LOAD_FAILED = "load_failed"
+    LOAD_SLOWER = "load_slower"
     NAMESPACE_DIFFERS = "namespace_differs"
     VOLATILE_VALUE = "volatile_value"
     TOOLS_REORDERED = "tools_reordered"

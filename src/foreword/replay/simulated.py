@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from foreword.cache import CacheAction, CacheConfig, PrefixCache
+from foreword.cache import CacheConfig, CopyBlock, PrefixCache
 from foreword.engine.engine import Engine
 from foreword.engine.info import EngineInfo
 from foreword.engine.model_text import ModelText
@@ -65,7 +65,7 @@ class SimulatedRunner:
         self._step_seconds = step_seconds
         self._next_token = next_token
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         """There is no memory: nothing to do."""
 
     def run(self, step: Step) -> list[Sampled]:

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from foreword.account import Account
-from foreword.cache import Mark, Namespace, PrivatePart, RequestLedger, Reservation
+from foreword.cache import Mark, Namespace, PrivatePart, RequestLedger, Reservation, Stored
 from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
 
@@ -50,6 +50,7 @@ class Request:
         self.use_cache = use_cache
         self.private = private
         self.marks = marks
+        self.stored: tuple[Stored, ...] | None = ()  # what lower tiers have of it; None: that is still being looked up
         self.ledger = RequestLedger(self.num_prompt_tokens)
         self.state = RequestState.WAITING
         self.admitted: float | None = None  # when it was first admitted

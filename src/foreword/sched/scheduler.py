@@ -97,6 +97,10 @@ class Scheduler:
             budget -= self._plan(request, budget, chunks)
         return StepPlan(tuple(chunks), self.cache.actions.take())
 
+    def look_again(self) -> None:
+        """Something has come or gone below the cache: there may be room where there was none."""
+        self._no_room = False
+
     def commit(self, plan: StepPlan) -> None:
         """The step ran."""
         for chunk in plan.chunks:
@@ -156,13 +160,14 @@ class Scheduler:
         """
         if budget <= 0 or self._no_room or not self.waiting or len(self.running) >= self.config.max_num_seqs:
             return ()
+        waiting = [request for request in self.waiting if request.stored is not None]
         bound = now - self.config.max_wait_seconds
-        old = [request for request in self.waiting if request.arrival <= bound or request.preemptions]
+        old = [request for request in waiting if request.arrival <= bound or request.preemptions]
         if old:
             matched = ((request, self._match(request)) for request in old)
             return ((r, match) for r, match in matched if below is None or r.num_tokens - match.found < below)
         ranked = []
-        for request in self.waiting[: self.config.lookahead]:
+        for request in waiting[: self.config.lookahead]:
             match = self._match(request)
             if below is None or request.num_tokens - match.found < below:
                 key = (-match.found, request.namespace.key, *_in_parts(request), request.arrival)
@@ -171,7 +176,10 @@ class Scheduler:
         return [(request, match) for _, request, match in ranked]
 
     def _match(self, request: Request) -> Match:
-        return self.cache.match(request.namespace, request.packed(), request.private, use_cache=request.use_cache)
+        stored = request.stored or ()
+        return self.cache.match(
+            request.namespace, request.packed(), request.private, use_cache=request.use_cache, stored=stored
+        )
 
     def _admit(self, request: Request, match: Match, now: float) -> bool:
         reservation = self.cache.reserve(match, request.ledger, now, request.marks)

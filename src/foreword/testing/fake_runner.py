@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from foreword.cache import CacheAction, CacheConfig
+from foreword.cache import CacheConfig, CopyBlock
 from foreword.engine.engine import Engine
 from foreword.engine.runner import Sampled, Step, StepChunk
 from foreword.events import EventRelay
@@ -45,7 +45,7 @@ class FakeRunner:
         """The next token of a request cannot be sampled: its logits are not numbers."""
         self._broken.add(request_id)
 
-    def carry_out(self, actions: Sequence[CacheAction]) -> None:
+    def carry_out(self, actions: Sequence[CopyBlock]) -> None:
         """Copy KV from block to block."""
         self._kv.copy(actions)
 

@@ -4,6 +4,7 @@ Reading back a wrong hash is reading the KV of another prefix: whatever a cache 
 observer that knows the cache only by its events, and must come to the same picture.
 """
 
+import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,10 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from foreword.account import Account
+from foreword.account import Account, Source
 from foreword.cache import (
-    CacheAction,
     CacheConfig,
+    CopyBlock,
+    LoadBlocks,
     Mark,
     ModelFingerprint,
     Namespace,
@@ -22,6 +24,8 @@ from foreword.cache import (
     PrivatePart,
     RequestLedger,
     Reservation,
+    StoreBlocks,
+    Stored,
 )
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, Event
 from foreword.tokens import TOKEN_BYTES, pack_tokens
@@ -49,7 +53,16 @@ class HashKV:
         self.block_size = block_size
         self._memory = np.zeros((num_blocks, block_size), np.int64)
 
-    def copy(self, actions: Sequence[CacheAction]) -> None:
+    def read(self, block: int) -> npt.NDArray[np.int64]:
+        """A copy of what is in a block."""
+        values: npt.NDArray[np.int64] = self._memory[block].copy()
+        return values
+
+    def fill(self, block: int, values: npt.NDArray[np.int64]) -> None:
+        """Put what ``read`` gave into a block."""
+        self._memory[block] = values
+
+    def copy(self, actions: Sequence[CopyBlock]) -> None:
         """Carry out the cache's copies."""
         for action in actions:
             self._memory[action.target, : action.tokens] = self._memory[action.source, : action.tokens]
@@ -64,6 +77,59 @@ class HashKV:
         at = np.arange(len(values))
         wrong = np.flatnonzero(self._memory[table[at // self.block_size], at % self.block_size] != np.array(values))
         assert not len(wrong), f"token {wrong[0]} of {len(values)} has the KV of another prefix"
+
+
+class HashTier:
+    """A lower tier in memory: hashes of blocks by namespace, owner and tokens. Transfers end when ``end`` says so.
+
+    under_way
+        The transfers that have begun, in order. A load's blocks hold rubbish until it has ended.
+    """
+
+    def __init__(self, memory: HashKV):
+        self._memory = memory
+        self._kept: dict[tuple[bytes, bytes, bytes], npt.NDArray[np.int64]] = {}
+        self.under_way: list[LoadBlocks | StoreBlocks] = []
+
+    def has(self, namespace: bytes, tokens: bytes, private: PrivatePart | None) -> tuple[Stored, ...]:
+        """What there is of a prompt."""
+        width = self._memory.block_size * TOKEN_BYTES
+        end = 0
+        while end + width <= len(tokens) and self._name(namespace, tokens[: end + width], private) in self._kept:
+            end += width
+        return (Stored(end // TOKEN_BYTES, Source.STORED_LOCAL),) if end else ()
+
+    def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
+        """Take a transfer."""
+        if isinstance(transfer, LoadBlocks):
+            for block in transfer.blocks:
+                self._memory.fill(block, np.full(self._memory.block_size, FAILED))
+        self.under_way.append(transfer)
+
+    def end(self, transfer: LoadBlocks | StoreBlocks, blocks: int) -> int:
+        """Carry a transfer out as far as its first ``blocks`` blocks; returns the position up to which that is."""
+        self.under_way.remove(transfer)
+        size = self._memory.block_size
+        for number, block in enumerate(transfer.blocks[:blocks]):
+            until = transfer.start + (number + 1) * size
+            name = self._name(transfer.namespace.key, transfer.tokens[: until * TOKEN_BYTES], transfer.private)
+            if isinstance(transfer, StoreBlocks):
+                self._kept[name] = self._memory.read(block)
+            elif name in self._kept:
+                self._memory.fill(block, self._kept[name])
+            else:
+                return until - size
+        return min(transfer.until, transfer.start + blocks * size)
+
+    def lose(self, share: float, rng: random.Random) -> None:
+        """Forget some of what is kept."""
+        for name in [name for name in self._kept if rng.random() < share]:
+            del self._kept[name]
+
+    @staticmethod
+    def _name(namespace: bytes, tokens: bytes, private: PrivatePart | None) -> tuple[bytes, bytes, bytes]:
+        own = private is not None and private.start * TOKEN_BYTES < len(tokens)
+        return namespace, tokens, private.start.to_bytes(4, "big") + private.key if private is not None and own else b""
 
 
 @dataclass(eq=False)
@@ -125,6 +191,7 @@ class HashMachine:
         self.observer = BlockObserver(self.config.block_size)
         self.cache = PrefixCache(self.config, events=self.observer)
         self.memory = HashKV(self.config.num_blocks, self.config.block_size)
+        self.tier = HashTier(self.memory)
 
     @property
     def events(self) -> list[Event]:
@@ -142,7 +209,9 @@ class HashMachine:
         """Reserve blocks for a request; None without room."""
         self.now += 1
         ledger = RequestLedger(len(ids))
-        match = self.cache.match(namespace, pack_tokens(ids), private, use_cache=use_cache)
+        packed = pack_tokens(ids)
+        stored = self.tier.has(namespace.key, packed, private)
+        match = self.cache.match(namespace, packed, private, use_cache=use_cache, stored=stored)
         reservation = self.cache.reserve(match, ledger, self.now, marks)
         if reservation is None:
             return None
@@ -180,7 +249,7 @@ class HashMachine:
                 budget -= chunk.end - chunk.start
                 done += chunk.end - chunk.start
                 planned.append((request, chunk))
-        self.memory.copy(self.cache.actions.take())
+        self.carry_out()
         for request, chunk in planned:
             values = request.hashes[chunk.start : chunk.end]
             self.memory.write(request.reservation.table, chunk.start, [FAILED] * len(values) if fail else values)
@@ -193,6 +262,28 @@ class HashMachine:
             for request, _ in planned:
                 self.cache.commit(request.reservation)
         return done
+
+    def carry_out(self) -> None:
+        """Do what the cache asks for; transfers are only begun."""
+        for action in self.cache.actions.take():
+            if isinstance(action, CopyBlock):
+                self.memory.copy([action])
+            else:
+                self.tier.begin(action)
+
+    def end_transfer(self, transfer: LoadBlocks | StoreBlocks, blocks: int = 10**9) -> None:
+        """End a transfer that is under way after so many of its blocks."""
+        until = self.tier.end(transfer, blocks)
+        if isinstance(transfer, LoadBlocks):
+            self.cache.transfers.arrived(transfer, until, self.now)
+        else:
+            self.cache.transfers.put_away(transfer, until)
+
+    def end_transfers(self) -> None:
+        """End all that is under way, whole."""
+        self.carry_out()
+        for transfer in list(self.tier.under_way):
+            self.end_transfer(transfer)
 
     def check_readable(self, request: Running, end: int) -> None:
         """The first ``end`` tokens of a request have their own KV."""
@@ -217,7 +308,8 @@ class HashMachine:
         total = 0
         while any(request.reservation.computed < len(request.ids) for request in self.running):
             done = self.step()
-            assert done, "stuck"
+            assert done or self.tier.under_way, "stuck"
+            self.end_transfers()
             total += done
         return total
 
@@ -226,6 +318,7 @@ class HashMachine:
         self.complete()
         for request in list(self.running):
             self.finish(request)
+        self.end_transfers()
         self.check()
 
     def run(
@@ -238,8 +331,10 @@ class HashMachine:
         """One request from beginning to end."""
         request = self.must_start(ids, namespace, marks, private)
         while request.reservation.computed < len(ids):
-            assert self.step(), "stuck"
+            assert self.step() or self.tier.under_way, "stuck"
+            self.end_transfers()
         self.finish(request)
+        self.end_transfers()
         self.check()
         return request.ledger.account()
 

@@ -1,5 +1,6 @@
 """The CPU's KV memory: keys and values in panels, as the kernels read them."""
 
+import functools
 import math
 import mmap
 from collections.abc import Iterable, Sequence
@@ -73,6 +74,22 @@ class PanelMemory:
             part = part if self._lanes_apart else part.transpose(0, 1)
             parts.append(part.flatten(1).contiguous().view(torch.uint8))
         return torch.cat(parts, 1).numpy()
+
+    def pieces(self, block: int) -> list[memoryview]:
+        """See KVMemory. Of each layer the keys, then the values, head by head."""
+        if self._lanes_apart:
+            raise ConfigError(
+                f"Blocks of {self.block_size} tokens lie in pieces too small to be stored; block_size must be a multiple of "
+                f"{LANES} where there is a store."
+            )
+        panels = self.block_size // LANES
+        first = block * panels
+        return [head[first : first + panels].reshape(-1).data for part in self._bytes for head in part]
+
+    @functools.cached_property
+    def _bytes(self) -> list[npt.NDArray[np.uint8]]:
+        """Views of the memory: [heads, panels, bytes] of each layer's keys and values."""
+        return [part.flatten(2).view(torch.uint8).numpy() for part in self._parts()]
 
     def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:
         """See KVMemory."""

@@ -55,6 +55,10 @@ class RowMemory:
         for memory, part in zip(parts, torch.split(torch.from_numpy(np.array(raw)), sizes, 1), strict=True):
             memory[chosen] = part
 
+    def pieces(self, block: int) -> list[memoryview]:
+        """See KVMemory."""
+        return [part[block].numpy().data for part in self._raw()]
+
     def _raw(self) -> list[torch.Tensor]:
         """Views of the memory: uint8 [blocks, bytes]."""
         return [

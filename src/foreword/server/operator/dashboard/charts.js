@@ -1,8 +1,9 @@
 "use strict";
 // Tiles, the live chart of sources, reasons, the curve, savings.
 
-const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["computed", "computed"]];
-const history = { times: [], rates: [[], [], []], last: null };
+const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["stored_local", "stored"],
+  ["stored_shared", "stored"], ["computed", "computed"]];
+const history = { times: [], rates: SOURCES.map(() => []), last: null };
 const charts = {};
 
 function showTiles(counts) {
@@ -10,6 +11,7 @@ function showTiles(counts) {
   show("tiles",
     tile(percent(counts.hit_rate), "of prompt tokens not computed"),
     tile(short.format(counts.cached + counts.shared_in_flight), "tokens cached or shared"),
+    tile(short.format(counts.stored_local + counts.stored_shared), "tokens from a store"),
     tile(short.format(counts.computed), "tokens computed"),
     tile(whole.format(counts.requests), "requests"));
 }
@@ -30,7 +32,7 @@ function showLive(counts) {
   if (history.times.length > 300) { history.times.shift(); history.rates.forEach((series) => series.shift()); }
   const now = history.rates.map((series) => Math.round(series.at(-1)));
   document.getElementById("live-text").textContent =
-    `Now, tokens a second: ${now[0]} cached, ${now[1]} shared in flight, ${now[2]} computed.`;
+    "Now, tokens a second: " + SOURCES.map(([source], index) => `${now[index]} ${words(source)}`).join(", ") + ".";
   draw("live", [history.times, ...history.rates], () => ({
     series: [{}, ...SOURCES.map(([source, name]) =>
       ({ label: words(source), stroke: colour(name), fill: colour(name) + "33", width: 2, points: { show: false } }))],

@@ -19,7 +19,7 @@ function filterRequests() {
 }
 
 function requestRow(request) {
-  const reused = request.cached + request.shared_in_flight;
+  const reused = request.prompt_tokens - request.computed - request.unprocessed;
   const name = request.request_id.length > 22 ? "…" + request.request_id.slice(-12) : request.request_id;
   return element("tr", {},
     element("td", {}, element("button", { type: "button", "data-request": request.request_id,
@@ -48,7 +48,8 @@ async function explain(requestId) {
     element("dl", {}, ...definitions([
       ["Request", found.request_id], ["Tenant", found.tenant],
       ["Hit ended at token", whole.format(found.position) + (found.place ? `, ${found.place}` : "")],
-      ["Sources", `${found.cached} cached, ${found.shared_in_flight} shared in flight, ${found.computed} computed` +
+      ["Sources", `${found.cached} cached, ${found.shared_in_flight} shared in flight, ` +
+        `${found.stored_local + found.stored_shared} loaded from a store, ${found.computed} computed` +
         (found.unprocessed ? `, ${found.unprocessed} not processed` : "") +
         (found.recomputed ? `; ${found.recomputed} computed once more` : "")],
       ["Nearest cached prefix", found.nearest &&

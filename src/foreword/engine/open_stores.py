@@ -1,0 +1,60 @@
+"""From options to the tiers below an engine's memory. A store that cannot be used is told, and left out."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from foreword.account import Source
+from foreword.cache import ModelFingerprint
+from foreword.engine.config import EngineConfig
+from foreword.engine.tiering import Tiering, TierStore
+from foreword.errors import StoreFailed
+from foreword.tiers.base import BlockStore, Pieces
+from foreword.tiers.identity import Identity
+from foreword.tiers.opening import open_packs, open_shared
+from foreword.tiers.pack_options import PackOptions
+from foreword.tiers.tenant_keys import TenantKeys
+
+logger = logging.getLogger("foreword")
+QUEUED_SHARE = 4
+"""One block in so many may wait to be stored."""
+
+
+def open_stores(
+    config: EngineConfig, fingerprint: ModelFingerprint, pieces: Callable[[int], Pieces], num_blocks: int
+) -> Tiering | None:
+    """The tiers that the options name, with a line in the log for each; None if there are none, or none can be used.
+
+    ConfigError for options that cannot be right.
+    """
+    if not config.stores:
+        return None
+    pieces(0)
+    identity = Identity.of(fingerprint)
+    tenants = TenantKeys.read(Path(config.store_key_file) if config.store_key_file else None)
+    stores: list[TierStore] = []
+    if config.store:
+        folder = Path(config.store)
+        options = PackOptions(max_bytes=config.store_size_bytes, daily_bytes=config.store_daily_bytes)
+        words = f"{folder} (at most {config.store_size_bytes / 2**20:.0f} MiB)"
+        _open(Source.STORED_LOCAL, lambda: open_packs(folder, identity, options, tenants), words, stores)
+    if config.shared_store:
+        url = config.shared_store
+        _open(Source.STORED_SHARED, lambda: open_shared(url, identity, tenants), "shared", stores)
+    if stores and tenants is None:
+        logger.warning("What is stored is not encrypted: there is neither store_key_file nor FOREWORD_STORE_KEY.")
+    if not stores:
+        return None
+    return Tiering(stores, pieces, config.block_size, max(1, num_blocks // QUEUED_SHARE), tenants)
+
+
+def _open(source: Source, open_one: Callable[[], BlockStore], words: str, stores: list[TierStore]) -> None:
+    try:
+        store = open_one()
+    except StoreFailed as error:
+        logger.warning("The store %s is off: %s", words, error)
+        return
+    usage = store.usage()
+    held = "" if usage.blocks is None else f" {usage.blocks} blocks, {(usage.used_bytes or 0) / 2**20:.0f} MiB."
+    logger.info("The store %s is on.%s", words, held)
+    stores.append(TierStore(source, store))

@@ -1,0 +1,74 @@
+"""What the engine asks of tiers below its KV memory: what is stored of a prompt, and transfers. Imports no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from foreword.account import MissReason
+from foreword.cache import LoadBlocks, Query, StoreBlocks, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to a look-up.
+
+    name
+        Of the request for which it was asked.
+    stored
+        What is there, in ascending order.
+    """
+
+    name: str
+    stored: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A load has ended: the KV of its tokens before position ``until`` is in its blocks. ``reason``: why not of all."""
+
+    load: LoadBlocks
+    until: int
+    reason: MissReason = MissReason.LOAD_FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class PutAway:
+    """A store has ended: a lower tier has its tokens before position ``until``."""
+
+    store: StoreBlocks
+    until: int
+
+
+TierNews: TypeAlias = Found | Loaded | PutAway
+
+
+class Tier(Protocol):
+    """Tiers below the KV memory. Called from the engine's thread; nothing in it waits, and nothing raises."""
+
+    def look_up(self, name: str, query: Query) -> None:
+        """Ask what is stored of a prompt; the answer is news."""
+        ...
+
+    def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
+        """Begin a transfer; its end is news."""
+        ...
+
+    def news(self) -> Sequence[TierNews]:
+        """What has come since somebody asked last."""
+        ...
+
+    def awaited(self) -> bool:
+        """Whether a look-up or a load is still under way: a step without work is then a wait and no fault."""
+        ...
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """A step has computed so many prompt tokens: with that a load's time is compared."""
+        ...
+
+    def on_arrival(self, ring: Callable[[], None]) -> None:
+        """Call ``ring``, from any thread, whenever there is news. A later call replaces the one before."""
+        ...
+
+    def close(self, seconds: float) -> None:
+        """End: give stores that are under way at most so long, and let go of all that is open."""
+        ...

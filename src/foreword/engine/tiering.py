@@ -1,0 +1,233 @@
+"""The tiers below an engine's KV memory: the stores, and the threads that read and write them. Imports no torch.
+
+Three threads, so that a look-up does not wait for a load, nor a load for a store: one answers look-ups, one loads, one
+stores. Stores wait in a queue that takes a bounded share of the KV memory's blocks, which are held meanwhile; what finds no
+place there is given again when it is used again.
+"""
+
+import contextlib
+import functools
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from foreword.account import MissReason, Source
+from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
+from foreword.engine.load_rule import LoadRule
+from foreword.engine.tier import Found, Loaded, PutAway, TierNews
+from foreword.faults import fault_lines
+from foreword.tiers.base import BlockKey, BlockStore, Outcome, Pieces
+from foreword.tiers.names import BlockNames
+from foreword.tiers.tenant_keys import TenantKeys
+from foreword.tokens import TOKEN_BYTES
+
+logger = logging.getLogger("foreword")
+BATCH_BYTES = 8 * 2**20
+"""Loaded and stored at a time."""
+FLUSH_SECONDS = 2.0
+"""When nothing has been stored for so long, what was taken is made readable for others."""
+REMEMBERED = 256
+"""Namespaces whose chain of names is not begun anew."""
+REASONS = {
+    Outcome.MISSING: MissReason.LOAD_FAILED,
+    Outcome.FAILED: MissReason.LOAD_FAILED,
+    Outcome.CORRUPT: MissReason.STORED_CORRUPT,
+    Outcome.OTHER: MissReason.STORED_OTHER_IDENTITY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TierStore:
+    """A store, and what tokens that come from it are called in accounts."""
+
+    source: Source
+    store: BlockStore
+
+
+class Tiering:
+    """The stores below one engine; see Tier.
+
+    pieces
+        Where a block's KV lie.
+    queue_blocks
+        When so many blocks wait to be stored, nothing is added to them.
+    clock
+        In seconds; of any beginning.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[TierStore],
+        pieces: Callable[[int], Pieces],
+        block_size: int,
+        queue_blocks: int,
+        tenants: TenantKeys | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.stores = tuple(stores)
+        self._pieces = pieces
+        self._size = block_size
+        self._clock = clock
+        self._rule = LoadRule()
+        self._names = functools.lru_cache(REMEMBERED)(lambda key: BlockNames(key, block_size, tenants))
+        self._batch = max(1, BATCH_BYTES // sum(len(piece) for piece in pieces(0)))
+        self._news: queue.SimpleQueue[TierNews] = queue.SimpleQueue()
+        self._ring: Callable[[], None] = lambda: None
+        self._awaited = 0
+        self._room = queue_blocks
+        self._finder = ThreadPoolExecutor(1, "foreword-tier-find")
+        self._loader = ThreadPoolExecutor(1, "foreword-tier-load")
+        self._to_store: queue.SimpleQueue[StoreBlocks | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="foreword-tier-store", daemon=True)
+        self._writer.start()
+
+    def look_up(self, name: str, query: Query) -> None:
+        """See Tier."""
+        self._awaited += 1
+        self._finder.submit(self._tell, lambda: Found(name, self._find(query)), Found(name, ()))
+
+    def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
+        """See Tier."""
+        match transfer:
+            case LoadBlocks():
+                self._awaited += 1
+                self._loader.submit(self._tell, lambda: self._load(transfer), Loaded(transfer, transfer.start))
+            case StoreBlocks() if self._room > 0:
+                self._room -= len(transfer.blocks)
+                self._to_store.put(transfer)
+            case StoreBlocks():
+                self._room -= len(transfer.blocks)
+                self._say(PutAway(transfer, transfer.start))
+
+    def news(self) -> list[TierNews]:
+        """See Tier."""
+        come: list[TierNews] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                come.append(self._news.get_nowait())
+        for news in come:
+            match news:
+                case PutAway(store, _):
+                    self._room += len(store.blocks)
+                case _:
+                    self._awaited -= 1
+        return come
+
+    def awaited(self) -> bool:
+        """See Tier."""
+        return self._awaited > 0
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        """See Tier."""
+        self._rule.computed(tokens, seconds)
+
+    def on_arrival(self, ring: Callable[[], None]) -> None:
+        """See Tier."""
+        self._ring = ring
+
+    def close(self, seconds: float) -> None:
+        """See Tier."""
+        self._finder.shutdown(cancel_futures=True)
+        self._loader.shutdown(cancel_futures=True)
+        self._to_store.put(None)
+        self._writer.join(seconds)
+        self._stopping.set()
+        self._writer.join()
+        for each in self.stores:
+            each.store.close()
+
+    def _find(self, query: Query) -> tuple[Stored, ...]:
+        """How far the stores have a prompt, one after the other."""
+        keys = self._keys(query.namespace, query.tokens, query.private)
+        at, found = 0, []
+        for each in self.stores:
+            there = each.store.exists_many([key.name for key in keys[at:]])
+            count = there.index(False) if False in there else len(there)
+            if count:
+                at += count
+                found.append(Stored(at * self._size, each.source, self._rule.is_slower(each.source)))
+        return tuple(found)
+
+    def _load(self, load: LoadBlocks) -> Loaded:
+        """Bring blocks, some at a time, until one does not come or computing the rest takes less time."""
+        keys = self._keys(load.namespace, load.tokens, load.private)
+        stores, at = {each.source: each.store for each in self.stores}, load.start
+        for part in load.stored:
+            began, first = self._clock(), at
+            while at < part.until and at < load.until:
+                end = min(at + self._batch * self._size, part.until, load.until)
+                wanted = keys[at // self._size : end // self._size]
+                blocks = load.blocks[(at - load.start) // self._size : (end - load.start) // self._size]
+                outcomes = stores[part.source].get_many(wanted, [self._pieces(block) for block in blocks])
+                for key, outcome in zip(wanted, outcomes, strict=True):
+                    if outcome is not Outcome.FOUND:
+                        if outcome is Outcome.CORRUPT:
+                            stores[part.source].delete_many([key.name])
+                        return Loaded(load, at, REASONS[outcome])
+                    at += self._size
+                took = self._clock() - began
+                self._rule.loaded(part.source, at - first, took)
+                left = load.until - at
+                if left and left * took / (at - first) > self._rule.seconds_to_compute(left):
+                    return Loaded(load, at, MissReason.LOAD_SLOWER)
+        return Loaded(load, at)
+
+    def _write(self) -> None:
+        """The thread that stores."""
+        flushed = True
+        while True:
+            try:
+                store = self._to_store.get(timeout=FLUSH_SECONDS)
+            except queue.Empty:
+                if not flushed:
+                    self._flush()
+                    flushed = True
+                continue
+            if store is None:
+                self._flush()
+                return
+            flushed = False
+            self._tell(functools.partial(self._store, store), PutAway(store, store.start))
+
+    def _store(self, store: StoreBlocks) -> PutAway:
+        """Give blocks to every store, some at a time; what the first one took counts."""
+        keys = self._keys(store.namespace, store.tokens, store.private)[store.start // self._size :]
+        keep_until = time.time() + store.keep_seconds if store.keep_seconds else 0.0
+        for at in range(0, len(keys), self._batch):
+            if self._stopping.is_set():
+                return PutAway(store, store.start + at * self._size)
+            some = keys[at : at + self._batch]
+            blocks = [self._pieces(block) for block in store.blocks[at : at + self._batch]]
+            taken = [each.store.put_many(some, blocks, keep_until) for each in self.stores]
+            if taken[0] < len(some):
+                return PutAway(store, store.start + at * self._size)
+        return PutAway(store, store.until)
+
+    def _flush(self) -> None:
+        for each in self.stores:
+            each.store.flush()
+
+    def _tell(self, work: Callable[[], TierNews], otherwise: TierNews) -> None:
+        """Do something in a thread of the tiers, and say what came of it; a store that raises has brought nothing."""
+        try:
+            news = work()
+        except Exception as error:
+            logger.error("A tier below the cache failed; what it was to bring is computed.\n%s", fault_lines(error))
+            news = otherwise
+        self._say(news)
+
+    def _say(self, news: TierNews) -> None:
+        self._news.put(news)
+        self._ring()
+
+    def _keys(self, namespace: Namespace, tokens: bytes, private: PrivatePart | None) -> list[BlockKey]:
+        """The names of a prompt's whole blocks. What a namespace keeps for one tenant is sealed as that tenant's."""
+        if private is None and namespace.tenant is not None:
+            private = PrivatePart(0, namespace.tenant)
+        whole = len(tokens) // (self._size * TOKEN_BYTES) * self._size * TOKEN_BYTES
+        return self._names(namespace.key).keys(tokens[:whole], private)
