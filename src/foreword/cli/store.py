@@ -64,7 +64,7 @@ def store(
 def _show(found: "StoreReport") -> None:
     for each in found.identities:
         typer.echo(f"identity {each.digest[:12]}: {each.packs:,} packs, {each.size / MIB:,.1f} MiB")
-        typer.echo(f"  {each.blocks:,} blocks of {each.prompts:,} prompts; the longest prefix has {each.longest:,} blocks")
+        typer.echo(f"  blocks: {each.blocks:,}; prompts: {each.prompts:,}; blocks of the longest prefix: {each.longest:,}")
         typer.echo(f"  {each.text}")
     if not found.identities:
         typer.echo("No packs.")

@@ -41,11 +41,7 @@ def open_stores(
     if config.shared_store:
         url = config.shared_store
         _open(Source.STORED_SHARED, lambda: open_shared(url, identity, tenants), "shared", stores)
-    if stores and tenants is None:
-        logger.warning("What is stored is not encrypted: there is neither store_key_file nor FOREWORD_STORE_KEY.")
-    if not stores:
-        return None
-    return Tiering(stores, pieces, config.block_size, max(1, num_blocks // QUEUED_SHARE), tenants)
+    return Tiering(stores, pieces, config.block_size, max(1, num_blocks // QUEUED_SHARE), tenants) if stores else None
 
 
 def _open(source: Source, open_one: Callable[[], BlockStore], words: str, stores: list[TierStore]) -> None:
