@@ -15,7 +15,7 @@ def test_a_store_is_listed_checked_and_removed(tmp_path: Path) -> None:
     digest = IDENTITY.digest.hex()
     listed = run_here("store", "ls", str(folder)).stdout
     assert f"identity {digest[:12]}: 1 packs" in listed
-    assert "3 blocks of 1 prompts; the longest prefix has 3 blocks" in listed
+    assert "blocks: 3; prompts: 1; blocks of the longest prefix: 3" in listed
     assert '"weights": "tiny"' in listed
     assert "3 blocks read, 0 damaged" in run_here("store", "check", str(folder)).stdout
     (pack,) = folder.glob("*.pack")
