@@ -50,6 +50,17 @@ def test_the_first_request_after_a_restart_is_loaded_and_says_the_same(stored: t
         assert output.num_cached_tokens == output.account.stored
 
 
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8"])
+def test_what_comes_back_has_the_bits_of_what_is_computed(kv_dtype: str, tmp_path: Path) -> None:
+    with LLM(store=str(tmp_path), kv_dtype=kv_dtype, kv_cache_memory_bytes=2**26) as llm:
+        ask(llm, "a")
+    with LLM(store=str(tmp_path), kv_dtype=kv_dtype, kv_cache_memory_bytes=2**26, verify_cache=1.0) as llm:
+        assert ask(llm, "b").account.stored >= 128
+        report = llm.engine.verify_report()
+        assert (report.checked, report.values_differing, report.logits_differing) == (1, 0, 0)
+        assert report.values_compared > 0
+
+
 @pytest.mark.parametrize("changed", [{"kv_dtype": "bfloat16"}, {"quantization": "int8"}, {"block_size": 32}])
 def test_what_another_engine_stored_is_not_found(stored: tuple[Path, list[int]], changed: dict[str, object]) -> None:
     with LLM(store=str(stored[0]), kv_cache_memory_bytes=2**26, **changed) as llm:  # type: ignore[arg-type]
