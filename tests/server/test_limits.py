@@ -6,13 +6,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 import httpx2
 import pytest
 
 from foreword.engine.runner import Step
+from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.server.tenants import load_tenants
 from server.live import Live
 
@@ -277,6 +278,55 @@ def test_a_client_that_leaves_frees_its_blocks(live: Live, path: str, stream: bo
         wait_for(lambda: not live.service.open_requests)
     live.settle()
     assert live.log()[-1]["outcome"] == "abort"
+
+
+class Held(Mapping[str, Any]):
+    """Nothing, told once the event is set. ``asked``: somebody waits for it."""
+
+    def __init__(self, go_on: threading.Event):
+        self.asked, self._go_on = threading.Event(), go_on
+
+    def __iter__(self) -> Iterator[str]:
+        self.asked.set()
+        self._go_on.wait(60)
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+@pytest.mark.parametrize("busy", ["reading bodies", "making prompts"])
+def test_a_client_that_leaves_while_its_tokens_are_counted_gives_its_place_back(
+    serve: Callable[..., Live], busy: str
+) -> None:
+    live, go_on = serve(max_requests_per_key=1), threading.Event()
+    parts, held = live.server.parts, Held(go_on)
+    other = ChatPrompt((Message("user", text_blocks("fox")),), template_options=held)
+    kinds_of_work: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "reading bodies": lambda: parts.reading.run(lambda: list(held)),
+        "making prompts": lambda: parts.prompts.render(other, find_public_part=True),
+    }
+    thread = threading.Thread(target=lambda: asyncio.run(kinds_of_work[busy]()))
+    thread.start()
+    path, short = "/v1/messages/count_tokens", {"model": "tiny", "messages": [{"role": "user", "content": "fox"}]}
+    content = json.dumps({**short, "system": "fox " * 20_000}).encode()
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    host, port = live.url.removeprefix("http://").split(":")
+    try:
+        assert held.asked.wait(30)
+        with live.client() as client:
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(head.encode() + content)
+                wait_for(lambda: client.post(path, json=short).status_code == 429)
+            wait_for(lambda: client.post(path, json=short).status_code == 200)
+        assert thread.is_alive(), "it was still waiting when it was dropped"
+    finally:
+        go_on.set()
+        thread.join()
+    works(live)
 
 
 def test_a_reader_that_does_not_read_is_given_up_and_holds_nothing(serve: Callable[..., Live]) -> None:
