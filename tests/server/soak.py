@@ -119,7 +119,7 @@ async def _ask(
     if answer.status_code == 200:
         report.counts[kind] += 1
         _check_usage(path, json.loads(text), report)
-    elif answer.status_code == 429 and "retry-after" in answer.headers:
+    elif answer.status_code in (429, 529) and "retry-after" in answer.headers:
         report.counts["told to come back"] += 1
         await asyncio.sleep(0.05)
     elif answer.status_code == 400 and "wrong" in body:

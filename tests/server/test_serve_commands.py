@@ -53,6 +53,9 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "host": "0.0.0.0",
         "share": "all",
         "client_heads": "keep",
+        "images": "describe",
+        "store": "",  # one without caching would be refused
+        "shared_store": "",
         "api_keys_file": str(keys),
         "operators": "alice",
         "allowed_hosts": "my.name",

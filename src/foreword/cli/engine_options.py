@@ -82,8 +82,9 @@ def load(console: "Console", engine: EngineConfig) -> "LLM":
 
 
 def sources_in_words(account: "Account") -> str:
-    """Where a prompt's tokens came from: "12 cached + 3 shared in flight + 5 computed"."""
-    return " + ".join(f"{count} {source.replace('_', ' ')}" for source, count in account.by_source.items())
+    """Where a prompt's tokens came from: "12 cached + 3 shared in flight + 5 computed"; stores only if they brought any."""
+    told = [(source, count) for source, count in account.by_source.items() if count or not source.startswith("stored")]
+    return " + ".join(f"{count} {source.replace('_', ' ')}" for source, count in told)
 
 
 def report_verification(console: "Console", llm: "LLM") -> None:

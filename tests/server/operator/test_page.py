@@ -203,4 +203,4 @@ def test_without_a_key_it_asks_for_one(browser: "Browser", serve: Callable[..., 
         page.fill("#key", keys["boss"])
         page.keyboard.press("Enter")
         page.get_by_text("Live", exact=True).wait_for()
-        assert page.locator("#tiles .tile").count() == 4
+        assert page.locator("#tiles .tile").count() == 5
