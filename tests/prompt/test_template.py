@@ -125,6 +125,19 @@ def test_the_date_is_the_callers() -> None:
         template("llama3").render(messages)
 
 
+def test_tools_are_given_in_the_variable_that_a_template_takes_them_in() -> None:
+    source = "{% if xml_tools %}<tools>{{ xml_tools | tojson }}</tools>{% endif %}"
+    source += "{% for message in messages %}{{ message.content }}{% endfor %}"
+    said, tools = [{"role": "user", "content": "ask"}], [{"type": "function", "function": {"name": "look"}}]
+    own = PromptTemplate(source, ApproximateTokenizer())
+    assert own.render(said, tools) == f"<tools>{json.dumps(tools)}</tools>ask"
+    assert own.render(said) == "ask"
+    assert own.render(said, xml_tools=tools) == own.render(said, tools), "as a variable it is the client's to give"
+    assert own.abilities(tools).tools
+    both = PromptTemplate(source + "{{ tools | tojson }}", ApproximateTokenizer())
+    assert both.render(said, tools) == f"ask{json.dumps(tools)}"
+
+
 def test_a_template_of_its_own_file_goes_first_and_tool_use_is_for_tools() -> None:
     config = {"chat_template": [{"name": "default", "template": "config"}, {"name": "tool_use", "template": "with tools"}]}
     given = {**files("chatml"), "tokenizer_config.json": json.dumps(config)}

@@ -36,7 +36,7 @@ TEMPLATE_FILES = (
 )
 """The files of a model's directory that PromptTemplate.from_files may use; only the first must be there."""
 _GIVEN = frozenset(
-    {"messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception", "namespace"}
+    {"messages", "tools", "xml_tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception", "namespace"}
 )
 
 _END = "\ue000"
@@ -91,6 +91,7 @@ class PromptTemplate:
         self.special_tokens = dict(special_tokens or {})
         self._templates = {name: _compile(environment, name, source) for name, source in sources.items()}
         self._sources = sources
+        self._tools_as = {name: _tools_variable(_read_by(environment, source)) for name, source in sources.items()}
         self._takes_parts = {name: self._probe_parts(name) for name in sources}
         self._short_ids = {name: self._probe_short_ids(name) for name in sources}
         self._abilities: dict[str, TemplateAbilities] = {}
@@ -144,6 +145,7 @@ class PromptTemplate:
             return text
         name = self._choose(tools)
         try:
+            given = None if tools is None else _plain(list(tools), "a tool")
             return self._templates[name].render(
                 {
                     **self.special_tokens,
@@ -153,7 +155,8 @@ class PromptTemplate:
                     "messages": [
                         _plain_message(message, self._takes_parts[name], self._short_ids[name]) for message in messages
                     ],
-                    "tools": None if tools is None else _plain(list(tools), "a tool"),
+                    **({} if given is None else {self._tools_as[name]: given}),
+                    "tools": given,
                     "add_generation_prompt": add_generation_prompt,
                 }
             )
@@ -191,7 +194,7 @@ class PromptTemplate:
     def variables(self) -> frozenset[str]:
         """What the templates read beside messages, tools and special tokens: variables that a caller may have to give."""
         environment = _environment()
-        read = (meta.find_undeclared_variables(environment.parse(source)) for source in self._sources.values())
+        read = (_read_by(environment, source) for source in self._sources.values())
         return frozenset().union(*read) - _GIVEN - frozenset(SPECIAL_TOKENS)
 
     def _choose(self, tools: Sequence[Tool] | None) -> str:
@@ -284,6 +287,16 @@ def _compile(environment: ImmutableSandboxedEnvironment, name: str, source: str)
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise ModelError(f"The chat template {name!r} is not valid Jinja, line {error.lineno}: {error.message}") from error
+
+
+def _read_by(environment: ImmutableSandboxedEnvironment, source: str) -> set[str]:
+    """The variables that a template reads and does not set before."""
+    return meta.find_undeclared_variables(environment.parse(source))
+
+
+def _tools_variable(read: set[str]) -> str:
+    """In which variable a template takes tools: SmolLM3's has one of its own."""
+    return "xml_tools" if "xml_tools" in read and "tools" not in read else "tools"
 
 
 def _tojson(
