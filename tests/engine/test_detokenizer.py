@@ -203,6 +203,15 @@ def test_a_stream_is_the_text_of_all_its_tokens_wherever_their_bytes_are_valid(
         assert text == whole
 
 
+@pytest.mark.parametrize("name", sorted(TOKENIZERS))
+def test_the_first_token_of_a_text_is_what_the_library_makes_of_it(name: str) -> None:
+    """Some decoders leave out a blank there, be it a byte by itself."""
+    tokenizer = TOKENIZERS[name]
+    for token in range(tokenizer.get_vocab_size()):
+        alone = tokenizer.decode([token], skip_special_tokens=False)
+        assert "\ufffd" in alone or text_of(HubTokenizer(tokenizer), [token], [], False)[0] == alone
+
+
 @given(st.lists(st.integers(0, 319), max_size=40))
 @settings(max_examples=300, deadline=None)
 def test_a_byte_level_vocabulary_is_the_library_s_to_the_byte(tokens: list[int]) -> None:

@@ -108,7 +108,8 @@ class TextDecoder:
             return ""
         raw = self._texts.raw(token)
         if raw is not None:
-            text = self._settle() + self._characters(raw)
+            first = not (self._window or self._pending) and raw.isascii()  # some decoders leave a blank out there
+            text = self._texts.decode([token]) if first else self._settle() + self._characters(raw)
             self._window = [*self._window, token][-WINDOW:]
             return text
         return self._characters(b"", end=True) + self._settle(token)
