@@ -160,7 +160,7 @@ LLAMA = [
     {"repeat_last_n": 64},
     {"mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1},
     {"dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_sequence_breakers": ["x"]},
-    {"xtc_probability": 0.0, "xtc_threshold": 0.1, "dynatemp_range": 0, "dynatemp_exponent": 1.0, "top_n_sigma": -1},
+    {"logit_bias": {"5": 0}, "xtc_probability": 0.0, "xtc_threshold": 0.1, "dynatemp_range": 0, "dynatemp_exponent": 1.0, "top_n_sigma": -1},
 ]
 
 
@@ -217,10 +217,15 @@ def test_beside_one_that_would_change_the_answer_it_is_refused(live: Live, field
             {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": False}}},
             "no JSON is valid by it",
         ),
-        ("/v1/chat/completions", {**CHAT, "seed": 10**5000}, ""),
-        ("/v1/messages", {**MESSAGE, "top_k": 10**5000}, ""),
+        ("/v1/chat/completions", {**CHAT, "logit_bias": {"5": 0, "7": 1}}, "'logit_bias' is not served"),
+        ("/v1/chat/completions", {**CHAT, "chat_template_kwargs": {"namespace": 3}}, "namespace"),
+        ("/v1/chat/completions", {**CHAT, "seed": 10**5000}, "4,300 digits"),
+        ("/v1/messages", {**MESSAGE, "top_k": 10**5000}, "4,300 digits"),
     ],
-    ids=["chat schema", "no schema", "tool choice", "responses schema", "false", "5,000 digits", "5,000 digits, messages"],
+    ids=[
+        *("chat schema", "no schema", "tool choice", "responses schema", "false", "bias", "template's own"),
+        *("5,000 digits", "5,000 digits, messages"),
+    ],
 )
 def test_errors_name_the_place_as_the_client_wrote_it(live: Live, path: str, body: dict[str, Any], says: str) -> None:
     with live.client() as client:

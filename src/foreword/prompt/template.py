@@ -48,6 +48,7 @@ OWN_VARIABLES = frozenset(
     {
         *("messages", "tools", "add_generation_prompt", "go_on", "now", "strftime_now", "template", "self"),
         *("chat_template", "conversation", "tokenize", "continue_final_message", "return_tensors", "return_dict"),
+        *("namespace", "range", "dict", "cycler", "joiner", "lipsum", "raise_exception"),
         *("return_assistant_tokens_mask", "padding", "truncation", "max_length", "tokenizer_kwargs"),
     }
 )

@@ -1,6 +1,7 @@
 """The application: dialects, health, metrics, pages, and what becomes of errors."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -103,6 +104,6 @@ def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> N
             return respond(request, NotFoundError(f"There is nothing at {request.method} {request.url.path}."))
         if error.status_code == 405:
             return respond(request, InputError(f"{request.url.path} does not take {request.method}."), 405)
-        return respond(
-            request, InputError("The body could not be read: it must be a JSON object in UTF-8."), error.status_code
-        )
+        digits = f"with no number of more than {sys.get_int_max_str_digits():,} digits"
+        fault = InputError(f"The body could not be read: it must be a JSON object in UTF-8, {digits}.")
+        return respond(request, fault, error.status_code)

@@ -76,7 +76,7 @@ class Body(BaseModel):
             name for name, value in given.items() if value is None or (not value and _asks_for_nothing(known, name, value))
         }
         for name, value in cls.table.nothing.items():
-            if name in given and name not in known and given[name] == value:
+            if name in given and name not in known and _is_neutral(given[name], value):
                 nothing.add(name)
         unknown = [name for name in given if name not in known and name not in nothing]
         left_out = nothing.union(unknown[UNKNOWN:])
@@ -127,6 +127,11 @@ class TopBody(Body):
 def _asks_for_nothing(known: Mapping[str, Any], name: str, value: Any) -> bool:
     """Whether an empty value does: of a field that is not honoured, or of one that can only be null."""
     return (name not in known or known[name].annotation is NoneType) and value in NOTHING
+
+
+def _is_neutral(given: Any, value: Any) -> bool:
+    """Whether it is a value that changes nothing; a table, whether each of its values is."""
+    return all(each == value for each in given.values()) if isinstance(given, dict) else bool(given == value)
 
 
 def _without(given: Any, tree: Mapping[str, Any], found: set[str], path: str = "") -> Any:

@@ -82,6 +82,7 @@ _NOTHING = {
     "function_call": "none",
     "include_reasoning": True,
     "length_penalty": 1.0,
+    "logit_bias": 0,
     "min_keep": 0,
     "mirostat": 0,
     "n_probs": 0,
