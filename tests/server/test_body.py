@@ -160,7 +160,14 @@ LLAMA = [
     {"repeat_last_n": 64},
     {"mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1},
     {"dry_multiplier": 0.0, "dry_base": 1.75, "dry_allowed_length": 2, "dry_sequence_breakers": ["x"]},
-    {"logit_bias": {"5": 0}, "xtc_probability": 0.0, "xtc_threshold": 0.1, "dynatemp_range": 0, "dynatemp_exponent": 1.0, "top_n_sigma": -1},
+    {
+        "logit_bias": {"5": 0},
+        "xtc_probability": 0.0,
+        "xtc_threshold": 0.1,
+        "dynatemp_range": 0,
+        "dynatemp_exponent": 1.0,
+        "top_n_sigma": -1,
+    },
 ]
 
 
