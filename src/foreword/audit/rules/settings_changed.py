@@ -1,9 +1,18 @@
 """FW205."""
 
-from foreword.audit.case import Case, Sighting, sight_break
+from foreword.audit.case import Case, Sighting, excerpt
 from foreword.audit.conversations import Conversations
 from foreword.audit.request import SETTINGS, LoggedPiece, LoggedRequest
 from foreword.audit.rules.base import Fixer, Rule
+from foreword.prompt.texts import common_prefix
+
+UNSET = {
+    "thinking": '{"type":"disabled"}',
+    "tool_choice": '{"type":"auto"}',
+    "speed": '"standard"',
+    "images": "no images",
+}
+"""What holds where a request says nothing about a setting."""
 
 
 class SettingsChanged(Rule):
@@ -37,10 +46,13 @@ class SettingsChanged(Rule):
             return None
         if SETTINGS not in (parted.old_piece.section, parted.new_piece.section):
             return None
-        seen = parted.new_piece if parted.new_piece.section == SETTINGS else parted.old_piece
-        self._kinds.add(seen.kind)
-        sighting = sight_break(case, parted)
-        return Sighting(seen.place, seen.label, sighting.line, sighting.position, sighting.old, sighting.new)
+        kind = next((kind for kind in UNSET if _setting(parted.old, kind) != _setting(case.request, kind)), None)
+        if kind is None:
+            return None
+        self._kinds.add(kind)
+        old, new = _setting(parted.old, kind), _setting(case.request, kind)
+        shared = common_prefix(old, new)
+        return Sighting(kind, kind, case.request.line, parted.position, excerpt(old, shared), excerpt(new, shared))
 
     def forget(self, place: str) -> None:
         self._kinds.discard(place)
@@ -62,3 +74,8 @@ class SettingsChanged(Rule):
             return request.with_pieces((*head, *kept, *request.pieces[first:]))
 
         return fix
+
+
+def _setting(request: LoggedRequest, kind: str) -> str:
+    """What a request chose, or what holds without a choice."""
+    return next((piece.text for piece in request.pieces if piece.section == SETTINGS and piece.kind == kind), UNSET[kind])
