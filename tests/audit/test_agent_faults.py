@@ -245,3 +245,41 @@ def test_another_value_at_a_known_place_is_another_fault() -> None:
         assert finding.code == "FW101"
         prints.add(finding.fingerprint)
     assert len(prints) == 2
+
+
+def excerpts(plant: Callable[[int, Line], None]) -> tuple[str | None, str]:
+    lines = agent()
+    for turn, line in enumerate(lines):
+        plant(turn, line)
+    (finding,) = audited(lines).findings
+    return finding.old_text, finding.new_text
+
+
+def test_a_changed_setting_is_shown_as_it_was_and_as_it_is() -> None:
+    def any_first(turn: int, line: Line) -> None:
+        tool_choice(turn + 1, line)
+
+    def both(turn: int, line: Line) -> None:
+        line["request"]["tool_choice"] = {"type": "any"}
+        if turn % 2 == 0:
+            thinking(turn, line)
+
+    budget = '{"type":"enabled","budget_tokens":%d}'
+    assert excerpts(thinking) == (budget % 1024, budget % 2048)
+    assert excerpts(tool_choice) == ('{"type":"auto"}', '{"type":"any"}')
+    assert excerpts(any_first) == ('{"type":"any"}', '{"type":"auto"}')
+    assert excerpts(both) == (budget % 1024, '{"type":"disabled"}')
+
+
+def test_two_ids_of_one_call_are_told_apart() -> None:
+    def long_ids(turn: int, line: Line) -> None:
+        for block in blocks(line):
+            for key in ("id", "tool_use_id"):
+                if key in block:
+                    block[key] = f"toolu_{turn}{block[key][-1]}a2b3c4d5e6f7a8b9c0d1e2f3"
+
+    old, new = excerpts(long_ids)
+    assert old is not None
+    assert "a2b3c4" not in old + new
+    assert "[… 1]" in old
+    assert "[… 2]" in new

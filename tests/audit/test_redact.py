@@ -7,7 +7,7 @@ import pytest
 from audit.generator import encoded, planted
 from foreword.audit import AuditConfig, ByteTokens, audit
 from foreword.audit.case import AROUND, excerpt
-from foreword.audit.redact import HIDDEN, redact, redacted_excerpt
+from foreword.audit.redact import HIDDEN, redact, redacted_excerpt, redacted_pair
 from foreword.prompt.prices import PriceTable
 
 SECRETS = [
@@ -52,6 +52,9 @@ def test_secrets_are_hidden(secret: str) -> None:
         ("AccountKey=abc+def/ghi==", "abc+def"),
         ("secret_key = 'abc'", "'abc"),
         ("The password is swordfish.", "swordfish"),
+        ("token: 123456", "123456"),
+        ('{"tokens": "1234567"}', "1234567"),
+        ("tokens=12ab34", "12ab34"),
     ],
 )
 def test_what_is_named_a_secret_is_hidden(text: str, hidden: str) -> None:
@@ -67,6 +70,7 @@ def test_what_is_named_a_secret_is_hidden(text: str, hidden: str) -> None:
         "Passengers: four; tokenizer: the usual one; accounts: none.",
         'Schema: {"password":{"type":"string"},"pwd":""}; the token is sent on, 127.0.0.1 and 100.200.300 too.',
         "Grüße aus Köln – naïve façade.",
+        '{"type":"enabled","budget_tokens":8192}, max_tokens=4096, tokens: 12',
     ],
 )
 def test_ordinary_text_stays(text: str) -> None:
@@ -80,6 +84,24 @@ def test_a_secret_cut_by_the_excerpt_is_hidden(offset: int) -> None:
     shown = redacted_excerpt(excerpt(text, 500 + offset))
     assert not any(key[i : i + 5] in shown for i in range(4, len(key) - 4))
     assert len(shown) <= 2 * AROUND + len(HIDDEN) + 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ("the toolu_01a2b3c4d5e6f7a8b9c0d1e2f3", "the toolu_09f8e7d6c5b4a3928170f6e5d4", ("the too[… 1]", "the too[… 2]")),
+        (
+            "password=hunter2 and secret=abc",
+            "password=hunter2 and secret=abd",
+            ("pas[… 1] and sec[… 2]", "pas[… 1] and sec[… 3]"),
+        ),
+        ("hun1@x.com hun2@x.com", "hun2@x.com hun1@x.com", ("hun[… 1] hun[… 2]", "hun[… 2] hun[… 1]")),
+        ("Now 09:41, hunter@x.com", "Now 09:42, hunter@x.com", ("Now 09:41, hun[…]", "Now 09:42, hun[…]")),
+        ("mail hunter@x.com", "mail hunter@x.com", ("mail hun[…]", "mail hun[…]")),
+    ],
+)
+def test_two_excerpts_that_differ_only_in_what_is_hidden_are_told_apart(old: str, new: str, shown: tuple[str, str]) -> None:
+    assert redacted_pair(excerpt(old, 0), excerpt(new, 0)) == shown
 
 
 def test_nothing_secret_in_a_report_unless_asked_for() -> None:

@@ -18,7 +18,7 @@ from foreword.audit.provider_cache import CacheModel, Outcome
 from foreword.audit.provider_terms import TermsBook
 from foreword.audit.readers import BatchAnswers, LogPass
 from foreword.audit.recent import KeptRequests
-from foreword.audit.redact import redact, redacted_excerpt
+from foreword.audit.redact import redact, redacted_excerpt, redacted_pair
 from foreword.audit.repeats import Repeats
 from foreword.audit.request import LoggedRequest
 from foreword.audit.rules import RULES, Fixer, Rule
@@ -348,8 +348,8 @@ def apply(fixers: list[Fixer], request: LoggedRequest) -> LoggedRequest:
 
 def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
     """A finding of a draft and what mending it saves."""
-    show = redacted_excerpt if config.redact else (lambda excerpt: excerpt.text)
     first, place = draft.first, draft.first.place
+    old_text, new_text = _excerpts(first, config)
     return Finding(
         code=draft.rule.code,
         name=draft.rule.name,
@@ -359,14 +359,21 @@ def _finding(draft: Draft, saving: Saving, config: AuditConfig) -> Finding:
         label=first.label,
         line=first.line,
         position=first.position,
-        old_text=None if first.old is None else show(first.old),
-        new_text=show(first.new),
+        old_text=old_text,
+        new_text=new_text,
         tokens_lost=saving.tokens or draft.lost,
         dollars_lost=draft.dollars if saving.dollars is None else saving.dollars,
         summary=first.summary or draft.rule.summary(),
         advice=first.advice or draft.rule.advice(),
         about=tuple(sorted(draft.about)),
     )
+
+
+def _excerpts(seen: Sighting, config: AuditConfig) -> tuple[str | None, str]:
+    """What stood there before (None: nothing to compare) and what stands there now, as they are shown."""
+    if not config.redact:
+        return None if seen.old is None else seen.old.text, seen.new.text
+    return (None, redacted_excerpt(seen.new)) if seen.old is None else redacted_pair(seen.old, seen.new)
 
 
 def _report(search: Search, measured: Measured, unpaid: dict[tuple[str, str], Saving], passes: int) -> Report:
