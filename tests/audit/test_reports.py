@@ -3,6 +3,7 @@
 import html.parser
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import jsonschema_rs
@@ -134,6 +135,14 @@ def test_sarif_has_the_form_that_the_standard_asks_for(report: Report) -> None:
         assert region == {"artifactLocation": {"uri": "log.jsonl"}, "region": {"startLine": finding.line}}
     states = [result["baselineState"] for result in content["runs"][0]["results"]]
     assert states == ["unchanged"] + ["new"] * (len(states) - 1)
+
+
+def test_notes_speak_of_one_as_of_one(report: Report) -> None:
+    one, two = ("\n".join(notes(replace(report, unexplained=number, untimed=number))) for number in (1, 2))
+    assert "1 prompt parts with shared text behind" in one
+    assert "1 request has no time: for it nothing" in one
+    assert "2 prompts part with shared text behind" in two
+    assert "2 requests have no time: for them nothing" in two
 
 
 def test_sarif_names_the_broken_lines(hostile: Report) -> None:

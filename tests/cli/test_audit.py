@@ -48,6 +48,19 @@ def test_status_and_text(faulty: Path, tmp_path: Path) -> None:
     assert "No findings." in result.stdout
 
 
+def test_of_answers_alone_no_line_is_called_unreadable(tmp_path: Path) -> None:
+    output = tmp_path / "output.jsonl"
+    answers = [{"custom_id": f"r{i}", "response": {"body": {"usage": {"prompt_tokens": 5}}}} for i in range(3)]
+    output.write_text("\n".join(map(json.dumps, answers)))
+    result = audit(output)
+    assert result.returncode == 2
+    said = " ".join(result.stderr.split())
+    assert "There is no request in output.jsonl: this is a batch output" in said
+    assert "could not be read" not in said
+    output.write_text("\n".join([*map(json.dumps, answers), "{"]))
+    assert "lines could not be read" in " ".join(audit(output).stderr.split())
+
+
 def test_a_baseline_makes_known_findings_pass(faulty: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "baseline.json"
     assert audit(faulty, "--format", "json", "--output", baseline).returncode == 1

@@ -156,6 +156,8 @@ def _why_empty(report: Report) -> str:
         kinds = ", ".join(report.kinds)
         return f"it is a {kinds} without a finished answer." if kinds else "it is empty."
     first = report.broken[0]
+    if sum(records for _, records in report.kinds.values()) >= report.lines:  # all were read, and none is a request
+        return f"{first.reason}."
     said = (
         f"{report.broken_lines} of {report.lines} lines could not be read, line {first.line}"
         f"{f' of {first.log}' if first.log else ''} because: {first.reason}."

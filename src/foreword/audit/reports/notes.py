@@ -52,7 +52,8 @@ def _of_the_sums(report: Report) -> list[str]:
     if unpriced:
         notes.append(f"No price is known for {', '.join(unpriced[:10])}: nothing is priced there.")
     if report.untimed:
-        notes.append(f"{report.untimed:,} requests have no time: for them nothing expires and nothing is in flight.")
+        have = "request has no time: for it" if report.untimed == 1 else "requests have no time: for them"
+        notes.append(f"{report.untimed:,} {have} nothing expires and nothing is in flight.")
     if totals.reported and totals.reported_estimate:
         off = totals.reported_estimate / totals.reported_prompt - 1 if totals.reported_prompt else 0.0
         notes.append(f"Tokens counted here are {off:+.1%} against those that the provider reported.")
@@ -69,7 +70,8 @@ def _of_the_sums(report: Report) -> list[str]:
             f"{finding.line:,} on. Mending it would read {finding.tokens_lost:,} tokens more from the cache{cost}."
         )
     if report.unexplained:
-        notes.append(f"{report.unexplained:,} prompts part with shared text behind, and no rule says why.")
+        part = "prompt parts" if report.unexplained == 1 else "prompts part"
+        notes.append(f"{report.unexplained:,} {part} with shared text behind, and no rule says why.")
     if report.forgotten_tokens:
         notes.append(f"To bound memory, {report.forgotten_tokens:,} tokens unused for longest were forgotten.")
     return notes
