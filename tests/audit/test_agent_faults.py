@@ -14,6 +14,7 @@ from foreword.prompt.prices import PriceTable
 Line = dict[str, Any]
 MARK = {"cache_control": {"type": "ephemeral"}}
 TURNS = 5
+RULES = Words("rules for pictures").text(9_000)
 
 
 def agent() -> list[Line]:
@@ -283,3 +284,46 @@ def test_two_ids_of_one_call_are_told_apart() -> None:
     assert "a2b3c4" not in old + new
     assert "[… 1]" in old
     assert "[… 2]" in new
+
+
+def openai_pictures(turns: list[tuple[str, str]], image: str) -> tuple[str, Line]:
+    rows: list[Line] = [{"role": role, "content": text} for role, text in turns]
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    rows[0]["content"] = [picture, {"type": "text", "text": turns[0][1]}]
+    return "gpt-5.1", {"messages": [{"role": "system", "content": RULES}, *rows]}
+
+
+def anthropic_pictures(turns: list[tuple[str, str]], image: str) -> tuple[str, Line]:
+    rows: list[Line] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    rows[0]["content"].insert(0, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": image}})
+    rows[-1]["content"][-1].update(MARK)
+    return "claude-sonnet-4-5", {"system": [{"type": "text", "text": RULES, **MARK}], "messages": rows}
+
+
+def gemini_pictures(turns: list[tuple[str, str]], image: str) -> tuple[str, Line]:
+    rows: list[Line] = [
+        {"role": "model" if role == "assistant" else role, "parts": [{"text": text}]} for role, text in turns
+    ]
+    rows[0]["parts"].insert(0, {"inlineData": {"mimeType": "image/png", "data": image}})
+    return "gemini-2.5-pro", {"systemInstruction": {"parts": [{"text": RULES}]}, "contents": rows}
+
+
+@pytest.mark.parametrize("body", [openai_pictures, anthropic_pictures, gemini_pictures])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_picture_encoded_again_is_seen_in_the_second_turn_too(
+    body: Callable[[list[tuple[str, str]], str], tuple[str, Line]], again: bool
+) -> None:
+    lines: list[Line] = []
+    for number in range(3):
+        words = Words(f"pictures {number}")
+        turns = [("user", words.text(600)), ("assistant", words.text(800)), ("user", words.text(800))]
+        first = words.hexadecimal(400)
+        for turn, image in enumerate((first, words.hexadecimal(400) if again else first)):
+            model, request = body(turns[: 1 + 2 * turn], image)
+            lines.append(
+                {"ts": 200 * number + 40 * turn, "duration": 3, "model": model, "request": {"model": model, **request}}
+            )
+    report = audited(lines)
+    assert [finding.code for finding in report.findings] == ["FW106"] * again
+    assert all(finding.requests == 3 for finding in report.findings)
+    assert report.unexplained == 0

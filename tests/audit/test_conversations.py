@@ -52,3 +52,33 @@ def test_conversations_are_bounded() -> None:
         turns.keep(LoggedRequest(1, "p", "m", (*many, end)), i)
     assert turns.size <= 2**25
     assert len(turns) < 50
+
+
+def picture(bytes_: str, *texts: str) -> LoggedRequest:
+    said = request(*texts)
+    image = LoggedPiece(MESSAGE, "image", "user", 0, 0, f"image {bytes_} of sixteen letters")
+    return said.with_pieces((image, said.pieces[0]._replace(block=1), *said.pieces[1:]))
+
+
+def test_where_media_at_the_beginning_have_other_bytes_the_text_beside_them_tells() -> None:
+    turns: Conversations[str] = Conversations()
+    turns.keep(picture("A", "Whose cat is on this roof?"), "A")
+    turns.keep(picture("A", "Whose cat is on this roof?"), "A again")
+    turns.keep(picture("B", "Whose dog is in this yard?"), "B")
+    link = turns.follow(picture("A2", "Whose cat is on this roof?", "Mine", "And now?"))
+    assert link is not None
+    assert (link.value, link.at, link.sure) == ("A again", 2, False)
+    assert turns.follow(picture("A2", "Whose cat is on this roof?")) is None
+    assert turns.follow(picture("A2", "Whose", "Mine", "And now?")) is None
+
+
+def test_a_question_that_is_asked_of_several_pictures_tells_nothing() -> None:
+    turns: Conversations[str] = Conversations()
+    turns.keep(picture("A", "What is in this picture?"), "A")
+    turns.keep(picture("B", "What is in this picture?"), "B")
+    assert turns.follow(picture("C", "What is in this picture?", "A cat", "And now?")) is None
+    link = turns.follow(picture("A", "What is in this picture?", "A cat", "And now?"))
+    assert link is not None
+    assert link.value == "A"
+    turns.keep(picture("A", "What is in this picture?", "A cat", "And now?"), "A2")
+    assert turns.follow(picture("C", "What is in this picture?", "A dog", "And then?")) is None

@@ -2,14 +2,16 @@
 
 A later turn holds the last two blocks of the turn before it somewhere before its end. Where a client changes just those,
 the first message of the conversation is the second clue. Of two candidates the one that begins with more of the same counts.
+The third clue is the text of a first message that begins with an image or a file, for where those come with other bytes.
 """
 
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Generic, TypeVar
 
-from foreword.audit.request import MOVED, LoggedRequest
+from foreword.audit.request import MEDIA, MOVED, LoggedPiece, LoggedRequest
 
 V = TypeVar("V")
 
@@ -37,6 +39,7 @@ class _Turn(Generic[V]):
     value: V
     blocks: "array[int]"  # hashes of its message blocks
     size: int
+    alone: bool = True  # no other conversation is known to begin with the same text and other media
 
 
 class Conversations(Generic[V]):
@@ -70,7 +73,9 @@ class Conversations(Generic[V]):
         alike = -1 if head is None or len(head.blocks) >= len(blocks) else _alike(head.blocks, blocks)
         if head is not None and (alike > shared or (alike == shared and len(head.blocks) > held)):
             return Link(head.value, len(head.blocks), False)
-        return None if by_tail is None else Link(by_tail[0].value, by_tail[1], True)
+        if by_tail is not None:
+            return Link(by_tail[0].value, by_tail[1], True)
+        return self._beside_media(request, blocks)
 
     def keep(self, request: LoggedRequest, value: V, chars: int = 0) -> None:
         """Remember a turn by how its messages end and begin. ``chars``: text that the value alone holds in memory."""
@@ -80,6 +85,19 @@ class Conversations(Generic[V]):
             self._put(_tail(request, blocks, len(blocks) - 1), turn)
             if _tells(request):
                 self._put(_head(request, blocks), turn)
+            text = _first_text(request)
+            if text is not None:
+                known = self._turns.get(text)
+                same = known is None or known.blocks == blocks or _goes_on(known.blocks, request, blocks)
+                self._put(text, replace(turn, alone=same and (known is None or known.alone)))
+
+    def _beside_media(self, request: LoggedRequest, blocks: "array[int]") -> Link[V] | None:
+        """The turn before whose blocks differ in nothing but media."""
+        text = _first_text(request)
+        turn = None if text is None else self._turns.get(text)
+        if turn is None or not turn.alone or not _goes_on(turn.blocks, request, blocks):
+            return None
+        return Link(turn.value, len(turn.blocks), False)
 
     def _put(self, key: int, turn: _Turn[V]) -> None:
         known = self._turns.pop(key, None)
@@ -90,8 +108,29 @@ class Conversations(Generic[V]):
             self.size -= gone.size
 
 
+def _said(request: LoggedRequest) -> list[LoggedPiece]:
+    return [piece for piece in request.pieces[request.messages_from() :] if piece.kind != MOVED]
+
+
 def _blocks(request: LoggedRequest) -> "array[int]":
-    return array("q", (hash(piece.text) for piece in request.pieces[request.messages_from() :] if piece.kind != MOVED))
+    return array("q", (hash(piece.text) for piece in _said(request)))
+
+
+def _first_text(request: LoggedRequest) -> int | None:
+    """A key of the texts of the first message; None unless media stand before them and they say enough."""
+    at = request.messages_from()
+    if at == len(request.pieces) or request.pieces[at].kind not in MEDIA:
+        return None
+    message = request.pieces[at].message
+    first = takewhile(lambda piece: piece.message == message, request.pieces[at:])
+    texts = tuple(piece.text for piece in first if piece.kind not in MEDIA and piece.kind != MOVED)
+    return hash((request.scope, request.user, "text", texts)) if sum(map(len, texts)) >= TELLING else None
+
+
+def _goes_on(earlier: "array[int]", request: LoggedRequest, blocks: "array[int]") -> bool:
+    """Whether a request is longer than an earlier turn and begins with its blocks, media aside."""
+    pairs = zip(earlier, blocks, _said(request), strict=False)
+    return len(earlier) < len(blocks) and all(one == two or piece.kind in MEDIA for one, two, piece in pairs)
 
 
 def _tail(request: LoggedRequest, blocks: "array[int]", i: int) -> int:
