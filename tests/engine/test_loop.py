@@ -83,7 +83,7 @@ class Load:
     def computed(self, tokens: int, seconds: float) -> None:
         """It loads nothing."""
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float, stores: Sequence[StoreBlocks] = ()) -> None:
         """It has nothing open."""
 
     def awaited(self) -> bool:

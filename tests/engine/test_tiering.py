@@ -212,6 +212,36 @@ def test_what_finds_no_place_in_the_queue_is_given_back() -> None:
     under.tiering.close(5.0)
 
 
+def test_at_the_end_all_is_stored_however_full_the_queue() -> None:
+    shelf = Shelf()
+    under = Under(shelf, queue_blocks=0)
+    under.tiering.close(5.0, [StoreBlocks(SPACE, None, TOKENS, 0, _blocks(0, 1, 2))])
+    assert sorted(shelf.kept.values()) == [b"a", b"b", b"c"]
+
+
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+class Panicking(Shelf):
+    """Its look-ups end in native code."""
+
+    def exists_many(self, names: Sequence[bytes]) -> list[bool]:
+        raise Panic(len(names))
+
+
+def test_a_panic_of_native_code_leaves_nobody_waiting() -> None:
+    under = Under(Panicking())
+    under.tiering.look_up("r", Query(SPACE, TOKENS))
+    assert under.next() == Found("r", ())
+    under.tiering.close(5.0)
+
+
+def test_options_of_stores_without_a_store_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with LLM(store_key_file=str(tmp_path / "key"), kv_cache_memory_bytes=2**26):
+        assert any("do nothing" in record.getMessage() for record in caplog.records)
+
+
 def test_computing_goes_before_a_load_that_takes_longer() -> None:
     rule = LoadRule()
     assert not rule.is_slower(Source.STORED_LOCAL)

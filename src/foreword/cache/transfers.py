@@ -34,6 +34,8 @@ class Transfers:
 
         Nothing is loaded behind what others are still computing, and the last token is always computed.
         """
+        if not query.stored:
+            return 0
         end = self._end(query)
         return end if lookup.cached >= lookup.backed and end > lookup.reach else 0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, Usage
+from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, StoreBlocks, Usage
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
@@ -152,9 +152,10 @@ class Engine:
         started = self.clock()
         self._take_news(started)
         plan = self.scheduler.schedule(started)
+        copies = self._begin_transfers(plan.actions)
         chunks, refused = self._step_chunks(plan)
         try:
-            self._runner.carry_out(self._begin_transfers(plan.actions))
+            self._runner.carry_out(copies)
             sampled = self._runner.run(Step(chunks)) if chunks and not refused else []
             if len(sampled) != len(plan.chunks) and not refused:
                 raise StepFailed(f"{len(sampled)} results for {len(plan.chunks)} chunks")
@@ -187,12 +188,12 @@ class Engine:
         """The end of a service: what is cached is stored on the tier, as far as that takes at most so many seconds."""
         if self._tier is not None:
             self.scheduler.cache.transfers.store_all()
-            self._begin_transfers(self.scheduler.cache.actions.take())
-            self._tier.close(seconds)
+            asked = self.scheduler.cache.actions.take()
+            self._tier.close(seconds, [action for action in asked if isinstance(action, StoreBlocks)])
             self._tier = None
 
     def reset_prefix_cache(self) -> None:
-        """Forget all cached prefixes. Running requests go on."""
+        """Forget all cached prefixes in memory; what a store has stays there. Running requests go on."""
         self.scheduler.cache.reset()
 
     def check_integrity(self) -> None:

@@ -28,6 +28,8 @@ def open_stores(
     ConfigError for options that cannot be right.
     """
     if not config.stores:
+        if config.store_key_file or config.store_daily_bytes is not None:
+            logger.warning("store_key_file and store_daily_bytes do nothing: there is neither store nor shared_store.")
         return None
     pieces(0)
     identity = Identity.of(fingerprint)

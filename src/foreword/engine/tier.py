@@ -69,6 +69,6 @@ class Tier(Protocol):
         """Call ``ring``, from any thread, whenever there is news. A later call replaces the one before."""
         ...
 
-    def close(self, seconds: float) -> None:
-        """End: give stores that are under way at most so long, and let go of all that is open."""
+    def close(self, seconds: float, stores: Sequence[StoreBlocks] = ()) -> None:
+        """End: give stores that are under way, and these last ones, at most so long, and let go of all that is open."""
         ...

@@ -130,8 +130,10 @@ class Tiering:
         """See Tier."""
         self._ring = ring
 
-    def close(self, seconds: float) -> None:
+    def close(self, seconds: float, stores: Sequence[StoreBlocks] = ()) -> None:
         """See Tier."""
+        for store in stores:
+            self._to_store.put(store)
         self._finder.shutdown(cancel_futures=True)
         self._loader.shutdown(cancel_futures=True)
         self._to_store.put(None)
@@ -216,7 +218,7 @@ class Tiering:
         """Do something in a thread of the tiers, and say what came of it; a store that raises has brought nothing."""
         try:
             news = work()
-        except Exception as error:
+        except BaseException as error:  # native code raises what is no Exception, and whoever waits has to hear
             logger.error("A tier below the cache failed; what it was to bring is computed.\n%s", fault_lines(error))
             news = otherwise
         self._say(news)
