@@ -1,6 +1,6 @@
 """Which chat templates let conversations reuse their prefixes: a table, in Markdown.
 
-    python benchmarks/template_audit.py [TEMPLATE.jinja | MODEL_DIRECTORY ...] > docs/template-audit.md
+    python benchmarks/template_audit.py [TEMPLATE.jinja | MODEL_DIRECTORY ...] > docs/reference/template-audit.md
 
 Without arguments: the templates in tests/prompt/templates, written in the style of known families. A bare template is
 counted with the built-in approximate tokenizer, a model's directory with the model's own.

@@ -1,7 +1,7 @@
 """The chat templates of real models that packages on PyPI bring along, audited: a table, in Markdown.
 
     pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36
-    python benchmarks/vendor_templates.py llama_cpp_python-0.3.36.tar.gz > docs/vendor-templates.md
+    python benchmarks/vendor_templates.py llama_cpp_python-0.3.36.tar.gz > docs/reference/vendor-templates.md
 
 Takes any source archives and wheels; every ``*.jinja`` in them that renders a conversation is audited. The templates stay
 where they are; tokens are counted with the built-in approximate tokenizer.

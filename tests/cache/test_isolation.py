@@ -46,7 +46,7 @@ def told(asked: list[Asked], spaces: dict[str, Namespace], rng: random.Random, p
 
 @pytest.mark.parametrize("other", [Namespace(MODEL, tenant="B"), Namespace(MODEL, tenant="A", cache_salt="s")])
 def test_nothing_that_one_is_told_depends_on_another_namespace(other: Namespace) -> None:
-    """Without eviction, which tells of memory: see docs/isolation.md."""
+    """Without eviction, which tells of memory: see docs/explanation/isolation.md."""
     for seed in range(LIVES):
         asked = prompts(random.Random(seed), public=False)
         spaces = {"A": Namespace(MODEL, tenant="A"), "B": other}

@@ -1,4 +1,4 @@
-"""The examples in docs/prompts.md are files, and they run."""
+"""The examples in docs/how-to/prompts.md are files, and they run."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 )
 def test_an_example_is_the_file_and_runs(name: str, printed: str) -> None:
     example = ROOT / "examples" / f"{name}.py"
-    assert example.read_text().split('"""\n\n', 1)[1] in (ROOT / "docs" / "prompts.md").read_text()
+    assert example.read_text().split('"""\n\n', 1)[1] in (ROOT / "docs" / "how-to" / "prompts.md").read_text()
     result = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, check=False, timeout=120)
     assert result.returncode == 0, result.stderr
     assert printed in result.stdout

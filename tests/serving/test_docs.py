@@ -5,7 +5,7 @@ from pathlib import Path
 from foreword.serving.reasoning import FORMS as REASONING_FORMS
 from foreword.serving.tool_forms.choice import FORMS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "answers.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "answers.md").read_text()
 
 
 def test_every_form_is_on_the_page() -> None:

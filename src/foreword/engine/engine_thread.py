@@ -2,7 +2,7 @@
 
 Only this thread touches the engine. Callers leave commands in a queue, which is read before every step; it is the bell as
 well on which the thread sleeps while there is nothing to compute. What a step brings goes to an event loop in one call, and
-is what is new. Why a thread and not a process: docs/notes/engine-thread.md.
+is what is new. Why a thread and not a process: docs/explanation/notes/engine-thread.md.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from torch import nn
 
 SERVED = (
     "decoder-only causal models of transformers that use its attention interface once a layer; tested: "
-    "Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, Phi-3, Mixtral, Qwen MoE, gpt-oss, Llama 4 (docs/models.md has all)"
+    "Llama, Mistral, Qwen2, Qwen3, Gemma 1 to 3, Phi-3, Mixtral, Qwen MoE, gpt-oss, Llama 4 (docs/how-to/models.md has all)"
 )
 
 

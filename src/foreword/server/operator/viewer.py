@@ -1,6 +1,6 @@
 """Who looks at what is told of the cache, and what it may see.
 
-Who is no operator is told nothing that depends on namespaces that are not its own: see docs/isolation.md.
+Who is no operator is told nothing that depends on namespaces that are not its own: see docs/explanation/isolation.md.
 """
 
 from dataclasses import replace
