@@ -12,7 +12,7 @@ from conftest import SLOW
 from laws import Source
 
 ROOT = Path(__file__).parents[1]
-CONTRACTS = frozenset({"PrefixCache", "Scheduler", "LLM", "AsyncLLM"})
+CONTRACTS = frozenset({"PrefixCache", "Scheduler", "Router", "LLM", "AsyncLLM"})
 """Classes that are a contract without being a protocol."""
 PARTS = frozenset(
     {"TiledAttention", "ReferenceAttention", "KVMemory", "DecoderStack", "PrefixCache", "ModelRunner", "Engine"}

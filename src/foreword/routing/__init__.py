@@ -1,0 +1,47 @@
+"""Which replica of a fleet takes a request: the index of prefixes, the work that waits, and the choice. Pure."""
+
+from foreword.routing.config import RouterConfig
+from foreword.routing.records import (
+    MEMORY,
+    Applied,
+    BlockHashes,
+    Cleared,
+    FeedCounts,
+    Lost,
+    Placement,
+    Progress,
+    Removed,
+    ReplicaEvent,
+    ReplicaFacts,
+    ReplicaStats,
+    Reservation,
+    RoutedRequest,
+    RouterStats,
+    Stored,
+    Tally,
+    Why,
+)
+from foreword.routing.router import Router
+
+__all__ = [
+    "MEMORY",
+    "Applied",
+    "BlockHashes",
+    "Cleared",
+    "FeedCounts",
+    "Lost",
+    "Placement",
+    "Progress",
+    "Removed",
+    "ReplicaEvent",
+    "ReplicaFacts",
+    "ReplicaStats",
+    "Reservation",
+    "RoutedRequest",
+    "Router",
+    "RouterConfig",
+    "RouterStats",
+    "Stored",
+    "Tally",
+    "Why",
+]
