@@ -253,12 +253,12 @@ class Router:
         )
 
     def _stats_of(self, known: _Replica, queue_seconds: float) -> ReplicaStats:
-        table = self._loads.table[known.number]
+        table, at = self._loads.table, known.number
         return ReplicaStats(
-            blocks=self._memory.blocks(known.number),
+            blocks=self._memory.blocks(at),
             queue_seconds=queue_seconds,
-            waiting=int(table["waiting"]),
-            running=int(table["running"]),
+            waiting=int(table["waiting"][at]),
+            running=int(table["running"][at]),
             placed=known.placed,
             placed_seconds=known.seconds,
             events=FeedCounts(**known.feed.counts),
