@@ -70,6 +70,7 @@ SLOW = (
     "prompt/test_canonical.py::test_another_meaning",
     "replay/test_loops.py::test_memory_does_not_grow",
     "replay/test_published.py",
+    "docs/test_tutorial.py::test_the_lessons",
     "test_packaging.py::test_a_pure_folder",
     "test_packaging.py::test_what_needs_torch",
 )

@@ -31,7 +31,9 @@ def test_the_manual_page_is_the_docstring(rule: type[Rule]) -> None:
         assert page.count(heading) == 1
     assert len(rule.summary()) < 130
     assert rule.advice() == " ".join(page.split("## Fix")[1].split())
-    assert (DOCS / "reference" / "rules" / f"{rule.code}.md").read_text() == page, "the docstring has changed: write page() to the file"
+    assert (DOCS / "reference" / "rules" / f"{rule.code}.md").read_text() == page, (
+        "the docstring has changed: write page() to it"
+    )
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

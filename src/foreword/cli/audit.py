@@ -77,9 +77,9 @@ def audit_log(
 
     Logs of many kinds are read, told by their content: requests as they were sent, bare or wrapped, sessions of coding
     agents, batches, HAR, gateways' and observers' exports, the log of foreword serve (its prompts with --log-prompts, else
-    its figures); `docs/how-to/audit.md` lists them. A request with `foreword_ignore: "FW101"` in its metadata is not told about
-    that rule. The exit status is 0 without (new) findings, 1 with, 2 for bad input. With --watch a log that an agent writes
-    is read beside it, until Ctrl-C or the end of standard input.
+    its figures); `docs/how-to/audit.md` lists them. A request with `foreword_ignore: "FW101"` in its metadata is not told
+    about that rule. The exit status is 0 without (new) findings, 1 with, 2 for bad input. With --watch a log that an agent
+    writes is read beside it, until Ctrl-C or the end of standard input.
     """
     if output is not None:
         _check_writable(output)

@@ -10,11 +10,12 @@ from rich.text import Text
 
 from foreword.account import Source
 from foreword.cli.options import HERE, Key, Url, cache_client
+from foreword.errors import ParameterError
 
 
 def explain_request(
     request_id: Annotated[
-        str | None, typer.Argument(help="Id of an answer; without one, the latest requests are listed.")
+        str | None, typer.Argument(help="Id of an answer, or `last`; without one, the latest requests are listed.")
     ] = None,
     url: Url = HERE,
     api_key: Key = "",
@@ -24,6 +25,8 @@ def explain_request(
     """Say why a request hit or missed: to the token, with the texts that part there."""
     console = Console()
     with cache_client(url, api_key, cache_salt) as client:
+        if request_id == "last":
+            request_id = newest(client.get("recent", limit=1)["requests"])
         found = client.get("recent", limit=20) if request_id is None else client.get(f"explain/{request_id}")
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -32,6 +35,13 @@ def explain_request(
         console.print(found["kept"], style="dim")
     else:
         _print_explanation(console, found)
+
+
+def newest(requests: list[dict[str, Any]]) -> str:
+    """The id of the newest request. ParameterError if there is none."""
+    if not requests:
+        raise ParameterError("The server has answered no request yet: send one, then ask why it hit or missed.")
+    return str(requests[0]["request_id"])
 
 
 def requests_table(requests: list[dict[str, Any]]) -> Table:

