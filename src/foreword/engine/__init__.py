@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from foreword.engine.engine import Engine
     from foreword.engine.info import EngineInfo, EngineState
     from foreword.engine.llm import LLM
-    from foreword.engine.request import EngineRequest
+    from foreword.engine.request import ChoiceProgress, EngineRequest, Progress
     from foreword.engine.runner import Runner
     from foreword.engine.verify import VerifyReport
     from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
@@ -25,6 +25,7 @@ _HOMES = {
     "AsyncEngine": "engine.async_llm",
     "AsyncLLM": "engine.async_llm",
     "ChoiceDelta": "outputs",
+    "ChoiceProgress": "engine.request",
     "CompletionOutput": "outputs",
     "Delta": "outputs",
     "Engine": "engine.engine",
@@ -33,6 +34,7 @@ _HOMES = {
     "EngineRequest": "engine.request",
     "EngineState": "engine.info",
     "Logprob": "outputs",
+    "Progress": "engine.request",
     "RequestMetrics": "outputs",
     "RequestOutput": "outputs",
     "Runner": "engine.runner",
@@ -45,6 +47,7 @@ __all__ = [
     "AsyncEngine",
     "AsyncLLM",
     "ChoiceDelta",
+    "ChoiceProgress",
     "CompletionOutput",
     "Delta",
     "Engine",
@@ -53,6 +56,7 @@ __all__ = [
     "EngineRequest",
     "EngineState",
     "Logprob",
+    "Progress",
     "RequestMetrics",
     "RequestOutput",
     "Runner",

@@ -13,7 +13,7 @@ from foreword.engine.grammars import Grammars
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.options import EngineOptions
-from foreword.engine.request import EngineRequest, check_request
+from foreword.engine.request import EngineRequest, Progress, check_request
 from foreword.engine.stream import OnEnd, Stream
 from foreword.errors import ParameterError, Unavailable
 from foreword.events import EventSink
@@ -129,9 +129,14 @@ class AsyncLLM(AsyncEngine):
         super(AsyncLLM, llm).__init__(make_engine, idle_check_seconds)
         return llm
 
-    async def generate(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> RequestOutput:
-        """Answer a prompt, given in any form that LLM.generate takes. Raises what keeps it from being answered."""
-        stream = await self._submit(prompt, sampling_params, stream=False)
+    async def generate(
+        self, prompt: PromptInput, sampling_params: SamplingParams | None = None, *, resume: Progress | None = None
+    ) -> RequestOutput:
+        """Answer a prompt, given in any form that LLM.generate takes. Raises what keeps it from being answered.
+
+        ``resume``: how far another engine has come with it; see EngineRequest.
+        """
+        stream = await self._submit(prompt, sampling_params, False, resume)
         try:
             await stream.last()
             return stream.output()
@@ -172,12 +177,15 @@ class AsyncLLM(AsyncEngine):
         """What the model's generation_config.json recommends. A call takes it only where it is given it."""
         return self.info.default_sampling
 
-    async def stream(self, prompt: PromptInput, sampling_params: SamplingParams | None = None) -> AsyncGenerator[Delta]:
+    async def stream(
+        self, prompt: PromptInput, sampling_params: SamplingParams | None = None, *, resume: Progress | None = None
+    ) -> AsyncGenerator[Delta]:
         """Answer a prompt piece by piece: each delta has what is new. Who leaves the loop early closes the iterator.
 
-        (``contextlib.aclosing`` does; a task that is cancelled while it waits does, too.)
+        (``contextlib.aclosing`` does; a task that is cancelled while it waits does, too.) ``resume``: how far another engine
+        has come with it, which is not told again; see EngineRequest.
         """
-        stream = await self._submit(prompt, sampling_params, stream=True)
+        stream = await self._submit(prompt, sampling_params, True, resume)
         try:
             finished = False
             while not finished:
@@ -207,14 +215,22 @@ class AsyncLLM(AsyncEngine):
         """Forget all cached prefixes. Running requests go on."""
         await self.call(lambda engine: engine.reset_prefix_cache())
 
-    async def _submit(self, given: PromptInput, params: SamplingParams | None, stream: bool) -> Stream:
+    async def _submit(
+        self, given: PromptInput, params: SamplingParams | None, stream: bool, resume: Progress | None
+    ) -> Stream:
         self._check_open()
         prompt, sampling = parse_prompt(given), checked_params(params)
         wanted, grammars = sampling.structured_outputs, self._grammars
         grammar = None if wanted is None else await _aside(lambda: grammars.of(wanted))
         tokens = await _aside(lambda: self.text.tokens(prompt))
         request = EngineRequest(
-            tokens, sampling, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream, grammar=grammar
+            tokens,
+            sampling,
+            text=prompt.text,
+            cache_salt=prompt.cache_salt,
+            stream=stream,
+            grammar=grammar,
+            resume=resume,
         )
         return self.submit(request)
 

@@ -97,7 +97,10 @@ class Engine:
         self._names = (f"request-{number}" for number in itertools.count())
 
     def add_request(self, request: EngineRequest) -> Generation:
-        """Queue a request. Raises PromptError or ParameterError, and queues nothing, if it cannot be answered."""
+        """Queue a request. Raises PromptError or ParameterError, and queues nothing, if it cannot be answered.
+
+        One to be resumed whose answer is whole already has finished when this returns.
+        """
         name = request.request_id or next(name for name in self._names if name not in self._generations)
         if name in self._generations:
             raise ParameterError(f"request_id {name!r} is in use by a request that has not finished.")
@@ -119,14 +122,22 @@ class Engine:
             )
             ends, seed = self.info.end_token_ids, self._seed(params, index)
             shown, tokenizer, grammar = request.shown_tokens, self.text.tokenizer, request.grammar
-            continuations.append(Continuation(name, scheduled, index, params, tokenizer, ends, seed, shown, grammar))
+            continuation = Continuation(name, scheduled, index, params, tokenizer, ends, seed, shown, grammar)
+            if request.resume is not None:
+                continuation.resume(request.resume.choices[index])
+            continuations.append(continuation)
         for continuation in continuations:
             self.scheduler.add(continuation.request)
         for continuation in continuations:
             self._continuations[continuation.request] = continuation
-        self._ask(name, [continuation.request for continuation in continuations])
         generation = Generation(name, request, continuations, arrival)
         self._generations[name] = generation
+        for continuation in continuations:
+            if continuation.finish_reason is not None:
+                self._end(continuation, continuation.finish_reason)
+        waiting = [each.request for each in continuations if each.finish_reason is None]
+        if waiting:
+            self._ask(name, request.tokens, waiting)
         return generation
 
     def abort(self, request_id: str) -> Generation | None:
@@ -227,12 +238,12 @@ class Engine:
             return Namespace(model, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
         return Namespace(model, tenant=tenant, cache_salt=cache_salt), None
 
-    def _ask(self, name: str, requests: list[Request]) -> None:
+    def _ask(self, name: str, prompt: bytes, requests: list[Request]) -> None:
         """Have looked up what the tier has of a prompt, unless all of it is cached; its requests wait for the answer."""
         first, cache = requests[0], self.scheduler.cache
         if self._tier is None or not any(request.use_cache for request in requests):
             return
-        match = cache.match(first.namespace, first.packed(), first.private)
+        match = cache.match(first.namespace, prompt, first.private)
         if match.found // cache.config.block_size < (first.num_prompt_tokens - 1) // cache.config.block_size:
             self._asked[name] = requests
             for request in requests:

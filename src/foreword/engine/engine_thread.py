@@ -178,6 +178,8 @@ class EngineThread:
         generation = engine.add_request(request)
         stream.attach(generation)
         self._streams[generation] = stream
+        if generation.finished:
+            self._tell_ended()
 
     def _abort_stream(self, stream: Stream) -> None:
         """End a stream's request before the next step, also if the engine has not taken it yet."""

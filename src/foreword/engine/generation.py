@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from foreword.account import Account
 from foreword.engine.detokenizer import TextStream, TokenText
-from foreword.engine.request import EngineRequest
+from foreword.engine.request import ChoiceProgress, EngineRequest
 from foreword.engine.runner import Sampled, Sampling, TokenLogprobs
 from foreword.engine.token_mask import Grammar
+from foreword.errors import ParameterError
 from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Request
@@ -58,6 +59,9 @@ class Continuation:
         self._banned = tuple(sorted(self._ends | self._stop_ids)) if params.min_tokens else ()
         self._mask = None if grammar is None else grammar.mask(self._ends | self._stop_ids)
         self._cumulative = 0.0
+        self.resumed_tokens = 0
+        """So many of its tokens came from elsewhere: its reader has them, and as many pieces of its text as said next."""
+        self.resumed_pieces = 0
 
     @property
     def num_output_tokens(self) -> int:
@@ -84,11 +88,29 @@ class Continuation:
         assert token is not None
         if self.first_token_time is None:
             self.first_token_time = now
+        self._append(token, None if sampled.logprobs is None else self._describe(token, sampled.logprobs))
+
+    def resume(self, progress: ChoiceProgress) -> None:
+        """Append what another engine has sampled, before anything is computed; ``finish_reason`` is set if that was all.
+
+        ParameterError for tokens behind an end, GrammarFailed for one that the form of the answer does not let come.
+        """
+        given = progress.token_ids
+        for place, token in enumerate(given):
+            if self.finish_reason is not None:
+                raise ParameterError(f"resume has {len(given)} tokens, but the answer ends with number {place}.")
+            self._append(token, None if progress.logprobs is None else progress.logprobs[place])
+        if self.finish_reason is not None:
+            self.text.finish()
+        self.resumed_tokens, self.resumed_pieces = self.num_output_tokens, len(self.text.pieces)
+
+    def _append(self, token: int, logprobs: dict[int, Logprob] | None) -> None:
+        """Append a token, and decide whether it is the last one."""
         self.request.append(token)
-        if sampled.logprobs is not None:
+        if logprobs is not None:
             assert self.logprobs is not None
-            self._cumulative += sampled.logprobs.logprob
-            self.logprobs.append(self._describe(token, sampled.logprobs))
+            self._cumulative += logprobs[token].logprob
+            self.logprobs.append(logprobs)
         if token in self._ends:
             self.finish_reason = "stop"
             return
@@ -207,13 +229,14 @@ class Reader:
     def __init__(self, generation: Generation):
         self._generation = generation
         self._places = [_Place(continuation) for continuation in generation.continuations]
-        self._prompt = 0
+        resume = generation.request.resume
+        self._prompt = 0 if resume is None else resume.prompt_logprobs
 
     def take(self) -> Delta:
         """What is new. After that of a finished generation there is no more."""
         generation, told = self._generation, self._prompt
         of_prompt = generation.continuations[0].prompt_logprobs or ()
-        self._prompt = len(of_prompt)
+        self._prompt = max(told, len(of_prompt))
         return Delta(
             request_id=generation.request_id,
             choices=tuple(choice for place in self._places if (choice := place.take()) is not None),
@@ -229,8 +252,8 @@ class _Place:
 
     def __init__(self, continuation: Continuation):
         self._continuation = continuation
-        self._pieces = 0
-        self._tokens = 0
+        self._pieces = continuation.resumed_pieces
+        self._tokens = continuation.resumed_tokens
         self._ended = False
 
     def take(self) -> ChoiceDelta | None:

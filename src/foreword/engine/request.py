@@ -8,8 +8,31 @@ from foreword.cache import Mark
 from foreword.engine.info import EngineInfo
 from foreword.engine.token_mask import Grammar
 from foreword.errors import ParameterError, PromptError, PromptTooLong
+from foreword.outputs import Logprob
 from foreword.sampling_params import SamplingParams
 from foreword.tokens import TOKEN_TYPE
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceProgress:
+    """How far one continuation has come: its tokens, and where log-probabilities are asked for, those of each of them."""
+
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[dict[int, Logprob], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an answer has come that another engine began, and this one is to go on with.
+
+    choices
+        One for each of ``n`` continuations; their text follows from their tokens.
+    prompt_logprobs
+        Of so many tokens of the prompt the log-probabilities have been told.
+    """
+
+    choices: tuple[ChoiceProgress, ...]
+    prompt_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,9 @@ class EngineRequest:
         Whether there is news after every token, or only at the end.
     grammar
         The form of the answer, made ready; that of ``params.structured_outputs``, or one that holds it. None: any text.
+    resume
+        How far another engine has come. What follows is what it would have written there, to the bit, provided that
+        ``params`` has a seed or takes the likeliest tokens; news begin behind it. None: the answer begins here.
     """
 
     tokens: bytes
@@ -53,6 +79,7 @@ class EngineRequest:
     shown_tokens: frozenset[int] = frozenset()
     stream: bool = True
     grammar: Grammar | None = None
+    resume: Progress | None = None
 
 
 def check_request(request: EngineRequest, info: EngineInfo, name: str | None = None) -> None:
@@ -79,6 +106,8 @@ def check_request(request: EngineRequest, info: EngineInfo, name: str | None = N
             f"{name}: structured_outputs needs a grammar that was made ready; see foreword.engine.grammars."
         )
     _check_params(request.params, vocabulary, info.end_token_ids)
+    if request.resume is not None:
+        _check_progress(request.resume, request.params, vocabulary)
     for mark in request.marks:
         if not (0 < mark.position <= len(ids) and mark.ttl_seconds > 0):
             raise ParameterError(f"{mark}: a mark stands at 1 to {len(ids)}, the prompt's length, for more than 0 seconds.")
@@ -97,4 +126,23 @@ def _check_params(params: SamplingParams, vocabulary: int, end_token_ids: frozen
             raise ParameterError(
                 f"min_tokens is {params.min_tokens}, but every token of the vocabulary ends the answer. Leave some out of "
                 f"stop_token_ids."
+            )
+
+
+def _check_progress(progress: Progress, params: SamplingParams, vocabulary: int) -> None:
+    if len(progress.choices) != params.n:
+        raise ParameterError(f"resume has {len(progress.choices)} continuations; n is {params.n}.")
+    for index, choice in enumerate(progress.choices):
+        count = len(choice.token_ids)
+        for token in choice.token_ids:
+            if not 0 <= token < vocabulary:
+                raise ParameterError(f"resume has the token {token}; the vocabulary has {vocabulary} tokens.")
+        if count > params.max_tokens:
+            raise ParameterError(f"resume has {count} tokens of continuation {index}; max_tokens is {params.max_tokens}.")
+        told = None if choice.logprobs is None else len(choice.logprobs)
+        wanted = None if params.logprobs is None else count
+        if told != wanted:
+            raise ParameterError(
+                f"resume has log-probabilities of {told} tokens of continuation {index}; as logprobs is {params.logprobs}, "
+                f"it needs those of {wanted}."
             )
