@@ -16,7 +16,8 @@ class BlockStored:
 
     ``tokens`` holds the token ids of the blocks as little-endian int32, ``start`` the position of the first of them in
     its prompt, ``blocks`` the block ids in order; the last block may be partly filled. From position ``private_from`` on
-    the tokens of the prompt are ``owner``'s alone; without an owner they are everyone's in the namespace.
+    the tokens of the prompt are ``owner``'s alone; without an owner they are everyone's in the namespace. ``parent`` is the
+    block before the first of them, which has been told of; None where they begin a prompt.
     """
 
     namespace: bytes
@@ -25,6 +26,7 @@ class BlockStored:
     blocks: tuple[int, ...]
     owner: str | None = None
     private_from: int = 0
+    parent: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,28 +109,37 @@ CacheEventSink = Callable[[CacheEvent], None]
 
 
 class EventRelay:
-    """A sink that passes events on to another one, which can be exchanged. It is false while there is none.
+    """A sink that passes events on to others, which come and go. It is false while there are none.
 
-    What the other one raises does not reach whoever told of the event, who is in the middle of it.
+    What one of them raises reaches neither the others nor whoever told of the event, who is in the middle of it.
 
     fault
-        The first that the sink raised; None while none has.
+        What a sink raised last that had not raised before; None while none has.
     """
 
     def __init__(self) -> None:
-        self.sink: EventSink | None = None
         self.fault: Exception | None = None
-        self._at_fault: EventSink | None = None
+        self._sinks: tuple[EventSink, ...] = ()
+        self._at_fault: tuple[EventSink, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.sink is not None
+        return bool(self._sinks)
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
-        if self.sink is None:
-            return
-        try:
-            self.sink(event)
-        except Exception as error:
-            if self._at_fault is not self.sink:
-                self._at_fault, self.fault = self.sink, error
+        for sink in self._sinks:
+            try:
+                sink(event)
+            except Exception as error:
+                if sink not in self._at_fault:
+                    self._at_fault, self.fault = (*self._at_fault, sink), error
+
+    def add(self, sink: EventSink) -> None:
+        """From now on pass events on to this one too, after those that were there before; once if it is added twice."""
+        if sink not in self._sinks:
+            self._sinks = (*self._sinks, sink)
+
+    def remove(self, sink: EventSink) -> None:
+        """Pass nothing on to this one any more; nothing happens if it was not there."""
+        self._sinks = tuple(each for each in self._sinks if each != sink)
+        self._at_fault = tuple(each for each in self._at_fault if each != sink)

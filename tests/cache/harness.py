@@ -1,7 +1,7 @@
 """The machine whose KV are hashes, which also looks into the cache's tree; and shorthands for tests."""
 
 from foreword.account import HitEnd
-from foreword.cache import CacheConfig, Namespace, PrivatePart, pack_tokens
+from foreword.cache import CacheConfig, Namespace, PrivatePart, pack_tokens, unpack_tokens
 from foreword.cache.reservation import Hold
 from foreword.cache.tree import Node
 from foreword.testing.hash_kv import SPACE, HashMachine, Running
@@ -30,6 +30,17 @@ class Machine(HashMachine):
                 tokens = node.tokens(start, end)
                 stored[int(node.blocks[number])] = (node.root.key, start, tokens, *whose)
         assert self.observer.stored == stored
+
+    def whole_paths(self) -> list[tuple[int, ...]]:
+        """The token ids of every readable whole block with all before it, sorted; not whose they are."""
+        size, found = self.config.block_size, []
+        for node in self.nodes():
+            way, above = node.tokens(node.start, node.ready), node.parent
+            while above is not None:
+                way, above = above.edge.tobytes() + way, above.parent
+            ids = tuple(unpack_tokens(way))
+            found += [ids[:end] for end in range(node.start + size, node.ready + 1, size)]
+        return sorted(found)
 
 
 def machine(blocks: int = 64, size: int = 4, ghosts: float = 4.0) -> Machine:

@@ -317,7 +317,7 @@ def test_events_name_the_tokens_of_each_block_parents_first() -> None:
     m.complete()
     assert m.events == [
         BlockStored(SPACE.key, 0, pack_tokens(run_ids(0, 6)), (0, 1)),
-        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 6)), (1, 2)),  # with the begun block, now full
+        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 6)), (1, 2), parent=0),  # with the begun block, now full
     ]
     m.finish(request)
     m.check()

@@ -152,7 +152,7 @@ def test_events_have_true_tokens_and_say_whose_they_are() -> None:
     m.run(run_ids(0, 10), private=of("a", 6))
     assert [event for event in m.events if isinstance(event, BlockStored)] == [
         BlockStored(SPACE.key, 0, pack_tokens(run_ids(0, 4)), (0,)),
-        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 6)), (1, 2), "a", 6),
+        BlockStored(SPACE.key, 4, pack_tokens(run_ids(4, 6)), (1, 2), "a", 6, parent=0),
     ]
     m.run(run_ids(50, 12))
     assert [event for event in m.events if isinstance(event, BlockRemoved)] == [

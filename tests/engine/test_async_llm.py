@@ -382,7 +382,7 @@ def test_closed_it_says_so(started: Started) -> None:
         for call in calls:
             with pytest.raises(Unavailable, match="This AsyncLLM has been closed"):
                 await call
-        for now in (lambda: llm.abort("open"), lambda: llm.subscribe(None), lambda: llm.submit(request("late"))):
+        for now in (lambda: llm.abort("open"), lambda: llm.subscribe(print), lambda: llm.submit(request("late"))):
             with pytest.raises(Unavailable, match="This AsyncLLM has been closed"):
                 now()
         llm.close()

@@ -25,8 +25,9 @@ def engine() -> Engine:
 def events(engine: Engine) -> Iterator[list[Event]]:
     engine.reset_prefix_cache()
     heard: list[Event] = []
-    engine.subscribe(heard.append)
+    end = engine.subscribe(heard.append)
     yield heard
+    end()
     engine.reset_prefix_cache()
 
 
@@ -76,12 +77,13 @@ def test_an_abort_before_admission_is_told_too(engine: Engine, events: list[Even
 def test_an_observer_explains_an_engines_requests(engine: Engine) -> None:
     engine.reset_prefix_cache()
     observer = Observer()
-    engine.subscribe(observer)
+    end = engine.subscribe(observer)
     run(engine, TABLE + "How old is Alice?", TABLE + "What does Bob earn?")
     found = observer.explain("r1")
     assert (found.reason, found.account.unprocessed) == (Reason.DIVERGED, 0)
     assert observer.counts().requests == 2
     assert observer.savings().cost_model.observations > 0
+    end()
 
 
 def test_llm_explains_its_own_requests() -> None:
@@ -103,6 +105,13 @@ def test_what_enters_and_leaves_the_cache_is_told(engine: Engine, events: list[E
     engine.reset_prefix_cache()
     assert any(isinstance(event, BlockRemoved) for event in events)
     assert isinstance(events[-1], AllBlocksCleared)
-    engine.subscribe(None)
+
+
+def test_several_are_told_and_each_until_it_has_enough(engine: Engine, events: list[Event]) -> None:
+    heard: list[Event] = []
+    end = engine.subscribe(heard.append)
     run(engine, TABLE)
-    assert isinstance(events[-1], AllBlocksCleared)
+    assert heard == events
+    end()
+    run(engine, TABLE)
+    assert len(heard) < len(events)

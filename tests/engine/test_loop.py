@@ -216,7 +216,7 @@ def test_a_sink_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> No
         raise ValueError("planted")
 
     events = EventRelay()
-    events.sink = sink
+    events.add(sink)
     cache = PrefixCache(CacheConfig(num_blocks=20), events=events)
     made, _ = make()
     engine = Engine(Scheduler(SchedulerConfig(), cache), CountingRunner(), made.info, made.text, events=events)

@@ -140,7 +140,7 @@ def test_a_replay_of_ones_own_engine_comes_to_its_figures() -> None:
     runner = FakeRunner(CACHE)
     runner.clock.now = 50.0
     engine = fake_engine(CACHE, ONE_AT_A_TIME, runner, relay)
-    relay.sink = written.writer
+    relay.add(written.writer)
     random = np.random.default_rng(3)
     history: list[list[int]] = [[]]
     for _ in range(80):

@@ -20,7 +20,7 @@ from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
 from foreword.errors import StepFailed
-from foreword.events import EventSink
+from foreword.events import EventRelay, EventSink
 from foreword.outputs import ChoiceDelta, Delta, RequestMetrics
 from foreword.prompt.tokenizer import HubTokenizer
 from foreword.sampling_params import SamplingParams
@@ -119,7 +119,7 @@ class FakeFront:
         self.streams: list[FakeStream] = []
         self.refuses: Exception | None = None
         self.answers: str | None = None
-        self.sink: EventSink | None = None
+        self.events = EventRelay()
 
     def now(self) -> float:
         return self.clock
@@ -136,8 +136,9 @@ class FakeFront:
         for stream in self.streams:
             stream.fail(error)
 
-    def subscribe(self, sink: EventSink | None) -> None:
-        self.sink = sink
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        self.events.add(sink)
+        return partial(self.events.remove, sink)
 
     def close(self) -> None:
         self.abort_all(StepFailed("closed"))

@@ -231,8 +231,9 @@ class Residency:
         first = (node.ready - node.start) // size
         tokens = node.tokens(node.start + first * size, ready)
         blocks = node.blocks[first : -(-(ready - node.start) // size)]
-        owner, private_from = _owner(node)
-        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks), owner, private_from))
+        before = node.blocks[first - 1 : first] if first or node.parent is None else node.parent.blocks[-1:]
+        parent = before[0] if before else None
+        self.events(BlockStored(root.key, node.start + first * size, tokens, tuple(blocks), *_owner(node), parent))
 
     def _tell_removed(self, node: Node, start: int, end: int, blocks: Blocks) -> None:
         """Tokens [start, end) were readable, in the first of these blocks, and are not in the tree any more."""

@@ -69,6 +69,10 @@ def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[Queued
     check_operators(server.operators, tenants)  # before the model is loaded
     if server.trace is not None:
         open_trace(Path(server.trace)).close()  # what cannot be written is said before a model is loaded
+    if server.kv_events is not None:
+        with extra_needed("--kv-events", "kv-events"):
+            from foreword.serving.kv_publisher import KVSockets
+        KVSockets.bind(server.kv_events, server.kv_events_replay).close()
     process = Process(outputs, signals, load if server.api_keys_file is not None else None)
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):

@@ -80,9 +80,14 @@ class AsyncEngine:
         """End all requests before the next step; their readers get the error."""
         self._thread.abort_all(error)
 
-    def subscribe(self, sink: EventSink | None) -> None:
-        """From the next step on tell ``sink`` alone (None: nobody) of requests, steps and blocks, in the engine's thread."""
-        self._thread.leave(lambda engine: engine.subscribe(sink))
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        """From the next step on tell ``sink`` too of requests, steps and blocks, in the engine's thread.
+
+        Returns what ends that, from the step after on.
+        """
+        ends: list[Callable[[], None]] = []
+        self._thread.leave(lambda engine: ends.append(engine.subscribe(sink)))
+        return lambda: self._thread.leave(lambda _: ends[0]())
 
     async def call(self, function: Callable[[Engine], T]) -> T:
         """Run a function on the engine, in its thread and between two steps. Raises what it raises."""

@@ -59,7 +59,8 @@ class EngineParts:
         runner: Runner | None = None,
     ) -> Engine:
         """The engine of these parts, to be made once. ``runner`` stands before the parts' own: it records, or breaks."""
-        self.events.sink = events
+        if events is not None:
+            self.events.add(events)
         config, share = self.config, self.config.verify_cache
         return Engine(
             self.scheduler,

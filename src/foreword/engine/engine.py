@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, StoreBlocks, Usage
 from foreword.engine.generation import Continuation, Generation
@@ -211,12 +212,13 @@ class Engine:
         """IntegrityError if the cache's books do not add up."""
         self.scheduler.cache.check_integrity()
 
-    def subscribe(self, sink: EventSink | None) -> None:
-        """From now on tell ``sink`` (None: nobody) of requests and steps, and of what enters and leaves the cache.
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        """From now on tell ``sink`` too of requests and steps, and of what enters and leaves the cache.
 
-        What it raises ends nothing; the first time is logged.
+        What it raises ends nothing; the first time is logged. Returns what ends the subscription.
         """
-        self._events.sink = sink
+        self._events.add(sink)
+        return partial(self._events.remove, sink)
 
     def usage(self) -> Usage:
         """The cache's blocks by state."""

@@ -2,7 +2,10 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from foreword.engine.info import EngineInfo
+from foreword.lazy import extra_needed
 from foreword.observe import ObserverConfig
 from foreword.prompt.round_trip import changed_samples
 from foreword.server.app import create_app
@@ -13,7 +16,7 @@ from foreword.server.reading_thread import ReadingThread
 from foreword.server.server import Announce, Process, Server
 from foreword.server.tenants import KeyRing, Tenants, check_operators
 from foreword.serving.config import ServerConfig
-from foreword.serving.events import EventFanOut
+from foreword.serving.events import EventMetrics
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
 from foreword.serving.log import Log, make_log
@@ -24,6 +27,9 @@ from foreword.serving.rendering import PromptRenderer
 from foreword.serving.served_model import ServedModel
 from foreword.serving.service import Service
 from foreword.serving.trace_file import TraceFile, open_trace
+
+if TYPE_CHECKING:
+    from foreword.serving.kv_publisher import KVEventPublisher
 
 
 def make_server(
@@ -57,14 +63,28 @@ def make_server(
         log.warning("tokenizer", note="a text does not come back from its tokens as it was", text=text, again=again)
     observation = Observation(info, front.now, renderer, observer)
     trace = None if config.trace is None else TraceFile(open_trace(Path(config.trace)), front.now(), log)
-    observers = [observation.sink] if trace is None else [observation.sink, trace.sink]
-    front.subscribe(EventFanOut(info, front.now, metrics, *observers))
+    kv_events = None if config.kv_events is None else _kv_events(config, info, log)
+    front.subscribe(EventMetrics(info, front.now, metrics))
+    for listener in (observation, trace, kv_events):
+        if listener is not None:
+            front.subscribe(listener.sink)
     prompts = PromptThread(renderer, config.request_timeout)
     journal = Journal(front.now, model.name, metrics, log, observation, config)
     service = Service(front, prompts, journal, config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
     passed_over = PassedOver(log)
     parts = ServerParts(
-        config, keys, front, ReadingThread(), prompts, service, metrics, log, limited_log, passed_over, observation, trace
-    )
+        config, keys, front, ReadingThread(), prompts, service, metrics, log, limited_log, passed_over, observation,
+        trace, kv_events,
+    )  # fmt: skip
     return Server(create_app(parts), process, announce)
+
+
+def _kv_events(config: ServerConfig, info: EngineInfo, log: Log) -> "KVEventPublisher":
+    """What publishes the cache's events. ImportError where its packages are missing, ConfigError where it cannot bind."""
+    with extra_needed("--kv-events", "kv-events"):
+        from foreword.serving.kv_publisher import KVEventPublisher, KVSockets
+    assert config.kv_events is not None
+    sockets = KVSockets.bind(config.kv_events, config.kv_events_replay)
+    log.info("kv events", at=sockets.endpoint, replay=sockets.replay_endpoint)
+    return KVEventPublisher(sockets, info, log, config.kv_events_topic)

@@ -1,6 +1,7 @@
 """What a server is put together from, in one record: the app's state."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from foreword.server.limited_log import LimitedLog
 from foreword.server.passed_over import PassedOver
@@ -14,6 +15,9 @@ from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.service import Service
 from foreword.serving.trace_file import TraceFile
+
+if TYPE_CHECKING:
+    from foreword.serving.kv_publisher import KVEventPublisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class ServerParts:
     passed_over: PassedOver
     observation: Observation
     trace: TraceFile | None = None
+    kv_events: "KVEventPublisher | None" = None
 
     def close(self) -> None:
         """End the threads. Whoever still waits for an answer gets an error."""
@@ -47,3 +52,5 @@ class ServerParts:
         self.observation.close()
         if self.trace is not None:
             self.trace.close()
+        if self.kv_events is not None:
+            self.kv_events.close()

@@ -101,6 +101,13 @@ class ServerConfig:
     trace: str | None = None
     """File to which a line is written for every request, without its words: a trace that `foreword replay` reads. A file of
     before is continued; None: no trace."""
+    kv_events: str | None = None
+    """Where to publish what enters and leaves the cache, for routers, in vLLM's format: ``tcp://HOST:PORT`` or
+    ``ipc://PATH``. Whoever reaches it can read all prompts, as token ids. None: nowhere."""
+    kv_events_replay: str | None = None
+    """Where routers ask for events that they have missed, and for all that is cached. None: the port 1000 further on."""
+    kv_events_topic: str = ""
+    """First frame of every message of events, such as ``kv@POD@MODEL`` for llm-d."""
     log_prompts: bool = False
     """Whether the text of prompts is written into the log."""
 
@@ -127,6 +134,16 @@ class ServerConfig:
         require(named is None or named in thoughts, f"reasoning_form is {named!r}; known: {', '.join(thoughts)}.")
         limit = self.max_prompt_tokens
         require(limit is None or limit >= 1, f"max_prompt_tokens is {limit}; it must be at least 1, or left out.")
+        for name in ("kv_events", "kv_events_replay"):
+            value = getattr(self, name)
+            require(
+                value is None or value.startswith(("tcp://", "ipc://")),
+                f"{name} is {value!r}; it must be tcp://HOST:PORT or ipc://PATH.",
+            )
+        require(
+            self.kv_events is not None or (self.kv_events_replay is None and not self.kv_events_topic),
+            "kv_events_replay and kv_events_topic say how kv_events are published: give kv_events too.",
+        )
         room, largest = self.max_receiving_bytes, self.max_body_bytes
         require(
             room is None or room >= largest, f"max_receiving_bytes is {room}; one body may have {largest} (max_body_bytes)."

@@ -1,27 +1,24 @@
-"""Where the engine's events go: times between tokens and lives of blocks to the metrics, everything to the observer."""
+"""What the metrics take from the engine's events: times between tokens, and lives of blocks."""
 
 from collections.abc import Callable
 
 from foreword.engine.info import EngineInfo
-from foreword.events import Event, EventSink, RequestFinished, StepFinished
+from foreword.events import Event, RequestFinished, StepFinished
 from foreword.observe import BlockLives
 from foreword.serving.metrics import Metrics
 
 
-class EventFanOut:
-    """A sink of an engine's events. Called by the engine's thread while it works: it keeps, and computes next to nothing.
+class EventMetrics:
+    """A sink of an engine's events. Called by the engine's thread while it works: it computes next to nothing.
 
     now
         The engine's clock, in seconds.
-    observers
-        Sinks that take every event.
     """
 
-    def __init__(self, info: EngineInfo, now: Callable[[], float], metrics: Metrics, *observers: EventSink):
+    def __init__(self, info: EngineInfo, now: Callable[[], float], metrics: Metrics):
         self._block_lives = BlockLives(info.num_blocks, info.block_size)
         self._now = now
         self._metrics = metrics
-        self._observers = observers
 
     def __call__(self, event: Event) -> None:
         """Take an event."""
@@ -30,5 +27,3 @@ class EventFanOut:
         elif not isinstance(event, RequestFinished):
             for life in self._block_lives(event, self._now()):
                 self._metrics.block(life)
-        for observer in self._observers:
-            observer(event)

@@ -65,8 +65,8 @@ class EngineFront(Protocol):
         """End all requests before the next step; their readers get the error."""
         ...
 
-    def subscribe(self, sink: EventSink | None) -> None:
-        """From now on tell ``sink`` of what happens, in the engine's thread."""
+    def subscribe(self, sink: EventSink) -> Callable[[], None]:
+        """From now on tell ``sink`` too of what happens, in the engine's thread. Returns what ends that."""
         ...
 
     def close(self) -> None:

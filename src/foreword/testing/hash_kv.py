@@ -27,7 +27,7 @@ from foreword.cache import (
     StoreBlocks,
     Stored,
 )
-from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, Event
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockReused, BlockStored, Event, EventSink
 from foreword.tokens import TOKEN_BYTES, pack_tokens
 
 MODEL = ModelFingerprint(weights="tiny")
@@ -181,15 +181,16 @@ class BlockObserver:
 
 @dataclass
 class HashMachine:
-    """Runs requests against a cache, step by step, and checks what every step reads."""
+    """Runs requests against a cache, step by step, and checks what every step reads. ``listeners`` hear its events too."""
 
     config: CacheConfig
     now: float = 0.0
     running: list[Running] = field(default_factory=list)
+    listeners: list[EventSink] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.observer = BlockObserver(self.config.block_size)
-        self.cache = PrefixCache(self.config, events=self.observer)
+        self.cache = PrefixCache(self.config, events=self._tell)
         self.memory = HashKV(self.config.num_blocks, self.config.block_size)
         self.tier = HashTier(self.memory)
 
@@ -197,6 +198,10 @@ class HashMachine:
     def events(self) -> list[Event]:
         """All that the cache has told."""
         return self.observer.events
+
+    def _tell(self, event: Event) -> None:
+        for listener in (self.observer, *self.listeners):
+            listener(event)
 
     def start(
         self,
