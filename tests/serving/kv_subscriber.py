@@ -116,7 +116,7 @@ class Subscriber:
         with asking:
             asking.connect(self.replay_endpoint)
             asking.send_multipart((b"", start.to_bytes(8, "big")))
-            found = []
+            found: list[tuple[int, bytes]] = []
             while True:
                 empty, topic, number, payload = asking.recv_multipart()
                 assert not empty
