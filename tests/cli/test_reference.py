@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from foreword.cli.reference import PAGES, main
+from foreword.cli.reference.writing import PAGES, write_pages
 from foreword.errors import ParameterError
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -22,7 +22,7 @@ def test_every_public_name_has_a_whole_sentence() -> None:
 
 
 def test_pages_are_written_into_a_folder(tmp_path: Path) -> None:
-    main([str(tmp_path)])
+    write_pages([str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == set(PAGES)
     with pytest.raises(ParameterError, match="is not one folder"):
-        main([str(tmp_path / "none")])
+        write_pages([str(tmp_path / "none")])

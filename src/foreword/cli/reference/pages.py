@@ -1,14 +1,7 @@
-"""The reference pages: options and commands, written from config fields and commands.
-
-python -m foreword.cli.reference docs/reference
-"""
+"""The pages of options, commands and public names."""
 
 import importlib
 import inspect
-import re
-import sys
-from collections.abc import Iterable
-from pathlib import Path
 from types import UnionType
 from typing import Any, get_origin
 
@@ -17,8 +10,8 @@ from foreword.cache.config import CacheConfig
 from foreword.cli.command import COMMANDS, load_command
 from foreword.cli.config_flags import FieldFlag, field_flags
 from foreword.cli.engine_options import SAMPLING
+from foreword.cli.reference.tables import paragraph, sentence, table
 from foreword.engine.config import EngineConfig
-from foreword.errors import ParameterError
 from foreword.observe import ObserverConfig
 from foreword.replay.config import ReplayConfig
 from foreword.sampling_params import SamplingParams
@@ -80,13 +73,13 @@ def configuration_page() -> str:
     """docs/reference/configuration.md: every field of every config with flag, variable, default and meaning."""
     parts = [HOW_TO]
     for config, whose, with_flags in CONFIGS:
-        parts.append(f"## {config.__name__}\n\n{_paragraph(inspect.getdoc(config))}\n\n{whose}\n")
+        parts.append(f"## {config.__name__}\n\n{paragraph(inspect.getdoc(config))}\n\n{whose}\n")
         groups: dict[str, list[tuple[str, ...]]] = {}
         flags = field_flags(config)
         for flag in sorted(flags, key=lambda each: each.group != flags[-1].group):  # those of the class itself first
             groups.setdefault(flag.group, []).append(_field_row(flag, with_flags is None or flag.name in with_flags))
         for group, rows in groups.items():
-            parts.append(f"### {group}\n\n{_table(HEAD, rows)}")
+            parts.append(f"### {group}\n\n{table(HEAD, rows)}")
     return "\n".join(parts)
 
 
@@ -99,7 +92,7 @@ def commands_page() -> str:
         own = [option for option in command.params if not getattr(option, "rich_help_panel", None)]
         rows = [_option_row(option) for option in own]
         if rows:
-            parts.append(_table(("argument or option", "default", "environment", "meaning"), rows))
+            parts.append(table(("argument or option", "default", "environment", "meaning"), rows))
         groups: dict[str, list[str]] = {}
         for option in command.params:
             if option not in own:
@@ -116,20 +109,8 @@ def public_page() -> str:
     for package in PUBLIC_PACKAGES:
         module = importlib.import_module(package)
         rows = [(f"`{name}`", _what_it_is(name, getattr(module, name))) for name in sorted(module.__all__, key=str.lower)]
-        parts.append(f"## {package}\n\n{_paragraph(module.__doc__)}\n\n{_table(('name', 'what it is'), rows)}")
+        parts.append(f"## {package}\n\n{paragraph(module.__doc__)}\n\n{table(('name', 'what it is'), rows)}")
     return "\n".join(parts)
-
-
-PAGES = {"configuration.md": configuration_page, "cli.md": commands_page, "public.md": public_page}
-"""The generated pages by file name."""
-
-
-def main(arguments: list[str]) -> None:
-    """Write the pages into the folder that is named."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        raise ParameterError(f"{arguments} is not one folder; for instance: python -m foreword.cli.reference docs/reference")
-    for name, page in PAGES.items():
-        (Path(arguments[0]) / name).write_text(page(), encoding="utf-8")
 
 
 def _field_row(flag: FieldFlag, on_command_line: bool) -> tuple[str, ...]:
@@ -157,11 +138,6 @@ def _default(value: Any) -> str:
     return f"`{value}`"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def _what_it_is(name: str, value: Any) -> str:
     """The first sentence of its docstring; of a constant, its type; of another name of a class, that class."""
     if inspect.isclass(value) and value.__name__ != name:
@@ -170,12 +146,4 @@ def _what_it_is(name: str, value: Any) -> str:
         return "A type."
     if not callable(value) and not inspect.ismodule(value):
         return f"A constant: {type(value).__name__}."
-    return re.split(r"(?<=\.)\s", _paragraph(inspect.getdoc(value)).replace("\n", " "))[0].rstrip(":")
-
-
-def _paragraph(text: str | None) -> str:
-    return (text or "").split("\n\n")[0].replace("``", "`")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return sentence(inspect.getdoc(value))
