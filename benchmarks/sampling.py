@@ -48,7 +48,7 @@ def measure_rows(vocabulary: int, rounds: int) -> dict[str, float]:
     def seconds(params: SamplingParams, position: int) -> float:
         chunk = StepChunk("r", position - 1, position, none, none, 1, Sampling(params, 0))
         start = time.perf_counter()
-        sample(logits, chunk)
+        sample(logits[None], chunk)
         return time.perf_counter() - start
 
     return {

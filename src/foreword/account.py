@@ -59,6 +59,14 @@ class HitEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Drafted:
+    """Tokens of an answer that one drafter proposed and that were computed, and how many of them were right."""
+
+    drafted: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A request's prompt in tokens: its sources and what is still unprocessed add up to ``prompt_tokens``.
 
@@ -69,12 +77,15 @@ class Account:
         Tokens that were computed a second time, after the request had to make room; never counted as hits.
     hit_end
         Why and where the hit ended; None while the cache has not been asked.
+    drafts
+        By drafter: what was drafted of the answer, all continuations together.
     """
 
     prompt_tokens: int
     by_source: Mapping[Source, int] = field(default_factory=dict)
     recomputed: int = 0
     hit_end: HitEnd | None = None
+    drafts: Mapping[str, Drafted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if min(self.by_source.values(), default=0) < 0 or self.unprocessed < 0:
@@ -115,6 +126,16 @@ class Account:
     def unprocessed(self) -> int:
         """Prompt tokens that have no source yet."""
         return self.prompt_tokens - self.processed
+
+    @property
+    def drafted(self) -> int:
+        """Tokens of the answer that were computed before anybody knew that they come."""
+        return sum(each.drafted for each in self.drafts.values())
+
+    @property
+    def accepted(self) -> int:
+        """Those of them that came."""
+        return sum(each.accepted for each in self.drafts.values())
 
     @property
     def miss_reason(self) -> MissReason | None:

@@ -95,12 +95,35 @@ class RequestFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftLooked:
+    """A draft was computed: ``drafted`` tokens of a request, the first of them at ``position`` of its prompt and answer.
+
+    The first ``accepted`` of them were right.
+    """
+
+    request_id: str
+    drafter: str
+    position: int
+    drafted: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished:
-    """A step took ``seconds``: prompt tokens [start, end) of some requests, one token each of ``generating`` others."""
+    """A step took ``seconds``: prompt tokens [start, end) of some requests, one token each of ``generating`` others.
+
+    Behind some of these there were ``drafts``.
+    """
 
     seconds: float
     spans: tuple[tuple[int, int], ...]
     generating: int
+    drafts: tuple[DraftLooked, ...] = ()
+
+    @property
+    def generating_rows(self) -> int:
+        """Tokens that were computed of those that generate, drafts included."""
+        return self.generating + sum(draft.drafted for draft in self.drafts)
 
 
 Event = CacheEvent | RequestFinished | StepFinished

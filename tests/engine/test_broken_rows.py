@@ -9,7 +9,7 @@ from tokenizers.models import WordLevel
 from foreword.cache import CacheConfig, CopyBlock, ModelFingerprint, PrefixCache
 from foreword.engine import Engine, EngineInfo, EngineRequest, SamplingParams
 from foreword.engine.model_text import ModelText
-from foreword.engine.runner import Sampled, Step, StepChunk
+from foreword.engine.runner import Sampled, SampledToken, Step, StepChunk, in_turn
 from foreword.errors import StepFailed
 from foreword.outputs import RequestOutput
 from foreword.prompt.tokenizer import HubTokenizer
@@ -28,7 +28,9 @@ class Runner:
 
     def run(self, step: Step) -> list[Sampled]:
         return [
-            Sampled(broken=True) if self.breaks(chunk) else Sampled(None if chunk.sampling is None else chunk.end % 50)
+            Sampled(broken=True)
+            if self.breaks(chunk)
+            else Sampled(in_turn(chunk, lambda chunk: SampledToken(chunk.end % 50)))
             for chunk in step.chunks
         ]
 

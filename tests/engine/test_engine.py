@@ -64,7 +64,7 @@ def test_not_a_number_ends_its_own_request_only(make_engine: Callable[..., Made]
 
     def broken(step: Step, run: Run) -> list[Sampled]:
         pairs = zip(step.chunks, run(step), strict=True)
-        return [replace(out, token=None, broken=True) if chunk.request_id == "bad" else out for chunk, out in pairs]
+        return [replace(out, tokens=(), broken=True) if chunk.request_id == "bad" else out for chunk, out in pairs]
 
     expected = finish_one(engine)
     made.runner.hook = broken

@@ -45,8 +45,8 @@ def test_only_the_request_whose_output_cannot_be_made_ends(
 ) -> None:
     def hook(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
         return [
-            replace(sampled, logprobs=broken)
-            if chunk.request_id.startswith("bad") and chunk.end > 22 and sampled.token is not None
+            replace(sampled, tokens=tuple(replace(token, logprobs=broken) for token in sampled.tokens))
+            if chunk.request_id.startswith("bad") and chunk.end > 22
             else sampled
             for chunk, sampled in zip(step.chunks, run(step), strict=True)
         ]

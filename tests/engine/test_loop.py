@@ -27,7 +27,7 @@ from foreword.engine.engine import StepState
 from foreword.engine.generation import Generation
 from foreword.engine.llm import LLMOverEngine
 from foreword.engine.model_text import ModelText
-from foreword.engine.runner import Sampled, Step
+from foreword.engine.runner import Sampled, SampledToken, Step, in_turn
 from foreword.engine.tier import Found, TierNews
 from foreword.errors import StepFailed
 from foreword.events import BlockStored, Event, EventRelay, RequestFinished, StepFinished
@@ -48,7 +48,7 @@ class CountingRunner:
         self.carried_out += actions
 
     def run(self, step: Step) -> list[Sampled]:
-        return [Sampled(None if chunk.sampling is None else chunk.end % 50) for chunk in step.chunks]
+        return [Sampled(in_turn(chunk, lambda chunk: SampledToken(chunk.end % 50))) for chunk in step.chunks]
 
 
 class HoldingCache(PrefixCache):
@@ -172,7 +172,10 @@ class OddRunner(CountingRunner):
     """In place of token 21 it brings what is no token."""
 
     def run(self, step: Step) -> list[Sampled]:
-        return [replace(brought, token=2**40) if brought.token == 21 else brought for brought in super().run(step)]
+        odd = SampledToken(2**40)
+        return [
+            replace(each, tokens=tuple(odd if one.token == 21 else one for one in each.tokens)) for each in super().run(step)
+        ]
 
 
 def finish(engine: Engine, *generations: Generation) -> list[list[int]]:

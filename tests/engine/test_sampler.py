@@ -1,7 +1,7 @@
 """From logits to tokens: what each parameter keeps, and that a row never depends on the others."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreword.engine import SamplingParams
-from foreword.engine.runner import Sampled, Sampling, StepChunk
+from foreword.engine.runner import Sampled, SampledToken, Sampling, StepChunk
 from foreword.engine.sampler import adjust, sample, token_logprobs
 from foreword.engine.token_mask import WORD, Row, TokenMask, forbidden_tokens, row_length
 from foreword.errors import ParameterError
@@ -44,8 +44,9 @@ def row(
     return StepChunk("r", end - 1, end, tokens, np.zeros(1, np.int32), len(prompt), sampling)
 
 
-def one(given: StepChunk, logits: torch.Tensor = LOGITS) -> Sampled:
-    return sample(logits, given)
+def one(given: StepChunk, logits: torch.Tensor = LOGITS, allowed: Sequence[Row] = ()) -> SampledToken:
+    (token,) = sample(logits[None], given, allowed).tokens
+    return token
 
 
 def drawn(count: int = 1000, **params: Any) -> torch.Tensor:
@@ -94,7 +95,7 @@ def test_penalties_by_their_formulas() -> None:
     adjusted = logits[0].clone()
     adjust(adjusted, given, given.sampling)
     torch.testing.assert_close(adjusted, torch.tensor(expected))
-    assert sample(logits[0], given).token == 3
+    assert one(given, logits[0]).token == 3
     assert torch.equal(logits, before), "log-probabilities are reported from the model's own logits"
 
 
@@ -123,8 +124,8 @@ def test_every_seed_that_a_request_may_have_is_its_own(seed: int) -> None:
 def test_broken_logits_are_told_whether_or_not_a_token_is_wanted(broken: float) -> None:
     bad = LOGITS.clone()
     bad[1] = broken
-    assert one(row(), bad) == one(row(temperature=0.0), bad) == Sampled(broken=True)
-    assert one(replace(row(), sampling=None), bad).broken
+    for chunk in (row(), row(temperature=0.0), replace(row(), sampling=None)):
+        assert sample(bad[None], chunk) == Sampled(broken=True)
 
 
 def test_logprobs_are_those_of_log_softmax() -> None:
@@ -190,7 +191,7 @@ def test_a_temperature_beyond_float32_makes_all_tokens_alike_but_those_that_are_
 
 
 def test_a_row_without_any_token_is_broken() -> None:
-    assert one(row(), torch.full((5,), float("-inf"))).broken
+    assert sample(torch.full((1, 5), float("-inf")), row()).broken
 
 
 def test_an_empty_stop_text_asks_for_nothing() -> None:
@@ -219,7 +220,7 @@ def test_what_a_mask_forbids_never_comes() -> None:
             given[0, 0] = 50.0
             if odd is not None:
                 given[0, odd] = float("-inf")
-            assert sample(given[0], row(mask=mask, **params)).token in (3, 5)
+            assert one(row(mask=mask, **params), given[0]).token in (3, 5)
 
 
 @settings(max_examples=300, deadline=None)
@@ -238,9 +239,10 @@ def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) 
     before = logits.clone()
     masks = [None if each is None else Only(each) for each in allowed]
     masked = [with_mask(chunk, mask) for chunk, mask in zip(asked, masks, strict=True)]
-    found = [sample(logits[at], chunk) for at, chunk in enumerate(masked)]
-    made = [None if each is None else bits(each, count) for each in allowed]
-    assert found == [sample(logits[at], *given) for at, given in enumerate(zip(masked, made, strict=True))], "made beside"
+    found = [one(chunk, logits[at]) for at, chunk in enumerate(masked)]
+    made = [() if each is None else (bits(each, count),) for each in allowed]
+    given = enumerate(zip(masked, made, strict=True))
+    assert found == [one(chunk, logits[at], rows) for at, (chunk, rows) in given], "made beside"
     assert torch.equal(logits, before)
     for own, wanted, each, sampled in zip(logits, asked, allowed, found, strict=True):
         assert wanted.sampling is not None
@@ -269,6 +271,12 @@ class Only:
 
     def advance(self, token: int) -> bool:
         return token in self._tokens
+
+    def fork(self) -> TokenMask:
+        return self
+
+    def forced(self) -> Sequence[int]:
+        return ()
 
 
 def with_mask(chunk: StepChunk, mask: TokenMask | None) -> StepChunk:

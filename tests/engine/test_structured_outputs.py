@@ -245,6 +245,12 @@ class Raises:
             raise self._error
         return True
 
+    def fork(self) -> TokenMask:
+        return Raises(self._error, self._after)
+
+    def forced(self) -> Sequence[int]:
+        return ()
+
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5])
 @pytest.mark.parametrize("kind", [ValueError, StopIteration, type("PanicException", (BaseException,), {})])

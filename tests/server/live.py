@@ -54,9 +54,9 @@ class HandledRunner:
             return found
         said = []
         for chunk, sampled in zip(step.chunks, found, strict=True):
-            place = chunk.end - chunk.num_prompt_tokens
+            place = chunk.end - len(chunk.draft) - chunk.num_prompt_tokens
             token = says[place] if 0 <= place < len(says) else self._end_token
-            said.append(sampled if sampled.token is None else replace(sampled, token=token))
+            said.append(replace(sampled, tokens=tuple(replace(each, token=token) for each in sampled.tokens[:1])))
         return said
 
 

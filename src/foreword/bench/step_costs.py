@@ -15,7 +15,7 @@ class StepCosts:
     def __call__(self, event: Event) -> None:
         """Take an event."""
         if isinstance(event, StepFinished):
-            self._fit.observe(event.seconds, event.spans, event.generating)
+            self._fit.observe(event.seconds, event.spans, event.generating_rows)
 
     def as_json(self) -> dict[str, float]:
         """The cost model, in seconds, for a file."""

@@ -4,7 +4,7 @@ A ledger belongs to a request, not to a look-up: a preempted request keeps its l
 prompt token is counted once, whatever happens to the request. What is computed a second time is counted apart.
 """
 
-from foreword.account import Account, HitEnd, Source
+from foreword.account import Account, Drafted, HitEnd, Source
 from foreword.errors import IntegrityError
 
 NO_TOKENS = dict.fromkeys(Source, 0)  # by source; to be copied
@@ -19,6 +19,7 @@ class RequestLedger:
         self.hit_end: HitEnd | None = None
         self.high = 0  # tokens [0, high) have a source
         self._by_source: dict[Source, int] = NO_TOKENS.copy()
+        self._drafts: dict[str, Drafted] = {}
 
     def enter(self, source: Source, start: int, end: int) -> None:
         """Tokens [start, end) of the request have their KV from ``source``; IntegrityError if that leaves a gap."""
@@ -34,10 +35,15 @@ class RequestLedger:
         if new > 0:
             self._by_source[source] += new
 
+    def draft(self, drafter: str, drafted: int, accepted: int) -> None:
+        """A step computed so many tokens that a drafter had proposed, and the first ``accepted`` of them were right."""
+        before = self._drafts.get(drafter, Drafted())
+        self._drafts[drafter] = Drafted(before.drafted + drafted, before.accepted + accepted)
+
     def account(self) -> Account:
         """The account so far; raises IntegrityError when its sources are not the tokens that have one."""
         by_source = dict(self._by_source)
-        account = Account(self.prompt_tokens, by_source, self.recomputed, self.hit_end)
+        account = Account(self.prompt_tokens, by_source, self.recomputed, self.hit_end, dict(self._drafts))
         if account.processed != min(self.high, self.prompt_tokens):
             raise IntegrityError(
                 f"Ledger: {account.processed} tokens have a source in the books; the first {self.high} were entered."

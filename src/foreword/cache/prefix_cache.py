@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from foreword.account import HitEnd, MissReason, Source
 from foreword.cache.actions import Actions, Stored
 from foreword.cache.config import CacheConfig
+from foreword.cache.continuations import Continuations
 from foreword.cache.copying import Copying
 from foreword.cache.eviction import POLICIES, EvictionPolicy, EvictionQueue
 from foreword.cache.insertion import Insertion
@@ -48,6 +49,8 @@ class PrefixCache:
         What is to be carried out before the next step computes.
     transfers
         What is on its way between the cache's blocks and a lower tier.
+    continuations
+        What followed the tokens of running requests before.
     parts
         The insides, for whoever checks them.
     """
@@ -71,6 +74,7 @@ class PrefixCache:
         self._namespaces = Namespaces(self._tree)
         self._holds = Holds()
         self.transfers = Transfers(self._tree, self._residency, self.actions, self._holds, config.stores)
+        self.continuations = Continuations(self._tree, self._holds)
         self.parts = CacheParts(
             tree=self._tree,
             pool=self._pool,
@@ -166,8 +170,8 @@ class PrefixCache:
 
         Tokens that another request of the same step computes are skipped: they can be read layer by layer. None: nothing
         to do now, because another request is still computing what this one waits for, or because all is computed.
-        What is planned has to be committed or abandoned before the next step is planned; what has to be carried out before
-        it is among the ``actions``.
+        What is planned has to be committed or abandoned before the next step is planned, and can be planned anew before;
+        what has to be carried out before it is among the ``actions``.
         """
         hold = self._holds[reservation]
         start = self._copying.frontier(hold)
@@ -191,13 +195,22 @@ class PrefixCache:
             node = node.parent
         return Chunk(start, end)
 
-    def commit(self, reservation: Reservation) -> None:
-        """The step ran: what was planned is readable, and counted."""
+    def commit(self, reservation: Reservation, until: int | None = None) -> None:
+        """The step ran: what was planned is readable, and counted.
+
+        Tokens from position ``until`` on, behind the prompt, were drafts that turned out to be others: their KV is not
+        believed, and blocks in which there is nothing else are given back. None: all is believed.
+        """
         hold = self._holds[reservation]
         if hold.span is None:
             return
         start, end = hold.span
         hold.span = None
+        if until is not None and until < end:
+            end = until
+            keep = -(-end // self._size)
+            self._pool.free(hold.blocks[keep:])
+            hold.blocks = hold.blocks[:keep]
         if hold.copy is not None and start >= hold.copy_at:
             self._copying.forget(hold)
         fresh: list[Node] = []

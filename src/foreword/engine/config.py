@@ -54,6 +54,9 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     store_key_file: str | None = None
     """File with 64 hexadecimal digits, the key under which stores are sealed, tenant by tenant; None: the variable
     ``FOREWORD_STORE_KEY``, or, without that, they are not sealed."""
+    draft: str = "auto"
+    """Whether tokens are drafted: ``auto``, from the prefix tree, the prompt and the form of the answer, as many as pay.
+    They are computed beside the next token, and kept if they are what would have come. ``off``: one token a step."""
     verify_cache: float = 0.0
     """Share of the hits, 0 to 1, that are computed again while serving, to count the bits that differ."""
     self_test: bool = True
@@ -79,6 +82,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
             self.generation_config in ("auto", "none"),
             f"generation_config is {self.generation_config!r}; 'auto' takes the model's recommendation, 'none' does not.",
         )
+        require(self.draft in ("auto", "off"), f"draft is {self.draft!r}; it must be 'auto' or 'off'.")
         require(0 <= self.verify_cache <= 1, f"verify_cache is {self.verify_cache}; it is a share, from 0 to 1.")
         require(
             not self.verify_cache or self.enable_prefix_caching,

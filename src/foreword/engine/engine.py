@@ -7,12 +7,13 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
 from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, StoreBlocks, Usage
+from foreword.engine.drafting import Drafting
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
@@ -25,10 +26,11 @@ from foreword.errors import GrammarFailed, IntegrityError, ParameterError, StepF
 from foreword.events import EventRelay, EventSink
 from foreword.faults import NO_FAULTS, fault_lines, kind_of
 from foreword.sampling_params import SamplingParams
-from foreword.sched import Request, RequestState, ScheduledChunk, Scheduler, StepPlan
+from foreword.sched import Draft, Request, RequestState, ScheduledChunk, Scheduler, StepPlan
 from foreword.tokens import TOKEN_BYTES
 
 logger = logging.getLogger("foreword")
+NO_DRAFTS: Mapping[Request, Draft] = {}
 STORE_SECONDS = 20.0
 """At its end an engine stores what is cached for at most so long."""
 
@@ -65,6 +67,8 @@ class Engine:
         Where blocks are stored below its memory; None: nowhere.
     verifier
         Checks hits while serving; None: nobody does.
+    drafting
+        Chooses tokens that are computed before anybody knows that they come; None: nobody does.
     seed
         Makes sampling without a seed of its own repeatable; None: it is not.
     """
@@ -80,6 +84,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         tier: Tier | None = None,
         verifier: Verifier | None = None,
+        drafting: Drafting | None = None,
         seed: int | None = None,
     ):
         self.scheduler = scheduler
@@ -92,6 +97,7 @@ class Engine:
         self._tier = tier
         self._asked: dict[str, list[Request]] = {}  # whose prompts are being looked up below
         self._verifier = verifier
+        self._drafting = drafting
         self._seeds = random.Random(seed)
         self._generations: dict[str, Generation] = {}
         self._continuations: dict[Request, Continuation] = {}
@@ -163,7 +169,7 @@ class Engine:
         self._report_sink()
         started = self.clock()
         self._take_news(started)
-        plan = self.scheduler.schedule(started)
+        plan = self.scheduler.schedule(started, self._drafts())
         copies = self._begin_transfers(plan.actions)
         chunks, refused = self._step_chunks(plan)
         try:
@@ -181,15 +187,47 @@ class Engine:
             return StepOutcome(StepState.WORKED, self._end_failed(refused))
         if not plan.chunks:
             return self._nothing_to_compute()
-        self.scheduler.commit(plan)
-        if self._tier is not None:
-            self._tier.computed(plan.num_tokens, self.clock() - started)
-        if self._events:
-            self._events(step_finished(plan, self.clock() - started))
+        wrong = self._wrong_drafts(plan, sampled)
+        self.scheduler.commit(plan, wrong)
+        self._measured(plan, self.clock() - started, wrong)
         ended = self._end_broken(plan, sampled)
         news = (*ended, *self._advance(plan, sampled))
         self._begin_transfers(self.scheduler.cache.actions.take())
         return StepOutcome(StepState.WORKED, news)
+
+    def _drafts(self) -> Mapping[Request, Draft]:
+        """What may come behind the tokens of those that generate."""
+        if self._drafting is None:
+            return NO_DRAFTS
+        generating = [self._continuations[request] for request in self.scheduler.running if request.can_draft]
+        return self._drafting.drafts(generating)
+
+    def _wrong_drafts(self, plan: StepPlan, sampled: list[Sampled]) -> dict[Request, int]:
+        """Of the requests with a draft, how many of a chunk's last tokens are not to be believed; notes how many came.
+
+        Where all of a chunk cannot be believed the draft may be to blame: it is computed again, without one.
+        """
+        wrong: dict[Request, int] = {}
+        for chunk, brought in zip(plan.chunks, sampled, strict=True):
+            if chunk.draft is None:
+                continue
+            assert self._drafting is not None
+            right = max(0, len(brought.tokens) - 1)
+            wrong[chunk.request] = chunk.end - chunk.start if brought.broken else chunk.num_drafted - right
+            self._drafting.came(chunk.request, chunk.num_drafted, right)
+            chunk.request.ledger.draft(chunk.draft.drafter, chunk.num_drafted, right)
+            if brought.broken:
+                self._drafting.give_up(chunk.request)
+        return wrong
+
+    def _measured(self, plan: StepPlan, seconds: float, wrong: Mapping[Request, int]) -> None:
+        """Tell of a step that ran whoever goes by what steps take."""
+        if self._tier is not None:
+            self._tier.computed(plan.num_tokens, seconds)
+        if self._drafting is not None and all(chunk.start >= chunk.request.num_prompt_tokens for chunk in plan.chunks):
+            self._drafting.computed(plan.num_tokens, seconds)
+        if self._events:
+            self._events(step_finished(plan, seconds, wrong))
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         """Have ``ring`` called, from any thread, when something arrives for which requests may be waiting."""
@@ -308,6 +346,7 @@ class Engine:
             num_prompt_tokens=request.num_prompt_tokens,
             sampling=continuation.sampling() if self._wants(chunk) else None,
             prompt_logprobs=continuation.params.prompt_logprobs if continuation.lacks_prompt_logprobs else None,
+            draft=() if chunk.draft is None else chunk.draft.tokens,
         )
 
     def _advance(self, plan: StepPlan, sampled: list[Sampled]) -> tuple[Generation, ...]:
@@ -325,14 +364,14 @@ class Engine:
                 raise  # nothing is right any more, or somebody wants the end
             except BaseException as error:  # native code raises what is no Exception
                 self._end_failed({continuation: error})
-            if chunk.samples or generation.finished:
+            if (chunk.samples and not brought.broken) or generation.finished:
                 touched[generation] = None
         return tuple(generation for generation in touched if generation.request.stream or generation.finished)
 
     def _take(self, continuation: Continuation, chunk: ScheduledChunk, place: int, brought: Sampled, now: float) -> None:
         """Give a continuation what came of its chunk, number ``place`` of the step, and end it if it has finished."""
         continuation.add_prompt_logprobs(chunk.start + 1, brought.prompt_logprobs)
-        if not chunk.samples:
+        if not chunk.samples or brought.broken:
             return
         if continuation.params.max_tokens == 0:
             self._end(continuation, "length")
@@ -341,9 +380,11 @@ class Engine:
                 self._verifier.check(chunk.request, place, now)
             if brought.fault is not None:
                 raise brought.fault
-            continuation.add_token(brought, now)
-            if continuation.finish_reason is not None:
-                self._end(continuation, continuation.finish_reason)
+            for token in brought.tokens:
+                continuation.add_token(token, now)
+                if continuation.finish_reason is not None:
+                    self._end(continuation, continuation.finish_reason)
+                    break
 
     def _end_broken(self, plan: StepPlan, sampled: list[Sampled]) -> tuple[Generation, ...]:
         """End the requests that came to what is no number. Nothing they computed is kept; who has read it begins anew."""
@@ -351,7 +392,8 @@ class Engine:
         broken = [
             chunk.request
             for chunk, brought in pairs
-            if brought.broken or (brought.token is None and brought.fault is None and self._wants(chunk))
+            if (brought.broken and chunk.draft is None)
+            or not (brought.broken or brought.tokens or brought.fault is not None or not self._wants(chunk))
         ]
         if not broken:
             return ()
@@ -427,6 +469,8 @@ class Engine:
             return
         now = self.clock()
         self.scheduler.finish(continuation.request, now)
+        if self._drafting is not None:
+            self._drafting.ended(continuation.request)
         continuation.finish(reason, now, error)
         generation = self._generations[continuation.request_id]
         if self._events and continuation.index == 0:

@@ -1,12 +1,12 @@
 """A request while it runs, as its user sees it: one prompt, n continuations, their texts and log-probabilities."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from foreword.account import Account
+from foreword.account import Account, Drafted
 from foreword.engine.detokenizer import TextStream, TokenText
 from foreword.engine.request import ChoiceProgress, EngineRequest
-from foreword.engine.runner import Sampled, Sampling, TokenLogprobs
+from foreword.engine.runner import SampledToken, Sampling, TokenLogprobs
 from foreword.engine.token_mask import Grammar
 from foreword.errors import ParameterError
 from foreword.outputs import ChoiceDelta, CompletionOutput, Delta, Logprob, RequestMetrics, RequestOutput
@@ -82,10 +82,31 @@ class Continuation:
         ids: list[int] = self.request.tokens[self.request.num_prompt_tokens + start : self.request.num_tokens].tolist()
         return ids
 
-    def add_token(self, sampled: Sampled, now: float) -> None:
+    def most_drafted(self) -> int:
+        """How many tokens may be drafted: with the one behind them no more than may come, and an end may come behind all of
+        them or behind none."""
+        room, lacking = self.request.limit - self.request.num_tokens - 1, self.params.min_tokens - self.num_output_tokens
+        return min(room, lacking - 1) if lacking > 0 else room
+
+    def possible(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """As much of a draft as could come: none behind which the answer ends, none that its form forbids."""
+        kept: list[int] = []
+        mask = None if self._mask is None else self._mask.fork()
+        for token in tokens:
+            if token in self._ends or token in self._stop_ids or not (mask is None or mask.takes(token)):
+                break
+            kept.append(token)
+            if mask is not None and not mask.advance(token):
+                break
+        return tuple(kept)
+
+    def forced_tokens(self) -> tuple[int, ...]:
+        """What comes next by the form of the answer, as it is mostly written; empty if there is a choice."""
+        return () if self._mask is None else self.possible(self._mask.fork().forced())
+
+    def add_token(self, sampled: SampledToken, now: float) -> None:
         """Append a sampled token and decide whether it is the last one."""
         token = sampled.token
-        assert token is not None
         if self.first_token_time is None:
             self.first_token_time = now
         self._append(token, None if sampled.logprobs is None else self._describe(token, sampled.logprobs))
@@ -195,7 +216,15 @@ class Generation:
 
     def account(self) -> Account:
         """Where the prompt's tokens came from so far: for the first continuation; the others share its prompt."""
-        return self.continuations[0].request.account()
+        account = self.continuations[0].request.account()
+        if len(self.continuations) == 1:
+            return account
+        drafts: dict[str, Drafted] = {}
+        for continuation in self.continuations:
+            for name, each in continuation.request.account().drafts.items():
+                before = drafts.get(name, Drafted())
+                drafts[name] = Drafted(before.drafted + each.drafted, before.accepted + each.accepted)
+        return replace(account, drafts=drafts)
 
     def metrics(self) -> RequestMetrics:
         """Its times so far."""

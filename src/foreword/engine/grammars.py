@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,6 +129,8 @@ class LLMask:
 
     def __init__(self, matcher: "LLMatcher", size: int, ends: frozenset[int], model_ends: frozenset[int]):
         self._matcher = matcher
+        self._size = size
+        self._own_ends = ends
         self._model_ends = model_ends
         self._whole = np.zeros(row_length(size + 1), np.int32)
         self._address = self._whole.ctypes.data
@@ -166,6 +169,17 @@ class LLMask:
         if time.thread_time() - began > MOST_SECONDS:
             raise GrammarFailed(TOO_COMPLEX)
         return not self._matcher.is_stopped()
+
+    def fork(self) -> TokenMask:
+        """Another one that has come as far."""
+        return LLMask(self._matcher.deep_copy(), self._size, self._own_ends, self._model_ends)
+
+    def forced(self) -> Sequence[int]:
+        """Tokens about which the form leaves no choice here. GrammarFailed if it is too complex here."""
+        tokens: list[int] = self._matcher.compute_ff_tokens()
+        if self._matcher.is_error():
+            raise GrammarFailed(TOO_COMPLEX)
+        return tokens
 
 
 class _Words:

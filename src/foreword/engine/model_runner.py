@@ -65,20 +65,22 @@ class ModelRunner:
 
     @torch.inference_mode()
     def logits(self, step: Step) -> list[torch.Tensor]:
-        """Compute the chunks; the logits of each [rows, vocabulary]: all its rows where they are reported, else the last."""
+        """Compute the chunks; the logits of each [rows, vocabulary]: of all rows where they are reported, else of the last
+        known token and the draft."""
         return self._compute(step)[0]
 
-    def _compute(self, step: Step) -> tuple[list[torch.Tensor], list[bool]]:
-        """The logits, and of each chunk whether all its rows are numbers, also those that no logits are made of."""
+    def _compute(self, step: Step) -> tuple[list[torch.Tensor], list[int]]:
+        """The logits, and of each chunk how many rows are numbers before the first that is none, also of those that have no
+        logits."""
         spans, ids, positions, keep = [], [], [], []
         wanted: list[int] = []
         row = 0
         for chunk in step.chunks:
             count = chunk.end - chunk.start
             spans.append(Span(row, chunk.start, chunk.end, chunk.blocks))
-            ids.append(chunk.tokens[chunk.start : chunk.end])
+            ids.append(chunk.ids())
             positions.append(np.arange(chunk.start, chunk.end))
-            wanted.append(count if chunk.prompt_logprobs is not None else 1)
+            wanted.append(count if chunk.prompt_logprobs is not None else 1 + len(chunk.draft))
             keep.append(np.arange(row + count - wanted[-1], row + count))
             row += count
         padding = np.zeros(row % 2, np.int64)
@@ -89,17 +91,19 @@ class ModelRunner:
             logits, numbers = self._forward(
                 np.concatenate([*ids, padding]), np.concatenate([*positions, padding]), kept, attention
             )
-        whole = [bool(numbers[span.row : span.row + span.end - span.start].all()) for span in spans]
+        found = numbers.numpy()
+        whole = [_leading(found[span.row : span.row + span.end - span.start]) for span in spans]
         return list(torch.split(logits[: len(kept)], wanted)), whole
 
-    def _sample(
-        self, step: Step, logits: list[torch.Tensor], whole: list[bool], masks: Future[Made] | None
-    ) -> list[Sampled]:
-        """What comes after each chunk, from its ``logits`` [rows, vocabulary]; ``whole``: whether its rows are numbers."""
+    def _sample(self, step: Step, logits: list[torch.Tensor], whole: list[int], masks: Future[Made] | None) -> list[Sampled]:
+        """What comes after each chunk, from its ``logits`` [rows, vocabulary]; ``whole``: how many of its rows are numbers
+        before the first that is none."""
         made: Made = {} if masks is None else masks.result()
         out = []
         for place, (chunk, rows, numbers) in enumerate(zip(step.chunks, logits, whole, strict=True)):
-            found = _sampled(rows[-1], chunk, made.get(place)) if numbers else Sampled(broken=True)
+            known = chunk.end - chunk.start - len(chunk.draft)
+            sampled = rows[len(rows) - 1 - len(chunk.draft) :][: 1 + numbers - known]
+            found = _sampled(sampled, chunk, made.get(place, ())) if numbers >= known else Sampled(broken=True)
             reported = _prompt_logprobs(chunk, rows)
             out.append(replace(found, prompt_logprobs=reported) if reported else found)
         return out
@@ -131,8 +135,14 @@ class ModelRunner:
         return logits.float(), seen[-1][0].sum(-1).isfinite()
 
 
-def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Row | BaseException | None) -> Sampled:
-    """The token that follows a chunk; ``made``: its mask, if it was made beside the step, or what it raised there."""
+def _leading(numbers: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> int:
+    """How many are true before the first that is not."""
+    first = int(numbers.argmin())
+    return len(numbers) if numbers[first] else first
+
+
+def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Sequence[Row] | BaseException) -> Sampled:
+    """What follows a chunk; ``made``: its masks, if they were made beside the step, or what was raised there."""
     try:
         if isinstance(made, BaseException):
             raise made

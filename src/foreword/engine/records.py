@@ -1,9 +1,11 @@
 """What the engine tells its observer."""
 
+from collections.abc import Mapping
+
 from foreword.engine.generation import Continuation
 from foreword.engine.request import EngineRequest
-from foreword.events import RequestFinished, StepFinished
-from foreword.sched import StepPlan
+from foreword.events import DraftLooked, RequestFinished, StepFinished
+from foreword.sched import Request, StepPlan
 
 
 def request_finished(asked: EngineRequest, continuation: Continuation, outcome: str, now: float) -> RequestFinished:
@@ -28,13 +30,17 @@ def request_finished(asked: EngineRequest, continuation: Continuation, outcome: 
     )
 
 
-def step_finished(plan: StepPlan, seconds: float) -> StepFinished:
-    """The event of a step that ran."""
-    prompts, generating = [], 0
+def step_finished(plan: StepPlan, seconds: float, refused: Mapping[Request, int]) -> StepFinished:
+    """The event of a step that ran. ``refused``: as for ``Scheduler.commit``."""
+    prompts, generating, drafts = [], 0, []
     for chunk in plan.chunks:
         end = min(chunk.end, chunk.request.num_prompt_tokens)
         if chunk.start < end:
             prompts.append((chunk.start, end))
         else:
             generating += 1
-    return StepFinished(seconds, tuple(prompts), generating)
+        if chunk.draft is not None:
+            name, drafted = chunk.request.request_id, chunk.num_drafted
+            accepted = max(0, drafted - refused.get(chunk.request, 0))
+            drafts.append(DraftLooked(name, chunk.draft.drafter, chunk.end - drafted, drafted, accepted))
+    return StepFinished(seconds, tuple(prompts), generating, tuple(drafts))

@@ -5,8 +5,8 @@ token is the row's seed and position and nothing else: the same token comes afte
 node.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +39,9 @@ class Sampling:
 class StepChunk:
     """Tokens [start, end) of one continuation: its rows of the packed batch. Valid until the step has been run.
 
+    The last of them may be a ``draft``: tokens that may come behind the known ones. A token is sampled from the row of the
+    last known one, and from each drafted one's as long as what was sampled from the row before is what was drafted.
+
     tokens
         All its known tokens, prompt and output (int32); the first ``num_prompt_tokens`` are the prompt.
     blocks
@@ -57,6 +60,20 @@ class StepChunk:
     num_prompt_tokens: int
     sampling: Sampling | None = None
     prompt_logprobs: int | None = None
+    draft: tuple[int, ...] = ()
+
+    def ids(self) -> npt.NDArray[np.int32]:
+        """The tokens of its rows."""
+        if not self.draft:
+            return self.tokens[self.start : self.end]
+        return np.concatenate((self.tokens[self.start :], np.array(self.draft, np.int32)))
+
+    def after(self, drafted: int) -> "StepChunk":
+        """What it would be if so many tokens of its draft were known, and no other were drafted."""
+        if not self.draft:
+            return self
+        tokens = np.concatenate((self.tokens, np.array(self.draft[:drafted], np.int32))) if drafted else self.tokens
+        return replace(self, end=len(tokens), tokens=tokens, draft=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +99,45 @@ class TokenLogprobs:
 
 
 @dataclass(frozen=True, slots=True)
+class SampledToken:
+    """A token that comes next. ``logprobs``: before penalties and temperature; None unless they were asked for."""
+
+    token: int
+    logprobs: TokenLogprobs | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """What a step brought one chunk.
 
-    token
-        The sampled token; None if none was wanted, the row is broken, or its mask raised.
-    logprobs
-        Of that token, before penalties and temperature; None unless they were asked for.
+    tokens
+        What was sampled, in order: as much of the draft as was right, and the token behind that. Empty if none was wanted,
+        a row is broken, or the mask raised.
     broken
-        One of the logits behind the chunk's last token is NaN or +inf, or all are -inf: neither they nor the KV of the chunk
-        can be believed, whether or not there is something to sample.
+        One of the logits behind the chunk's last known token is NaN or +inf, or all are -inf: neither they nor the KV of the
+        chunk can be believed, whether or not there is something to sample.
     prompt_logprobs
         Of the prompt's tokens start + 1, start + 2, ... up to ``end`` or the prompt's last one.
     fault
         What the mask raised. It says nothing of the KV.
     """
 
-    token: int | None = None
-    logprobs: TokenLogprobs | None = None
+    tokens: tuple[SampledToken, ...] = ()
     broken: bool = False
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     fault: BaseException | None = None
+
+
+def in_turn(chunk: StepChunk, sample: Callable[[StepChunk], SampledToken]) -> tuple[SampledToken, ...]:
+    """What comes behind a chunk; ``sample`` gives the token behind one without a draft, of which more and more is known."""
+    if chunk.sampling is None:
+        return ()
+    tokens: list[SampledToken] = []
+    for drafted in range(len(chunk.draft) + 1):
+        tokens.append(sample(chunk.after(drafted)))
+        if drafted == len(chunk.draft) or tokens[-1].token != chunk.draft[drafted]:
+            break
+    return tuple(tokens)
 
 
 class Runner(Protocol):

@@ -4,13 +4,15 @@ By numpy, in this thread: torch would wake its others for a single row.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from foreword.engine.runner import Sampled, Sampling, StepChunk, TokenLogprobs
-from foreword.engine.token_mask import Row, forbidden_tokens, row_length
+from foreword.engine.runner import Sampled, SampledToken, Sampling, StepChunk, TokenLogprobs
+from foreword.engine.token_mask import Row, TokenMask, forbidden_tokens, row_length
+from foreword.faults import NO_FAULTS
 from foreword.sampling_params import SamplingParams
 
 GREEDY_BELOW = 1e-5
@@ -23,26 +25,57 @@ LOWERED = 2.0**-8
 """By how much the bound on shares is lowered each time; 1/256 of the likeliest token's is often enough."""
 
 
-def sample(logits: torch.Tensor, chunk: StepChunk, allowed: Row | None = None) -> Sampled:
-    """Choose the token that follows a chunk, by the logits [vocabulary] of its last row; without ``chunk.sampling`` they are
-    only looked at. They are not changed. Raises what its mask raises.
+def sample(logits: torch.Tensor, chunk: StepChunk, allowed: Sequence[Row] = ()) -> Sampled:
+    """Choose what comes behind a chunk, by the logits [rows, vocabulary] of its last known token and the first of its draft.
 
-    ``allowed``: what its mask lets come, where that is known already. Log-probabilities are those before any change.
+    Without ``chunk.sampling`` they are only looked at. They are not changed. Raises what its mask raises.
+
+    ``allowed``: what its mask lets come behind these rows, as far as that is known already. Log-probabilities are those
+    before any change. Where a drafted row is broken, or the mask raises, nothing more is sampled: it is computed again as a
+    known one.
     """
+    first = _sample_row(logits[0], chunk.after(0), None if chunk.sampling is None else chunk.sampling.mask, allowed[:1])
+    if first is None or chunk.sampling is None:
+        return Sampled(broken=first is None)
+    tokens, mask = [first], chunk.sampling.mask
+    try:
+        for place, token in enumerate(chunk.draft[: len(logits) - 1], start=1):
+            if tokens[-1].token != token:
+                break
+            if mask is not None:
+                mask = mask.fork()
+                if not mask.advance(token):
+                    break
+            found = _sample_row(logits[place], chunk.after(place), mask, allowed[place : place + 1])
+            if found is None:
+                break
+            tokens.append(found)
+    except NO_FAULTS:
+        raise
+    except BaseException:  # native code raises what is no Exception
+        pass
+    return Sampled(tuple(tokens))
+
+
+def _sample_row(
+    logits: torch.Tensor, chunk: StepChunk, mask: TokenMask | None, allowed: Sequence[Row]
+) -> SampledToken | None:
+    """The token behind a chunk without a draft, by its last row [vocabulary]; None if that is broken. ``mask`` is its own,
+    and the only one of ``allowed`` what it lets come, if that is known. Any token if none is to be sampled."""
     numbers = logits.numpy()
     token, sampling = int(numbers.argmax()), chunk.sampling
     if not -math.inf < numbers[token] < math.inf:  # NaN counts as the largest
-        return Sampled(broken=True)
+        return None
     if sampling is None:
-        return Sampled()
-    mask = sampling.mask
+        return SampledToken(token)
     if not takes_likeliest(sampling) or not (mask is None or mask.takes(token)):
-        if mask is not None and allowed is None:
-            allowed = np.zeros(row_length(len(numbers)), np.int32)
-            mask.allowed(allowed)
-        token = _choose(numbers, chunk, sampling, allowed)
+        row = allowed[0] if allowed else None
+        if mask is not None and row is None:
+            row = np.zeros(row_length(len(numbers)), np.int32)
+            mask.allowed(row)
+        token = _choose(numbers, chunk, sampling, row)
     count = sampling.params.logprobs
-    return Sampled(token, None if count is None else token_logprobs(logits, token, count))
+    return SampledToken(token, None if count is None else token_logprobs(logits, token, count))
 
 
 def token_logprobs(logits: torch.Tensor, token: int, count: int) -> TokenLogprobs:

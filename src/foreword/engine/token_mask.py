@@ -1,5 +1,6 @@
 """Which tokens may come next in an answer that has a form: all that the loop and the sampler know of grammars."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +28,14 @@ class TokenMask(Protocol):
 
     def advance(self, token: int) -> bool:
         """Take the token that has come, one of those allowed. Whether another one may follow it."""
+        ...
+
+    def fork(self) -> "TokenMask":
+        """Another one that has come as far; neither sees what becomes of the other. For tokens that may not come at all."""
+        ...
+
+    def forced(self) -> Sequence[int]:
+        """Tokens about which the form leaves no choice here, as its text is mostly written; empty if there are none."""
         ...
 
 

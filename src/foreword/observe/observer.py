@@ -184,7 +184,7 @@ class Observer:
         events, self._waiting = self._waiting, []
         for event in events:
             if isinstance(event, StepFinished):
-                self._costs.observe(event.seconds, event.spans, event.generating)
+                self._costs.observe(event.seconds, event.spans, event.generating_rows)
             elif isinstance(event, RequestFinished):
                 self._take(event)
             else:

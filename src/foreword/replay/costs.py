@@ -17,7 +17,7 @@ class Costs:
     origin: str
 
     def step_seconds(self, step: Step) -> float:
-        """What a step takes: prompt tokens by their number and work, one token each of those that generate."""
+        """What a step takes: prompt tokens by number and work, and those of who generates: one each, and drafts."""
         tokens = work = generating = 0
         for chunk in step.chunks:
             end = min(chunk.end, chunk.num_prompt_tokens)
@@ -25,7 +25,7 @@ class Costs:
                 tokens += end - chunk.start
                 work += span_work(chunk.start, end)
             else:
-                generating += 1
+                generating += chunk.end - chunk.start
         return self.model.per_step + self.model.prefill_seconds(tokens, work) + self.model.per_generating * generating
 
     def alone_seconds(self, start: int, end: int, step_tokens: int) -> float:

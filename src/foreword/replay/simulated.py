@@ -9,7 +9,7 @@ from foreword.cache import CacheConfig, CopyBlock, PrefixCache
 from foreword.engine.engine import Engine
 from foreword.engine.info import EngineInfo
 from foreword.engine.model_text import ModelText
-from foreword.engine.runner import Runner, Sampled, Step, StepChunk
+from foreword.engine.runner import Runner, Sampled, SampledToken, Step, StepChunk, in_turn
 from foreword.events import EventRelay
 from foreword.prompt.tokenizer import HubTokenizer
 from foreword.replay.cache_loop import SPACE
@@ -73,7 +73,10 @@ class SimulatedRunner:
         seconds = self._step_seconds(step)
         self.busy_seconds += seconds
         self._clock.now += seconds
-        return [Sampled(None if chunk.sampling is None else self._next_token(chunk)) for chunk in step.chunks]
+        return [Sampled(in_turn(chunk, self._next)) for chunk in step.chunks]
+
+    def _next(self, chunk: StepChunk) -> SampledToken:
+        return SampledToken(self._next_token(chunk))
 
 
 def simulated_engine(

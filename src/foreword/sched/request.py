@@ -57,6 +57,12 @@ class Request:
         self.reservation: Reservation | None = None
         self.preemptions = 0
 
+    @property
+    def can_draft(self) -> bool:
+        """Whether it generates: it runs, and only its last token, a sampled one, has no KV yet."""
+        held = self.reservation
+        return held is not None and held.length <= held.computed == self.num_tokens - 1
+
     def append(self, token: int) -> None:
         """Add a sampled token."""
         self.tokens[self.num_tokens] = token

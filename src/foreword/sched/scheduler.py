@@ -1,32 +1,46 @@
 """Which request runs how many tokens next.
 
 One packed batch a step: first a token for every request that is generating, then chunks of prompts that have begun, then
-new requests. New requests come in the order of their cached prefix, longest first, those with equal tokens side by side,
-so that what one computes the next one finds. A request that has waited longer than the age bound goes before all others,
-in order of arrival, and while there is no room for it nobody overtakes it.
+new requests; what they leave of the step goes to drafts. New requests come in the order of their cached prefix, longest
+first, those with equal tokens side by side, so that what one computes the next one finds. A request that has waited longer
+than the age bound goes before all others, in order of arrival, and while there is no room for it nobody overtakes it.
 
 A prompt that takes more than the step leaves half of its share to shorter ones, begun or new: nobody waits for the end of a
 very long prompt, and it takes at most twice as long.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from foreword.cache import CacheAction, Match, PrefixCache
 from foreword.errors import PromptError
 from foreword.sched.config import SchedulerConfig
+from foreword.sched.drafter import Draft
 from foreword.sched.request import Request, RequestState
 from foreword.tokens import TOKEN_BYTES
+
+NO_DRAFTS: Mapping[Request, Draft] = {}
+NONE_REFUSED: Mapping[Request, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledChunk:
-    """Tokens [start, end) of a request; ``samples``: its next token is sampled from the last of them."""
+    """Tokens [start, end) of a request; ``samples``: its next token is sampled from the last of them.
+
+    The last of them may be a ``draft``, which is behind the known ones; then a token is sampled from each of its rows, too,
+    as far as what was sampled before is what was drafted.
+    """
 
     request: Request
     start: int
     end: int
     samples: bool
+    draft: Draft | None = None
+
+    @property
+    def num_drafted(self) -> int:
+        """Tokens of its draft."""
+        return 0 if self.draft is None else len(self.draft.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,11 @@ class Scheduler:
             )
         self.waiting.append(request)
 
-    def schedule(self, now: float) -> StepPlan:
-        """Choose the next step's work. The plan must be committed, failed or abandoned before the next call."""
+    def schedule(self, now: float, drafts: Mapping[Request, Draft] = NO_DRAFTS) -> StepPlan:
+        """Choose the next step's work. The plan must be committed, failed or abandoned before the next call.
+
+        ``drafts``: what may follow the known tokens of requests that generate; no more than their limits let come.
+        """
         self._make_room_to_generate(now)
         budget = self.config.max_num_batched_tokens
         chunks: list[ScheduledChunk] = []
@@ -95,17 +112,26 @@ class Scheduler:
         budget += kept
         for request in long:
             budget -= self._plan(request, budget, chunks)
+        if drafts:
+            for place, chunk in enumerate(chunks):
+                chunks[place] = self._with_draft(chunk, drafts.get(chunk.request), budget, now)
+                budget -= chunks[place].num_drafted
         return StepPlan(tuple(chunks), self.cache.actions.take())
 
     def look_again(self) -> None:
         """Something has come or gone below the cache: there may be room where there was none."""
         self._no_room = False
 
-    def commit(self, plan: StepPlan) -> None:
-        """The step ran."""
+    def commit(self, plan: StepPlan, refused: Mapping[Request, int] = NONE_REFUSED) -> None:
+        """The step ran. ``refused``: of requests with a draft, how many of a chunk's last tokens are not to be believed."""
         for chunk in plan.chunks:
-            assert chunk.request.reservation is not None
-            self.cache.commit(chunk.request.reservation)
+            reservation = chunk.request.reservation
+            assert reservation is not None
+            until = chunk.end - refused.get(chunk.request, 0)
+            if until > chunk.start:
+                self.cache.commit(reservation, until)
+            else:
+                self.cache.abandon(reservation)
 
     def abandon(self, plan: StepPlan) -> None:
         """The step did not happen: nothing of it is kept, and its requests can run it again."""
@@ -152,6 +178,21 @@ class Scheduler:
             return 0
         chunks.append(ScheduledChunk(request, chunk.start, chunk.end, chunk.end == request.num_tokens))
         return chunk.end - chunk.start
+
+    def _with_draft(self, chunk: ScheduledChunk, draft: Draft | None, budget: int, now: float) -> ScheduledChunk:
+        """A chunk with as much of a draft behind it as there are tokens left in the step, and blocks to be had."""
+        request, reservation = chunk.request, chunk.request.reservation
+        assert reservation is not None
+        if draft is None or not request.can_draft or not chunk.samples:
+            return chunk
+        end = request.num_tokens + min(len(draft.tokens), budget)
+        if not self.cache.grow(reservation, end, now):
+            end = min(end, len(reservation.table) * self.cache.config.block_size)
+        if end <= chunk.end:
+            return chunk
+        planned = self.cache.plan(reservation, end, end - chunk.start)
+        assert planned == (chunk.start, end)
+        return replace(chunk, end=end, draft=draft._replace(tokens=draft.tokens[: end - chunk.end]))
 
     def _candidates(self, budget: int, now: float, below: int | None) -> Iterable[tuple[Request, Match]]:
         """Waiting requests in the order in which they should be admitted, with fewer than ``below`` tokens to compute.
@@ -216,8 +257,9 @@ class Scheduler:
         self.waiting.insert(0, request)
 
     def _release(self, request: Request, now: float, keep: bool = True) -> None:
+        """Let go of a request's blocks. Its last token is not kept: a sampled one has KV only where it was drafted."""
         assert request.reservation is not None
-        generated = request.packed()[request.reservation.length * TOKEN_BYTES :]
+        generated = request.packed()[request.reservation.length * TOKEN_BYTES : (request.num_tokens - 1) * TOKEN_BYTES]
         self.cache.release(request.reservation, now, generated, keep)
         request.reservation = None
         self._no_room = False

@@ -52,7 +52,7 @@ class FakeRunner:
     def run(self, step: Step) -> list[Sampled]:
         """Write the chunks' KV, check all that they read, and give every chunk that samples its token."""
         self.steps.append(tuple((each.request_id, each.start, each.end, each.sampling is not None) for each in step.chunks))
-        hashes = [prefix_hashes(b"", chunk.tokens[: chunk.end].tolist()) for chunk in step.chunks]
+        hashes = [prefix_hashes(b"", chunk.after(len(chunk.draft)).tokens[: chunk.end].tolist()) for chunk in step.chunks]
         for chunk, values in zip(step.chunks, hashes, strict=True):
             written = [FAILED] * (chunk.end - chunk.start) if self._faults else values[chunk.start :]
             self._kv.write(chunk.blocks, chunk.start, written)
