@@ -25,8 +25,7 @@ class Broken:
     def __init__(self, error: BaseException):
         self._error = error
 
-    @property
-    def logprob(self) -> float:
+    def __getattr__(self, name: str) -> Any:
         raise self._error
 
 
