@@ -71,6 +71,7 @@ SLOW = (
     "replay/test_loops.py::test_memory_does_not_grow",
     "replay/test_published.py",
     "docs/test_tutorial.py::test_the_lessons",
+    "docs/test_site.py::test_it_builds",
     "test_packaging.py::test_a_pure_folder",
     "test_packaging.py::test_what_needs_torch",
 )
