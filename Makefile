@@ -5,7 +5,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference clean
+.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference docs clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -57,6 +57,10 @@ format: $(VENV)/dev-installed
 reference: $(VENV)/dev-installed
 	$(VENV)/bin/python -m foreword.cli.reference docs/reference
 
+# The site, into site/; `zensical serve` shows it while one writes.
+docs: $(VENV)/dev-installed
+	$(VENV)/bin/zensical build --strict
+
 $(VENV)/bin/python:
 	@echo 'Making $(VENV) with $(PYTHON).'
 	$(PYTHON) -m venv $(VENV)
@@ -85,4 +89,4 @@ $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(NO_TORCH) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(NO_TORCH) build dist site .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
