@@ -1,4 +1,4 @@
-"""The site: it builds strictly, every page is in it, every link and picture is there, and nothing is loaded from elsewhere."""
+"""The site: it builds strictly, every page is in the menu, links and pictures are there, nothing comes from elsewhere."""
 
 import re
 import shutil
@@ -73,5 +73,7 @@ def test_it_builds_strictly_and_asks_nobody(tmp_path: Path) -> None:
     pages = list((tmp_path / "site").rglob("index.html"))
     assert len(pages) == len(PAGES)
     for page in pages:
-        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)=\"?(https?:[^\"\s>]+)", page.read_text("utf-8"))
+        loaded = re.findall(
+            r"<(?:script|img|link|iframe)\b[^>]*?\b(?:src|href)=\"?(https?:[^\"\s>]+)", page.read_text("utf-8")
+        )
         assert not loaded, f"{page}: {loaded}"

@@ -19,7 +19,7 @@ from foreword.server.http import Caller
 from foreword.server.parts import ServerParts
 from foreword.serving.metrics import Metrics
 
-OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashboard")
+OPEN_PATHS = ("/health", "/ready", "/metrics", "/docs", "/openapi.json", "/dashboard", "/playground")
 """Paths, and what is below them, that need no API key here; /metrics looks at it itself, and never waits for room."""
 
 

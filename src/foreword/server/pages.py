@@ -1,10 +1,12 @@
-"""Two small pages without scripts, which load nothing from anywhere: what is here, and the endpoints one by one."""
+"""What a reader finds first: the playground at /, or for a program what is here; and the endpoints one by one."""
 
 from html import escape
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from foreword.server.operator import playground
 
 HEADERS = {
     "content-security-policy": (
@@ -31,18 +33,19 @@ PLACES = {
 
 
 def add_to(app: FastAPI) -> None:
-    """Serve both."""
+    """Serve them."""
+    playground.add_to(app)
 
     @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"name": app.title, "version": app.version, "endpoints": PLACES})
-        rows = "".join(f"<tr><td>{_link(path)}</td><td>{escape(text)}</td></tr>" for path, text in PLACES.items())
-        return _page(app, f"<table>{rows}</table>")
+        return playground.page()
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return _page(app, "".join(_operations(app.openapi())))
+        rows = "".join(f"<tr><td>{_link(path)}</td><td>{escape(text)}</td></tr>" for path, text in PLACES.items())
+        return _page(app, f"<table>{rows}</table>" + "".join(_operations(app.openapi())))
 
 
 def _operations(description: dict[str, Any]) -> list[str]:

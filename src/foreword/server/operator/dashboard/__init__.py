@@ -21,11 +21,16 @@ HEADERS = {
 }
 
 
-class _Files(StaticFiles):
-    """The page's own scripts and styles, nothing else; no other script runs on it."""
+class Files(StaticFiles):
+    """A page's own scripts and styles, by name, nothing else of its folder; no other script runs on it."""
+
+    def __init__(self, folder: Path, names: tuple[str, ...]):
+        super().__init__(directory=folder)
+        self._names = names
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        response = await super().get_response(path if path in (*STYLES, *SCRIPTS) else "", scope)
+        """A file by its name; 404 for all others."""
+        response = await super().get_response(path if path in self._names else "", scope)
         response.headers.update(HEADERS)
         return response
 
@@ -41,4 +46,4 @@ def add_to(app: FastAPI) -> None:
     async def index() -> Response:
         return FileResponse(FOLDER / "index.html", headers=HEADERS)
 
-    app.mount("/dashboard", _Files(directory=FOLDER))
+    app.mount("/dashboard", Files(FOLDER, (*STYLES, *SCRIPTS)))

@@ -61,5 +61,15 @@ document.getElementById("theme").addEventListener("click", () => {
   tree.drawn = "";
   slowAt = 0;
 });
+// A link to one request: /dashboard/#ID.
+function follow() {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  if (!wanted || document.getElementById(wanted)) return;
+  explain(wanted).then(() => document.getElementById("explanation").scrollIntoView({ block: "center" }));
+}
+
+addEventListener("hashchange", follow);
 document.getElementById("prices").hidden = Boolean(report);
+document.querySelector("header nav").hidden = Boolean(report);
 loop();
+follow();

@@ -23,12 +23,18 @@ function requestRow(request) {
   const name = request.request_id.length > 22 ? "…" + request.request_id.slice(-12) : request.request_id;
   return element("tr", {},
     element("td", {}, element("button", { type: "button", "data-request": request.request_id,
-      title: request.request_id, onclick: () => explain(request.request_id) }, name)),
+      title: request.request_id, onclick: () => choose(request.request_id) }, name)),
     element("td", {}, request.tenant ?? ""),
     element("td", { class: "number" }, Math.max(0, request.age).toFixed(0)),
     element("td", { class: "number" }, whole.format(request.prompt_tokens)),
     element("td", { class: "number" }, percent(reused / Math.max(1, request.prompt_tokens))),
     element("td", {}, words(request.reason)));
+}
+
+// The address of the page becomes a link to the request.
+function choose(requestId) {
+  history.replaceState(null, "", "#" + encodeURIComponent(requestId));
+  explain(requestId);
 }
 
 async function explain(requestId) {
