@@ -265,7 +265,8 @@ class Engine:
     def state(self) -> EngineState:
         """Requests and blocks, in figures."""
         scheduler = self.scheduler
-        return EngineState(len(scheduler.running), len(scheduler.waiting), scheduler.num_preemptions, self.usage())
+        faults = 0 if self._drafting is None else self._drafting.faults
+        return EngineState(len(scheduler.running), len(scheduler.waiting), scheduler.num_preemptions, self.usage(), faults)
 
     def verify_report(self) -> VerifyReport:
         """What the verifier has found so far."""

@@ -44,9 +44,14 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """An engine between two steps: requests running and waiting, preemptions so far, and the cache's blocks."""
+    """An engine between two steps: requests running and waiting, preemptions so far, and the cache's blocks.
+
+    draft_faults
+        How often a drafter has raised, or proposed what is no token.
+    """
 
     running: int
     waiting: int
     preemptions: int
     usage: Usage
+    draft_faults: int = 0

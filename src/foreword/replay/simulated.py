@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from foreword.cache import CacheConfig, CopyBlock, PrefixCache
+from foreword.engine.drafting import Drafting
 from foreword.engine.engine import Engine
 from foreword.engine.info import EngineInfo
 from foreword.engine.model_text import ModelText
@@ -13,7 +14,7 @@ from foreword.engine.runner import Runner, Sampled, SampledToken, Step, StepChun
 from foreword.events import EventRelay
 from foreword.prompt.tokenizer import HubTokenizer
 from foreword.replay.cache_loop import SPACE
-from foreword.sched import Scheduler, SchedulerConfig
+from foreword.sched import Drafter, Scheduler, SchedulerConfig
 
 LONGEST = 2**31 - 1  # tokens of a prompt and its answer; a token id is at most that, too
 
@@ -80,9 +81,17 @@ class SimulatedRunner:
 
 
 def simulated_engine(
-    cache: CacheConfig, scheduler: SchedulerConfig, runner: Runner, clock: VirtualClock, events: EventRelay | None = None
+    cache: CacheConfig,
+    scheduler: SchedulerConfig,
+    runner: Runner,
+    clock: VirtualClock,
+    events: EventRelay | None = None,
+    drafters: Callable[[PrefixCache], Sequence[Drafter]] | None = None,
 ) -> Engine:
-    """An engine around a runner without a model: token ids are any below 2**31, and are no words."""
+    """An engine around a runner without a model: token ids are any below 2**31, and are no words.
+
+    ``drafters``: made over its cache; None: nothing is drafted.
+    """
     info = EngineInfo(
         model_name="simulated",
         max_model_len=LONGEST,
@@ -96,5 +105,7 @@ def simulated_engine(
         fingerprint=SPACE.model,
     )
     events = EventRelay() if events is None else events
-    own = Scheduler(scheduler, PrefixCache(cache, events=events))
-    return Engine(own, runner, info, ModelText(NoWords()), events=events, clock=clock)
+    own = PrefixCache(cache, events=events)
+    drafting = None if drafters is None else Drafting(drafters(own), info.vocab_size)
+    text = ModelText(NoWords())
+    return Engine(Scheduler(scheduler, own), runner, info, text, events=events, clock=clock, drafting=drafting)

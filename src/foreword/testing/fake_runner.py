@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-from foreword.cache import CacheConfig, CopyBlock
+from foreword.cache import CacheConfig, CopyBlock, PrefixCache
 from foreword.engine.engine import Engine
 from foreword.engine.runner import Sampled, Step, StepChunk
 from foreword.events import EventRelay
 from foreword.replay.simulated import SimulatedRunner, VirtualClock, count_so_far, simulated_engine
-from foreword.sched import SchedulerConfig
+from foreword.sched import Drafter, SchedulerConfig
 from foreword.testing.hash_kv import FAILED, HashKV, prefix_hashes
 
 Shape = tuple[str, int, int, bool]
@@ -74,8 +74,9 @@ def fake_engine(
     scheduler: SchedulerConfig | None = None,
     runner: FakeRunner | None = None,
     events: EventRelay | None = None,
+    drafters: Callable[[PrefixCache], Sequence[Drafter]] | None = None,
 ) -> Engine:
-    """An engine around a fake runner (a fresh one, if none is given), by the runner's clock."""
+    """An engine around a fake runner (a fresh one, if none is given), by its clock, with drafters over its cache."""
     cache = cache or CacheConfig(num_blocks=64, block_size=4)
     runner = runner or FakeRunner(cache)
-    return simulated_engine(cache, scheduler or SchedulerConfig(), runner, runner.clock, events)
+    return simulated_engine(cache, scheduler or SchedulerConfig(), runner, runner.clock, events, drafters)
