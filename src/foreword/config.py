@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -13,6 +14,13 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from foreword.errors import ConfigError
 
 C = TypeVar("C")
+
+UNITS = {
+    **{name: 1000**power for power, name in enumerate(("B", "kB", "MB", "GB", "TB"))},
+    **{name: 1024**power for power, name in enumerate(("KiB", "MiB", "GiB", "TiB"), 1)},
+}
+"""Of sizes, in bytes."""
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,8 @@ class Flag:
         A letter for the short form.
     unit
         What one of the flag's units is in the field's: 2**20 for a flag in MiB of a field in bytes.
+    size
+        Whether it is given as a size in bytes with a unit, as 20GB.
     both
         Whether what is on unless switched off has a flag that says it is on, too.
     secret
@@ -34,6 +44,7 @@ class Flag:
     name: str | None = None
     short: str | None = None
     unit: int = 1
+    size: bool = False
     both: bool = False
     secret: bool = False
 
@@ -50,11 +61,27 @@ def option(
     name: str | None = None,
     short: str | None = None,
     unit: int = 1,
+    size: bool = False,
     both: bool = False,
     secret: bool = False,
 ) -> Any:
     """A dataclass field with a form of its own on the command line: ``port: int = option(8000, short="p")``."""
-    return dataclasses.field(default=default, metadata={"flag": Flag(name, short, unit, both, secret)})
+    return dataclasses.field(default=default, metadata={"flag": Flag(name, short, unit, size, both, secret)})
+
+
+def size_in_bytes(text: str) -> int:
+    """The bytes of a size with a unit: ``20GB``, ``1.5 TiB``. ConfigError for anything else, a number alone among it."""
+    found = _SIZE.fullmatch(text.strip())
+    unit = next((name for name in UNITS if found and name.lower() == found[2].lower()), None)
+    if found is None or unit is None:
+        raise ConfigError(f"A size is a number with a unit, one of {', '.join(UNITS)}, as in 20GB; got {text!r}.")
+    return int(float(found[1]) * UNITS[unit])
+
+
+def size_in_words(size: int) -> str:
+    """The same in the largest unit of which it is a whole number, those of powers of two before the others."""
+    unit = next(name for name in ("TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "kB", "B") if size % UNITS[name] == 0)
+    return f"{size // UNITS[unit]}{unit}"
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,12 +1,14 @@
 """The probe tells sharing from isolation, by time and by what is told."""
 
+import hashlib
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from foreword.bench.isolation import ProbeReport, Separation, probe_isolation, separation
-from foreword.bench.parties import Party, two_parties
+from foreword.bench.parties import Doors, Party, two_parties
 from foreword.bench.telling import Channel, TellingReport, probe_telling
 from foreword.errors import CredentialsError, ParameterError, ServiceError
 from foreword.server.tenants import load_tenants
@@ -26,6 +28,36 @@ def test_hits_stand_out_across_tenants_only_where_they_share(serve: Any, share: 
     assert report.within.auc > 0.9
     assert report.told_apart is told
     assert report.telling.telling or not told, "cached tokens"
+    assert (report.across.auc > 0.9) is told
+
+
+@pytest.mark.parametrize(
+    ("share", "keys", "told"),
+    [
+        ("tenant", ("", ""), False),
+        ("tenant", ("one", "one"), False),
+        ("all", ("one", "another"), False),
+        ("all", ("one", "one"), True),
+    ],
+    ids=["another tenant", "another tenant, a key", "another key", "the same key, and all is shared"],
+)
+def test_who_shares_a_store_is_told_nothing_without_the_tenants_key(
+    serve: Any, tmp_path: Path, share: str, keys: tuple[str, str], told: bool
+) -> None:
+    """The victim asks at one server, the attacker at another; only what lies in the store between them can tell."""
+    lives = []
+    for number, key in enumerate(keys):
+        store = {"shared_store": f"file://{tmp_path}/shared"}
+        if key:
+            store["store_key_file"] = str(tmp_path / f"key{number}")
+            (tmp_path / f"key{number}").write_text(hashlib.sha256(key.encode()).hexdigest())
+        tenants = load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"})
+        lives.append(serve(engine=store, tenants=tenants, share=share))
+    slow_prefill(lives[0])
+    report = probe_isolation(lives[0].url, "a", "b", samples=12, characters=400, victim_url=lives[1].url)
+    assert list(tmp_path.glob("shared/*/*.kv")), "the store has what was asked"
+    assert report.within.auc > 0.9
+    assert report.told_apart is told
     assert (report.across.auc > 0.9) is told
 
 
@@ -51,7 +83,7 @@ def test_two_salts_under_one_key_are_told_nothing(serve: Any, keys: tuple[str, s
     live = serve(tenants=load_tenants(None, known))
     victim, attacker = two_parties(*keys)
     with live.client() as client:
-        report = probe_telling(client, victim, attacker, digits=12)
+        report = probe_telling(Doors(client, client), victim, attacker, digits=12)
     assert report.telling == ()
     assert report.operators_pages is (not keys[0])
     assert victim.salt != attacker.salt
@@ -60,7 +92,7 @@ def test_two_salts_under_one_key_are_told_nothing(serve: Any, keys: tuple[str, s
 def test_who_shares_is_told_every_digit(serve: Any) -> None:
     live = serve()
     with live.client() as client:
-        report = probe_telling(client, Party(), Party(), digits=12)
+        report = probe_telling(Doors(client, client), Party(), Party(), digits=12)
     assert report.right >= 10, "fields that differ by chance vote, too"
     assert any("cached_tokens" in channel.name for channel in report.telling)
     assert report.interval[0] > 0.5

@@ -23,6 +23,8 @@ class Settings:
     """Where it listens."""
     size: int | None = option(None, name="size-mb", unit=2**20)
     """Its memory; None: what is free."""
+    room: int = option(2**30, name="room", size=True)
+    """What it may take."""
     cache: bool = option(True, name="caching")
     """Whether it caches."""
     loud: bool = False
@@ -63,6 +65,8 @@ def test_nothing_given_is_the_config_itself() -> None:
         ((), {"FOREWORD_PORT": "1"}, "port", 1),
         (("--size-mb", "2"), {}, "size", 2 * 2**20),
         ((), {"FOREWORD_SIZE_MB": "2"}, "size", 2 * 2**20),
+        (("--room", "20GB"), {}, "room", 20 * 10**9),
+        ((), {"FOREWORD_ROOM": "1.5 gib"}, "room", 3 * 2**29),
         (("--no-caching",), {}, "cache", False),
         ((), {"FOREWORD_CACHING": "0"}, "cache", False),
         ((), {"FOREWORD_CACHING": "true"}, "cache", True),
@@ -100,6 +104,12 @@ def test_the_same_value_twice_is_fine() -> None:
     assert (settings.port, settings.cache) == (1, False)
 
 
+@pytest.mark.parametrize("size", ["20", "GB", "-1GB", "1e3GB", "1PB", ""])
+def test_a_size_without_a_known_unit_is_refused(size: str) -> None:
+    with pytest.raises(ConfigError, match="a number with a unit"):
+        made(f"--room={size}")
+
+
 def test_a_command_has_defaults_of_its_own() -> None:
     flags = Flags(defaults={"port": 5}, complete=lambda given: {**given, "loud": given["port"] == 5})
     assert made(flags=flags) == Settings(port=5, loud=True)
@@ -107,12 +117,13 @@ def test_a_command_has_defaults_of_its_own() -> None:
 
 
 def test_a_flag_says_what_the_field_says() -> None:
-    port, size, cache, *_ = field_flags(Settings)
+    port, size, room, cache, *_ = field_flags(Settings)
     assert (port.declarations, port.default, port.help) == (("--port", "-p"), 8000, "Where it listens.")
     assert (size.environment, size.help) == ("FOREWORD_SIZE_MB", "Its memory; default: what is free. In MiB.")
+    assert (room.default, room.help) == ("1GiB", "What it may take. With a unit: 20GB, 512MiB.")
     assert cache.declarations == (" /--no-caching",)
     assert [flag.name for flag in field_flags(Settings, Flags(only=("port",)))] == ["port"]
-    assert [flag.name for flag in field_flags(Settings, Flags(without=("port", "size", "cache", "loud")))] == [
+    assert [flag.name for flag in field_flags(Settings, Flags(without=("port", "size", "room", "cache", "loud")))] == [
         "names",
         "token",
     ]

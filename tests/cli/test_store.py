@@ -26,7 +26,7 @@ def test_a_store_is_listed_checked_and_removed(tmp_path: Path) -> None:
     assert checked.returncode == 1
     assert f"{pack.name}: 1 blocks have a wrong checksum" in checked.stdout
     assert "0 files removed" in run_here("store", "gc", str(folder)).stdout
-    assert "1 files removed" in run_here("store", "gc", str(folder), "--max-size", "0").stdout
+    assert "1 files removed" in run_here("store", "gc", str(folder), "--max-size", "0MB").stdout
     assert "No packs." in run_here("store", "ls", str(folder)).stdout
 
 
@@ -35,7 +35,8 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         (["ls", str(tmp_path / "absent")], "absent"),
         (["rm", str(tmp_path), "--identity", "abc"], "'abc'"),
         (["ls", str(tmp_path), "--identity", "abc"], "--identity is for rm"),
-        (["rm", str(tmp_path), "--max-size", "3"], "--max-size is for gc"),
+        (["rm", str(tmp_path), "--max-size", "3GB"], "--max-size is for gc"),
+        (["gc", str(tmp_path), "--max-size", "3"], "a number with a unit"),
         (["dance", str(tmp_path)], "dance"),
     ):
         result = run_here("store", *arguments)

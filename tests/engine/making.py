@@ -9,6 +9,7 @@ from engine.models import load_once
 from foreword.cache import CopyBlock
 from foreword.engine import Engine, EngineConfig, EngineRequest, RequestOutput, SamplingParams
 from foreword.engine.build import EngineParts, make_parts
+from foreword.engine.open_stores import TierOpener, open_stores
 from foreword.engine.runner import Runner, Sampled, Step
 from foreword.events import EventSink
 from foreword.tokens import pack_tokens, unpack_tokens
@@ -40,9 +41,14 @@ class Made:
     runner: Interposed
 
 
-def make(config: EngineConfig, events: EventSink | None = None, clock: Callable[[], float] = time.monotonic) -> Made:
+def make(
+    config: EngineConfig,
+    events: EventSink | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    open_tier: TierOpener = open_stores,
+) -> Made:
     """An engine whose model is loaded once."""
-    parts = make_parts(config, load_once)
+    parts = make_parts(config, load_once, open_tier)
     runner = Interposed(parts.runner)
     return Made(parts.engine(events, clock, runner), parts, runner)
 

@@ -29,6 +29,7 @@ from foreword.engine.llm import LLMOverEngine
 from foreword.engine.model_text import ModelText
 from foreword.engine.runner import Sampled, SampledToken, Step, in_turn
 from foreword.engine.tier import Found, TierNews
+from foreword.engine.tier_state import TierState
 from foreword.errors import StepFailed
 from foreword.events import BlockStored, Event, EventRelay, RequestFinished, StepFinished
 from foreword.prompt.tokenizer import HubTokenizer
@@ -70,8 +71,8 @@ class Load:
         self.ring: Callable[[], None] = lambda: None
         self.found: list[TierNews] = []
 
-    def look_up(self, name: str, _: Query) -> None:
-        self.found.append(Found(name, ()))
+    def look_up(self, number: int, _: Query) -> None:
+        self.found.append(Found(number, ()))
 
     def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
         raise AssertionError(transfer)
@@ -88,6 +89,9 @@ class Load:
 
     def awaited(self) -> bool:
         return self.under_way
+
+    def state(self) -> TierState:
+        return TierState((), 0, 0)
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         self.ring = ring

@@ -167,9 +167,9 @@ def test_what_is_stored_is_found_and_loaded(under: Under) -> None:
     news = under.store()
     assert isinstance(news, PutAway)
     assert news.until == 12
-    under.tiering.look_up("r", Query(SPACE, TOKENS + TOKENS))
+    under.tiering.look_up(7, Query(SPACE, TOKENS + TOKENS))
     assert under.tiering.awaited() is True
-    assert under.next() == Found("r", (Stored(12, Source.STORED_LOCAL),))
+    assert under.next() == Found(7, (Stored(12, Source.STORED_LOCAL),))
     load = under.load()
     assert under.next() == Loaded(load, 12)
     assert bytes(under.memory) == b"abc"
@@ -193,12 +193,12 @@ def test_a_load_ends_where_a_block_does_not_come_and_says_why(under: Under, reas
 
 
 def test_a_store_that_raises_brings_nothing_and_ends_nothing() -> None:
-    under = Under(FaultyStore(Shelf(), lambda method: None if method in ("flush", "close") else Fault.RAISES))
+    under = Under(FaultyStore(Shelf(), lambda method: None if method in ("flush", "usage", "close") else Fault.RAISES))
     news = under.store()
     assert isinstance(news, PutAway)
     assert news.until == 0
-    under.tiering.look_up("r", Query(SPACE, TOKENS))
-    assert under.next() == Found("r", ())
+    under.tiering.look_up(7, Query(SPACE, TOKENS))
+    assert under.next() == Found(7, ())
     load = under.load()
     assert under.next() == Loaded(load, 0)
     under.tiering.close(5.0)
@@ -232,8 +232,8 @@ class Panicking(Shelf):
 
 def test_a_panic_of_native_code_leaves_nobody_waiting() -> None:
     under = Under(Panicking())
-    under.tiering.look_up("r", Query(SPACE, TOKENS))
-    assert under.next() == Found("r", ())
+    under.tiering.look_up(7, Query(SPACE, TOKENS))
+    assert under.next() == Found(7, ())
     under.tiering.close(5.0)
 
 

@@ -19,6 +19,7 @@ from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
+from foreword.engine.tier_state import TierState
 from foreword.errors import StepFailed
 from foreword.events import EventRelay, EventSink
 from foreword.outputs import ChoiceDelta, Delta, RequestMetrics
@@ -113,6 +114,7 @@ class FakeFront:
     def __init__(self, info: EngineInfo = INFO):
         self.info = info
         self.state = EngineState(0, 0, 0, Usage(0, 0, 0, 0, 0, 0))
+        self.tier_state: TierState | None = None
         self.death: Exception | None = None
         self.text = words()
         self.clock = 0.0

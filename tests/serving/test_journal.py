@@ -31,7 +31,7 @@ class Desk:
 
     def __init__(self, **options: object):
         self.front, self.log = FakeFront(), io.StringIO()
-        self.metrics = Metrics("fake", lambda: self.front.state, lambda: True)
+        self.metrics = Metrics("fake", lambda: self.front.state, lambda: True, lambda: self.front.tier_state)
         observation = Observation(self.front.info, self.front.now, PromptRenderer(words(), "fake"), ObserverConfig())
         config = ServerConfig(**options)  # type: ignore[arg-type]
         self.journal = Journal(self.front.now, "fake", self.metrics, make_log(self.log), observation, config)

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from foreword.server.tenants import load_tenants
 from foreword.serving.metrics import TokenGaps
-from server.live import Live
+from server.live import Live, live_server
 
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/foreword.json"
 ASKED: dict[str, Any] = {"model": "tiny", "prompt": "the quick brown fox jumps", "max_tokens": 4, "temperature": 0}
@@ -88,6 +88,40 @@ def test_requests_are_counted_by_outcome(asked: Live) -> None:
     assert total(found, "vllm:e2e_request_latency_seconds_count") == 3
     assert total(found, "foreword_hit_ends_total", reason="complete") == 1
     assert total(found, "foreword_engine_up") == 1
+
+
+def test_what_stores_hold_and_bring_is_counted(engine_config: Any, tmp_path: Path) -> None:
+    body = {**ASKED, "prompt": "the quick brown fox jumps over the lazy dog " * 12}
+    usages = []
+    for _ in range(2):  # the second one finds what the first one has left
+        with live_server(engine_config(store=str(tmp_path)), served_model_name="tiny") as live:
+            with live.client() as client:
+                usages.append(client.post("/v1/completions", json=body).json()["usage"])
+            live.settle()
+            found = samples(live)
+    length, stored = usages[1]["prompt_tokens"], usages[1]["prompt_tokens_details"]["cached_tokens"]
+    assert usages[0]["prompt_tokens_details"]["cached_tokens"] == 0
+    assert stored >= length - 17
+    assert total(found, "foreword_prompt_tokens_total", source="stored_local") == stored
+    assert total(found, "vllm:external_prefix_cache_queries_total") == length
+    assert total(found, "vllm:external_prefix_cache_hits_total") == total(found, "vllm:prompt_tokens_cached_total") == stored
+    assert total(found, "vllm:prefix_cache_hits_total") == 0, "memory had nothing"
+    ours = {"store": "stored_local"}
+    assert total(found, "foreword_store_loaded_blocks_total", **ours) == stored // 16
+    assert total(found, "foreword_store_blocks", **ours) >= stored // 16
+    assert 0 < total(found, "foreword_store_used_bytes", **ours) < total(found, "foreword_store_max_bytes", **ours)
+    assert total(found, "foreword_store_written_today_bytes", **ours) > 0
+    reasons = {dict(labels).get("reason") for name, labels in found if name == "foreword_store_lost_loads_total"}
+    assert reasons == {"stored_corrupt", "stored_other_identity", "load_failed", "load_slower"}
+    for name in ("lost_loads_total", "failures_total", "left_alone", "set_aside", "refused_blocks_total"):
+        assert total(found, f"foreword_store_{name}", **ours) == 0
+    assert total(found, "foreword_store_dropped_blocks_total") == total(found, "foreword_store_queued_blocks") == 0
+
+
+def test_without_a_store_there_are_no_figures_of_one(asked: Live) -> None:
+    found = samples(asked)
+    assert not [name for name, _ in found if name.startswith("foreword_store")]
+    assert total(found, "vllm:external_prefix_cache_queries_total") == 0
 
 
 def test_an_aborted_requests_tokens_are_counted_too(serve: Any) -> None:

@@ -28,7 +28,7 @@ from serving.fake_front import FakeFront, neutral, words
 def service(front: FakeFront, **options: Any) -> Service:
     config = ServerConfig(**options)
     renderer = PromptRenderer(words(), "fake")
-    metrics = Metrics("fake", lambda: front.state, lambda: front.death is None)
+    metrics = Metrics("fake", lambda: front.state, lambda: front.death is None, lambda: front.tier_state)
     observation = Observation(front.info, front.now, renderer, ObserverConfig())
     journal = Journal(front.now, "fake", metrics, make_log(io.StringIO()), observation, config)
     return Service(front, PromptThread(renderer, config.request_timeout), journal, config, ServedModel(("fake",), 100, 0))

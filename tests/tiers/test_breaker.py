@@ -49,7 +49,7 @@ def test_what_fails_is_answered_and_then_left_alone(world: World, fault: Fault, 
     before, calls = world.now, len(world.faulty.calls)
     assert read(world.store, KEYS) == [Outcome.FAILED] * 3
     assert world.store.put_many(KEYS, []) == world.store.delete_many(NAMES) == 0
-    assert world.store.usage() == StoreUsage()
+    assert world.store.usage() == StoreUsage(failures=FAILURES, left_alone=True)
     world.store.flush()
     assert (world.now, len(world.faulty.calls)) == (before, calls), "nobody asks it, nobody waits"
     assert world.store.failures == FAILURES

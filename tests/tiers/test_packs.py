@@ -281,6 +281,30 @@ def test_what_is_kept_goes_last_whatever_the_clock_does(open_packs: Open) -> Non
     assert found(store, prompts[7]) == 4
 
 
+def test_what_is_kept_longer_afterwards_is_kept_when_the_index_is_lost(open_packs: Open, folder: Path) -> None:
+    options = PackOptions(
+        max_bytes=4 * (HEADER_BYTES + 4 * BLOCK_BYTES + 4096), pack_bytes=4 * BLOCK_BYTES, min_free_bytes=0
+    )
+    store = open_packs(options, now=lambda: 1000.0)
+    prompts = [made_keys(4, first_token=1000 * number) for number in range(8)]
+    put(store, prompts[0])
+    assert store.put_many(prompts[0], made_blocks(prompts[0]), keep_until=2000.0) == 4
+    assert store.put_many(prompts[0], made_blocks(prompts[0]), keep_until=1500.0) == 4, "no less than before"
+    store.close()
+    index_gone(folder)
+    now = [1999.0]
+    store = open_packs(options, now=lambda: now[0])
+    store.read_all()
+    for keys in prompts[1:7]:
+        put(store, keys)
+    assert found(store, prompts[0]) == 4
+    now[0] = 2001.0
+    for keys in prompts[1:7]:
+        put(store, keys)
+    assert found(store, prompts[0]) == 0
+    assert not packs(folder, ".kept"), "the note goes with its pack"
+
+
 def test_a_days_budget_is_kept_by_all_who_write(open_packs: Open) -> None:
     now = [0.0]
     options = PackOptions(daily_bytes=7 * BLOCK_BYTES, min_free_bytes=0)

@@ -11,11 +11,12 @@ import random
 import string
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx2
 
-from foreword.bench.parties import Party, check, model_name, two_parties
+from foreword.bench.parties import Doors, Party, check, model_name, two_parties
 from foreword.bench.telling import TellingReport, probe_telling
 from foreword.errors import ParameterError
 
@@ -66,24 +67,33 @@ class ProbeReport:
 
 
 def probe_isolation(
-    url: str, victim_key: str, attacker_key: str, samples: int = 40, characters: int = 1000, seed: int = 0
+    url: str,
+    victim_key: str,
+    attacker_key: str,
+    samples: int = 40,
+    characters: int = 1000,
+    seed: int = 0,
+    victim_url: str | None = None,
 ) -> ProbeReport:
     """Run the experiments with ``samples`` digits, and prompts of each kind. The server should have nothing else to do.
 
-    With one key, or none, victim and attacker are two salts under it.
+    With one key, or none, victim and attacker are two salts under it. ``victim_url``: the victim asks at another server,
+    which shares a store with the attacker's; what is asked there twice lies in that store.
     """
     rng, (victim, attacker) = random.Random(seed), two_parties(victim_key, attacker_key)
-    with httpx2.Client(base_url=url.rstrip("/").removesuffix("/v1"), timeout=120) as client:
-        prober = _Prober(client, model_name(client, attacker), characters, rng)
+    with ExitStack() as stack:
+        client = stack.enter_context(_client(url))
+        doors = Doors(client if victim_url is None else stack.enter_context(_client(victim_url)), client)
+        prober = _Prober(doors, model_name(client, attacker), characters, rng)
         prober.warm_up(victim, attacker)
-        told = probe_telling(client, victim, attacker, samples, seed)
+        told = probe_telling(doors, victim, attacker, samples, seed)
         kinds = ["across", "within", "fresh"] * samples
         rng.shuffle(kinds)
         times: dict[str, list[float]] = {"across": [], "within": [], "fresh": []}
         for kind in kinds:
             prompt = prober.fresh_prompt()
             before = prober.fresh_prompt() if kind == "fresh" else prompt  # something is asked before, so that all are alike
-            prober.ask(before, attacker if kind == "within" else victim)
+            prober.ask_before(before, attacker if kind == "within" else victim, own=kind == "within")
             times[kind].append(prober.ask(prompt + " and", attacker))
     fresh = times["fresh"]
     across, within = separation(times["across"], fresh), separation(times["within"], fresh)
@@ -105,26 +115,40 @@ def separation(first: Sequence[float], second: Sequence[float]) -> Separation:
 class _Prober:
     """Asks for one token and looks at the clock."""
 
-    def __init__(self, client: httpx2.Client, model: str, characters: int, rng: random.Random):
-        self._client, self._model, self._characters, self._rng = client, model, characters, rng
+    def __init__(self, doors: Doors, model: str, characters: int, rng: random.Random):
+        self._doors, self._model, self._characters, self._rng = doors, model, characters, rng
 
     def fresh_prompt(self) -> str:
         """A text that nobody has asked before."""
         return "".join(self._rng.choices(string.ascii_lowercase + " ", k=self._characters))
 
     def ask(self, prompt: str, party: Party) -> float:
-        """Seconds until the answer, of one token, is there. Raises CredentialsError and ServiceError."""
-        body = {"model": self._model, "prompt": prompt, "max_tokens": 1, "temperature": 0}
-        if party.salt is not None:
-            body["cache_salt"] = party.salt
+        """Seconds until the attacker's server has answered one token. Raises CredentialsError and ServiceError."""
         start = time.perf_counter()
-        answer = self._client.post("/v1/completions", json=body, headers=party.headers)
+        answer = self._post(self._doors.attackers, prompt, party)
         seconds = time.perf_counter() - start
         check(answer)
         return seconds
 
-    def warm_up(self, *parties: Party) -> None:
+    def ask_before(self, prompt: str, party: Party, own: bool) -> None:
+        """Ask what may be asked again, at the attacker's server (``own``) or the victim's."""
+        if own:
+            self.ask(prompt, party)
+        else:
+            self._doors.have_victim_ask(lambda client: self._post(client, prompt, party))
+
+    def warm_up(self, victim: Party, attacker: Party) -> None:
         """First uses of connections and kernels, so that no kind of prompt pays for them."""
         for _ in range(3):
-            for party in parties:
-                self.ask(self.fresh_prompt(), party)
+            self.ask_before(self.fresh_prompt(), victim, own=False)
+            self.ask(self.fresh_prompt(), attacker)
+
+    def _post(self, client: httpx2.Client, prompt: str, party: Party) -> httpx2.Response:
+        body = {"model": self._model, "prompt": prompt, "max_tokens": 1, "temperature": 0}
+        if party.salt is not None:
+            body["cache_salt"] = party.salt
+        return client.post("/v1/completions", json=body, headers=party.headers)
+
+
+def _client(url: str) -> httpx2.Client:
+    return httpx2.Client(base_url=url.rstrip("/").removesuffix("/v1"), timeout=120)

@@ -1,5 +1,7 @@
 """Who asks in an attacker's experiment: a key, and a salt under it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx2
@@ -19,6 +21,26 @@ class Party:
         """What it sends with each request."""
         named = {} if self.salt is None else {"x-cache-salt": self.salt}
         return {**named, **({"authorization": f"Bearer {self.key}"} if self.key else {})}
+
+
+STORED = 0.1
+"""Seconds in which a server has given a shared store what was used a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The server that each of the two asks: the same one, or two over one shared store."""
+
+    victims: httpx2.Client
+    attackers: httpx2.Client
+
+    def have_victim_ask(self, ask: Callable[[httpx2.Client], httpx2.Response]) -> httpx2.Response:
+        """The victim asks at its server; with a server of its own twice, so that the shared store is given it."""
+        answer = check(ask(self.victims))
+        if self.victims is not self.attackers:
+            check(ask(self.victims))
+            time.sleep(STORED)
+        return answer
 
 
 def two_parties(victim_key: str, attacker_key: str) -> tuple[Party, Party]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx2
 
-from foreword.bench.parties import Party, check, model_name
+from foreword.bench.parties import Doors, Party, check, model_name
 
 DIGITS = 6  # of a secret
 SIGNIFICANT = 0.001  # that any of the channels tells by chance
@@ -80,9 +80,9 @@ class TellingReport:
         return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
 
 
-def probe_telling(client: httpx2.Client, victim: Party, attacker: Party, digits: int = 40, seed: int = 0) -> TellingReport:
+def probe_telling(doors: Doors, victim: Party, attacker: Party, digits: int = 40, seed: int = 0) -> TellingReport:
     """Guess so many digits, and look as often whether a page changes. The server should have nothing else to do."""
-    attack = _Attack(client, victim, attacker, random.Random(seed))
+    attack = _Attack(doors, victim, attacker, random.Random(seed))
     right = sum(attack.guess() for _ in range(digits))
     for _ in range(digits):
         attack.look()
@@ -94,10 +94,11 @@ def probe_telling(client: httpx2.Client, victim: Party, attacker: Party, digits:
 class _Attack:
     """The attack: what is known of the secrets, and the votes so far."""
 
-    def __init__(self, client: httpx2.Client, victim: Party, attacker: Party, rng: random.Random):
+    def __init__(self, doors: Doors, victim: Party, attacker: Party, rng: random.Random):
         self.requests = 0
-        self._client, self._victim, self._attacker, self._rng = client, victim, attacker, rng
-        self._model = model_name(client, attacker)
+        self._servers, self._client = doors, doors.attackers
+        self._victim, self._attacker, self._rng = victim, attacker, rng
+        self._model = model_name(self._client, attacker)
         self.is_operator = self._get(OPERATORS, attacker).status_code == 200
         doors = [(path, party) for path in PAGES for party in (attacker, Party())]
         if self.is_operator:
@@ -106,7 +107,7 @@ class _Attack:
         same_salts = victim.salt is None and attacker.salt is None
         dialects = ("completions", "chat/completions", "responses", *(("messages",) if same_salts else ()))
         self._dialects = [dialect for dialect in dialects if self._ask(dialect, "Hello", attacker).status_code == 200]
-        check(self._ask("completions", "Hello", victim))
+        self._victim_asks("completions", "Hello")
         self._turns = itertools.cycle(self._dialects)
         self._votes: Counter[tuple[str, float]] = Counter()
         self._rights: Counter[tuple[str, float]] = Counter()
@@ -135,7 +136,7 @@ class _Attack:
         """See whether a page changes when the victim asks, or just so."""
         before, asks = dict(self._pages()), self._rng.random() < 0.5
         if asks:
-            check(self._ask(self._rng.choice(self._dialects), self._fresh(), self._victim))
+            self._victim_asks(self._rng.choice(self._dialects), self._fresh())
         time.sleep(SETTLED)
         after = dict(self._pages())
         for name in {*before, *after}:
@@ -145,7 +146,7 @@ class _Attack:
         """Name an id of the victim's, and one that never was: whether the answers differ."""
         text = self._fresh()
         for dialect in self._dialects:
-            theirs = str(check(self._ask(dialect, text, self._victim)).json()["id"])
+            theirs = str(self._victim_asks(dialect, text).json()["id"])
             never = theirs[: -len(uuid.uuid4().hex)] + uuid.UUID(int=self._rng.getrandbits(128)).hex
             told = [self._told_of(dialect, name, text) for name in (theirs, never)]
             for name in told[0]:
@@ -161,7 +162,7 @@ class _Attack:
         self._dialect, self._start = next(self._turns), self._fresh() + " has the number"
         self._secret, self._known = self._rng.choices(range(10), k=DIGITS), []
         text = self._start + "".join(f" {digit}" for digit in self._secret) + ", and more of it."
-        check(self._ask(self._dialect, text, self._victim))
+        self._victim_asks(self._dialect, text)
 
     def _observe(self, text: str) -> Fields:
         """All that the attacker is told when it asks."""
@@ -218,12 +219,20 @@ class _Attack:
         """A text that nobody has asked before."""
         return "".join(self._rng.choices(string.ascii_lowercase, k=100))
 
+    def _victim_asks(self, dialect: str, text: str) -> httpx2.Response:
+        return self._servers.have_victim_ask(lambda client: self._post(client, dialect, text, self._victim))
+
     def _ask(self, dialect: str, text: str, party: Party, more: Mapping[str, Any] | None = None) -> httpx2.Response:
+        return self._post(self._client, dialect, text, party, more)
+
+    def _post(
+        self, client: httpx2.Client, dialect: str, text: str, party: Party, more: Mapping[str, Any] | None = None
+    ) -> httpx2.Response:
         self.requests += 1
         body = {"model": self._model, **_body(dialect, text), **(more or {})}
         if party.salt is not None:
             body["cache_salt"] = party.salt
-        return self._client.post(f"/v1/{dialect}", json=body, headers=party.headers)
+        return client.post(f"/v1/{dialect}", json=body, headers=party.headers)
 
     def _get(self, path: str, party: Party) -> httpx2.Response:
         return self._client.get(path, headers=party.headers)

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from foreword.config import Flag, build_config
+from foreword.config import Flag, build_config, size_in_bytes, size_in_words
 
 MEBIBYTE = 2**20
 
@@ -58,6 +58,7 @@ class FieldFlag:
     default: Any
     help: str
     unit: int
+    size: bool
     both: bool
     secret: bool
     group: str
@@ -80,6 +81,8 @@ class FieldFlag:
             return None
         if isinstance(given, list):
             return tuple(given)
+        if self.size:
+            return size_in_bytes(given)
         return given * self.unit if self.unit != 1 else given
 
 
@@ -95,15 +98,18 @@ def field_flags(config: type, flags: Flags | None = None) -> list[FieldFlag]:
         default = chosen.defaults.get(each.name, each.default)
         if form.unit == MEBIBYTE:
             text += " In MiB."
+        elif form.size:
+            text += " With a unit: 20GB, 512MiB."
         found.append(
             FieldFlag(
                 name=each.name,
                 flag=form.name or each.name.replace("_", "-"),
                 short=form.short,
-                type=_flag_type(types[each.name]),
-                default=default // form.unit if form.unit != 1 and default is not None else default,
+                type=str | None if form.size else _flag_type(types[each.name]),
+                default=_default(default, form),
                 help=text,
                 unit=form.unit,
+                size=form.size,
                 both=form.both,
                 secret=form.secret,
                 group=group,
@@ -199,6 +205,15 @@ def _flag_type(annotation: Any) -> Any:
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         return kinds[0] | None
     return annotation
+
+
+def _default(default: Any, form: Flag) -> Any:
+    """A field's default as it would be typed."""
+    if default is None:
+        return None
+    if form.size:
+        return size_in_words(default)
+    return default // form.unit if form.unit != 1 else default
 
 
 def _text(node: ast.stmt | None) -> str:

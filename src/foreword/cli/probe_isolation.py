@@ -21,6 +21,9 @@ def probe_isolation(
     attacker_key: Annotated[
         str, typer.Option(help="API key of another tenant.", envvar="FOREWORD_ATTACKER_KEY", hide_input=True)
     ] = "",
+    victim_url: Annotated[
+        str | None, typer.Option(help="Where the victim asks, if at another server over the same shared store.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=2, help="Digits to guess, and prompts of each of three kinds.")] = 40,
     characters: Annotated[int, typer.Option(min=1, help="Length of a prompt.")] = 1000,
 ) -> None:
@@ -38,7 +41,7 @@ def probe_isolation(
 
     console = Console()
     with console.status("Asking ..."):
-        report = probe(url, victim_key, attacker_key, samples, characters)
+        report = probe(url, victim_key, attacker_key, samples, characters, victim_url=victim_url)
     told, between = report.telling, "salts under one key" if report.salts else "tenants"
     _print_told(console, told)
     console.print(_table(report))

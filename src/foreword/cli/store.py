@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foreword.config import size_in_bytes
 from foreword.errors import ParameterError
 from foreword.lazy import extra_needed
 
@@ -30,7 +31,7 @@ def store(
     ],
     path: Annotated[Path, typer.Argument(help="The folder, as given to --store.")],
     max_size: Annotated[
-        float | None, typer.Option("--max-size", help="For gc: MiB that may stay; packs used least recently go.")
+        str | None, typer.Option("--max-size", help="For gc: what may stay (20GB, 512MiB); packs used least recently go.")
     ] = None,
     identity: Annotated[
         str | None, typer.Option("--identity", help="For rm: only packs of this identity (its first digits, as ls shows).")
@@ -43,8 +44,8 @@ def store(
 
     Example:  foreword store ls ~/.cache/foreword/store
     """
-    if max_size is not None and (action is not Action.GC or max_size < 0):
-        raise ParameterError(f"--max-size is for gc and 0 or more, got {max_size:g} for {action}.")
+    if max_size is not None and action is not Action.GC:
+        raise ParameterError(f"--max-size is for gc, got {max_size} for {action}.")
     if identity is not None and action is not Action.RM:
         raise ParameterError(f"--identity is for rm, got {identity!r} for {action}.")
     with extra_needed("foreword store", "tiers"):
@@ -56,7 +57,7 @@ def store(
         _show(found)
         raise typer.Exit(_show_damage(found))
     else:
-        limit = None if max_size is None else int(max_size * MIB)
+        limit = None if max_size is None else size_in_bytes(max_size)
         gone = report.collect_garbage(path, limit) if action is Action.GC else report.remove_packs(path, identity)
         typer.echo(f"{gone.files:,} files removed, {gone.size / MIB:,.1f} MiB.")
 

@@ -15,6 +15,7 @@ from foreword.engine.model_text import ModelText
 from foreword.engine.options import EngineOptions
 from foreword.engine.request import EngineRequest, Progress, check_request
 from foreword.engine.stream import OnEnd, Stream
+from foreword.engine.tier_state import TierState
 from foreword.errors import ParameterError, Unavailable
 from foreword.events import EventSink
 from foreword.faults import run_carriable
@@ -57,6 +58,11 @@ class AsyncEngine:
     def state(self) -> EngineState:
         """Requests and blocks after the last step."""
         return self._thread.state
+
+    @property
+    def tier_state(self) -> TierState | None:
+        """The stores below the engine's memory, as they are; None where there are none."""
+        return self._face.tier_state()
 
     @property
     def death(self) -> Exception | None:

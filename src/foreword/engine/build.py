@@ -23,10 +23,10 @@ from foreword.engine.info import EngineInfo
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.model_runner import ModelRunner
 from foreword.engine.model_text import ModelText
-from foreword.engine.open_stores import open_stores
+from foreword.engine.open_stores import TierOpener, open_stores
 from foreword.engine.runner import Runner
 from foreword.engine.self_test import SelfTest, run_self_test
-from foreword.engine.tiering import Tiering
+from foreword.engine.tier import Tier
 from foreword.events import EventRelay, EventSink
 from foreword.sched import PromptLookup, Scheduler, TreeDrafter
 from foreword.weights.checkpoint import Checkpoint
@@ -51,7 +51,7 @@ class EngineParts:
     scheduler: Scheduler
     events: EventRelay
     self_test: SelfTest | None
-    tier: Tiering | None = None
+    tier: Tier | None = None
 
     def engine(
         self,
@@ -87,7 +87,7 @@ def build_engine(
     return make_parts(config).engine(events, clock)
 
 
-def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineParts:
+def make_parts(config: EngineConfig, load: ModelLoader | None = None, open_tier: TierOpener = open_stores) -> EngineParts:
     """Load a model and make what its engine consists of; logs what there is, and tests the machine if that is asked for.
 
     With ``load`` nothing is taken from earlier starts, and nothing left for later ones.
@@ -120,7 +120,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None) -> EngineP
         default_sampling=sampling_defaults(checkpoint.text_files() if config.generation_config == "auto" else {}),
     )
     events = EventRelay()
-    tier = open_stores(config, info.fingerprint, memory.pieces, num_blocks)
+    tier = open_tier(config, info.fingerprint, memory.pieces, num_blocks)
     cache = PrefixCache(config.cache_config(num_blocks, stores=tier is not None), events=events)
     parts = EngineParts(
         config=config,

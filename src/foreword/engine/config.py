@@ -45,9 +45,9 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     store: str | None = None
     """Folder in which keys and values are kept that are used again, over restarts; None: they end with the process."""
-    store_size_bytes: int = option(10 * 2**30, name="store-size-mb", unit=2**20)
+    store_size_bytes: int = option(10 * 2**30, name="store-size", size=True)
     """What the folder may take; prefixes that were used least recently go first."""
-    store_daily_bytes: int | None = option(None, name="store-daily-mb", unit=2**20)
+    store_daily_bytes: int | None = option(None, name="store-daily", size=True)
     """What may be written to the folder in a day, to spare the disk; None: as much as comes."""
     shared_store: str | None = None
     """Store that several engines share: ``valkey://host:6379``, ``s3://bucket/path`` (also gs, az) or ``file:///folder``."""

@@ -21,6 +21,7 @@ from foreword.engine.records import request_finished, step_finished
 from foreword.engine.request import EngineRequest, check_request
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.tier import Found, Loaded, PutAway, Tier
+from foreword.engine.tier_state import TierState
 from foreword.engine.verify import Verifier, VerifyReport
 from foreword.errors import GrammarFailed, IntegrityError, ParameterError, StepFailed
 from foreword.events import EventRelay, EventSink
@@ -95,7 +96,8 @@ class Engine:
         self._events = EventRelay() if events is None else events
         self._reported: Exception | None = None
         self._tier = tier
-        self._asked: dict[str, list[Request]] = {}  # whose prompts are being looked up below
+        self._asked: dict[int, list[Request]] = {}  # whose prompts are being looked up below, by the look-up's number
+        self._look_ups = itertools.count()
         self._verifier = verifier
         self._drafting = drafting
         self._seeds = random.Random(seed)
@@ -144,7 +146,7 @@ class Engine:
                 self._end(continuation, continuation.finish_reason)
         waiting = [each.request for each in continuations if each.finish_reason is None]
         if waiting:
-            self._ask(name, request.tokens, waiting)
+            self._ask(request.tokens, waiting)
         return generation
 
     def abort(self, request_id: str) -> Generation | None:
@@ -268,6 +270,11 @@ class Engine:
         faults = 0 if self._drafting is None else self._drafting.faults
         return EngineState(len(scheduler.running), len(scheduler.waiting), scheduler.num_preemptions, self.usage(), faults)
 
+    def tier_state(self) -> TierState | None:
+        """The stores below the memory; None where there are none. May be called from any thread."""
+        tier = self._tier
+        return None if tier is None else tier.state()
+
     def verify_report(self) -> VerifyReport:
         """What the verifier has found so far."""
         return VerifyReport() if self._verifier is None else self._verifier.report()
@@ -279,25 +286,26 @@ class Engine:
             return Namespace(model, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
         return Namespace(model, tenant=tenant, cache_salt=cache_salt), None
 
-    def _ask(self, name: str, prompt: bytes, requests: list[Request]) -> None:
+    def _ask(self, prompt: bytes, requests: list[Request]) -> None:
         """Have looked up what the tier has of a prompt, unless all of it is cached; its requests wait for the answer."""
         first, cache = requests[0], self.scheduler.cache
         if self._tier is None or not any(request.use_cache for request in requests):
             return
         match = cache.match(first.namespace, prompt, first.private)
         if match.found // cache.config.block_size < (first.num_prompt_tokens - 1) // cache.config.block_size:
-            self._asked[name] = requests
+            number = next(self._look_ups)
+            self._asked[number] = requests
             for request in requests:
                 request.stored = None
-            self._tier.look_up(name, match.query)
+            self._tier.look_up(number, match.query)
 
     def _take_news(self, now: float) -> None:
         """Hear what has come of look-ups and transfers."""
         transfers = self.scheduler.cache.transfers
         for news in () if self._tier is None else self._tier.news():
             match news:
-                case Found(name, stored):
-                    for request in self._asked.pop(name, ()):
+                case Found(number, stored):
+                    for request in self._asked.pop(number):
                         request.stored = stored
                 case Loaded(load, until, reason):
                     transfers.arrived(load, until, now, reason)

@@ -23,6 +23,7 @@ from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import OnEnd, Stream
+from foreword.engine.tier_state import TierState
 from foreword.errors import InputError, IntegrityError, StepFailed, Unavailable
 from foreword.faults import NO_FAULTS, fault_lines, kind_of, run_carriable
 from foreword.outputs import Delta
@@ -35,11 +36,12 @@ Delivery = tuple[Stream, Delta | None, Exception | None]
 
 @dataclass(frozen=True, slots=True)
 class EngineFace:
-    """What of an engine never changes, and may be read from any thread."""
+    """What of an engine never changes, or may be read from any thread."""
 
     info: EngineInfo
     text: ModelText
     clock: Callable[[], float]
+    tier_state: Callable[[], TierState | None]
 
 
 class EngineThread:
@@ -137,7 +139,7 @@ class EngineThread:
             self._started.set_exception(error)
             return
         self._state = engine.state()
-        self._started.set_result(EngineFace(engine.info, engine.text, engine.clock))
+        self._started.set_result(EngineFace(engine.info, engine.text, engine.clock, engine.tier_state))
         try:
             self._loop(engine)
             engine.close(STORE_SECONDS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from foreword.account import Source
 from foreword.cache import ModelFingerprint
 from foreword.engine.config import EngineConfig
+from foreword.engine.tier import Tier
 from foreword.engine.tiering import Tiering, TierStore
 from foreword.errors import StoreFailed
 from foreword.tiers.base import BlockStore, Pieces
@@ -16,6 +17,8 @@ from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.tenant_keys import TenantKeys
 
 logger = logging.getLogger("foreword")
+TierOpener = Callable[[EngineConfig, ModelFingerprint, Callable[[int], Pieces], int], Tier | None]
+"""open_stores, or what stands in for it."""
 QUEUED_SHARE = 4
 """One block in so many may wait to be stored."""
 

@@ -6,19 +6,20 @@ from typing import Protocol, TypeAlias
 
 from foreword.account import MissReason
 from foreword.cache import LoadBlocks, Query, StoreBlocks, Stored
+from foreword.engine.tier_state import TierState
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The answer to a look-up.
 
-    name
-        Of the request for which it was asked.
+    number
+        Of the look-up that it answers.
     stored
         What is there, in ascending order.
     """
 
-    name: str
+    number: int
     stored: tuple[Stored, ...]
 
 
@@ -43,10 +44,13 @@ TierNews: TypeAlias = Found | Loaded | PutAway
 
 
 class Tier(Protocol):
-    """Tiers below the KV memory. Called from the engine's thread; nothing in it waits, and nothing raises."""
+    """Tiers below the KV memory. Called from the engine's thread; nothing in it waits, and nothing raises.
 
-    def look_up(self, name: str, query: Query) -> None:
-        """Ask what is stored of a prompt; the answer is news."""
+    ``state`` may be called from any thread.
+    """
+
+    def look_up(self, number: int, query: Query) -> None:
+        """Ask what is stored of a prompt; the answer is news, and has this number."""
         ...
 
     def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
@@ -63,6 +67,10 @@ class Tier(Protocol):
 
     def computed(self, tokens: int, seconds: float) -> None:
         """A step has computed so many prompt tokens: with that a load's time is compared."""
+        ...
+
+    def state(self) -> TierState:
+        """The stores in figures."""
         ...
 
     def on_arrival(self, ring: Callable[[], None]) -> None:

@@ -11,16 +11,18 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foreword.account import MissReason, Source
 from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
 from foreword.engine.load_rule import LoadRule
 from foreword.engine.tier import Found, Loaded, PutAway, TierNews
+from foreword.engine.tier_state import StoreState, TierState
 from foreword.faults import fault_lines
-from foreword.tiers.base import BlockKey, BlockStore, Outcome, Pieces
+from foreword.tiers.base import BlockKey, BlockStore, Outcome, Pieces, StoreUsage
 from foreword.tiers.names import BlockNames
 from foreword.tiers.tenant_keys import TenantKeys
 from foreword.tokens import TOKEN_BYTES
@@ -28,8 +30,7 @@ from foreword.tokens import TOKEN_BYTES
 logger = logging.getLogger("foreword")
 BATCH_BYTES = 8 * 2**20
 """Loaded and stored at a time."""
-FLUSH_SECONDS = 2.0
-"""When nothing has been stored for so long, what was taken is made readable for others."""
+IDLE_SECONDS = 2.0
 REMEMBERED = 256
 """Namespaces whose chain of names is not begun anew."""
 REASONS = {
@@ -48,6 +49,15 @@ class TierStore:
     store: BlockStore
 
 
+@dataclass
+class _Books:
+    """What is noted of one store."""
+
+    usage: StoreUsage = field(default_factory=StoreUsage)
+    loaded_blocks: int = 0
+    lost_loads: Counter[MissReason] = field(default_factory=Counter)
+
+
 class Tiering:
     """The stores below one engine; see Tier.
 
@@ -55,6 +65,9 @@ class Tiering:
         Where a block's KV lie.
     queue_blocks
         When so many blocks wait to be stored, nothing is added to them.
+    idle_seconds
+        When nothing has been stored for so long, what was taken is made readable for others; so often stores are asked
+        what they hold.
     clock
         In seconds; of any beginning.
     """
@@ -66,19 +79,25 @@ class Tiering:
         block_size: int,
         queue_blocks: int,
         tenants: TenantKeys | None = None,
+        idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.stores = tuple(stores)
+        self._books = {each.source: _Books() for each in stores}
         self._pieces = pieces
         self._size = block_size
         self._clock = clock
         self._rule = LoadRule()
         self._names = functools.lru_cache(REMEMBERED)(lambda key: BlockNames(key, block_size, tenants))
-        self._batch = max(1, BATCH_BYTES // sum(len(piece) for piece in pieces(0)))
+        self._block_bytes = sum(map(len, pieces(0)))
+        self._batch = max(1, BATCH_BYTES // self._block_bytes)
         self._news: queue.SimpleQueue[TierNews] = queue.SimpleQueue()
         self._ring: Callable[[], None] = lambda: None
         self._awaited = 0
-        self._room = queue_blocks
+        self._room = self._queue = queue_blocks
+        self._dropped = 0
+        self._idle_seconds = idle_seconds
+        self._usage_asked = -idle_seconds
         self._finder = ThreadPoolExecutor(1, "foreword-tier-find")
         self._loader = ThreadPoolExecutor(1, "foreword-tier-load")
         self._to_store: queue.SimpleQueue[StoreBlocks | None] = queue.SimpleQueue()
@@ -86,10 +105,10 @@ class Tiering:
         self._writer = threading.Thread(target=self._write, name="foreword-tier-store", daemon=True)
         self._writer.start()
 
-    def look_up(self, name: str, query: Query) -> None:
+    def look_up(self, number: int, query: Query) -> None:
         """See Tier."""
         self._awaited += 1
-        self._finder.submit(self._tell, lambda: Found(name, self._find(query)), Found(name, ()))
+        self._finder.submit(self._tell, lambda: Found(number, self._find(query)), Found(number, ()))
 
     def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
         """See Tier."""
@@ -102,6 +121,7 @@ class Tiering:
                 self._to_store.put(transfer)
             case StoreBlocks():
                 self._room -= len(transfer.blocks)
+                self._dropped += len(transfer.blocks)
                 self._say(PutAway(transfer, transfer.start))
 
     def news(self) -> list[TierNews]:
@@ -125,6 +145,14 @@ class Tiering:
     def computed(self, tokens: int, seconds: float) -> None:
         """See Tier."""
         self._rule.computed(tokens, seconds)
+
+    def state(self) -> TierState:
+        """See Tier."""
+        states = []
+        for source, books in self._books.items():
+            loaded, lost = books.loaded_blocks, dict(books.lost_loads)
+            states.append(StoreState(source, books.usage, loaded, loaded * self._block_bytes, lost))
+        return TierState(tuple(states), self._queue - self._room, self._dropped)
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         """See Tier."""
@@ -156,6 +184,18 @@ class Tiering:
         return tuple(found)
 
     def _load(self, load: LoadBlocks) -> Loaded:
+        """Load, and count what has come and why no more."""
+        loaded, start = self._bring(load), load.start
+        for part in load.stored:
+            came = max(0, min(loaded.until, part.until) - start)
+            self._books[part.source].loaded_blocks += came // self._size
+            start += came
+            if loaded.until < load.until and loaded.until < part.until:
+                self._books[part.source].lost_loads[loaded.reason] += 1
+                break
+        return loaded
+
+    def _bring(self, load: LoadBlocks) -> Loaded:
         """Bring blocks, some at a time, until one does not come or computing the rest takes less time."""
         keys = self._keys(load.namespace, load.tokens, load.private)
         stores, at = {each.source: each.store for each in self.stores}, load.start
@@ -183,8 +223,10 @@ class Tiering:
         """The thread that stores."""
         flushed = True
         while True:
+            if self._clock() - self._usage_asked >= self._idle_seconds:
+                self._ask_usage()
             try:
-                store = self._to_store.get(timeout=FLUSH_SECONDS)
+                store = self._to_store.get(timeout=self._idle_seconds)
             except queue.Empty:
                 if not flushed:
                     self._flush()
@@ -213,6 +255,12 @@ class Tiering:
     def _flush(self) -> None:
         for each in self.stores:
             each.store.flush()
+        self._ask_usage()
+
+    def _ask_usage(self) -> None:
+        for each in self.stores:
+            self._books[each.source].usage = each.store.usage()
+        self._usage_asked = self._clock()
 
     def _tell(self, work: Callable[[], TierNews], otherwise: TierNews) -> None:
         """Do something in a thread of the tiers, and say what came of it; a store that raises has brought nothing."""

@@ -61,6 +61,14 @@ class Reason(StrEnum):
 COARSE = (Reason.DIVERGED, Reason.FIRST_SEEN)
 """Reasons of the ledger that texts and other namespaces may say more about."""
 
+STORES = {
+    MissReason.STORED_CORRUPT: "a store gave what had not been stored; it is computed and stored anew",
+    MissReason.STORED_OTHER_IDENTITY: "a store has it of another model, or of other settings",
+    MissReason.LOAD_FAILED: "a store had it, and it did not come",
+    MissReason.LOAD_SLOWER: "a store has it, and computing it takes less time than loading it",
+}
+"""What the reasons mean that have to do with a store."""
+
 
 class PromptReader(Protocol):
     """How the caller reads prompts: the tokenizer's decoding, and what a request's prompt was made of, if it knows."""
@@ -229,7 +237,7 @@ def _by_ledger(request: RequestFinished, minimum_tokens: int) -> tuple[Reason, s
         return Reason.NOT_ADMITTED, ""
     if end.reason is MissReason.DISABLED and request.account.prompt_tokens < minimum_tokens:
         return Reason.BELOW_MINIMUM, f"at least {minimum_tokens} tokens are cached"
-    return Reason(end.reason), ""
+    return Reason(end.reason), STORES.get(end.reason, "")
 
 
 def _next_tokens(request: RequestFinished) -> bytes:

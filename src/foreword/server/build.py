@@ -51,7 +51,9 @@ def make_server(
     log, process = log or make_log(), process or Process()
     info = front.info
     model = ServedModel(config.served_model_names or (info.model_name,), info.max_model_len, int(time.time()))
-    metrics = Metrics(model.name, state=lambda: front.state, alive=lambda: front.death is None)
+    metrics = Metrics(
+        model.name, state=lambda: front.state, alive=lambda: front.death is None, tier=lambda: front.tier_state
+    )
     metrics.watch_counter(
         "foreword_log_lines_dropped",
         "Lines of the log that were dropped because nothing took them.",

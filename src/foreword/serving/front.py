@@ -7,6 +7,7 @@ from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
+from foreword.engine.tier_state import TierState
 from foreword.events import EventSink
 from foreword.outputs import Delta
 
@@ -43,6 +44,11 @@ class EngineFront(Protocol):
     @property
     def state(self) -> EngineState:
         """The engine after its last step."""
+        ...
+
+    @property
+    def tier_state(self) -> TierState | None:
+        """The stores below the engine's memory; None where there are none."""
         ...
 
     @property

@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector
 
 from foreword.account import Account, Source
 from foreword.engine.info import EngineState
+from foreword.engine.tier_state import TierState
 from foreword.observe import BlockLife
 from foreword.observe.block_lives import SAMPLED_ONE_IN
+from foreword.serving.store_metrics import StoreCollector
 
 FIRST_TOKEN_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 TOKEN_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5, 5)
@@ -25,11 +27,19 @@ REQUEST_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20
 class Metrics:
     """One registry for one server."""
 
-    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool]):
+    def __init__(
+        self,
+        model_name: str,
+        state: Callable[[], EngineState],
+        alive: Callable[[], bool],
+        tier: Callable[[], TierState | None],
+    ):
         self._model = model_name
+        self._tier = tier
         self.token_gaps = TokenGaps()
         self._registry = CollectorRegistry()
         self._registry.register(_EngineCollector(model_name, state, alive, self.token_gaps))
+        self._registry.register(StoreCollector(model_name, tier))
         counter, histogram = self._counter, self._histogram
         self._sources = counter(
             "foreword_prompt_tokens",
@@ -45,9 +55,15 @@ class Metrics:
             "foreword_refused_requests", "Requests that were answered with an error, by HTTP status.", "status"
         )
         self._queries = counter("vllm:prefix_cache_queries", "Prompt tokens looked up in the prefix cache.")
-        self._hits = counter("vllm:prefix_cache_hits", "Prompt tokens that were not computed for their request.")
+        self._hits = counter(
+            "vllm:prefix_cache_hits", "Prompt tokens of these that were in memory, or shared in flight; stores not counted."
+        )
+        self._stores_asked = counter(
+            "vllm:external_prefix_cache_queries", "Prompt tokens that were not in memory, where there is a store."
+        )
+        self._stores_hit = counter("vllm:external_prefix_cache_hits", "Prompt tokens of these that came from a store.")
         self._prompt = counter("vllm:prompt_tokens", "Prompt tokens processed.")
-        self._cached = counter("vllm:prompt_tokens_cached", "Prompt tokens found in the cache or shared in flight.")
+        self._cached = counter("vllm:prompt_tokens_cached", "Prompt tokens that were not computed, whatever brought them.")
         self._generation = counter("vllm:generation_tokens", "Generated tokens.")
         self._success = counter("vllm:request_success", "Requests answered, by finish reason.", "finished_reason")
         self._first_token = histogram(
@@ -76,7 +92,10 @@ class Metrics:
         self._cached.of().inc(account.reused)
         if looked_up:
             self._queries.of().inc(account.processed)
-            self._hits.of().inc(account.reused)
+            self._hits.of().inc(account.reused - account.stored)
+            if self._tier() is not None:
+                self._stores_asked.of().inc(account.computed + account.stored)
+                self._stores_hit.of().inc(account.stored)
         if account.miss_reason is not None:
             self._hit_ends.of(account.miss_reason.value).inc()
 

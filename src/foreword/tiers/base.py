@@ -58,6 +58,8 @@ class StoreUsage:
         Blocks that were not taken for lack of room or budget, since the store was opened.
     set_aside
         Files that could not be read and were renamed.
+    failures, left_alone
+        How often it could not be asked, or not in time, and whether nobody asks it at present.
     """
 
     blocks: int | None = None
@@ -69,6 +71,8 @@ class StoreUsage:
     daily_bytes: int | None = None
     refused: int = 0
     set_aside: int = 0
+    failures: int = 0
+    left_alone: bool = False
 
 
 class BlockStore(Protocol):

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from foreword.errors import StoreFailed
@@ -66,8 +67,9 @@ class GuardedStore:
         self._ask(self._inner.flush, None)
 
     def usage(self) -> StoreUsage:
-        """What the store says of itself; nothing known if it cannot be asked."""
-        return self._ask(self._inner.usage, StoreUsage())
+        """What the store says of itself, and its failures; that it says so does not end a row of them."""
+        usage = StoreUsage() if self.left_alone else self._ask(self._inner.usage, StoreUsage(), proves=False)
+        return replace(usage, failures=self.failures, left_alone=self.left_alone)
 
     def close(self) -> None:
         """Close the store, whatever state it is in."""
@@ -76,7 +78,8 @@ class GuardedStore:
         except StoreFailed as error:
             logger.warning("%s could not be closed in order: %s", self.name, error)
 
-    def _ask(self, question: Callable[[], Answer], otherwise: Answer, size: int = 0) -> Answer:
+    def _ask(self, question: Callable[[], Answer], otherwise: Answer, size: int = 0, proves: bool = True) -> Answer:
+        """``proves``: whether an answer shows that the store works."""
         if not self._may_ask():
             return otherwise
         begun = self._clock()
@@ -92,7 +95,7 @@ class GuardedStore:
         took = self._clock() - begun
         if took > SLOW_SECONDS + size / SLOWEST_RATE:
             self._count_failure(f"it took {took:.1f} s to answer")
-        else:
+        elif proves:
             self._count_success()
         return answer
 

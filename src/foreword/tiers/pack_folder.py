@@ -3,6 +3,7 @@
 0123456789abcdef.pack      finished: written, synced, renamed; never changed
 0123456789abcdef.writing   unfinished; its writer has it locked, so one that nobody has locked is left over from a crash
 0123456789abcdef.bad       set aside: it could not be read
+0123456789abcdef.kept      empty; the time of its change is until when the pack is kept, if its footer names an earlier one
 index.sqlite3              where blocks lie; made of the packs
 """
 
@@ -14,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PACK, WRITING, BAD = ".pack", ".writing", ".bad"
+PACK, WRITING, BAD, KEPT = ".pack", ".writing", ".bad", ".kept"
 INDEX = "index.sqlite3"
 MODE = 0o600
 
@@ -103,9 +104,24 @@ class PackFolder:
         with suppress(OSError):
             (self.path / file).rename(self.path / f"{file.removesuffix(PACK)}{BAD}")
 
+    def keep(self, file: str, until: float) -> None:
+        """Note that a pack is kept until then (seconds since 1970), at least."""
+        if until > self.kept_until(file):
+            note = self._note(file)
+            note.touch(MODE)
+            os.utime(note, (until, until))
+
+    def kept_until(self, file: str) -> float:
+        """Until when a pack is kept by what was noted beside it; 0 where nothing was."""
+        try:
+            return self._note(file).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def remove(self, file: str) -> None:
-        """Remove a file of any kind; one that is gone is no error."""
+        """Remove a file of any kind, and what was noted beside it; one that is gone is no error."""
         (self.path / file).unlink(missing_ok=True)
+        self._note(file).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> int:
         """Remove packs whose writer ended before they were finished; returns how many."""
@@ -121,6 +137,9 @@ class PackFolder:
         """What the disk has left for us."""
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
+
+    def _note(self, file: str) -> Path:
+        return (self.path / file).with_suffix(KEPT)
 
     def _named(self, suffix: str) -> Iterator[str]:
         with os.scandir(self.path) as entries:

@@ -41,11 +41,12 @@ class Place(NamedTuple):
 
 
 class ReadPack(NamedTuple):
-    """A pack whose footer has been read: its file, bytes and contents."""
+    """A pack whose footer has been read: its file, bytes, contents, and until when it is kept by a note beside it."""
 
     file: str
     size: int
     contents: PackContents
+    kept_until: float = 0.0
 
 
 class PackIndex:
@@ -134,11 +135,14 @@ class PackIndex:
                 ((pack,) for pack in packs),
             )
 
-    def keep(self, names: Collection[bytes], until: float) -> None:
-        """Packs of these blocks are kept until then, at least."""
-        packs = {(until, pack) for (pack,) in self._select("distinct pack", "blocks", names)}
-        with self._writing() as database:
-            database.executemany("update packs set kept_until = max(kept_until, ?) where id = ?", packs)
+    def keep(self, names: Collection[bytes], until: float) -> list[str]:
+        """Packs of these blocks are kept until then, at least; returns those for which that is later than before."""
+        kept = dict(self._select("distinct file, kept_until", "blocks join packs on packs.id = pack", names))
+        longer = [file for file, before in kept.items() if before < until]
+        if longer:
+            with self._writing() as database:
+                database.executemany("update packs set kept_until = ? where file = ?", ((until, file) for file in longer))
+        return longer
 
     def least_used(self, now: float) -> str | None:
         """The pack that goes first: one that need not be kept any more, used least recently. None if there is none."""
@@ -226,12 +230,12 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _add(database: sqlite3.Connection, pack: ReadPack, tick: int) -> None:
-    file, size, contents = pack
+    file, size, contents, noted = pack
     kept_until = max((block.kept_until for block in contents.blocks), default=0.0)
     identity = contents.identity
     database.execute("delete from blocks where pack = (select id from packs where file = ?)", [file])
     again = database.execute("delete from packs where file = ?", [file]).rowcount
-    row = (file, size, len(contents.blocks), identity.digest, identity.text, kept_until, tick)
+    row = (file, size, len(contents.blocks), identity.digest, identity.text, max(kept_until, noted), tick)
     columns = "file, bytes, blocks, identity, text, kept_until, used"
     number = database.execute(f"insert into packs ({columns}) values (?, ?, ?, ?, ?, ?, ?)", row).lastrowid
     database.executemany(

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from foreword.tiers.pack_file import NewerPack, UnreadablePack, read_contents
@@ -38,14 +38,16 @@ class PackShelf:
         self._closing = threading.Event()
         self._lock = threading.Lock()
 
-    def look_again(self) -> None:
-        """Enter what others have finished and take out what they removed; once a second at most, cheap if there is nothing.
+    def look_again(self, at_once: bool = False) -> None:
+        """Enter what others have finished and take out what they removed; cheap if there is nothing.
+
+        Once a second at most, but for ``at_once``, as after a failure.
 
         Footers of many packs, as at a start without an index, are read by a thread; their blocks are found bit by bit.
         """
         now = self._clock()
         with self._lock:
-            if now - self._looked < LOOK_AGAIN_SECONDS:
+            if now - self._looked < LOOK_AGAIN_SECONDS and not at_once:
                 return
             self._looked = now
             changed = self.folder.changed_at()
@@ -74,6 +76,11 @@ class PackShelf:
             self.index.drop(file)
         else:
             self.index.add([pack])
+
+    def keep(self, names: Collection[bytes], until: float) -> None:
+        """Packs of these blocks are kept until then (seconds since 1970), at least, also if the index is lost."""
+        for file in self.index.keep(names, until):
+            self.folder.keep(file, until)
 
     def remove(self, file: str) -> None:
         """Remove a pack and all it counts for."""
@@ -110,7 +117,8 @@ class PackShelf:
         """A pack's footer; None if it is gone, cannot be read now, is left alone or was set aside."""
         try:
             with self.folder.reading(file) as descriptor:
-                return ReadPack(file, os.fstat(descriptor).st_size, read_contents(descriptor))
+                size, kept_until = os.fstat(descriptor).st_size, self.folder.kept_until(file)
+                return ReadPack(file, size, read_contents(descriptor), kept_until)
         except NewerPack as error:
             logger.warning("The pack %s in %s is left alone: %s.", file, self.folder.path, error)
             self._passed_over.add(file)

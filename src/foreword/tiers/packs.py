@@ -53,7 +53,7 @@ class LocalPacks:
         self._writing = threading.RLock()
         self._readers = ThreadPoolExecutor(READERS, "foreword-packs")
         self._refused = 0
-        self._index_failed = False
+        self._index_failed = self._doubted = False
         with self._failures():
             self._open()
 
@@ -87,7 +87,7 @@ class LocalPacks:
             self._look_again()
             present = self._shelf.index.present([key.name for key in keys])
             if keep_until and present:
-                self._shelf.index.keep(present, keep_until)
+                self._shelf.keep(present, keep_until)
             new = {key.name: (key, pieces) for key, pieces in zip(keys, blocks, strict=True) if key.name not in present}
             refused = self._append([each for name, each in new.items() if name not in self._appender], keep_until)
             if self._appender.age >= self.options.finish_seconds:
@@ -201,7 +201,8 @@ class LocalPacks:
         """At hand is what lies in the folder now; it is opened anew if it is another one, or its index failed."""
         if not self._index_failed:
             try:
-                self._shelf.look_again()
+                self._shelf.look_again(at_once=self._doubted)
+                self._doubted = False
                 return
             except FolderGone as error:
                 logger.warning("%s: it is made anew.", error)
@@ -227,4 +228,5 @@ class LocalPacks:
             self._index_failed = not is_full(error)
             raise StoreFailed(f"The index of the store {self.path} failed: {error}.") from error
         except OSError as error:
+            self._doubted = True
             raise StoreFailed(f"The store {self.path} failed: {error}.") from error

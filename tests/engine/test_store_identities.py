@@ -1,0 +1,63 @@
+"""What another model, machine, option, tenant or salt has stored is a miss with a reason, and none of it is read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.making import make
+from engine.over_stores import OPTIONS, WHOLE, ask, ask_all, engine_over, over, packs, said, settle, store_of
+from foreword.account import MissReason
+from foreword.cache import ModelFingerprint
+from foreword.engine import EngineConfig
+from foreword.tiers import Identity
+from foreword.tiers.opening import open_packs
+
+FIELDS = [name for name in ModelFingerprint.__dataclass_fields__ if name != "block_size"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_another_model_or_machine_stored_is_a_clean_miss(
+    config: EngineConfig, truth: list[list[int]], folder: Path, field: str
+) -> None:
+    """An engine whose fingerprint differs in one field, under its own names, and even under those of the other one."""
+    parts = make(config, open_tier=over(packs(folder))).parts
+    other = replace(parts.info.fingerprint, **{field: "another"})
+    engine = replace(parts, info=replace(parts.info, fingerprint=other)).engine()
+    outputs = ask_all(engine)
+    assert said(outputs) == truth
+    assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.FIRST_SEEN)
+    settle(engine)
+    engine.close(20.0)
+    with engine_over(config, lambda _: open_packs(folder, Identity.of(other), OPTIONS, None)) as under_its_names:
+        outputs = ask_all(under_its_names)
+        assert said(outputs) == truth
+        assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.STORED_OTHER_IDENTITY)
+        assert store_of(under_its_names).lost_loads == {MissReason.STORED_OTHER_IDENTITY: 3}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"kv_dtype": "bfloat16"}, {"kv_dtype": "int8"}, {"quantization": "int8"}, {"block_size": 32}]
+)
+def test_what_an_engine_of_other_options_stored_is_a_clean_miss(
+    config: EngineConfig, folder: Path, changed: dict[str, object]
+) -> None:
+    other = replace(config, **changed)
+    truth = said(ask_all(make(other).engine))
+    with engine_over(other, packs(folder)) as engine:
+        outputs = ask_all(engine)
+        assert said(outputs) == truth
+        assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.FIRST_SEEN)
+
+
+@pytest.mark.parametrize("whose", [{"tenant": "bob"}, {"tenant": None}, {"tenant": "alice", "cache_salt": "salt"}])
+def test_what_is_anothers_is_a_clean_miss(
+    config: EngineConfig, truth: list[list[int]], tmp_path: Path, whose: dict[str, object]
+) -> None:
+    with engine_over(config, packs(tmp_path)) as engine:
+        ask(engine, tenant="alice")
+    with engine_over(config, packs(tmp_path)) as engine:
+        output = ask(engine, **whose)
+        assert said([output]) == truth[:1]
+        assert (output.account.stored, output.miss_reason) == (0, MissReason.FIRST_SEEN)
+        assert ask(engine, tenant="alice").account.stored == WHOLE
