@@ -21,12 +21,12 @@ def test_what_another_model_or_machine_stored_is_a_clean_miss(
     config: EngineConfig, truth: list[list[int]], folder: Path, field: str
 ) -> None:
     """An engine whose fingerprint differs in one field, under its own names, and even under those of the other one."""
-    parts = make(config, open_tier=over(packs(folder))).parts
-    other = replace(parts.info.fingerprint, **{field: "another"})
+    other = replace(make(config).parts.info.fingerprint, **{field: "another"})
+    parts = make(config, open_tier=over(lambda _: open_packs(folder, Identity.of(other), OPTIONS, None))).parts
     engine = replace(parts, info=replace(parts.info, fingerprint=other)).engine()
     outputs = ask_all(engine)
     assert said(outputs) == truth
-    assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.FIRST_SEEN)
+    assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.STORED_OTHER_IDENTITY)
     settle(engine)
     engine.close(20.0)
     with engine_over(config, lambda _: open_packs(folder, Identity.of(other), OPTIONS, None)) as under_its_names:
@@ -47,7 +47,7 @@ def test_what_an_engine_of_other_options_stored_is_a_clean_miss(
     with engine_over(other, packs(folder)) as engine:
         outputs = ask_all(engine)
         assert said(outputs) == truth
-        assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.FIRST_SEEN)
+        assert (outputs[0].account.stored, outputs[0].miss_reason) == (0, MissReason.STORED_OTHER_IDENTITY)
 
 
 @pytest.mark.parametrize("whose", [{"tenant": "bob"}, {"tenant": None}, {"tenant": "alice", "cache_salt": "salt"}])

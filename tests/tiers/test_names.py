@@ -1,5 +1,6 @@
 """What blocks are called: a name stands for one prefix of one namespace and one owner, and for nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,9 +116,16 @@ def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, content: bytes)
         TenantKeys.read(tmp_path / "absent")
 
 
-def test_an_identity_tells_in_what_another_one_differs() -> None:
-    ours = Identity.of(MODEL)
-    theirs = Identity.of(ModelFingerprint(weights="w", kv_dtype="bfloat16", canary="c"))
-    assert ours.digest != theirs.digest
-    assert ours.differences(theirs.text) == ["canary", "kv_dtype"]
-    assert ours.differences(ours.text) == ours.differences("{damaged") == ours.differences("3") == []
+@pytest.mark.parametrize("rope", ["", "short", "long " * 60])
+def test_an_identity_tells_its_model(rope: str) -> None:
+    model = ModelFingerprint(weights="w", kv_dtype="bfloat16", rope=rope, block_size=32)
+    identity = Identity.of(model)
+    assert identity.model() == model
+    assert Identity.of(replace(model, canary="c")).digest != identity.digest
+
+
+def test_an_identity_whose_text_is_cut_or_damaged_tells_no_model() -> None:
+    long = Identity.of(ModelFingerprint(weights="w", rope="long " * 1000))
+    assert len(long.text) < 1000
+    for text in (long.text, "", "{damaged", "3", "{}", '{"weights": "another"}'):
+        assert Identity(long.digest, text).model() is None

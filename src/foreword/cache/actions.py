@@ -10,7 +10,7 @@ the cache holds their blocks until it is told how far they came (``PrefixCache.a
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from foreword.account import Source
+from foreword.account import MissReason, Source
 from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.pool import Blocks
 from foreword.tokens import TOKEN_BYTES
@@ -28,12 +28,13 @@ class CopyBlock:
 class Stored(NamedTuple):
     """What a lower tier has of a prompt: its tokens before ``until``, whole blocks, from where the entry before it ends.
 
-    ``slower``: computing them takes less time than loading them.
+    ``why_not``: why they are not to be loaded (``load_slower``: computing them takes less time; ``stored_other_identity``:
+    they are another model's, and of no use); None: they are.
     """
 
     until: int
     source: Source
-    slower: bool = False
+    why_not: MissReason | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

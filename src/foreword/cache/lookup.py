@@ -28,7 +28,7 @@ class Query(NamedTuple):
     @property
     def loadable(self) -> tuple[Stored, ...]:
         """What lower tiers have of it and is worth loading."""
-        return tuple(takewhile(lambda entry: not entry.slower, self.stored))
+        return tuple(takewhile(lambda entry: entry.why_not is None, self.stored))
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ def explain(lookup: Lookup, query: Query, ghosts: "dict[Node, float]", brought: 
     last = len(query.tokens) // TOKEN_BYTES - 1
     if end == last or (0 < brought == end and query.loadable[-1].until > last):
         return HitEnd(MissReason.COMPLETE, end)
-    if query.stored and query.stored[-1].until > end and query.stored[-1].slower:
-        return HitEnd(MissReason.LOAD_SLOWER, end)
+    if query.stored and query.stored[-1].until > end and query.stored[-1].why_not is not None:
+        return HitEnd(query.stored[-1].why_not, end)
     if lookup.seen > end:
         lost = lookup.seen - end
         return HitEnd(MissReason.EVICTED, end, lost_tokens=lost, evicted_at=ghosts.get(_topmost_ghost(lookup.deepest)))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from foreword.account import Source
@@ -42,14 +43,20 @@ def open_stores(
         folder = Path(config.store)
         options = PackOptions(max_bytes=config.store_size_bytes, daily_bytes=config.store_daily_bytes)
         words = f"{folder} (at most {config.store_size_bytes / 2**20:.0f} MiB)"
-        _open(Source.STORED_LOCAL, lambda: open_packs(folder, identity, options, tenants), words, stores)
+        _open(Source.STORED_LOCAL, lambda: open_packs(folder, identity, options, tenants), words, stores, fingerprint)
     if config.shared_store:
         url = config.shared_store
-        _open(Source.STORED_SHARED, lambda: open_shared(url, identity, tenants), "shared", stores)
+        _open(Source.STORED_SHARED, lambda: open_shared(url, identity, tenants), "shared", stores, fingerprint)
     return Tiering(stores, pieces, config.block_size, max(1, num_blocks // QUEUED_SHARE), tenants) if stores else None
 
 
-def _open(source: Source, open_one: Callable[[], BlockStore], words: str, stores: list[TierStore]) -> None:
+def _open(
+    source: Source,
+    open_one: Callable[[], BlockStore],
+    words: str,
+    stores: list[TierStore],
+    fingerprint: ModelFingerprint,
+) -> None:
     try:
         store = open_one()
     except StoreFailed as error:
@@ -57,5 +64,12 @@ def _open(source: Source, open_one: Callable[[], BlockStore], words: str, stores
         return
     usage = store.usage()
     held = "" if usage.blocks is None else f" {usage.blocks} blocks, {(usage.used_bytes or 0) / 2**20:.0f} MiB."
+    others = {field for other in usage.others for field in _differences(fingerprint, other)}
+    if others:
+        held += f" Some are of other models or settings and not used here; they differ in {', '.join(sorted(others))}."
     logger.info("The store %s is on.%s", words, held)
     stores.append(TierStore(source, store))
+
+
+def _differences(ours: ModelFingerprint, theirs: ModelFingerprint) -> list[str]:
+    return [field.name for field in fields(ours) if getattr(ours, field.name) != getattr(theirs, field.name)]

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foreword.account import MissReason, Source
 from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
@@ -86,6 +86,7 @@ class Tiering:
         self._books = {each.source: _Books() for each in stores}
         self._pieces = pieces
         self._size = block_size
+        self._tenants = tenants
         self._clock = clock
         self._rule = LoadRule()
         self._names = functools.lru_cache(REMEMBERED)(lambda key: BlockNames(key, block_size, tenants))
@@ -97,11 +98,11 @@ class Tiering:
         self._room = self._queue = queue_blocks
         self._dropped = 0
         self._idle_seconds = idle_seconds
-        self._usage_asked = -idle_seconds
         self._finder = ThreadPoolExecutor(1, "foreword-tier-find")
         self._loader = ThreadPoolExecutor(1, "foreword-tier-load")
         self._to_store: queue.SimpleQueue[StoreBlocks | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._ask_usage()
         self._writer = threading.Thread(target=self._write, name="foreword-tier-store", daemon=True)
         self._writer.start()
 
@@ -174,14 +175,27 @@ class Tiering:
     def _find(self, query: Query) -> tuple[Stored, ...]:
         """How far the stores have a prompt, one after the other."""
         keys = self._keys(query.namespace, query.tokens, query.private)
-        at, found = 0, []
+        found: list[Stored] = []
+        at = 0
         for each in self.stores:
             there = each.store.exists_many([key.name for key in keys[at:]])
             count = there.index(False) if False in there else len(there)
             if count:
                 at += count
-                found.append(Stored(at * self._size, each.source, self._rule.is_slower(each.source)))
-        return tuple(found)
+                why_not = MissReason.LOAD_SLOWER if self._rule.is_slower(each.source) else None
+                found.append(Stored(at * self._size, each.source, why_not))
+        return tuple(found) or self._of_other_models(query)
+
+    def _of_other_models(self, query: Query) -> tuple[Stored, ...]:
+        """Whether a store has a prompt's first block for another model, under the same tenant and salt: that is told."""
+        for each in self.stores:
+            for model in self._books[each.source].usage.others:
+                namespace, block = replace(query.namespace, model=model), query.tokens[: model.block_size * TOKEN_BYTES]
+                private = _private(namespace, query.private)
+                keys = BlockNames(namespace.key, model.block_size, self._tenants).keys(block, private)
+                if keys and each.store.exists_many([keys[0].name])[0]:
+                    return (Stored(self._size, each.source, MissReason.STORED_OTHER_IDENTITY),)
+        return ()
 
     def _load(self, load: LoadBlocks) -> Loaded:
         """Load, and count what has come and why no more."""
@@ -276,8 +290,11 @@ class Tiering:
         self._ring()
 
     def _keys(self, namespace: Namespace, tokens: bytes, private: PrivatePart | None) -> list[BlockKey]:
-        """The names of a prompt's whole blocks. What a namespace keeps for one tenant is sealed as that tenant's."""
-        if private is None and namespace.tenant is not None:
-            private = PrivatePart(0, namespace.tenant)
+        """The names of a prompt's whole blocks."""
         whole = len(tokens) // (self._size * TOKEN_BYTES) * self._size * TOKEN_BYTES
-        return self._names(namespace.key).keys(tokens[:whole], private)
+        return self._names(namespace.key).keys(tokens[:whole], _private(namespace, private))
+
+
+def _private(namespace: Namespace, private: PrivatePart | None) -> PrivatePart | None:
+    """What a namespace keeps for one tenant is sealed as that tenant's."""
+    return PrivatePart(0, namespace.tenant) if private is None and namespace.tenant is not None else private

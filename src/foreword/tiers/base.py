@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from foreword.cache.namespace import ModelFingerprint
+
 NAME_BYTES = 32
 ROOT = bytes(NAME_BYTES)
 """The parent of a prompt's first block."""
@@ -60,6 +62,8 @@ class StoreUsage:
         Files that could not be read and were renamed.
     failures, left_alone
         How often it could not be asked, or not in time, and whether nobody asks it at present.
+    others
+        Models other than the one it was opened for of which it has blocks, the latest first, as far as it can say.
     """
 
     blocks: int | None = None
@@ -73,6 +77,7 @@ class StoreUsage:
     set_aside: int = 0
     failures: int = 0
     left_alone: bool = False
+    others: tuple[ModelFingerprint, ...] = ()
 
 
 class BlockStore(Protocol):

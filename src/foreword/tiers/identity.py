@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from foreword.cache.namespace import ModelFingerprint
 
 DOMAIN = b"foreword store identity 1\0"
-LONG = 200
+VERY_LONG, LONG = 3500, 200
+"""Characters of a text, which has to fit in the header of a pack, and of one value in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Identity:
     digest
         32 bytes, equal only if every field of the fingerprint is.
     text
-        The fingerprint as JSON, for whoever looks at a store; of long values their digest.
+        The fingerprint as JSON, for whoever looks at a store; where it would be very long, of long values their digest.
     """
 
     digest: bytes
@@ -26,16 +27,18 @@ class Identity:
     @classmethod
     def of(cls, model: ModelFingerprint) -> "Identity":
         """That of a model's fingerprint."""
-        text = json.dumps({name: _shortened(value) for name, value in asdict(model).items()}, sort_keys=True)
+        text = json.dumps(asdict(model), sort_keys=True)
+        if len(text) > VERY_LONG:
+            text = json.dumps({name: _shortened(value) for name, value in asdict(model).items()}, sort_keys=True)
         return cls(hashlib.sha256(DOMAIN + model.key).digest(), text)
 
-    def differences(self, other: str) -> list[str]:
-        """In which fields another identity, given as its text, is another one; empty if that cannot be read."""
+    def model(self) -> ModelFingerprint | None:
+        """The fingerprint; None where the text does not have all of it."""
         try:
-            theirs = json.loads(other)
-            return sorted(name for name, value in json.loads(self.text).items() if theirs.get(name) != value)
-        except (ValueError, AttributeError):
-            return []
+            found = ModelFingerprint(**json.loads(self.text))
+            return found if Identity.of(found).digest == self.digest else None
+        except (ValueError, TypeError, AttributeError):
+            return None
 
 
 def _shortened(value: object) -> object:

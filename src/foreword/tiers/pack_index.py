@@ -150,6 +150,10 @@ class PackIndex:
         found = self._rows("select file from packs order by kept_until > ?, used limit 1", now)
         return found[0][0] if found else None
 
+    def identities(self) -> list[tuple[bytes, str]]:
+        """Digest and text of those of which there are packs, the latest first."""
+        return self._rows("select identity, text from packs group by identity order by max(id) desc")
+
     def size_of(self, file: str) -> int:
         """Bytes of a pack; 0 if it is not entered."""
         found = self._rows("select bytes from packs where file = ?", file)

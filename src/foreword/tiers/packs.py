@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from foreword.cache.namespace import ModelFingerprint
 from foreword.errors import StoreFailed
 from foreword.tiers.base import BlockKey, Outcome, Pieces, StoreUsage
 from foreword.tiers.identity import Identity
@@ -25,6 +26,9 @@ logger = logging.getLogger("foreword")
 
 READERS, PART = 2, 8
 """Threads that read, so that one reads while another one checks; and how many blocks of a pack one reads at a time."""
+
+OTHERS = 8
+"""Identities that are told beside one's own, at most."""
 
 
 class LocalPacks:
@@ -129,6 +133,7 @@ class LocalPacks:
                 daily_bytes=self.options.daily_bytes,
                 refused=self._refused,
                 set_aside=len(self._shelf.folder.set_aside_packs()),
+                others=self._others(),
             )
 
     def close(self) -> None:
@@ -144,6 +149,11 @@ class LocalPacks:
         """Wait until the footers of all packs that are there have been read."""
         with self._failures():
             self._shelf.read_all()
+
+    def _others(self) -> tuple[ModelFingerprint, ...]:
+        identities = [Identity(*found) for found in self._shelf.index.identities()[:OTHERS]]
+        models = [identity.model() for identity in identities if identity.digest != self.identity.digest]
+        return tuple(model for model in models if model is not None)
 
     def _read(
         self, keys: Sequence[BlockKey], into: Sequence[Pieces], numbers: Iterable[int], outcomes: list[Outcome]
