@@ -9,17 +9,10 @@ from foreword.tokens import pack_tokens
 from serving.fake_front import FakeFront
 
 
-<<<<<<< HEAD
 def test_steps_tell_times_and_blocks_their_lives() -> None:
     front = FakeFront()
-    metrics = Metrics("fake", lambda: front.state, lambda: True)
-    sink = EventMetrics(front.info, front.now, metrics)
-=======
-def test_steps_tell_times_and_blocks_their_lives_and_the_observer_hears_of_all() -> None:
-    front, seen = FakeFront(), list[Event]()
     metrics = Metrics("fake", lambda: front.state, lambda: True, lambda: front.tier_state)
-    sink = EventFanOut(front.info, front.now, metrics, seen.append)
->>>>>>> 4027904 (Stores are seen: figures of every store and of the queue among the metrics, vLLM's external names; an engine over failing stores is tested fault by fault; sizes are given with a unit)
+    sink = EventMetrics(front.info, front.now, metrics)
     tokens = pack_tokens(range(4))
     events: list[Event] = [StepFinished(0.1, ((0, 4),), 0), StepFinished(0.1, (), 2), AllBlocksCleared()]
     for _ in range(101):  # of which one block is sampled
