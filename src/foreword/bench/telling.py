@@ -100,10 +100,10 @@ class _Attack:
         self._victim, self._attacker, self._rng = victim, attacker, rng
         self._model = model_name(self._client, attacker)
         self.is_operator = self._get(OPERATORS, attacker).status_code == 200
-        doors = [(path, party) for path in PAGES for party in (attacker, Party())]
+        pages = [(path, party) for path in PAGES for party in (attacker, Party())]
         if self.is_operator:
-            doors = [(path, party) for path, party in doors if path.startswith(("/health", "/ready", "/v1/models"))]
-        self._doors = [(path, party) for path, party in doors if self._get(path, party).status_code == 200]
+            pages = [(path, party) for path, party in pages if path.startswith(("/health", "/ready", "/v1/models"))]
+        self._doors = [(path, party) for path, party in pages if self._get(path, party).status_code == 200]
         same_salts = victim.salt is None and attacker.salt is None
         dialects = ("completions", "chat/completions", "responses", *(("messages",) if same_salts else ()))
         self._dialects = [dialect for dialect in dialects if self._ask(dialect, "Hello", attacker).status_code == 200]
