@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ def test_what_another_model_or_machine_stored_is_a_clean_miss(
     config: EngineConfig, truth: list[list[int]], folder: Path, field: str
 ) -> None:
     """An engine whose fingerprint differs in one field, under its own names, and even under those of the other one."""
-    other = replace(make(config).parts.info.fingerprint, **{field: "another"})
+    changed: dict[str, Any] = {field: "another"}
+    other = replace(make(config).parts.info.fingerprint, **changed)
     parts = make(config, open_tier=over(lambda _: open_packs(folder, Identity.of(other), OPTIONS, None))).parts
     engine = replace(parts, info=replace(parts.info, fingerprint=other)).engine()
     outputs = ask_all(engine)
@@ -40,7 +42,7 @@ def test_what_another_model_or_machine_stored_is_a_clean_miss(
     "changed", [{"kv_dtype": "bfloat16"}, {"kv_dtype": "int8"}, {"quantization": "int8"}, {"block_size": 32}]
 )
 def test_what_an_engine_of_other_options_stored_is_a_clean_miss(
-    config: EngineConfig, folder: Path, changed: dict[str, object]
+    config: EngineConfig, folder: Path, changed: dict[str, Any]
 ) -> None:
     other = replace(config, **changed)
     truth = said(ask_all(make(other).engine))
@@ -52,7 +54,7 @@ def test_what_an_engine_of_other_options_stored_is_a_clean_miss(
 
 @pytest.mark.parametrize("whose", [{"tenant": "bob"}, {"tenant": None}, {"tenant": "alice", "cache_salt": "salt"}])
 def test_what_is_anothers_is_a_clean_miss(
-    config: EngineConfig, truth: list[list[int]], tmp_path: Path, whose: dict[str, object]
+    config: EngineConfig, truth: list[list[int]], tmp_path: Path, whose: dict[str, Any]
 ) -> None:
     with engine_over(config, packs(tmp_path)) as engine:
         ask(engine, tenant="alice")

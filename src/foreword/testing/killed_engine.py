@@ -77,8 +77,13 @@ class Engines:
 
     def make(self, store_bytes: int | None) -> Engine:
         """An engine over a store that may take so much; None: without one."""
-        store = {} if store_bytes is None else {"store": str(self.folder), "store_size_bytes": store_bytes}
-        config = EngineConfig(kv_cache_memory_bytes=2**23, self_test=False, max_num_seqs=4, **store)
+        config = EngineConfig(
+            kv_cache_memory_bytes=2**23,
+            self_test=False,
+            max_num_seqs=4,
+            store=None if store_bytes is None else str(self.folder),
+            store_size_bytes=store_bytes or ROOMY,
+        )
         return make_parts(config, self._load).engine()
 
     def _load(self, checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:

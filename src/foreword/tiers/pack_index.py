@@ -152,7 +152,7 @@ class PackIndex:
 
     def identities(self) -> list[tuple[bytes, str]]:
         """Digest and text of those of which there are packs, the latest first."""
-        return self._rows("select identity, text from packs group by identity order by max(id) desc")
+        return list(self._rows("select identity, text from packs group by identity order by max(id) desc"))
 
     def size_of(self, file: str) -> int:
         """Bytes of a pack; 0 if it is not entered."""
