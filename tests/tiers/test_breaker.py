@@ -65,6 +65,22 @@ def test_it_is_tried_out_and_used_again(world: World) -> None:
     assert not world.store.left_alone
 
 
+def test_figures_are_asked_for_beside_and_neither_try_it_out_nor_prove_it(world: World) -> None:
+    world.fault = Fault.RAISES
+    for _ in range(FAILURES - 1):
+        read(world.store, KEYS)
+    world.fault = None
+    assert world.store.usage().blocks == 3
+    world.fault = Fault.RAISES
+    read(world.store, KEYS)
+    assert world.store.left_alone, "that it told its figures did not end the row"
+    world.wait(FIRST_PAUSE)
+    world.fault = None
+    assert world.store.usage() == StoreUsage(failures=FAILURES)
+    assert found(world.store, KEYS) == 3, "asked at once after the pause"
+    assert world.store.usage().blocks == 3
+
+
 def test_the_pause_grows_up_to_a_bound(world: World) -> None:
     world.fault = Fault.RAISES
     pauses = []

@@ -67,8 +67,9 @@ class GuardedStore:
         self._ask(self._inner.flush, None)
 
     def usage(self) -> StoreUsage:
-        """What the store says of itself, and its failures; that it says so does not end a row of them."""
-        usage = StoreUsage() if self.left_alone else self._ask(self._inner.usage, StoreUsage(), proves=False)
+        """What the store says of itself, and its failures; it is not asked while they are in a row, and does not end one."""
+        failing = self._in_a_row >= FAILURES  # who needs it tries it out
+        usage = StoreUsage() if failing else self._ask(self._inner.usage, StoreUsage(), proves=False)
         return replace(usage, failures=self.failures, left_alone=self.left_alone)
 
     def close(self) -> None:
