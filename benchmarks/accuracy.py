@@ -4,7 +4,7 @@
 
 First the file as it is, beside what its blocks stand for in float32; and float32 with keys and values kept in bfloat16 and
 in int8. Then, for each weight format, the model's linear layers brought to it, beside float32 with the very weights that the
-format now stands for: what differs is what our kernels lose, since they bring rows to whole numbers.
+format now stands for: what differs is what our kernels lose, since they bring rows to whole numbers, of 8 bits or of 16.
 
 Teacher-forced: at every position of the text the likeliest next token is compared, whatever came before. KL is the mean,
 over positions, of the divergence from float32's distribution, in nats. The text is Python's own reference, as ``pydoc`` has
@@ -28,6 +28,7 @@ from foreword.backends.base import AttentionStep, Span
 from foreword.backends.cpu.formats import FORMATS, weight_format
 from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.registry import KV_DTYPES, make_backend
+from foreword.engine.forward import run_model
 from foreword.engine.model import load_model
 from foreword.weights.checkpoint import Checkpoint
 from foreword.weights.gguf import EMBEDDING, GgufCheckpoint
@@ -38,6 +39,9 @@ WINDOW = 1024
 """Tokens that are computed together; each begins a context of its own."""
 AT_ONCE = 128
 """Positions whose distributions are compared at a time."""
+ACTIVATION_BITS = (8, 16)
+FLOATS = ("float32", "f16", "bf16")
+"""Formats that multiply rows as they are."""
 
 
 class InFormat(GgufCheckpoint):
@@ -73,9 +77,9 @@ class Distance:
 
 
 @torch.inference_mode()
-def logits_of(checkpoint: Checkpoint, quantization: str, kv_dtype: str, ids: list[int]) -> list[torch.Tensor]:
-    """Logits [tokens, vocabulary] behind each token of each window."""
-    backend = make_backend("cpu", 16, kv_dtype, quantization)
+def logits_of(checkpoint: Checkpoint, quantization: str, kv_dtype: str, ids: list[int], bits: int = 8) -> list[torch.Tensor]:
+    """Logits [tokens, vocabulary] behind each token of each window; ``bits`` of rows, where these are whole numbers."""
+    backend = make_backend("cpu", 16, kv_dtype, quantization, activation_bits=bits)
     model = load_model(checkpoint, backend)
     blocks = np.arange(WINDOW // 16, dtype=np.int32)
     memory = backend.make_memory(model.shapes, len(blocks))
@@ -84,8 +88,7 @@ def logits_of(checkpoint: Checkpoint, quantization: str, kv_dtype: str, ids: lis
         own = ids[begin : begin + WINDOW]
         step = AttentionStep.of(backend.attention, memory, [Span(0, 0, len(own), blocks[: -(-len(own) // 16)])], len(own))
         at = torch.arange(len(own))
-        given = {"input_ids": torch.tensor(own)[None], "position_ids": at, "logits_to_keep": at}
-        found.append(model.module(**given, use_cache=False, foreword_step=step).logits[0].clone())
+        found.append(run_model(model.module, torch.tensor(own), at, at, step).clone())
     return found
 
 
@@ -143,12 +146,16 @@ def measure(model: str, formats: list[str], count: int) -> Iterator[dict[str, An
     ids = checkpoint.described().tokenizer.encode(text, add_special_tokens=False).ids[:count]
     stored = {format for name, format in checkpoint.block_formats().items() if name != EMBEDDING}
     plain = logits_of(checkpoint, "float32", "float32", ids)
-    yield row(f"{', '.join(sorted(stored))}, as in the file", logits_of(checkpoint, "none", "float32", ids), plain, ids)
+    for bits in ACTIVATION_BITS:
+        told = f"{', '.join(sorted(stored))}, as in the file, rows in {bits} bits"
+        yield row(told, logits_of(checkpoint, "none", "float32", ids, bits), plain, ids)
     for kv_dtype in KV_DTYPES[1:]:
         yield row(f"float32, KV in {kv_dtype}", logits_of(checkpoint, "float32", kv_dtype, ids), plain, ids)
     for name in formats:
         exact = logits_of(InFormat(checkpoint.path, model, name), "float32", "float32", ids)
-        yield row(name, logits_of(checkpoint, name, "float32", ids), exact, ids)
+        for bits in (None,) if name in FLOATS else ACTIVATION_BITS:
+            told = name if bits is None else f"{name}, rows in {bits} bits"
+            yield row(told, logits_of(checkpoint, name, "float32", ids, bits or 8), exact, ids)
 
 
 def main() -> None:

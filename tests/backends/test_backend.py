@@ -253,6 +253,11 @@ def test_what_is_asked_for_is_kept_and_described(name: str) -> None:
         (("cpu", 512), r"block_size is 512; it must divide 256"),
         (("cpu", 0), r"block_size is 0"),
         (("reference", 0), r"block_size is 0"),
+        (("cpu", 16, "float32", "int8", None, "auto", 4), r"activation_bits is 4; it is 8 or 16\."),
+        (
+            ("reference", 16, "float32", "none", None, "auto", 16),
+            r"activation_bits is 16, but backend 'reference' .* no kernels",
+        ),
         (("reference", 16, "float32", "int8"), r"quantization is 'int8', but backend 'reference' .* use backend 'cpu'"),
     ],
 )

@@ -22,7 +22,7 @@ def load(path: str | Path, quantization: str = "none", kv_dtype: str = "float32"
 def load_once(checkpoint: Checkpoint, backend: Backend[Any]) -> LoadedModel:
     """As load_model. Engines with equal options and number of threads share a model: tests do not change its weights."""
     options = backend.options
-    told = options.name, options.quantization, options.kv_dtype, options.kernel_path
+    told = options.name, options.quantization, options.activation_bits, options.kv_dtype, options.kernel_path
     key = torch.get_num_threads(), checkpoint.name, *told
     if key not in _kept:
         _kept[key] = load_model(checkpoint, backend)

@@ -118,6 +118,8 @@ def model_of(model_dir: Callable[..., str], gguf_path: Callable[[str], str]) -> 
         ("phi3", 18, 96, True, {}, 2),
         ("llama", 400, 48, False, {"quantization": "int8"}, 4),
         ("llama", 18, 33, True, {"quantization": "int8"}, 1),
+        ("llama", 18, 48, True, {"quantization": "int8", "activation_bits": 16}, 2),
+        ("Q4_K", 18, 37, True, {"activation_bits": 16}, 1),
         ("gemma2", 18, 37, True, {"kv_dtype": "bfloat16"}, 1),
         ("gemma2", 400, 48, False, {"kv_dtype": "int8"}, 2),
         ("llama", 18, 37, True, {"kv_dtype": "int8"}, 1),

@@ -53,7 +53,14 @@ def test_the_number_of_threads_makes_no_difference_where_rows_are_known_to_be_in
 
 @pytest.mark.parametrize(
     "options",
-    [("cpu", 32), ("cpu", 16, "bfloat16"), ("cpu", 16, "int8"), ("cpu", 16, "float32", "int8"), ("reference", 16)],
+    [
+        ("cpu", 32),
+        ("cpu", 16, "bfloat16"),
+        ("cpu", 16, "int8"),
+        ("cpu", 16, "float32", "int8"),
+        ("cpu", 16, "float32", "int8", None, "auto", 16),
+        ("reference", 16),
+    ],
     ids=str,
 )
 def test_what_blocks_depend_on_is_in_the_key(path: str, options: tuple[Any, ...]) -> None:

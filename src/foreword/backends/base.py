@@ -144,6 +144,8 @@ class BackendOptions:
     """What keys and values are kept in."""
     quantization: str = "none"
     """What linear layers are computed in; ``none``: float32."""
+    activation_bits: int = 8
+    """Of the whole numbers that rows are brought to, where a format of weights multiplies whole numbers."""
     kernel_path: str = "auto"
     """Which of the processor's instructions are made use of, by a name that the backend knows; ``auto``: the best it has."""
     kernel_folder: Path | None = None

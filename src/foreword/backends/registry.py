@@ -21,6 +21,7 @@ def make_backend(
     quantization: str = "none",
     kernel_folder: Path | None = None,
     kernel_path: str = "auto",
+    activation_bits: int = 8,
 ) -> "Backend[Any]":
     """A backend of BACKENDS, that keeps compiled kernels in ``kernel_folder`` if it has any. ConfigError for an option that
     it does not know, before any model is read."""
@@ -28,7 +29,7 @@ def make_backend(
     require(kv_dtype in KV_DTYPES, f"kv_dtype is {kv_dtype!r}; known: {', '.join(KV_DTYPES)}.")
     from foreword.backends.base import BackendOptions
 
-    options = BackendOptions(name, block_size, kv_dtype, quantization, kernel_path, kernel_folder)
+    options = BackendOptions(name, block_size, kv_dtype, quantization, activation_bits, kernel_path, kernel_folder)
     if name == "reference":
         from foreword.backends.reference.backend import ReferenceBackend
 

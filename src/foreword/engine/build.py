@@ -94,7 +94,13 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None, open_tier:
     """
     folder = cache_folder(config.kernel_cache_dir, os.environ, "kernels")
     backend = make_backend(
-        config.backend, config.block_size, config.kv_dtype, config.quantization, folder, config.kernel_path
+        config.backend,
+        config.block_size,
+        config.kv_dtype,
+        config.quantization,
+        folder,
+        config.kernel_path,
+        config.activation_bits,
     )
     checkpoint, starts = open_checkpoint(config.model), cache_folder(config.start_cache_dir, os.environ, "starts")
     if load is None and starts is not None:

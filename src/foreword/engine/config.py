@@ -11,8 +11,9 @@ from foreword.sched.config import SchedulerConfig
 class EngineConfig(CacheOptions, SchedulerConfig):
     """Options of LLM and Engine, those of its cache and its scheduler among them.
 
-    An unknown name, a value out of range or an impossible pair is a ConfigError; names that only a backend knows
-    (``backend``, ``quantization``, ``kv_dtype``, ``kernel_path``) are checked by the backend, before anything is loaded.
+    An unknown name, a value out of range or an impossible pair is a ConfigError; what only a backend knows (``backend``,
+    ``quantization``, ``activation_bits``, ``kv_dtype``, ``kernel_path``) is checked by the backend, before anything is
+    loaded.
     """
 
     model: str | None = option(None, short="m")
@@ -25,6 +26,10 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     their own format, or in int8 where that has no kernels), ``float32``, ``int8``, one scale a token and one an output
     channel (a quarter of the memory, faster, less exact), or a format by its name in small letters, such as ``q8_0``,
     ``q4_k`` or ``bf16``."""
+    activation_bits: int = 8
+    """Bits of the whole numbers that rows are brought to before they are multiplied with weights in int8 or in blocks:
+    8, or 16, with which answers are those of float32 rows, and prompts take longer where the processor has VNNI. Formats
+    of floats multiply the rows as they are."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, ``int8``, with a scale for each token's key and
     value in each head, little more than a quarter. Both are slower: they are converted when read."""

@@ -34,7 +34,7 @@ def model_fingerprint(model: LoadedModel, backend: Backend[Any], tested: bool) -
     return ModelFingerprint(
         weights=model.weights_digest,
         kv_dtype=options.kv_dtype,
-        quantization=options.quantization,
+        quantization=f"{options.quantization}, activations of {options.activation_bits} bits",
         rope=model.rope,
         attention=f"{options.name}/{backend.attention.name}/{numerics.order}",
         layout=memory.layout,

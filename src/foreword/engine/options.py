@@ -8,6 +8,7 @@ class EngineOptions(TypedDict, total=False):
 
     dtype: str
     quantization: str
+    activation_bits: int
     kv_dtype: str
     max_model_len: int | None
     generation_config: str

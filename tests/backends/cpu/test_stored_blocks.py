@@ -1,5 +1,7 @@
 """Blocks as files store them stand for what the package ``gguf`` says, and products are those of these weights."""
 
+from typing import get_args
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +11,9 @@ from gguf.quants import dequantize
 
 from backends.cpu.formats.layers import product, some
 from foreword.backends.cpu.formats import FORMATS, weight_format
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.target import best_target, targets
+from foreword.backends.cpu.weight_format import WeightFormat
 from foreword.errors import ModelError
 
 STORED = [name for name in FORMATS if name.upper() in GGMLQuantizationType.__members__]
@@ -38,6 +42,7 @@ def meant(name: str, raw: npt.NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(dequantize(raw, GGMLQuantizationType[name.upper()])).view(OUTSIDE, INSIDE)
 
 
+ANY = ["int8", "q8_0", "q4_k", "q6_k", "float32", "bf16"]
 ORDINARY, EDGES = [0.01, -0.02, 0.5, 0.003], [0.0, -0.0, 6e-8, 65504.0, -65504.0, 1.0]
 """Scales; of the edges zero, the least and the largest that float16 has."""
 
@@ -57,8 +62,9 @@ def test_packed_blocks_stand_for_the_weights_that_the_oracle_says(name: str, sca
     assert torch.equal(format.rows(packed, chosen), expected[chosen])
 
 
+@pytest.mark.parametrize("bits", get_args(Bits))
 @pytest.mark.parametrize("name", STORED)
-def test_products_are_those_of_the_weights_on_every_path_with_the_same_bits(name: str) -> None:
+def test_products_are_those_of_the_weights_on_every_path_with_the_same_bits(name: str, bits: Bits) -> None:
     """Rows of whole numbers, of which each block has a largest of 127, are not rounded; so all is exact but for sums."""
     raw = stored(name, ORDINARY)
     rows = torch.randint(-127, 128, (19, INSIDE), generator=torch.Generator().manual_seed(0)).float()
@@ -68,28 +74,46 @@ def test_products_are_those_of_the_weights_on_every_path_with_the_same_bits(name
     sizes = rows.double().abs() @ meant(name, raw).double().abs().T
     found = []
     for target in targets():
-        format = weight_format(name, target)
+        format = weight_format(name, target, bits)
         out = product(format, rows, format.pack(torch.from_numpy(raw)))[:, :OUTSIDE]
         assert bool(((out.double() - exact).abs() <= 2e-6 * sizes).all()), target.path
         found.append(out)
     assert all(torch.equal(out, found[0]) for out in found), [target.path for target in targets()]
 
 
-@pytest.mark.parametrize("name", ["int8", "q8_0", "q4_k", "q6_k", "float32", "bf16"])
-def test_paths_give_the_same_bits_for_rows_of_any_numbers(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "bits"), [*((name, 8) for name in ANY), *((name, 16) for name in ANY if name not in ("float32", "bf16"))]
+)
+def test_paths_give_the_same_bits_for_rows_of_any_numbers(name: str, bits: Bits) -> None:
     """Small, large, unlike ones, and of a length that fills neither blocks nor steps; any number of rows."""
     rows, weight, outs = some(37, 331), some(50, 331, seed=1), []
     rows[1] *= 1e-25
     rows[2] *= 1e20
     rows[5, 7] = 1e4
     for target in targets():
-        format = weight_format(name, target)
+        format = weight_format(name, target, bits)
         packed = format.pack(weight)
         whole = product(format, rows, packed)[:, :50]
         for count in (1, 2, 3, 5, 8, 9):
             assert torch.equal(product(format, rows[:count], packed)[:, :50], whole[:count]), (target.path, count)
         outs.append(whole)
     assert all(torch.equal(out, outs[0]) for out in outs)
+
+
+@pytest.mark.parametrize("name", ["int8", *(name for name in STORED if name not in HALVES)])
+def test_rows_of_16_bits_are_all_but_exact(name: str) -> None:
+    """What is left of a product's error are the weights'; a number that is much larger than the others changes little."""
+    weight, rows = some(50, 331, seed=1), some(9, 331)
+    rows[5, 7] = 100
+    fine, coarse = weight_format(name, best_target(), 16), weight_format(name, best_target(), 8)
+    packed = fine.pack(weight)
+    exact = rows.double() @ fine.rows(packed, torch.arange(50)).double().T
+
+    def off(format: WeightFormat) -> float:
+        errors = (product(format, rows, packed)[:, :50].double() - exact).abs().amax(1) / exact.abs().amax(1)
+        return float(errors.max())
+
+    assert off(fine) < 5e-4 < off(coarse)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])

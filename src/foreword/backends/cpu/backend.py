@@ -22,6 +22,7 @@ from foreword.backends.cpu.cpu_info import idle_threads, processors
 from foreword.backends.cpu.decoder_stack import replace_layers
 from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS, weight_format
 from foreword.backends.cpu.kernels.attention import TILE
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.target import Target, targets
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
@@ -36,17 +37,24 @@ from foreword.errors import ModelError
 logger = logging.getLogger("foreword")
 
 
+def _bits(activation_bits: int) -> Bits:
+    require(activation_bits in (8, 16), f"activation_bits is {activation_bits}; it is 8 or 16.")
+    return 8 if activation_bits == 8 else 16
+
+
 class CpuBackend:
     """See Backend."""
 
-    def __init__(self, options: BackendOptions, differs: Callable[[Target, str], bool] = differs):
-        """ConfigError for a block size that does not divide a tile of attention, a quantization that nobody knows, or a path
-        that the processor has not. ``differs`` tells whether a path computes a format wrongly."""
+    def __init__(self, options: BackendOptions, differs: Callable[[Target, str, Bits], bool] = differs):
+        """ConfigError for a block size that does not divide a tile of attention, a quantization that nobody knows, other
+        bits of activations than 8 and 16, or a path that the processor has not. ``differs`` tells whether a path computes a
+        format wrongly."""
         size, quantization = options.block_size, options.quantization
         require(size >= 1 and TILE % size == 0, f"block_size is {size}; it must divide {TILE}: 1, 2, 4, ... {TILE}.")
         require(quantization in QUANTIZATIONS, f"quantization is {quantization!r}; known: {', '.join(QUANTIZATIONS)}.")
         self.options = options
         self._kv_dtype: torch.dtype = getattr(torch, options.kv_dtype)
+        self._bits = _bits(options.activation_bits)
         self._targets, self._differs = targets(options.kernel_path), differs
         self._use(self._targets[0])
 
@@ -54,8 +62,8 @@ class CpuBackend:
         """Compute on this path from now on."""
         self._target = target
         self.attention = TiledAttention(target)
-        self._format = weight_format(self.options.quantization, target)
-        self._formats, self._bits = self._format.name, float(self._format.bits)
+        self._format = weight_format(self.options.quantization, target, self._bits)
+        self._formats, self._weight_bits = self._format.name, float(self._format.bits)
 
     def warm_up(self) -> None:
         """See Backend."""
@@ -72,7 +80,7 @@ class CpuBackend:
                 "Weights stored as %s are brought to %s: there are no kernels for them.", ", ".join(without), WITHOUT_KERNELS
             )
         self._leave_wrong_paths({self._format.name, *source.block_formats().values()} & set(FORMATS))
-        packer = LinearPacker(module, self.options.quantization, source, self._target)
+        packer = LinearPacker(module, self.options.quantization, source, self._target, self._bits)
         replaced = False
         for _ in replace_layers(module, probed, packer, self.attention):
             replaced = True
@@ -89,7 +97,7 @@ class CpuBackend:
     def _leave_wrong_paths(self, names: set[str]) -> None:
         """Go on to the first path that computes these formats as they should be. ModelError where none does."""
         for target in self._targets:
-            wrong = sorted(name for name in names if self._differs(target, name))
+            wrong = sorted(name for name in names if self._differs(target, name, self._bits))
             if not wrong:
                 if target != self._target:
                     self._use(target)
@@ -104,7 +112,7 @@ class CpuBackend:
         if packed:
             self._formats = ", ".join(sorted(packed))
             weights = sum(layer.in_features * layer.out_features for layer in layers)
-            self._bits = 8 * sum(layer.weight_bytes for layer in layers) / weights
+            self._weight_bits = 8 * sum(layer.weight_bytes for layer in layers) / weights
 
     def linear_layers(self, module: nn.Module) -> list[LinearLayer]:
         """See Backend. Layers that are computed together are one."""
@@ -134,10 +142,11 @@ class CpuBackend:
 
     def describe(self) -> Description:
         """See Backend. A row's sums have one order, in any number of threads; torch computes what is not ours."""
+        finer = ", rows in 16 bits" if self._bits == 16 else ""
         words = (
-            f"{self._target.words}, linear layers in {self._formats}, attention {self.attention.name!r}, "
+            f"{self._target.words}, linear layers in {self._formats}{finer}, attention {self.attention.name!r}, "
             f"{threads_in_words()}"
         )
         warning = idle_threads(torch.get_num_threads(), processors())
         numerics = Numerics(f"tiles of {TILE} in segments of {SEGMENT}", torch_numerics())
-        return Description(words, self._bits, numerics, () if warning is None else (warning,))
+        return Description(words, self._weight_bits, numerics, () if warning is None else (warning,))

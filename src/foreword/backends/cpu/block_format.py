@@ -1,7 +1,7 @@
 """Block format: weights in blocks of 32 inputs with scales of their own, whatever their bits; what all such formats share.
 
-A format says how its stored blocks are taken apart, and how floats become blocks. Rows are brought to whole numbers of 8
-bits, with a scale for each 32; the products are kernels/block_products.py.
+A format says how its stored blocks are taken apart, and how floats become blocks. Rows are brought to whole numbers of 8 or
+16 bits, with a scale for each 32; the products are kernels/block_products.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from foreword.backends.cpu.kernels.block_products import (
     block_kernels,
 )
 from foreword.backends.cpu.kernels.compiler import Call, ObjectCache
-from foreword.backends.cpu.kernels.dots import zero_of
+from foreword.backends.cpu.kernels.dots import Bits, zero_of
 from foreword.backends.cpu.kernels.signature import Argument
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.tiles import PANEL, items_of, panels_of
@@ -79,11 +79,11 @@ class BlockFormat:
     """See WeightFormat. Parts: codes in panels of 16 outputs (see kernels/block_products.py), float16 steps, and factors
     where scales are nested; each begins with the panels. Inputs are filled up to whole blocks with weights of zero."""
 
-    def __init__(self, kind: BlockKind, target: Target):
+    def __init__(self, kind: BlockKind, target: Target, activation_bits: Bits):
         self.name, self.error = kind.name, kind.error
-        self._kind, self._target = kind, target
+        self._kind, self._target, self._row_bits = kind, target, activation_bits
         self._layout = kind.layout
-        self._zero = zero_of(target, kind.layout.codes, kind.layout.zero)
+        self._zero = zero_of(target, kind.layout.codes, kind.layout.zero, activation_bits)
         self._terms = 1 if kind.layout.minima else kind.layout.groups
 
     @property
@@ -135,18 +135,18 @@ class BlockFormat:
 
     def compile(self, objects: ObjectCache | None = None) -> None:
         """See WeightFormat."""
-        block_kernels(self._layout).compile(self._target, self._layout, objects=objects)
-        block_row_kernels.compile(self._target, self._terms, self._zero != 0, objects=objects)
+        block_kernels(self._layout).compile(self._target, self._layout, self._row_bits, objects=objects)
+        block_row_kernels.compile(self._target, self._terms, self._zero != 0, self._row_bits, objects=objects)
 
     def calls(self, rows: torch.Tensor, sizes: tuple[int, int], parts: Sequence[Argument], out: torch.Tensor) -> list[Call]:
         """See WeightFormat. The rows as whole numbers, then the product."""
         out_features, in_features = sizes
         panels, blocks = panels_of(out_features), self._blocks(in_features)
-        whole = block_rows(self._target, rows, blocks, self._zero, self._terms)
+        whole = block_rows(self._target, rows, blocks, self._zero, self._terms, self._row_bits)
         signature = NESTED_LINEAR if self._layout.nested else LINEAR
         codes, steps, *factors = parts
         nested = {"factors": factors[0]} if self._layout.nested else {}
-        product = block_kernels(self._layout)(self._target, self._layout)[signature].call(
+        product = block_kernels(self._layout)(self._target, self._layout, self._row_bits)[signature].call(
             items=items_of(panels),
             panels=panels,
             count=len(rows),

@@ -14,6 +14,7 @@ from torch import nn
 from foreword.backends.base import WeightSource
 from foreword.backends.cpu.formats import FORMATS, weight_format
 from foreword.backends.cpu.kernels.compiler import Call, addresses
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.elementwise import add_bias
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.target import Target
@@ -154,9 +155,9 @@ def _layer_of(format: WeightFormat, weight: torch.Tensor) -> PackedLinear:
 class LinearPacker:
     """Packs a model's linear layers: in the format that is asked for, or as their blocks are stored."""
 
-    def __init__(self, model: nn.Module, quantization: str, source: WeightSource, target: Target):
-        self.target = target
-        self._format, self._asked = weight_format(quantization, target), quantization != "none"
+    def __init__(self, model: nn.Module, quantization: str, source: WeightSource, target: Target, activation_bits: Bits = 8):
+        self.target, self._bits = target, activation_bits
+        self._format, self._asked = weight_format(quantization, target, activation_bits), quantization != "none"
         self._source = source
         self._blocks = source.block_formats()
         self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # a layer that was packed is let go
@@ -227,7 +228,7 @@ class LinearPacker:
         _, stored = self._blocks_of(layer)
         if stored is None or self._asked:
             return self._format
-        return weight_format(stored if stored in FORMATS else WITHOUT_KERNELS, self.target)
+        return weight_format(stored if stored in FORMATS else WITHOUT_KERNELS, self.target, self._bits)
 
     def _packed(self, format: WeightFormat, layer: nn.Linear) -> PackedWeight:
         weight = self._weight(layer)

@@ -3,6 +3,7 @@
 import torch
 
 from foreword.backends.cpu.formats import weight_format
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.whole_rows import BLOCK
 
@@ -13,10 +14,10 @@ TOLERANCE = 2e-6
 """Of the sum of all products' sizes: what rounding of so many additions in float32 can come to."""
 
 
-def differs(target: Target, name: str) -> bool:
-    """Whether the products of a format are not those of its weights in float64. Rows are whole numbers that every format
-    takes as they are, so nothing but the order of additions may tell both apart."""
-    format, random = weight_format(name, target), torch.Generator().manual_seed(0)
+def differs(target: Target, name: str, activation_bits: Bits) -> bool:
+    """Whether the products of a format, for rows of so many bits, are not those of its weights in float64. Rows are whole
+    numbers that every format takes as they are, so nothing but the order of additions may tell both apart."""
+    format, random = weight_format(name, target, activation_bits), torch.Generator().manual_seed(0)
     rows = torch.randint(-LARGEST, LARGEST + 1, (ROWS, INSIDE), generator=random).float()
     rows[:, ::BLOCK] = LARGEST
     packed = format.pack(torch.randn(OUTSIDE, INSIDE, generator=random))

@@ -33,6 +33,10 @@ class ReferenceBackend:
             f"'cpu'.",
         )
         require(
+            options.activation_bits == BackendOptions.activation_bits,
+            f"activation_bits is {options.activation_bits}, but backend {options.name!r} has no kernels; use backend 'cpu'.",
+        )
+        require(
             options.kernel_path == "auto",
             f"kernel_path is {options.kernel_path!r}, but backend {options.name!r} has no kernels; use backend 'cpu'.",
         )

@@ -1,12 +1,14 @@
 """One suite for all weight formats. A new format is a file beside the others, and is tested here without another line."""
 
 import random
+from typing import get_args
 
 import pytest
 import torch
 
 from backends.cpu.formats.layers import SHAPES, make, product, some
 from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS, weight_format
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.program import Program
 from foreword.backends.cpu.kernels.target import best_target
 from foreword.backends.cpu.packed_linear import LinearStack
@@ -92,9 +94,10 @@ def test_layers_of_a_stack_give_what_they_give_one_by_one(name: str, bias: bool)
         assert torch.equal(out, layer(rows))
 
 
+@pytest.mark.parametrize("bits", get_args(Bits))
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_stays_in_its_row(name: str, broken: float) -> None:
-    layer, _, _ = make(name, 64, 96)
+def test_what_is_no_number_stays_in_its_row(name: str, broken: float, bits: Bits) -> None:
+    layer, _, _ = make(name, 64, 96, bits=bits)
     rows = some(9, 64)
     whole = layer(rows)
     rows[4, 10] = broken

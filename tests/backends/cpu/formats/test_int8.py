@@ -24,6 +24,19 @@ def test_int8_sums_are_exact(inside: int, outside: int, count: int) -> None:
     assert torch.equal(out, (rows.double() @ weight.double().T).float())
 
 
+@pytest.mark.parametrize("inside", [515, 4096, 70_001])
+def test_sums_with_rows_of_16_bits_are_held_however_many_inputs_there_are(inside: int) -> None:
+    """The largest that there can be: a row is as fine as its length lets it be."""
+    format, rows, weight = (
+        weight_format("int8", best_target(), 16),
+        torch.full((2, inside), 3.0),
+        torch.full((16, inside), -2.0),
+    )
+    rows[1] *= -1
+    out = product(format, rows, format.pack(weight))
+    assert torch.allclose(out, rows @ weight.T, rtol=1e-6)
+
+
 def rounding(layer: PackedLinear, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """The most that rounding to whole steps of each scale can move each result: half a step of every factor."""
     weights = layer.packed.parts[1].double()[None, : layer.out_features] / 2

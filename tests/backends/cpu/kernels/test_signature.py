@@ -153,9 +153,11 @@ def kernels_of_all() -> list[Any]:
     modules = {module.name: module for module in of_all_files(KernelModule)}
     variants: dict[str, list[Any]] = {
         "float_kernels": [(torch.float32,)],
-        "single_kernels": [(LAYOUT,)],
-        "nested_kernels": [(NESTED_LAYOUT,)],
-        "block_row_kernels": [(1, True)],
+        "single_kernels": [(LAYOUT, 8)],
+        "nested_kernels": [(NESTED_LAYOUT, 16)],
+        "block_row_kernels": [(1, True, 8)],
+        "int8_kernels": [(8,)],
+        "plain_row_kernels": [(16,)],
         "attention_kernels": [(torch.float32,), (torch.bfloat16,), (torch.int8,)],
         "store_kernels": [(torch.float32,), (torch.bfloat16,), (torch.int8,)],
     }

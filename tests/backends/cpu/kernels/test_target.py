@@ -1,11 +1,13 @@
 """Which path is chosen: what a processor has, what was asked for, and what computes rightly."""
 
 import logging
+from typing import get_args
 
 import pytest
 
 from foreword.backends.base import BackendOptions
 from foreword.backends.cpu.backend import CpuBackend
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.target import PATHS, Target, targets
 from foreword.backends.cpu.path_check import differs
 from foreword.errors import ConfigError, ModelError
@@ -41,9 +43,10 @@ def test_a_path_that_there_is_not_is_refused_with_those_that_there_are() -> None
         targets("avx512", OLD)
 
 
+@pytest.mark.parametrize("bits", get_args(Bits))
 @pytest.mark.parametrize("name", ["float32", "int8", "q4_0", "q6_k"])
-def test_every_path_of_this_machine_computes_rightly(name: str) -> None:
-    assert not [target.path for target in targets() if differs(target, name)]
+def test_every_path_of_this_machine_computes_rightly(name: str, bits: Bits) -> None:
+    assert not [target.path for target in targets() if differs(target, name, bits)]
 
 
 class Source:
@@ -66,7 +69,7 @@ def prepared(wrong: set[str], caplog: pytest.LogCaptureFixture) -> tuple[str, li
     """A backend on a machine where some paths compute wrongly: its words, and the warnings."""
     from torch import nn
 
-    def differs(target: Target, _: str) -> bool:
+    def differs(target: Target, *_: object) -> bool:
         return target.path in wrong
 
     backend = CpuBackend(BackendOptions("cpu"), differs)

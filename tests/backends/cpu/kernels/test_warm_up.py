@@ -9,6 +9,7 @@ import torch
 from foreword.backends.cpu.formats.int8 import int8_kernels
 from foreword.backends.cpu.kernels.attention import attention_kernels
 from foreword.backends.cpu.kernels.compiler import KernelModule
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.elementwise import elementwise_kernels
 from foreword.backends.cpu.kernels.float_products import float_kernels
 from foreword.backends.cpu.kernels.kv_layout import store_kernels
@@ -18,7 +19,7 @@ from foreword.backends.registry import make_backend
 from foreword.engine import LLM, SamplingParams
 from foreword.testing.tiny_models import write_model
 
-ALL: tuple[KernelModule[()] | KernelModule[torch.dtype], ...] = (
+ALL: tuple[KernelModule[()] | KernelModule[torch.dtype] | KernelModule[Bits], ...] = (
     attention_kernels,
     elementwise_kernels,
     int8_kernels,

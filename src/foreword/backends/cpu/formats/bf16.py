@@ -3,9 +3,10 @@
 import torch
 
 from foreword.backends.cpu.float_format import FloatFormat
+from foreword.backends.cpu.kernels.dots import Bits
 from foreword.backends.cpu.kernels.target import Target
 
 
-def make(target: Target) -> FloatFormat:
-    """The format for a target."""
+def make(target: Target, _: Bits) -> FloatFormat:
+    """The format for a target; rows stay float32."""
     return FloatFormat("bf16", torch.bfloat16, 5e-3, target)

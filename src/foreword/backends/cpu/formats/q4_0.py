@@ -4,16 +4,16 @@ import torch
 
 from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
 from foreword.backends.cpu.kernels.block_products import BlockLayout
-from foreword.backends.cpu.kernels.dots import Codes
+from foreword.backends.cpu.kernels.dots import Bits, Codes
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.stored_blocks import centred, halves, nibbles, rows_of
 
 LAYOUT = BlockLayout(planes=(4,), codes=Codes(15), zero=8)
 
 
-def make(target: Target) -> BlockFormat:
+def make(target: Target, activation_bits: Bits) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q4_0", LAYOUT, 32, 18, 0.2, _read, _made), target)
+    return BlockFormat(BlockKind("q4_0", LAYOUT, 32, 18, 0.2, _read, _made), target, activation_bits)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

@@ -4,16 +4,16 @@ import torch
 
 from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
 from foreword.backends.cpu.kernels.block_products import BlockLayout
-from foreword.backends.cpu.kernels.dots import Codes
+from foreword.backends.cpu.kernels.dots import Bits, Codes
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.stored_blocks import K_SCALES, apart, bits_of, halves, k_scales, nested, nibbles, rows_of
 
 LAYOUT = BlockLayout(planes=(4, 1), codes=Codes(31), minima=True, nested=True)
 
 
-def make(target: Target) -> BlockFormat:
+def make(target: Target, activation_bits: Bits) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q5_k", LAYOUT, 256, 176, 0.1, _read, _made), target)
+    return BlockFormat(BlockKind("q5_k", LAYOUT, 256, 176, 0.1, _read, _made), target, activation_bits)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

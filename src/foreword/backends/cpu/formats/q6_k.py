@@ -4,7 +4,7 @@ import torch
 
 from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
 from foreword.backends.cpu.kernels.block_products import NESTED, BlockLayout
-from foreword.backends.cpu.kernels.dots import LARGEST, Codes
+from foreword.backends.cpu.kernels.dots import LARGEST, Bits, Codes
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.whole_rows import BLOCK
 from foreword.backends.cpu.stored_blocks import apart, bits_of, halves, nibbles, pairs_of, rows_of
@@ -12,9 +12,9 @@ from foreword.backends.cpu.stored_blocks import apart, bits_of, halves, nibbles,
 LAYOUT = BlockLayout(planes=(4, 2), codes=Codes(63), zero=32, groups=2, nested=True)
 
 
-def make(target: Target) -> BlockFormat:
+def make(target: Target, activation_bits: Bits) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q6_k", LAYOUT, 256, 210, 0.05, _read, _made), target)
+    return BlockFormat(BlockKind("q6_k", LAYOUT, 256, 210, 0.05, _read, _made), target, activation_bits)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

@@ -4,7 +4,7 @@ import torch
 
 from foreword.backends.cpu.block_format import BlockFormat, BlockKind, Blocks
 from foreword.backends.cpu.kernels.block_products import BlockLayout
-from foreword.backends.cpu.kernels.dots import LARGEST, Codes
+from foreword.backends.cpu.kernels.dots import LARGEST, Bits, Codes
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.whole_rows import BLOCK
 from foreword.backends.cpu.stored_blocks import halves, rows_of
@@ -12,9 +12,9 @@ from foreword.backends.cpu.stored_blocks import halves, rows_of
 LAYOUT = BlockLayout(planes=(8,), codes=Codes(127, signed=True))
 
 
-def make(target: Target) -> BlockFormat:
+def make(target: Target, activation_bits: Bits) -> BlockFormat:
     """The format for a target."""
-    return BlockFormat(BlockKind("q8_0", LAYOUT, 32, 34, 0.015, _read, _made), target)
+    return BlockFormat(BlockKind("q8_0", LAYOUT, 32, 34, 0.015, _read, _made), target, activation_bits)
 
 
 def _read(stored: torch.Tensor) -> Blocks:

@@ -13,13 +13,14 @@ from functools import partial
 from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import KernelModule, kernel_module
-from foreword.backends.cpu.kernels.dots import INT8, INT16, Codes, Dots, zero_of
+from foreword.backends.cpu.kernels.dots import INT8, INT16, Bits, Codes, Read, zero_of
 from foreword.backends.cpu.kernels.halves import read_float16
 from foreword.backends.cpu.kernels.ir_builder import FLOAT, INT32, INT64, POINTER, Builder, int64
 from foreword.backends.cpu.kernels.signature import Signature
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.tiles import PANEL, Tile, Tiles
-from foreword.backends.cpu.kernels.whole_rows import BLOCK
+from foreword.backends.cpu.kernels.whole_rows import BLOCK, WHOLE
+from foreword.backends.cpu.kernels.wide_dots import dots_of
 
 STEP = 4
 """Inputs whose products are added by one instruction."""
@@ -93,26 +94,26 @@ TILES = {
 """By the lanes of a vector: whole sums of so many fill the registers; the sums of blocks may wait in memory."""
 
 
-def block_kernels(layout: BlockLayout) -> "KernelModule[BlockLayout]":
+def block_kernels(layout: BlockLayout) -> "KernelModule[BlockLayout, Bits]":
     """The kernels of a layout, which are a variant of it."""
     return nested_kernels if layout.nested else single_kernels
 
 
 @kernel_module(LINEAR)
-def single_kernels(module: ir.Module, target: Target, layout: BlockLayout) -> None:
-    """Scales of each block are float16."""
-    _define_linear(module, target, layout, LINEAR)
+def single_kernels(module: ir.Module, target: Target, layout: BlockLayout, bits: Bits) -> None:
+    """Scales of each block are float16; ``bits``: of a row's numbers."""
+    _define_linear(module, target, layout, bits, LINEAR)
 
 
 @kernel_module(NESTED_LINEAR)
-def nested_kernels(module: ir.Module, target: Target, layout: BlockLayout) -> None:
+def nested_kernels(module: ir.Module, target: Target, layout: BlockLayout, bits: Bits) -> None:
     """Scales of each block are whole numbers."""
-    _define_linear(module, target, layout, NESTED_LINEAR)
+    _define_linear(module, target, layout, bits, NESTED_LINEAR)
 
 
-def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, signature: Signature) -> None:
+def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, bits: Bits, signature: Signature) -> None:
     """An item is some panels, and all rows with them."""
-    products = Tiles(target, TILES[target.lanes], lambda tile: _define_product(module, target, layout, tile))
+    products = Tiles(target, TILES[target.lanes], lambda tile: _define_product(module, target, layout, bits, tile))
     with signature.define(module) as (b, f):
         whole, row_scales, row_terms, codes = f.whole, f.row_scales, f.row_terms, f.codes
         steps, out, width = f.steps, f.out, f.width
@@ -124,7 +125,7 @@ def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, signa
             large = b.sdiv(place, int64(NESTED)) if layout.nested else place
             column = b.add(b.mul(panel, int64(PANEL)), first)
             given = [
-                b.offset(whole, b.mul(row, b.mul(f.blocks, int64(BLOCK))), INT8),
+                b.offset(whole, b.mul(row, b.mul(f.blocks, int64(BLOCK))), WHOLE[bits]),
                 b.offset(row_scales, b.mul(row, f.blocks)),
                 b.offset(row_terms, b.mul(row, b.mul(f.blocks, int64(terms)))),
                 b.offset(codes, b.add(b.mul(place, int64(layout.code_bytes)), b.mul(first, int64(STEP))), INT8),
@@ -137,12 +138,12 @@ def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, signa
         b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.panels, f.count, product))
 
 
-def _define_product(module: ir.Module, target: Target, layout: BlockLayout, tile: Tile) -> ir.Function:
+def _define_product(module: ir.Module, target: Target, layout: BlockLayout, bits: Bits, tile: Tile) -> ir.Function:
     """Sums of a tile, through all blocks. Arguments: whole rows, their scales and terms, codes, steps and factors from the
     first vector of outputs on, the results, their width, and how many blocks there are."""
     kinds = [POINTER] * 7 + [INT64] * 2
     b = Builder.of(module, f"product{tile.rows}x{tile.panels}x{tile.parts}", kinds)
-    body = _Product(b, target, layout, tile)
+    body = _Product(b, target, layout, bits, tile)
     out, width, blocks = b.function.args[6:]
     zeros = [ir.Constant(body.floats, [0.0] * target.lanes)] * (tile.rows * len(tile.strips))
     sums = b.loop(int64(0), blocks, 1, body.block, zeros)
@@ -157,10 +158,11 @@ def _define_product(module: ir.Module, target: Target, layout: BlockLayout, tile
 class _Product:
     """One block of a tile: its codes, its scales, its rows."""
 
-    def __init__(self, b: Builder, target: Target, layout: BlockLayout, tile: Tile):
+    def __init__(self, b: Builder, target: Target, layout: BlockLayout, bits: Bits, tile: Tile):
         self.b, self.target, self.layout, self.tile = b, target, layout, tile
         self.floats = ir.VectorType(FLOAT, target.lanes)
-        self._dots = Dots(b, target, layout.codes)
+        self._dots = dots_of(b, target, layout.codes, bits)
+        self._zero = zero_of(target, layout.codes, layout.zero, bits)
         self._whole, self._scales, self._terms, self._codes, self._steps, self._factors = b.function.args[:6]
         self._blocks = b.function.args[8]
         self._terms_of_block = 1 if layout.minima else layout.groups
@@ -177,7 +179,7 @@ class _Product:
         for group in range(layout.groups):
             numbers = range(group * steps, (group + 1) * steps)
             codes = [[partial(self._code, place, first * STEP, step) for step in numbers] for place, first in places]
-            factors = [[partial(self._factor, row, step) for step in numbers] for row in rows]
+            factors = [[read for step in numbers for read in self._numbers(row, step)] for row in rows]
             totals = self._dots.of(codes, factors, [self._start(row, group) for row in rows] * len(places))
             weights = [self._weight_scale(place, first, group) for place, first in places]
             for index, total in enumerate(totals):
@@ -193,14 +195,17 @@ class _Product:
 
     def _start(self, row_block: ir.Value, group: int) -> ir.Value:
         """Of a row's whole sum: what the weights' codes are too large by."""
-        if self.layout.minima or not zero_of(self.target, self.layout.codes, self.layout.zero):
+        if self.layout.minima or not self._zero:
             return ir.Constant(self._dots.total, [0] * self.target.lanes)
         at = self.b.add(self.b.mul(row_block, int64(self._terms_of_block)), int64(group))
         return self.b.splat(self.b.load(self._terms, at, INT32), self.target.lanes)
 
-    def _factor(self, row_block: ir.Value, step: int) -> ir.Value:
-        """Four numbers of a row."""
-        return self.b.load(self._whole, self.b.add(self.b.mul(row_block, int64(STEPS)), int64(step)), INT32)
+    def _numbers(self, row_block: ir.Value, step: int) -> list[Read]:
+        """What reads four numbers of a row."""
+        words = self._dots.words
+        at = self.b.mul(row_block, int64(STEPS * words))
+        places = [self.b.add(at, int64(step * words + word)) for word in range(words)]
+        return [partial(self.b.load, self._whole, place, INT32) for place in places]
 
     def _code(self, place: ir.Value, first: int, step: int) -> ir.Value:
         """The codes of a step, from their planes."""

@@ -1,4 +1,5 @@
-"""Products of whole numbers of 8 bits, added up in fours: what the products of all quantised weights are made of.
+"""Products of whole numbers of 8 bits, added up in fours: what products of quantised weights are made of. wide_dots.py has
+those for finer rows.
 
 A vector of codes has the weights of ``target.lanes`` outputs for four inputs, byte by byte; a factor is the four numbers of
 a row, as one of 32 bits. Sums of whole numbers are exact, so all targets give the same.
@@ -6,6 +7,7 @@ a row, as one of 32 bits. Sums of whole numbers are exact, so all targets give t
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from llvmlite import ir
 
@@ -15,6 +17,8 @@ from foreword.backends.cpu.kernels.target import Target
 INT8, INT16 = ir.IntType(8), ir.IntType(16)
 LARGEST = 127
 """Of a row's whole numbers, whatever their sign."""
+Bits = Literal[8, 16]
+"""Of a row's whole numbers."""
 Read = Callable[[], ir.Value]
 """Reads a value when it is its turn."""
 
@@ -27,14 +31,36 @@ class Codes:
     signed: bool = False
 
 
-def zero_of(target: Target, codes: Codes, zero: int) -> int:
-    """What a sum has too much of a row's numbers, if the weights' codes have ``zero`` too much: signed codes are made
-    unsigned where the instruction wants that."""
-    return zero + (128 if codes.signed and target.dots == "vpdpbusd" else 0)
-
-
-class Dots:
+class Dots(Protocol):
     """The products for one kind of codes, inside a kernel."""
+
+    words: int
+    """Numbers of 32 bits that hold a row's numbers for a step of four inputs."""
+    total: ir.VectorType
+    """Of a sum."""
+    bytes: ir.VectorType
+    """Of a step's codes."""
+
+    def of(self, strips: Sequence[Sequence[Read]], rows: Sequence[Sequence[Read]], starts: list[ir.Value]) -> list[ir.Value]:
+        """For each strip, row by row: its start plus the sums of all steps.
+
+        A strip is a vector of outputs: for each step a function that reads its codes. A row has functions that read its
+        factors, ``words`` for each step. Steps stay in this order: a compiler that may move them has more values at hand
+        than registers.
+        """
+        ...
+
+
+def zero_of(target: Target, codes: Codes, zero: int, bits: Bits) -> int:
+    """What a sum has too much of a row's numbers, if the weights' codes have ``zero`` too much: signed codes are made
+    unsigned where the instruction for rows of so many bits wants that."""
+    return zero + (128 if codes.signed and bits == 8 and target.dots == "vpdpbusd" else 0)
+
+
+class ByteDots:
+    """See Dots. Rows of 8 bits."""
+
+    words = 1
 
     def __init__(self, b: Builder, target: Target, codes: Codes):
         self._b = b
@@ -49,11 +75,7 @@ class Dots:
         """Pairs of products that can be added up in 16 bits."""
 
     def of(self, strips: Sequence[Sequence[Read]], rows: Sequence[Sequence[Read]], starts: list[ir.Value]) -> list[ir.Value]:
-        """For each strip, row by row: its start plus the sums of all steps.
-
-        A strip is a vector of outputs: for each step a function that reads its codes. A row has for each step one that reads
-        its factor. Steps stay in this order: a compiler that may move them has more values at hand than registers.
-        """
+        """See Dots."""
         b, totals = self._b, list(starts)
         held: list[ir.Value | None] = [None] * len(starts)
         count = len(strips[0])

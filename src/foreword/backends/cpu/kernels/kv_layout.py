@@ -15,7 +15,7 @@ import torch
 from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
-from foreword.backends.cpu.kernels.dots import INT8
+from foreword.backends.cpu.kernels.dots import INT8, LARGEST
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
@@ -136,7 +136,7 @@ def store_kernels(module: ir.Module, _: Target, dtype: torch.dtype) -> None:
                     """Store the scale of a key or a value; gives what is then 1. None where there are no scales."""
                     if kept is not INT8:
                         return None
-                    step, scale = row_scale(b, numbers, size)
+                    step, scale = row_scale(b, numbers, size, ir.Constant(FLOAT, float(LARGEST)))
                     _store_scale(b, scale, panel_of_keys, b.add(f.key_size, int64(row)), lane)
                     return step
 
