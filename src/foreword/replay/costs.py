@@ -7,6 +7,7 @@ from typing import Any
 from foreword.engine.runner import Step
 from foreword.errors import ParameterError
 from foreword.observe.savings import CostModel, span_work
+from foreword.sched import StepPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,19 @@ class Costs:
             else:
                 generating += chunk.end - chunk.start
         return self.model.per_step + self.model.prefill_seconds(tokens, work) + self.model.per_generating * generating
+
+    def plan_seconds(self, plan: StepPlan, scale: int = 1) -> float:
+        """What a step takes whose tokens stand for ``scale`` each: as many steps, where it only generates."""
+        tokens = work = generating = 0
+        for chunk in plan.chunks:
+            if chunk.end > chunk.request.num_prompt_tokens:
+                generating += 1
+            else:
+                tokens += chunk.end - chunk.start
+                work += span_work(chunk.start, chunk.end)
+        steps = 1 if tokens else scale
+        prefill = self.model.prefill_seconds(tokens * scale, work * scale * scale)
+        return self.model.per_step * steps + prefill + self.model.per_generating * generating * scale
 
     def alone_seconds(self, start: int, end: int, step_tokens: int) -> float:
         """What the prompt tokens [start, end) take on an idle machine, in steps of ``step_tokens``."""

@@ -11,8 +11,13 @@ def run_step(scheduler: Scheduler, now: float, sample: Callable[[Request], int])
     Returns the plan, and the requests whose last token it was: they still hold their blocks, and are to be finished.
     """
     plan = scheduler.schedule(now)
+    return plan, end_step(scheduler, plan, sample)
+
+
+def end_step(scheduler: Scheduler, plan: StepPlan, sample: Callable[[Request], int]) -> list[Request]:
+    """What was scheduled has been computed. Returns the requests whose last token it was; they still hold their blocks."""
     scheduler.commit(plan)
     sampling = [chunk.request for chunk in plan.chunks if chunk.samples]
     for request in sampling:
         request.append(sample(request))
-    return plan, [request for request in sampling if request.num_tokens == request.limit]
+    return [request for request in sampling if request.num_tokens == request.limit]

@@ -20,6 +20,7 @@ from foreword.routing.records import (
     Stored,
     Tally,
     Why,
+    replica_event,
 )
 from foreword.routing.router import Router
 
@@ -44,4 +45,5 @@ __all__ = [
     "Stored",
     "Tally",
     "Why",
+    "replica_event",
 ]

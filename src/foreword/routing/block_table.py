@@ -1,5 +1,7 @@
 """A hash table from block hashes to numbers, in two NumPy arrays: a few vectorised steps for a whole prompt."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,26 +27,24 @@ class BlockTable:
 
     def get(self, hashes: BlockHashes) -> Numbers:
         """The numbers of hashes; 0 for those that are not here."""
-        slots = self._slots(hashes)
-        found = self._numbers.take(slots)
-        absent = np.flatnonzero(slots < 0)
-        found[absent] = 0
-        if self._beside:
-            for at in absent.tolist():
-                found[at] = self._beside.get(int(hashes[at]), 0)
-        return found
+        return self._read(hashes, self._slots(hashes))
 
-    def put(self, hashes: BlockHashes, numbers: Numbers) -> None:
-        """Give hashes, no two of them equal, their numbers; 0 takes them out."""
+    def change(self, hashes: BlockHashes, change: Callable[[Numbers], Numbers]) -> Numbers:
+        """Give hashes, no two of them equal, other numbers, made of those they had; 0 stands for those that are not here,
+        before and after. Returns the numbers they had."""
         slots = self._slots(hashes)
+        before = self._read(hashes, slots)
+        after = change(before)
         here = slots >= 0
         if not here.all():
-            self._put_absent(hashes[~here], numbers[~here])
-        slots, numbers = slots[here], numbers[here]
-        self._numbers[slots] = numbers
-        gone = slots[numbers == 0]
+            absent = ~here
+            self._put_absent(hashes[absent], after[absent])
+            slots, after = slots[here], after[here]
+        self._numbers[slots] = after
+        gone = slots[after == 0]
         self._hashes.reshape(-1)[gone] = 0
         self.count -= len(gone)
+        return before
 
     def renumber(self, renamed: Numbers) -> None:
         """Number ``n`` of every hash becomes ``renamed[n]``; where that is 0 the hash goes."""
@@ -65,12 +65,21 @@ class BlockTable:
         """Memory of the arrays."""
         return self._hashes.nbytes + self._numbers.nbytes
 
+    def _read(self, hashes: BlockHashes, slots: npt.NDArray[np.int64]) -> Numbers:
+        found = self._numbers.take(slots)
+        absent = (slots < 0).nonzero()[0]
+        found[absent] = 0
+        if self._beside:
+            for at in absent.tolist():
+                found[at] = self._beside.get(int(hashes[at]), 0)
+        return found
+
     def _slots(self, hashes: BlockHashes) -> npt.NDArray[np.int64]:
         """Where hashes lie; -1 for those that do not lie in the arrays."""
         buckets = self._buckets(hashes)
-        equal = np.flatnonzero(self._hashes.take(buckets, axis=0) == hashes[:, None])
-        which, slots = equal // LANES, np.full(len(hashes), -1)
-        slots[which] = buckets[which] * LANES + equal % LANES
+        which, lanes = (self._hashes.take(buckets, axis=0) == hashes[:, None]).nonzero()
+        slots = np.full(len(hashes), -1)
+        slots[which] = buckets[which] * LANES + lanes
         return slots
 
     def _buckets(self, hashes: BlockHashes) -> npt.NDArray[np.int64]:

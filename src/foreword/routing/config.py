@@ -11,7 +11,7 @@ class RouterConfig:
 
     expected_blocks: int = 65_536
     """Blocks of the whole fleet for which the index has room at start; it doubles when it is full."""
-    thrift: float = 1.0
+    thrift: float = 4.0
     """Seconds that a second of computing counts as, beside the one for which its request waits: what is computed twice in a
     fleet is time that others wait for."""
     balance: float = 0.05

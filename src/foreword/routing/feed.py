@@ -89,10 +89,18 @@ class Feed:
             self.wants_snapshot = why
 
     def _apply_events(self, events: Sequence[ReplicaEvent]) -> None:
+        run: list[Stored] = []  # events that store into memory, one behind the other
         for event in events:
             match event:
-                case Stored(hashes, parent, medium) if _are_hashes(hashes):
-                    self._store(hashes, parent, medium)
+                case Stored(hashes, medium=medium) if _are_hashes(hashes):
+                    if medium == MEMORY:
+                        run.append(event)
+                    else:
+                        self._lower.store(self._lower_place, hashes)
+                    continue
+            self._store(run)
+            run = []
+            match event:
                 case Removed(hashes, medium) if _are_hashes(hashes):
                     self._remove(hashes, medium)
                 case Cleared():
@@ -100,14 +108,19 @@ class Feed:
                 case _:
                     self.counts["garbage"] += 1
                     self._want(f"an event cannot be read: {str(event)[:80]}")
+        self._store(run)
 
-    def _store(self, hashes: BlockHashes, parent: int | None, medium: str) -> None:
-        if medium != MEMORY:
-            self._lower.store(self._lower_place, hashes)
+    def _store(self, run: Sequence[Stored]) -> None:
+        """Store what several events tell of, at once."""
+        if not run:
             return
-        if parent is not None and not self._memory.has(self._replica, parent):
-            self.counts["unknown_parents"] += 1
-            self._want(f"block {parent}, behind which it stored others, is not known of it")
+        hashes = run[0].hashes if len(run) == 1 else np.concatenate([event.hashes for event in run])
+        parents = np.array([event.parent for event in run if event.parent is not None], np.uint64)
+        if len(parents):
+            unknown = parents[~self._memory.has(self._replica, parents)]
+            if len(unknown) and not np.isin(unknown, hashes).all():
+                self.counts["unknown_parents"] += len(unknown)
+                self._want(f"block {unknown[0]}, behind which it stored others, is not known of it")
         self._memory.store(self._replica, hashes)
 
     def _remove(self, hashes: BlockHashes, medium: str) -> None:

@@ -1,11 +1,12 @@
 """The index of prefixes: which replicas have how much of a prompt."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from foreword.routing.block_table import BlockTable
+from foreword.routing.block_table import BlockTable, Numbers
 from foreword.routing.holder_sets import HolderSets
 from foreword.routing.records import BlockHashes
 
@@ -29,28 +30,22 @@ class PrefixIndex:
 
     def store(self, replica: int, hashes: BlockHashes) -> None:
         """A replica has these blocks; those that it had before are no others."""
-        hashes = np.unique(hashes) if len(hashes) > 1 else hashes
-        numbers = self._table.get(hashes)
-        new = ~self._sets.having(numbers, replica)
-        hashes, bit = hashes[new], 1 << replica
-        self._table.put(hashes, self._sets.changed(numbers[new], lambda mask: mask | bit))
-        self._blocks[replica] += len(hashes)
+        bit = 1 << replica
+        before = self._change(hashes, lambda mask: mask | bit)
+        self._blocks[replica] += int(np.count_nonzero(~self._sets.having(before, replica)))
         self._clean()
 
     def remove(self, replica: int, hashes: BlockHashes) -> int:
         """A replica does not have these blocks any more. Returns how many of them it did not have."""
-        different = np.unique(hashes) if len(hashes) > 1 else hashes
-        numbers = self._table.get(different)
-        known = self._sets.having(numbers, replica)
-        found, gone = different[known], ~(1 << replica)
-        self._table.put(found, self._sets.changed(numbers[known], lambda mask: mask & gone))
-        self._blocks[replica] -= len(found)
-        return len(hashes) - len(found)
+        gone = ~(1 << replica)
+        before = self._change(hashes, lambda mask: mask & gone)
+        known = int(np.count_nonzero(self._sets.having(before, replica)))
+        self._blocks[replica] -= known
+        return len(hashes) - known
 
-    def has(self, replica: int, block: int) -> bool:
-        """Whether a replica has a block."""
-        number = self._table.get(np.array([block], np.uint64))
-        return bool(self._sets.masks[int(number[0])] >> replica & 1)
+    def has(self, replica: int, hashes: BlockHashes) -> npt.NDArray[np.bool_]:
+        """Which of these blocks a replica has."""
+        return self._sets.having(self._table.get(hashes), replica)
 
     def clear(self, replica: int) -> None:
         """A replica has nothing."""
@@ -84,6 +79,10 @@ class PrefixIndex:
         """Memory of the index, about."""
         masks = self._sets.masks
         return self._table.nbytes() + len(masks) * (200 + masks[-1].bit_length() // 7)
+
+    def _change(self, hashes: BlockHashes, change: Callable[[int], int]) -> Numbers:
+        different = np.unique(hashes) if len(hashes) > 1 else hashes
+        return self._table.change(different, lambda numbers: self._sets.changed(numbers, change))
 
     def _clean(self, at_once: bool = False) -> None:
         """Forget sets that no block has, once there are twice as many as were in use."""

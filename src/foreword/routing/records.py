@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from foreword.cache.kv_events import ClearedBlocks, KVEvent, RemovedBlocks, StoredBlocks
 from foreword.cache.namespace import ModelFingerprint
 
 BlockHashes = npt.NDArray[np.uint64]
@@ -65,6 +66,17 @@ class Cleared:
 
 
 ReplicaEvent = Stored | Removed | Cleared
+
+
+def replica_event(event: KVEvent) -> ReplicaEvent:
+    """An event of a cache in this process (``foreword.cache.kv_events``) as a router takes it."""
+    match event:
+        case StoredBlocks(hashes, parent):
+            return Stored(np.array(hashes, np.uint64), parent)
+        case RemovedBlocks(hashes):
+            return Removed(np.array(hashes, np.uint64))
+        case ClearedBlocks():
+            return Cleared()
 
 
 @dataclass(frozen=True, slots=True)
