@@ -6,7 +6,7 @@ what replicas of the field tell: batches of events, first tokens, ends.
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -136,7 +136,7 @@ class Fleet:
         self._ends: list[tuple[float, int]] = []  # a heap: when a replica's step ends
         self._numbers = {name: number for number, name in enumerate(self.names)}
         facts = ReplicaFacts(
-            identity=SPACE.model,
+            identity=replace(SPACE.model, block_size=cache.block_size),
             prefill_rate=1 / (costs.model.per_token * scale),
             concurrency=scheduler.max_num_seqs,
             max_tokens=cache.num_blocks * cache.block_size,

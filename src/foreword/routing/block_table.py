@@ -36,14 +36,13 @@ class BlockTable:
         before = self._read(hashes, slots)
         after = change(before)
         here = slots >= 0
-        if not here.all():
-            absent = ~here
-            self._put_absent(hashes[absent], after[absent])
-            slots, after = slots[here], after[here]
-        self._numbers[slots] = after
-        gone = slots[after == 0]
+        known, numbers = slots[here], after[here]
+        self._numbers[known] = numbers
+        gone = known[numbers == 0]
         self._hashes.reshape(-1)[gone] = 0
         self.count -= len(gone)
+        if len(known) < len(slots):
+            self._put_absent(hashes[~here], after[~here])  # comes last: the table may grow
         return before
 
     def renumber(self, renamed: Numbers) -> None:

@@ -15,7 +15,7 @@ COLUMNS = (
     "since",  # when the first of those that wait could begin to be computed
     "recent",  # seconds of work placed of late, what is older counting less
 )  # fmt: skip
-RUN_WEIGHT = 0.05  # of the request that ended last, in the mean of how long one runs
+RUN_WEIGHT = 0.05  # of the request that ended last, in the mean of how long one is being answered
 
 
 class Loads:
@@ -25,7 +25,8 @@ class Loads:
         self.table: dict[str, Floats] = {name: np.zeros(0) for name in COLUMNS}
         self._recent_at = 0.0
         self._balance_seconds = balance_seconds
-        self._run_seconds = 0.0
+        self._run_seconds = 0.0  # the mean of how long requests were being answered
+        self._ended = 0
 
     def join(self, replica: int, facts: ReplicaFacts) -> None:
         """A replica takes requests from now on. Of the work of late it is taken to have had its share."""
@@ -72,7 +73,8 @@ class Loads:
     def ended(self, replica: int, run_seconds: float) -> None:
         """A request that had begun to answer has ended, after so long."""
         self.table["running"][replica] -= 1
-        self._run_seconds += RUN_WEIGHT * (run_seconds - self._run_seconds)
+        self._ended += 1
+        self._run_seconds += max(RUN_WEIGHT, 1 / self._ended) * (run_seconds - self._run_seconds)
 
     def queue_seconds(self, now: float) -> Floats:
         """How much work there is at each replica before what comes now.
