@@ -93,7 +93,7 @@ class Life:
         if rng.random() < 0.2:
             self.next = self.look()
         if m.config.stores and rng.random() < 0.1:
-            m.cache.transfers.store_all()
+            m.cache.transfers.store_all(m.now)
             m.end_transfers()
             if rng.random() < 0.5:
                 m.cache.reset()
@@ -134,7 +134,7 @@ def test_random_lives(batch: int) -> None:
             for _ in range(life.rng.randrange(60)):
                 life.operate()
             life.machine.drain()
-            life.machine.cache.transfers.store_all()
+            life.machine.cache.transfers.store_all(life.machine.now)
             life.machine.end_transfers()
             life.machine.check()
             assert life.machine.cache.usage().held_blocks == 0

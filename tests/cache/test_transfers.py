@@ -5,6 +5,7 @@ import pytest
 from cache.harness import Machine
 from foreword.account import MissReason, Source
 from foreword.cache import CacheConfig, LoadBlocks, Mark, PrivatePart, StoreBlocks
+from foreword.cache.transfers import GIVEN_AGAIN
 from foreword.testing.hash_kv import SPACE
 
 PREFIX = list(range(24))
@@ -150,18 +151,37 @@ def test_at_the_end_all_is_stored_what_was_used_last_first() -> None:
     m = machine()
     for start in (0, 100, 200):
         m.run(list(range(start, start + 10)))
-    m.cache.transfers.store_all()
+    m.cache.transfers.store_all(m.now)
     assert [store.tokens[0] for store in under_way(m)] == [200, 100, 0]
     m.end_transfers()
-    m.cache.transfers.store_all()
+    m.cache.transfers.store_all(m.now)
     assert under_way(m) == []
+
+
+def test_what_goes_on_being_used_is_given_again_from_time_to_time() -> None:
+    """A tier that has dropped it, or is to keep it for longer, hears of it so."""
+    m = machine()
+    for last in range(90, 93):
+        m.run([*PREFIX, last])
+    m.now += GIVEN_AGAIN
+    m.must_start([*PREFIX, 93])
+    (store,) = under_way(m)
+    assert (store.start, store.until) == (0, 24)
+    m.must_start([*PREFIX, 94])
+    assert under_way(m) == [store], "once in a while"
+    m.drain()
+    m.now += GIVEN_AGAIN
+    m.cache.transfers.store_all(m.now)
+    assert {store.start for store in under_way(m)} == {0}, "at the end, too"
+    m.end_transfers()
+    m.check()
 
 
 def test_without_a_tier_nothing_is_given() -> None:
     m = Machine(CacheConfig(num_blocks=64, block_size=4))
     for last in (90, 91):
         m.run([*PREFIX, last], marks=[Mark(24, 100.0)])
-    m.cache.transfers.store_all()
+    m.cache.transfers.store_all(m.now)
     assert under_way(m) == []
 
 

@@ -249,6 +249,19 @@ def test_room_is_made_by_what_was_used_least_recently(open_packs: Open, folder: 
     assert usage.copied_bytes <= 0.1 * usage.written_bytes
 
 
+def test_what_is_given_again_counts_as_used(open_packs: Open) -> None:
+    options = PackOptions(
+        max_bytes=4 * (HEADER_BYTES + 4 * BLOCK_BYTES + 4096), pack_bytes=4 * BLOCK_BYTES, min_free_bytes=0
+    )
+    store = open_packs(options)
+    prompts = [made_keys(4, first_token=1000 * number) for number in range(8)]
+    for keys in prompts[1:]:
+        put(store, keys)
+        put(store, prompts[0])
+    assert found(store, prompts[0]) == 4
+    assert found(store, prompts[1]) == 0
+
+
 def test_hot_blocks_of_a_pack_that_goes_are_copied_forward(open_packs: Open) -> None:
     many = made_keys(300)
     options = PackOptions(max_bytes=100 * BLOCK_BYTES, pack_bytes=8 * BLOCK_BYTES, min_free_bytes=0)

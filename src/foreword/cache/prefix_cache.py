@@ -144,7 +144,7 @@ class PrefixCache:
         ledger.hit_end = hit_end
         if lookup.cached:
             ledger.enter(Source.CACHED, 0, lookup.cached)
-            self.transfers.used_again(hold, lookup.cached)
+            self.transfers.used_again(hold, lookup.cached, now)
         if brought:
             self.transfers.load(hold, lookup, query.loadable, brought)
         if self._events and lookup.cached >= self._size:
@@ -255,7 +255,7 @@ class PrefixCache:
         if hold.copy is not None:
             self._copying.forget(hold)
         if keep:
-            self.transfers.marked(hold)
+            self.transfers.marked(hold, now)
         else:
             self._spoil(hold)
         base = self._insertion.leave(hold, generated, now)

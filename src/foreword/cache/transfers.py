@@ -2,7 +2,8 @@
 
 A prompt of which a lower tier has more than the cache is entered in flight as any other. What the tier has is not
 computed but *loaded*: whoever wants it waits (``Copying.frontier``); when it does not come, or not all of it, the rest is
-computed as if nothing had been stored. Blocks are *stored* at the second use of their tokens, or when they are marked.
+computed as if nothing had been stored. Blocks are *stored* at the second use of their tokens, or when they are marked; what
+goes on being used is given to the tier again from time to time: there, too, it counts as used then, and is kept as marked.
 A transfer holds its path, so that its blocks stay what they are until it has ended, whoever else lets go.
 """
 
@@ -14,6 +15,9 @@ from foreword.cache.reservation import Hold, Holds
 from foreword.cache.residency import Residency, nodes_below
 from foreword.cache.tree import Node, RadixTree, path_blocks, ready_end
 from foreword.tokens import TOKEN_BYTES
+
+GIVEN_AGAIN = 60.0
+"""Seconds after which what is used is given again to a tier that has it; one that has dropped it writes it anew."""
 
 
 class Transfers:
@@ -88,16 +92,16 @@ class Transfers:
                     hold.ledger.hit_end = HitEnd(reason, until)
         self._residency.let_go(node, now)
 
-    def used_again(self, hold: Hold, cached: int) -> None:
+    def used_again(self, hold: Hold, cached: int, now: float) -> None:
         """A request has just found readable tokens: what a tier does not have of them it is given."""
         if self._stores and hold.node is not None:
-            self._store(hold.private, hold.tokens, hold.node, cached)
+            self._store(hold.private, hold.tokens, hold.node, cached, now)
 
-    def marked(self, hold: Hold) -> None:
+    def marked(self, hold: Hold, now: float) -> None:
         """A request that marks prefixes is about to let go: what it marks is given to the tier."""
         if self._stores and hold.node is not None and hold.marks:
             last, ttl = max(mark.position for mark in hold.marks), max(mark.ttl_seconds for mark in hold.marks)
-            self._store(hold.private, hold.tokens, hold.node, min(last, hold.computed, hold.shared_end), ttl)
+            self._store(hold.private, hold.tokens, hold.node, min(last, hold.computed, hold.shared_end), now, ttl)
 
     def put_away(self, store: StoreBlocks, until: int) -> None:
         """A store has ended: the tier has its tokens before position ``until``. The others are given again when used."""
@@ -106,34 +110,41 @@ class Transfers:
             each.stored = min(each.stored, max(until, each.start))
         self._residency.let_go(node, None)
 
-    def store_all(self) -> None:
+    def store_all(self, now: float) -> None:
         """Give the tier all that it lacks and that is readable, at the end of a service; what was used last comes first."""
         if not self._stores:
             return
         roots = self._tree.roots.values()
         leaves = [node for root in roots for node in nodes_below(root) if node.ready > node.start and not node.resident]
         for leaf in sorted(leaves, key=lambda node: -node.last_use):
-            self._store(leaf.door, _tokens(leaf), leaf, leaf.ready)
+            self._store(leaf.door, _tokens(leaf), leaf, leaf.ready, now)
 
     def _end(self, query: Query) -> int:
         """How far lower tiers have a prompt, the block of its last token left out."""
         last = (len(query.tokens) // TOKEN_BYTES - 1) // self._size * self._size
         return min(query.loadable[-1].until, last) if query.loadable else 0
 
-    def _store(self, private: PrivatePart | None, tokens: bytes, node: Node, until: int, ttl: float = 0.0) -> None:
-        """Have what lacks of the readable tokens [0, until), on the path to a node, stored."""
+    def _store(
+        self, private: PrivatePart | None, tokens: bytes, node: Node, until: int, now: float, ttl: float = 0.0
+    ) -> None:
+        """Have the readable tokens [0, until) on the path to a node stored: what lacks, or all if that was long ago."""
         until -= until % self._size
-        lacking = [each for each in _path(node, 0) if each.start < until and each.stored < min(each.end, until)]
-        if not lacking or node.root.retired:
+        path = [each for each in _path(node, 0) if each.start < until]
+        if not path or node.root.retired:
             return
-        if lacking[0].end > until:
-            lacking[0] = self._residency.split(lacking[0], until)
-        start = lacking[-1].stored // self._size * self._size
-        blocks = path_blocks(lacking[0])[start // self._size : until // self._size]
+        given = path
+        if now - path[-1].given < GIVEN_AGAIN:
+            given = [each for each in path if each.stored < min(each.end, until)]
+        if not given:
+            return
+        if given[0].end > until:
+            given[0] = self._residency.split(given[0], until)
+        start = given[-1].start if given is path else given[-1].stored // self._size * self._size
+        blocks = path_blocks(given[0])[start // self._size : until // self._size]
         store = StoreBlocks(_namespace(node), private, tokens[: until * TOKEN_BYTES], start, blocks, ttl)
-        self._begin(store, lacking[0])
-        for each in lacking:
-            each.stored = min(each.end, until)
+        self._begin(store, given[0])
+        for each in given:
+            each.stored, each.given = min(each.end, until), now
 
     def _begin(self, transfer: LoadBlocks | StoreBlocks, node: Node) -> None:
         self._residency.hold(node)

@@ -48,6 +48,7 @@ class Node:
         "copier",
         "edge",
         "end",
+        "given",
         "holders",
         "key",
         "last_use",
@@ -73,6 +74,7 @@ class Node:
         self.blocks = blocks  # of the tokens [start, backed)
         self.holders = 0  # reservations whose path goes through this node
         self.last_use = 0.0  # seconds of the caller's clock
+        self.given = 0.0  # when a lower tier was given it last, of the same clock
         self.marks = 0  # marked prefixes that keep this node; see marks.py
         self.ticket = 0  # of the eviction queue: an entry with another ticket is stale
         self.copier: object | None = None  # the reservation that will copy the first tokens of this edge
@@ -247,6 +249,7 @@ class RadixTree:
         upper.backed = node.backed if node.backed < at else at
         upper.stored = node.stored if node.stored < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
+        upper.given = node.given
         upper.load = node.load if node.load is not None and node.load.start < at else None
         upper.copier, node.copier = node.copier, None
         upper.private, node.private = node.private, None

@@ -239,7 +239,7 @@ class Engine:
     def close(self, seconds: float) -> None:
         """The end of a service: what is cached is stored on the tier, as far as that takes at most so many seconds."""
         if self._tier is not None:
-            self.scheduler.cache.transfers.store_all()
+            self.scheduler.cache.transfers.store_all(self.clock())
             asked = self.scheduler.cache.actions.take()
             self._tier.close(seconds, [action for action in asked if isinstance(action, StoreBlocks)])
             self._tier = None

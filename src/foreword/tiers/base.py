@@ -97,6 +97,8 @@ class BlockStore(Protocol):
     def put_many(self, keys: Sequence[BlockKey], blocks: Sequence[Pieces], keep_until: float = 0.0) -> int:
         """Write blocks that are not there yet; returns how many are there, or will be after ``flush``, of these.
 
+        Those that are there have been used, which counts where a store makes room by itself.
+
         ``blocks`` are not read any more when it returns. Until ``keep_until`` (seconds since 1970) a store that makes room
         by itself lets others go first; one whose server makes room leaves that to the server.
         """

@@ -90,6 +90,7 @@ class LocalPacks:
         with self._failures(), self._writing:
             self._look_again()
             present = self._shelf.index.present([key.name for key in keys])
+            self._shelf.index.use(present)
             if keep_until and present:
                 self._shelf.keep(present, keep_until)
             new = {key.name: (key, pieces) for key, pieces in zip(keys, blocks, strict=True) if key.name not in present}
