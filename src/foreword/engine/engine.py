@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from foreword.cache import CacheAction, CopyBlock, Namespace, PrivatePart, StoreBlocks, Usage
+from foreword.cache import CacheAction, CopyBlock, StoreBlocks, Usage
 from foreword.engine.drafting import Drafting
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.records import request_finished, step_finished
-from foreword.engine.request import EngineRequest, check_request
+from foreword.engine.request import EngineRequest, check_request, scope_of
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.tier import Found, Loaded, PutAway, Tier
 from foreword.engine.tier_state import TierState
@@ -116,7 +116,7 @@ class Engine:
         params, length = request.params, len(request.tokens) // TOKEN_BYTES
         check_request(request, self.info, name)
         arrival = self.clock()
-        namespace, private = self._scope(request.tenant, request.cache_salt, min(request.public_tokens, length))
+        namespace, private = scope_of(request, self.info.fingerprint)
         continuations = []
         for index in range(params.n):
             scheduled = Request(
@@ -278,13 +278,6 @@ class Engine:
     def verify_report(self) -> VerifyReport:
         """What the verifier has found so far."""
         return VerifyReport() if self._verifier is None else self._verifier.report()
-
-    def _scope(self, tenant: str | None, cache_salt: str | None, public_tokens: int) -> tuple[Namespace, PrivatePart | None]:
-        """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
-        model = self.info.fingerprint
-        if tenant is not None and public_tokens > 0:
-            return Namespace(model, cache_salt=cache_salt), PrivatePart(public_tokens, tenant)
-        return Namespace(model, tenant=tenant, cache_salt=cache_salt), None
 
     def _ask(self, prompt: bytes, requests: list[Request]) -> None:
         """Have looked up what the tier has of a prompt, unless all of it is cached; its requests wait for the answer."""

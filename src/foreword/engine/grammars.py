@@ -93,7 +93,7 @@ class Grammars:
             matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=_limits())
             fault = matcher.get_error()
             if not matcher.is_error():
-                return LLGrammar(matcher, self._size, self._ends)
+                return LLGrammar(grammar, matcher, self._size, self._ends)
         return _told(fault)
 
     def _ready(self) -> "tuple[LLTokenizer, GrammarTrial]":
@@ -114,7 +114,8 @@ class Grammars:
 class LLGrammar:
     """A form, made ready; see Grammar."""
 
-    def __init__(self, matcher: "LLMatcher", size: int, model_ends: frozenset[int]):
+    def __init__(self, text: str, matcher: "LLMatcher", size: int, model_ends: frozenset[int]):
+        self.text = text
         self._matcher = matcher
         self._size = size
         self._model_ends = model_ends

@@ -17,18 +17,18 @@ from foreword.prompt.written import write_conversation
 
 @dataclass(frozen=True)
 class TextNotes:
-    """What transformers made of a tokenizer's files.
+    """A model's words as plain values, which can be kept and sent.
 
     tokenizer
         The tokenizer in JSON, as ``tokenizer.json`` has it.
     template
-        The chat template, if there is one.
+        The chat template, or several by name, if there is one.
     special
         Special tokens by the names that templates know them by.
     """
 
     tokenizer: str
-    template: str | None
+    template: str | dict[str, str] | None
     special: dict[str, str]
 
     @classmethod
@@ -36,8 +36,8 @@ class TextNotes:
         """Of transformers' ``tokenizer``."""
         return cls(tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template or None, _special(tokenizer))
 
-    def model_text(self, original: Callable[[], Any]) -> "ModelText":
-        """The words of the model that was noted; ``original`` gives its tokenizer as transformers loads it."""
+    def model_text(self, original: Callable[[], Any] = lambda: None) -> "ModelText":
+        """The words of the model that was noted; ``original`` gives what transformers loads, if anything does."""
         own = HubTokenizer.from_json(self.tokenizer)
         return ModelText(own, _prompt_template(self.template, own, self.special), original)
 
@@ -61,6 +61,15 @@ class ModelText:
         """Those of transformers' ``tokenizer``. ModelError if its chat template is not valid."""
         own = HubTokenizer(tokenizer.backend_tokenizer)
         return cls(own, _prompt_template(tokenizer.chat_template, own, _special(tokenizer)), lambda: tokenizer)
+
+    def notes(self) -> TextNotes:
+        """The same as plain values, of which another process makes it again."""
+        template, tokenizer = self.template, self.tokenizer.to_json()
+        return (
+            TextNotes(tokenizer, None, {})
+            if template is None
+            else TextNotes(tokenizer, dict(template.sources), template.special_tokens)
+        )
 
     def bounded(self, most_tokens: int) -> "ModelText":
         """The same, where no longer prompt can be answered: what can be known of that is refused before it is tokenized."""
@@ -110,5 +119,7 @@ def _special(tokenizer: Any) -> dict[str, str]:
     return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
-def _prompt_template(template: str | None, tokenizer: HubTokenizer, special: dict[str, str]) -> PromptTemplate | None:
+def _prompt_template(
+    template: str | Mapping[str, str] | None, tokenizer: HubTokenizer, special: dict[str, str]
+) -> PromptTemplate | None:
     return PromptTemplate(template, tokenizer, special) if template else None

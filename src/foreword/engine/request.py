@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foreword.cache import Mark
+from foreword.cache import Mark, ModelFingerprint, Namespace, PrivatePart
 from foreword.engine.info import EngineInfo
 from foreword.engine.token_mask import Grammar
 from foreword.errors import ParameterError, PromptError, PromptTooLong
 from foreword.outputs import Logprob
 from foreword.sampling_params import SamplingParams
-from foreword.tokens import TOKEN_TYPE
+from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,14 @@ class EngineRequest:
     stream: bool = True
     grammar: Grammar | None = None
     resume: Progress | None = None
+
+
+def scope_of(request: EngineRequest, model: ModelFingerprint) -> tuple[Namespace, PrivatePart | None]:
+    """Whom a request shares with: its namespace, and where in the prompt that becomes the tenant alone."""
+    public = min(request.public_tokens, len(request.tokens) // TOKEN_BYTES)
+    if request.tenant is not None and public > 0:
+        return Namespace(model, cache_salt=request.cache_salt), PrivatePart(public, request.tenant)
+    return Namespace(model, tenant=request.tenant, cache_salt=request.cache_salt), None
 
 
 def check_request(request: EngineRequest, info: EngineInfo, name: str | None = None) -> None:

@@ -43,7 +43,7 @@ class Stream:
         self._abort = abort
         self._on_end = on_end
         self._news = asyncio.Event()
-        self._waiting = _Waiting()
+        self._waiting = WaitingNews()
         self._error: Exception | None = None
         self._given_up: Exception | None = None
         self._ended = False
@@ -146,8 +146,8 @@ class _Choice:
         self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
 
 
-class _Waiting:
-    """What has come and was not read; ``latest`` is None when there is nothing."""
+class WaitingNews:
+    """News of one request that have come and were not read; ``latest`` is None when there are none."""
 
     def __init__(self) -> None:
         self.latest: Delta | None = None

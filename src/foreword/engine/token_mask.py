@@ -40,7 +40,14 @@ class TokenMask(Protocol):
 
 
 class Grammar(Protocol):
-    """A form for answers. Any thread may use it."""
+    """A form for answers. Any thread may use it.
+
+    text
+        The grammar as it is written, of which Grammars of the same model make it again in another process.
+    """
+
+    @property
+    def text(self) -> str: ...
 
     def mask(self, ends: frozenset[int]) -> TokenMask:
         """A mask at the beginning of an answer. ``ends`` may come where the form lets the answer end, and nowhere else."""

@@ -91,7 +91,7 @@ class PromptTemplate:
         self.tokenizer = tokenizer
         self.special_tokens = dict(special_tokens or {})
         self._templates = {name: _compile(environment, name, source) for name, source in sources.items()}
-        self._sources = sources
+        self.sources = sources
         self._tools_as = {name: _tools_variable(_read_by(environment, source)) for name, source in sources.items()}
         self._takes_parts = {name: self._probe_parts(name) for name in sources}
         self._short_ids = {name: self._probe_short_ids(name) for name in sources}
@@ -189,13 +189,13 @@ class PromptTemplate:
 
     def source(self, tools: Sequence[Tool] | None = None) -> str:
         """The template's own text, as used with these tools."""
-        return self._sources[self._choose(tools)]
+        return self.sources[self._choose(tools)]
 
     @property
     def variables(self) -> frozenset[str]:
         """What the templates read beside messages, tools and special tokens: variables that a caller may have to give."""
         environment = _environment()
-        read = (_read_by(environment, source) for source in self._sources.values())
+        read = (_read_by(environment, source) for source in self.sources.values())
         return frozenset().union(*read) - _GIVEN - frozenset(SPECIAL_TOKENS)
 
     def _choose(self, tools: Sequence[Tool] | None) -> str:

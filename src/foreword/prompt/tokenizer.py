@@ -72,6 +72,10 @@ class HubTokenizer:
         except Exception as error:  # the library raises bare Exception
             raise ModelError(f"tokenizer.json cannot be read: {error}. Is it the file that the model came with?") from error
 
+    def to_json(self) -> str:
+        """As ``tokenizer.json`` has it; from_json reads it again."""
+        return str(self._tokenizer.to_str())
+
     def bounded(self, most_tokens: int) -> "HubTokenizer":
         """The same tokenizer, for prompts of no more than so many tokens."""
         return HubTokenizer(self._tokenizer, most_tokens)

@@ -47,6 +47,19 @@ def make_server(
     address, once the server listens there. ``process``: what the process around the server hands it. ConfigError for options
     that do not fit the tenants.
     """
+    process = process or Process()
+    return Server(create_app(make_parts(front, config, tenants, log, observer, process)), process, announce)
+
+
+def make_parts(
+    front: EngineFront,
+    config: ServerConfig,
+    tenants: Tenants,
+    log: Log | None = None,
+    observer: ObserverConfig | None = None,
+    process: Process | None = None,
+) -> ServerParts:
+    """What an app stands on, over an engine that runs; see make_server."""
     check_operators(config.operators, tenants)
     log, process = log or make_log(), process or Process()
     info = front.info
@@ -75,11 +88,10 @@ def make_server(
     service = Service(front, prompts, journal, config, model)
     keys, limited_log = KeyRing(tenants, process.load_tenants), LimitedLog(log, time.monotonic)
     passed_over = PassedOver(log)
-    parts = ServerParts(
+    return ServerParts(
         config, keys, front, ReadingThread(), prompts, service, metrics, log, limited_log, passed_over, observation,
         trace, kv_events,
     )  # fmt: skip
-    return Server(create_app(parts), process, announce)
 
 
 def _kv_events(config: ServerConfig, info: EngineInfo, log: Log) -> "KVEventPublisher":

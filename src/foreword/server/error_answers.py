@@ -63,7 +63,8 @@ def message_of(error: Exception) -> str:
 
 
 def error_response(dialect: Dialect, error: Exception, request_id: str | None, status: int | None = None) -> Response:
-    """An error as an answer in a dialect; an overload says when to come back."""
+    """An error as an answer in a dialect; what passes says when to come back."""
     status = status or dialect.status_of(error)
-    headers = {"retry-after": str(max(1, round(error.retry_after)))} if isinstance(error, Overloaded) else {}
+    wait = error.retry_after if isinstance(error, Overloaded | Unavailable) else None
+    headers = {} if wait is None else {"retry-after": str(max(1, round(wait)))}
     return JSONResponse(dialect.error_body(error, status, request_id), status, headers)

@@ -1,0 +1,307 @@
+"""A replica: an engine that ingresses reach over connections. Knows no Ray."""
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from foreword.cache import Namespace
+from foreword.cache.kv_events import ClearedBlocks, KVEvent, KVEventTranslator, RemovedBlocks, StoredBlocks
+from foreword.cluster.messages import (
+    Ask,
+    BlocksCleared,
+    BlocksRemoved,
+    BlocksStored,
+    Brought,
+    CacheNews,
+    Drop,
+    Fault,
+    FromIngress,
+    FromReplica,
+    Hello,
+    News,
+    Noted,
+    Refused,
+    SentRequest,
+    SignOfLife,
+    WantSnapshot,
+    Welcome,
+    read_from_ingress,
+    written,
+)
+from foreword.engine.async_llm import AsyncEngine
+from foreword.engine.engine import Engine
+from foreword.engine.grammars import Grammars
+from foreword.engine.request import EngineRequest
+from foreword.errors import ForewordError, StepFailed, Unavailable
+from foreword.events import Event, RequestFinished, StepFinished
+from foreword.faults import fault_lines
+from foreword.sampling_params import SamplingParams
+from foreword.tokens import pack_tokens
+
+logger = logging.getLogger("foreword")
+LIFE_SECONDS = 0.25
+"""Between two signs of life."""
+MEASURED_TOKENS = 256
+"""Of the prompt by which it is measured how fast prompts are computed."""
+HASH = np.dtype("<u8")
+
+
+async def prefill_rate(llm: AsyncEngine) -> float:
+    """Prompt tokens a second that an engine computes: of the second of two prompts that nobody has asked before."""
+    info = llm.info
+    count = max(2, min(MEASURED_TOKENS, info.max_model_len - 1, info.cache_tokens))
+    tokens = pack_tokens([(7919 * place) % info.vocab_size for place in range(count)])
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        stream = llm.submit(EngineRequest(tokens, SamplingParams(max_tokens=0), use_cache=False))
+        await stream.last()
+        seconds = time.perf_counter() - began
+    return count / max(seconds, 1e-6)
+
+
+class ReplicaServer:
+    """Answers ingresses. Lives in one event loop.
+
+    name
+        Of the replica, in its fleet.
+    secret
+        Who does not say it is not answered.
+    """
+
+    def __init__(self, llm: AsyncEngine, name: str, secret: str, rate: float, store: str | None = None):
+        self.refused: str | None = None
+        """Why an ingress did not want this replica; None: none has said so."""
+        self._llm = llm
+        self._name = name
+        self._secret = secret
+        self._rate = rate
+        self._store = store
+        info = llm.info
+        shared = Namespace(info.fingerprint).key
+        self._translator = KVEventTranslator(info.num_blocks, info.block_size, shared)  # only the engine's thread uses it
+        self._grammars = Grammars(llm.text.tokenizer, info.vocab_size, info.end_token_ids)
+        self._loop = asyncio.get_running_loop()
+        self._told: deque[_Told] = deque()
+        self._due = False
+        self._callers: dict[_Caller, None] = {}
+        self._unsubscribe = llm.subscribe(self._sink)
+        self._server: asyncio.Server | None = None
+        self._living: asyncio.Task[None] | None = None
+
+    async def start(self, host: str, port: int = 0) -> int:
+        """Listen; returns the port."""
+        self._server = await asyncio.start_server(self._serve, host, port)
+        self._living = asyncio.create_task(self._live())
+        found: int = self._server.sockets[0].getsockname()[1]
+        return found
+
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        assert self._server is not None and self._living is not None
+        self._server.close()
+        self._living.cancel()
+        for caller in list(self._callers):
+            caller.writer.close()
+
+    async def _live(self) -> None:
+        while True:
+            dead = self._llm.death
+            if dead is not None:
+                for caller in self._callers:
+                    caller.send(Refused(str(dead)))
+                return
+            for caller in self._callers:
+                caller.send(SignOfLife(self._llm.state))
+            await asyncio.sleep(LIFE_SECONDS)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        caller = _Caller(self._llm, self._grammars, writer)
+        try:
+            async for message in read_from_ingress(reader):
+                await self._took(caller, message)
+        except ForewordError as error:
+            logger.warning("An ingress was left: %s", error)
+        finally:
+            self._callers.pop(caller, None)
+            caller.end()
+            writer.close()
+            with contextlib.suppress(Exception):
+                await writer.wait_closed()
+
+    async def _took(self, caller: "_Caller", message: FromIngress) -> None:
+        match message:
+            case Hello(secret, wants_text):
+                if not hmac.compare_digest(secret.encode(), self._secret.encode()):
+                    caller.send(Refused("The secret is another one: this replica is of another fleet."))
+                    raise StepFailed("somebody came without the fleet's secret")
+                text = self._llm.text.notes() if wants_text else None
+                caller.send(Welcome(self._name, self._llm.info, self._rate, self._store, text))
+                caller.welcome = True
+                self._callers[caller] = None
+                await self._snapshot(caller)
+            case _ if not caller.welcome:
+                raise StepFailed("somebody asked before saying who it is")
+            case Ask(number, request):
+                caller.ask(number, request)
+            case Drop(number):
+                caller.drop(number)
+            case WantSnapshot():
+                await self._snapshot(caller)
+            case Refused(why):
+                self.refused = why
+                logger.error("This replica was refused: %s", why)
+
+    async def _snapshot(self, caller: "_Caller") -> None:
+        """Have an ingress told of all that is cached, and from then on of what changes."""
+
+        def tell(_: Engine) -> None:  # in the engine's thread, between two steps
+            self._tell(_Snapshot(caller, tuple(_sent(record) for record in self._translator.snapshot())))
+
+        with contextlib.suppress(Unavailable):
+            await self._llm.call(tell)
+
+    def _sink(self, event: Event) -> None:
+        """From the engine's thread."""
+        if isinstance(event, RequestFinished | StepFinished):
+            self._tell(event)
+        elif (change := self._translator(event)) is not None:
+            self._tell(_sent(change))
+
+    def _tell(self, told: "_Told") -> None:
+        """From the engine's thread: have the event loop look at what there is to tell."""
+        self._told.append(told)
+        if not self._due:
+            self._due = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._due = False
+        blocks: list[BlocksStored | BlocksRemoved | BlocksCleared] = []
+        steps: list[StepFinished] = []
+        while self._told:
+            told = self._told.popleft()
+            match told:
+                case _Snapshot(caller, events):
+                    self._pass_blocks(blocks)
+                    blocks = []
+                    caller.send(CacheNews(caller.sequence - 1, events, snapshot=True))
+                    caller.listens = True
+                case RequestFinished(request_id):
+                    owner = next((each for each in self._callers if request_id in each.names), None)
+                    if owner is not None:
+                        owner.send(Noted((told,), ()))
+                        owner.names.discard(request_id)
+                case StepFinished():
+                    steps.append(told)
+                case _:
+                    blocks.append(told)
+        self._pass_blocks(blocks)
+        if steps:
+            for caller in self._callers:
+                caller.send(Noted((), tuple(steps)))
+
+    def _pass_blocks(self, blocks: "list[BlocksStored | BlocksRemoved | BlocksCleared]") -> None:
+        for caller in self._callers if blocks else ():
+            if caller.listens:
+                caller.send(CacheNews(caller.sequence, tuple(blocks)))
+                caller.sequence += 1
+
+
+class _Caller:
+    """One ingress: its requests, and what there is to tell it."""
+
+    def __init__(self, llm: AsyncEngine, grammars: Grammars, writer: asyncio.StreamWriter):
+        self.writer = writer
+        self.welcome = False
+        self.listens = False
+        self.sequence = 0
+        self.names: set[str] = set()
+        self._llm = llm
+        self._grammars = grammars
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._news: list[Brought] = []
+
+    def send(self, message: FromReplica) -> None:
+        """Have it told; nothing if it is gone."""
+        if not self.writer.is_closing():
+            self.writer.write(written(message))
+
+    def ask(self, number: int, request: SentRequest) -> None:
+        """It wants a request answered."""
+        task = asyncio.create_task(self._answer(number, request))
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+
+    def drop(self, number: int) -> None:
+        """It does not want the rest."""
+        if number in self._tasks:
+            self._tasks[number].cancel()
+
+    def end(self) -> None:
+        """It is gone."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _answer(self, number: int, sent: SentRequest) -> None:
+        try:
+            if sent.request_id is not None:
+                self.names.add(sent.request_id)
+            if sent.grammar is None:
+                request = sent.made_ready(self._grammars)
+            else:
+                request = await asyncio.to_thread(sent.made_ready, self._grammars)
+            stream = self._llm.submit(request)
+            try:
+                finished = False
+                while not finished:
+                    delta = await stream.next()
+                    finished = delta.finished
+                    self._bring(Brought(number, delta))
+            finally:
+                stream.close()
+        except Unavailable as error:  # the engine has died: whatever it was answering goes on elsewhere
+            self.send(Refused(str(error)))
+        except ForewordError as error:
+            self._bring(Brought(number, fault=Fault.of(error)))
+        except Exception as error:
+            logger.error("A request of an ingress failed.\n%s", fault_lines(error))
+            self._bring(Brought(number, fault=Fault.of(error)))
+
+    def _bring(self, brought: Brought) -> None:
+        """Have it told with all else that this turn of the event loop brings."""
+        if not self._news:
+            asyncio.get_running_loop().call_soon(self._send_news)
+        self._news.append(brought)
+
+    def _send_news(self) -> None:
+        news, self._news = self._news, []
+        self.send(News(tuple(news)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """An ingress is to be told what there is."""
+
+    caller: _Caller
+    events: tuple[BlocksStored | BlocksRemoved | BlocksCleared, ...] = field(default=())
+
+
+_Told = _Snapshot | RequestFinished | StepFinished | BlocksStored | BlocksRemoved | BlocksCleared
+
+
+def _sent(change: KVEvent) -> BlocksStored | BlocksRemoved | BlocksCleared:
+    match change:
+        case StoredBlocks(hashes, parent):
+            return BlocksStored(np.array(hashes, HASH).tobytes(), parent)
+        case RemovedBlocks(hashes):
+            return BlocksRemoved(np.array(hashes, HASH).tobytes())
+        case ClearedBlocks():
+            return BlocksCleared()

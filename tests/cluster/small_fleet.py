@@ -1,0 +1,97 @@
+"""A fleet of engines in this process, over connections of loopback: replicas can be cut off, stopped and brought back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from foreword.cluster.config import FleetConfig
+from foreword.cluster.fleet import Fleet
+from foreword.cluster.ingress import open_ingress
+from foreword.cluster.replica import ReplicaServer
+from foreword.engine import Engine, EngineRequest
+from foreword.engine.async_llm import AsyncEngine
+from foreword.engine.stream import RequestEnd
+from foreword.outputs import Delta
+
+SECRET = "of a test"
+
+
+@dataclass
+class Member:
+    """A replica: its engine, its server, and the address at which it is announced."""
+
+    llm: AsyncEngine
+    server: ReplicaServer
+    address: str
+
+
+class SmallFleet:
+    """``members`` by name; those of ``announced`` are named to the ingress."""
+
+    def __init__(self, make: Callable[[], Engine], config: FleetConfig):
+        self.members: dict[str, Member] = {}
+        self.announced: set[str] = set()
+        self.fleet: Fleet
+        self._make = make
+        self._config = config
+
+    async def addresses(self) -> dict[str, str]:
+        return {name: self.members[name].address for name in sorted(self.announced)}
+
+    async def add(self, name: str, make: Callable[[], Engine] | None = None) -> None:
+        """Another replica."""
+        llm = AsyncEngine(make or self._make)
+        server = ReplicaServer(llm, name, SECRET, 1000.0)
+        self.members[name] = Member(llm, server, f"127.0.0.1:{await server.start('127.0.0.1')}")
+        self.announced.add(name)
+
+    async def cut(self, name: str) -> None:
+        """A replica is gone with all its connections, in the midst of whatever it does."""
+        self.announced.discard(name)
+        await self.members[name].server.close()
+
+    async def have_joined(self, *names: str) -> None:
+        """Wait until just these replicas have joined."""
+        async with asyncio.timeout(20):
+            while set(self.fleet.replicas) != set(names):
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def small_fleet(
+    make: Callable[[], Engine], *names: str, silence_seconds: float = 5.0, failover_seconds: float = 5.0
+) -> AsyncIterator[SmallFleet]:
+    """Replicas of these names, all joined."""
+    config = FleetConfig(silence_seconds=silence_seconds, failover_seconds=failover_seconds)
+    made = SmallFleet(make, config)
+    for name in names:
+        await made.add(name)
+    ingress = await open_ingress(made.addresses, SECRET, config)
+    made.fleet = ingress.fleet
+    await made.have_joined(*names)
+    try:
+        yield made
+    finally:
+        await ingress.close()
+        for member in made.members.values():
+            await member.server.close()
+            await asyncio.to_thread(member.llm.close)
+
+
+async def answer(
+    fleet: Fleet, request: EngineRequest, each: Callable[[list[Delta]], object] = lambda _: None
+) -> list[Delta]:
+    """All that a fleet tells of a request; ``each`` is called after every piece of news."""
+    ends: list[RequestEnd] = []
+    stream = fleet.submit(request, ends.append)
+    told: list[Delta] = []
+    try:
+        while not told or not told[-1].finished:
+            told.append(await stream.next())
+            done = each(told)
+            if asyncio.iscoroutine(done):
+                await done
+    finally:
+        stream.close()
+    return told
