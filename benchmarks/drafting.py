@@ -1,4 +1,4 @@
-"""What drafting brings: tokens a second and tokens a step with it and without, in turn in one run, and whether they are the same.
+"""What drafting brings: tokens a second and a step with it and without, in turn in one run, and whether they are the same.
 
     python benchmarks/drafting.py [--large DIR] [--rows repeat,edit,copy,table,random,traces] [--repeat 3] [--json FILE]
 
@@ -20,6 +20,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -211,7 +212,9 @@ def edit_row(repeat: int) -> dict[str, Any]:
     parts = make_parts(EngineConfig(model="smollm2", kv_cache_memory_bytes=2**29))
     instruction = INSTRUCTION.format(old="randbelow", new="draw_below")
     content = f"Here is a file:\n\n```python\n{source_file(200)}\n```{instruction}"
-    prompt = unpack_tokens(parts.text.chat_tokens([{"role": "user", "content": content}]))
+    prompt = unpack_tokens(
+        parts.text.tokens(parts.text.chat_prompt([{"role": "user", "content": content}], True, datetime.now()))
+    )
     return in_turns(both(parts), repeat, lambda side, _: side.run([prompt], [greedy(EDITED)]))
 
 
