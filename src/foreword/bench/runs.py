@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """A workload's figures; tokens of one repetition's prompts, and the worst load by other programs, in cores."""
+    """A workload's figures; tokens of one repetition, and the worst load by other programs, in cores."""
 
     workload: Workload
     figures: tuple[Figure, ...]
@@ -50,6 +50,9 @@ class Result:
     cached_tokens: int
     repetitions: int
     other_cores: float
+    generated_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def computed_tokens(self) -> int:
@@ -71,6 +74,9 @@ class Result:
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "computed_tokens": self.computed_tokens,
+            "generated_tokens": self.generated_tokens,
+            "drafted_tokens": self.drafted_tokens,
+            "accepted_tokens": self.accepted_tokens,
             "figures": [{**vars(figure), "share_of_bound": figure.share_of_bound} for figure in self.figures],
         }
 
@@ -134,6 +140,8 @@ def run_batch(engine: Engine, answered: Callable[[], None], asks: list[Ask]) -> 
                     output.num_cached_tokens,
                     metrics.first_token_time - start,
                     metrics.finished_time - start,
+                    output.account.drafted,
+                    output.account.accepted,
                 )
                 answered()
     return [ended[request_id] for request_id in ids]
@@ -155,4 +163,7 @@ def _result(
         cached_tokens=sum(answer.cached for each in runs[0] for answer in each.answers),
         repetitions=len(runs),
         other_cores=other_cores,
+        generated_tokens=sum(each.generated for each in runs[0]),
+        drafted_tokens=sum(answer.drafted for each in runs[0] for answer in each.answers),
+        accepted_tokens=sum(answer.accepted for each in runs[0] for answer in each.answers),
     )

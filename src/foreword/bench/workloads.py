@@ -30,6 +30,10 @@ class Answer:
     """Prompt tokens that were not computed for this request."""
     first: float
     last: float
+    drafted: int = 0
+    """Tokens of the answer that were computed before anybody knew that they come."""
+    accepted: int = 0
+    """Those of them that came."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the metrics take from the engine's events: times between tokens, and lives of blocks."""
+"""What the metrics take from the engine's events: times between tokens, drafts, and lives of blocks."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,10 @@ class EventMetrics:
     def __call__(self, event: Event) -> None:
         """Take an event."""
         if isinstance(event, StepFinished):
-            self._metrics.token_gaps.step(event.generating, self._now())
+            together = sum(draft.accepted for draft in event.drafts)
+            self._metrics.token_gaps.step(event.generating, self._now(), together)
+            for draft in event.drafts:
+                self._metrics.drafts.add(draft)
         elif not isinstance(event, RequestFinished):
             for life in self._block_lives(event, self._now()):
                 self._metrics.block(life)

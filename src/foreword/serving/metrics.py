@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from foreword.account import Account, Source
+from foreword.account import Account, Drafted, Source
 from foreword.engine.info import EngineState
 from foreword.engine.tier_state import TierState
+from foreword.events import DraftLooked
 from foreword.observe import BlockLife
 from foreword.observe.block_lives import SAMPLED_ONE_IN
 from foreword.serving.store_metrics import StoreCollector
@@ -36,9 +37,9 @@ class Metrics:
     ):
         self._model = model_name
         self._tier = tier
-        self.token_gaps = TokenGaps()
+        self.token_gaps, self.drafts = TokenGaps(), DraftCounts()
         self._registry = CollectorRegistry()
-        self._registry.register(_EngineCollector(model_name, state, alive, self.token_gaps))
+        self._registry.register(_EngineCollector(model_name, state, alive, self.token_gaps, self.drafts))
         self._registry.register(StoreCollector(model_name, tier))
         counter, histogram = self._counter, self._histogram
         self._sources = counter(
@@ -167,8 +168,12 @@ class TokenGaps:
         self._sum = 0.0
         self._last = 0.0
 
-    def step(self, tokens: int, now: float) -> None:
-        """A step has ended that brought ``tokens`` answers the next token, as the step before did; seconds of any clock."""
+    def step(self, tokens: int, now: float, together: int = 0) -> None:
+        """A step has ended that brought ``tokens`` answers the next token, as the step before did; seconds of any clock.
+
+        ``together``: so many more came with these, in the same moment.
+        """
+        self._counts[0] += together
         if tokens:
             gap = now - self._last
             self._counts[bisect_left(TOKEN_GAP_BUCKETS, gap)] += tokens
@@ -186,6 +191,53 @@ class TokenGaps:
         buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         family.add_metric([model_name], buckets, self._sum)
         return family
+
+
+class DraftCounts:
+    """Drafted tokens, and those that were right: by drafter, and by place in their drafts. The engine's thread adds."""
+
+    def __init__(self) -> None:
+        self._by_drafter: dict[str, Drafted] = {}
+        self._drafts = 0
+        self._right: dict[int, int] = {}  # how many drafts had so many right tokens
+
+    def add(self, draft: DraftLooked) -> None:
+        """A draft was computed."""
+        before = self._by_drafter.get(draft.drafter, Drafted())
+        counts = Drafted(before.drafted + draft.drafted, before.accepted + draft.accepted)
+        self._by_drafter = {**self._by_drafter, draft.drafter: counts}  # exchanged whole, for whoever is reading
+        self._right = {**self._right, draft.accepted: self._right.get(draft.accepted, 0) + 1}
+        self._drafts += 1
+
+    def families(self, model: str) -> Iterator[Metric]:
+        """Foreword's own counters, then those that dashboards of vLLM read."""
+        counts, right = self._by_drafter, self._right
+        drafted, accepted = (
+            CounterMetricFamily(f"foreword_{name}_tokens", text, labels=["model_name", "drafter"])
+            for name, text in (
+                ("drafted", "Drafted tokens by drafter."),
+                ("accepted_draft", "Those of them that were right."),
+            )
+        )
+        for name, each in counts.items():
+            drafted.add_metric([model, name], each.drafted)
+            accepted.add_metric([model, name], each.accepted)
+        yield from (drafted, accepted)
+        sums = {
+            "drafts": ("Drafts that were computed.", self._drafts),
+            "draft_tokens": ("Drafted tokens.", sum(each.drafted for each in counts.values())),
+            "accepted_tokens": ("Drafted tokens that were right.", sum(each.accepted for each in counts.values())),
+        }
+        for name, (text, value) in sums.items():
+            family = CounterMetricFamily(f"vllm:spec_decode_num_{name}", text, labels=["model_name"])
+            family.add_metric([model], value)
+            yield family
+        places = CounterMetricFamily(
+            "vllm:spec_decode_num_accepted_tokens_per_pos", "The same by place.", labels=["model_name", "position"]
+        )
+        for place in range(max(right, default=0)):
+            places.add_metric([model, str(place)], sum(count for length, count in right.items() if length > place))
+        yield places
 
 
 class _Watched(Collector):
@@ -210,8 +262,16 @@ class _Watched(Collector):
 class _EngineCollector(Collector):
     """What the engine counts itself, read when somebody asks."""
 
-    def __init__(self, model_name: str, state: Callable[[], EngineState], alive: Callable[[], bool], token_gaps: TokenGaps):
+    def __init__(
+        self,
+        model_name: str,
+        state: Callable[[], EngineState],
+        alive: Callable[[], bool],
+        token_gaps: TokenGaps,
+        drafts: DraftCounts,
+    ):
         self._model, self._state, self._alive, self._token_gaps = model_name, state, alive, token_gaps
+        self._drafts = drafts
 
     def collect(self) -> Iterator[Metric]:
         state = self._state()
@@ -229,6 +289,9 @@ class _EngineCollector(Collector):
         used = usage.held_blocks / total
         yield self._gauge("vllm:kv_cache_usage_perc", "Share of the KV blocks that running requests hold, 0 to 1.", used)
         yield self._token_gaps.family(self._model)
+        yield from self._drafts.families(self._model)
+        faults = "How often a drafter raised, or proposed what is no token."
+        yield self._counter("foreword_draft_faults", faults, state.draft_faults)
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(name, text, labels=["model_name"])
