@@ -1,4 +1,4 @@
-"""A fleet of engines in this process, over connections of loopback: replicas can be cut off, stopped and brought back."""
+"""A fleet of engines in this process, over connections of loopback: replicas can be cut off, held up and brought back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,50 @@ class Member:
 
     llm: AsyncEngine
     server: ReplicaServer
-    address: str
+    pipe: "Pipe"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.pipe.port}"
+
+
+class Pipe:
+    """Stands before a replica's port and passes bytes on; while held up it passes none, as a process that is stopped."""
+
+    def __init__(self, port: int):
+        self.port = 0
+        self.flows = asyncio.Event()
+        self.flows.set()
+        self._behind = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", self._behind)
+        for ends in ((reader, forth), (back, writer)):
+            task = asyncio.create_task(self._pass(*ends))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(2**16):
+                await self.flows.wait()
+                writer.write(data)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
 
 
 class SmallFleet:
@@ -43,13 +86,24 @@ class SmallFleet:
         """Another replica."""
         llm = AsyncEngine(make or self._make)
         server = ReplicaServer(llm, name, SECRET, 1000.0)
-        self.members[name] = Member(llm, server, f"127.0.0.1:{await server.start('127.0.0.1')}")
+        pipe = Pipe(await server.start("127.0.0.1"))
+        await pipe.start()
+        self.members[name] = Member(llm, server, pipe)
         self.announced.add(name)
 
     async def cut(self, name: str) -> None:
         """A replica is gone with all its connections, in the midst of whatever it does."""
         self.announced.discard(name)
         await self.members[name].server.close()
+        await self.members[name].pipe.close()
+
+    def hold(self, name: str) -> None:
+        """A replica says nothing any more, and hears nothing; its connections stay open."""
+        self.members[name].pipe.flows.clear()
+
+    def let_go(self, name: str) -> None:
+        """One that was held up goes on where it was."""
+        self.members[name].pipe.flows.set()
 
     async def have_joined(self, *names: str) -> None:
         """Wait until just these replicas have joined."""
@@ -76,6 +130,7 @@ async def small_fleet(
         await ingress.close()
         for member in made.members.values():
             await member.server.close()
+            await member.pipe.close()
             await asyncio.to_thread(member.llm.close)
 
 

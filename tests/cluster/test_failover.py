@@ -1,40 +1,120 @@
 """Streams survive the replicas that answer them: the same tokens, text, log-probabilities and ends, whatever dies when."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from cluster.small_fleet import answer, small_fleet
+from cluster.small_fleet import SmallFleet, answer, small_fleet
 from engine.making import Made
 from engine.test_resume import LOADS, joined, request
 from foreword import SamplingParams
-from foreword.engine import Engine
+from foreword.engine import Engine, EngineRequest
+from foreword.engine.runner import Sampled, Step
 from foreword.outputs import Delta
 
+GREEDY = SamplingParams(temperature=0, max_tokens=14, ignore_eos=True)
 
-def same(made: Made) -> Callable[[], Engine]:
-    return lambda: made.engine
+
+def slowly(made: Made, seconds: float = 0.02) -> Engine:
+    """An engine that takes its time for a step, so that something can happen between two tokens."""
+
+    def hook(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
+        time.sleep(seconds)
+        return run(step)
+
+    made.runner.hook = hook
+    return made.engine
+
+
+async def disturbed(
+    fleet: SmallFleet, asked: EngineRequest, at: int, disturb: Callable[[str], Awaitable[object]]
+) -> list[Delta]:
+    """A request whose replica is disturbed after so many news."""
+
+    async def each(told: list[Delta]) -> None:
+        if len(told) == at:
+            await disturb(fleet.fleet.placements[str(asked.request_id)].replica)
+
+    return await answer(fleet.fleet, asked, each)
 
 
 @pytest.mark.parametrize("load", LOADS)
 def test_a_stream_survives_its_replica(make_engine: Callable[..., Made], load: str) -> None:
     params = SamplingParams(**{"max_tokens": 14, "ignore_eos": load != "a form", **LOADS[load]})
-    asked = request(make_engine().engine, params)
+    asked = replace(request(make_engine().engine, params), request_id="disturbed")
 
     async def run() -> tuple[list[Delta], list[Delta]]:
-        async with small_fleet(lambda: make_engine().engine, "a", "b") as fleet:
-            undisturbed = await answer(fleet.fleet, asked)
-
-            async def cut(told: list[Delta]) -> None:
-                if len(told) == 3:
-                    (name,) = {place.replica for place in list(fleet.fleet.placements.values())[-1:]}
-                    await fleet.cut(name)
-
-            disturbed = await answer(fleet.fleet, asked, cut)
+        async with small_fleet(lambda: slowly(make_engine(draft="off")), "a", "b") as fleet:
+            undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
+            told = await disturbed(fleet, asked, 3, fleet.cut)
             assert fleet.fleet.counts.resumed == 1
-            return undisturbed, disturbed
+            return undisturbed, told
 
-    undisturbed, disturbed = asyncio.run(run())
+    undisturbed, told = asyncio.run(run())
     for index in range(params.n):
-        assert joined(disturbed, index) == joined(undisturbed, index)
+        assert joined(told, index) == joined(undisturbed, index)
+    assert {delta.request_id for delta in told} == {"disturbed"}
+    assert told[-1].account.prompt_tokens == told[-1].account.processed
+
+
+def test_drafted_tokens_survive_too(make_engine: Callable[..., Made]) -> None:
+    asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
+
+    async def run() -> None:
+        async with small_fleet(lambda: slowly(make_engine()), "a", "b") as fleet:
+            undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
+            told = await disturbed(fleet, asked, 1, fleet.cut)  # the rest is drafted from what was answered before
+            assert joined(told, 0) == joined(undisturbed, 0)
+
+    asyncio.run(run())
+
+
+def test_an_engine_that_dies_is_a_replica_lost(make_engine: Callable[..., Made]) -> None:
+    made: list[Made] = []
+
+    def engine() -> Engine:
+        made.append(make_engine(draft="off"))
+        return slowly(made[-1])
+
+    asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
+
+    async def run() -> None:
+        async with small_fleet(engine, "a", "b") as fleet:
+            undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
+
+            async def kill(name: str) -> None:
+                def interrupt(*_: object) -> list[Sampled]:
+                    raise SystemExit("planted")
+
+                made["ab".index(name)].runner.hook = interrupt
+
+            told = await disturbed(fleet, asked, 3, kill)
+            assert joined(told, 0) == joined(undisturbed, 0)
+            assert len(fleet.fleet.replicas) == 1
+
+    asyncio.run(run())
+
+
+def test_one_that_falls_silent_is_left_and_comes_back(make_engine: Callable[..., Made]) -> None:
+    asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
+
+    async def run() -> None:
+        async with small_fleet(lambda: slowly(make_engine(draft="off")), "a", "b", silence_seconds=0.6) as fleet:
+            undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
+            held: list[str] = []
+
+            async def hold(name: str) -> None:
+                held.append(name)
+                fleet.hold(name)
+
+            told = await disturbed(fleet, asked, 3, hold)
+            assert joined(told, 0) == joined(undisturbed, 0)
+            await fleet.have_joined(*({"a", "b"} - set(held)))
+            fleet.let_go(held[0])
+            await fleet.have_joined("a", "b")
+            assert joined(await answer(fleet.fleet, replace(asked, request_id=None)), 0) == joined(undisturbed, 0)
+
+    asyncio.run(run())

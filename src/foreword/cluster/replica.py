@@ -141,6 +141,9 @@ class ReplicaServer:
                 if not hmac.compare_digest(secret.encode(), self._secret.encode()):
                     caller.send(Refused("The secret is another one: this replica is of another fleet."))
                     raise StepFailed("somebody came without the fleet's secret")
+                if self._llm.death is not None:
+                    caller.send(Refused(str(self._llm.death)))
+                    return
                 text = self._llm.text.notes() if wants_text else None
                 caller.send(Welcome(self._name, self._llm.info, self._rate, self._store, text))
                 caller.welcome = True
