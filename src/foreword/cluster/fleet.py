@@ -21,6 +21,7 @@ from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest, check_request, scope_of
 from foreword.engine.stream import OnEnd
+from foreword.engine.tier_state import TierState
 from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (
@@ -121,6 +122,11 @@ class Fleet:
         usage = Usage(*(sum(getattr(each.usage, name.name) for each in states) for name in fields(Usage)))
         running, waiting = sum(each.running for each in states), sum(each.waiting for each in states)
         return EngineState(running, waiting + len(self._homeless), sum(each.preemptions for each in states), usage)
+
+    @property
+    def tier_state(self) -> TierState | None:
+        """None: stores are below each replica, and their figures are not told here."""
+        return None
 
     @property
     def death(self) -> Exception | None:
