@@ -100,6 +100,23 @@ def test_prefixes_can_be_read_with_the_keyboard(browser: "Browser", serve: Calla
     assert opened.console == []
 
 
+def test_it_says_what_to_do_first(browser: "Browser", serve: Callable[..., Live]) -> None:
+    live = serve()
+    with Opened(browser, f"{live.url}/dashboard") as page:
+        page.get_by_text("No request has ended yet.").first.wait_for()
+        assert page.locator("#advice a").get_attribute("href") == "/"
+        for minute in (30, 31, 32):
+            ask(live, f"It is 12:{minute}. {RULES}")
+        page.get_by_text("Move the time at token").wait_for()
+        assert "% of what is computed" in page.locator("#advice").inner_text()
+        assert page.locator("#requests .sources").count() == 3
+    with Opened(browser, f"{live.url}/dashboard") as page:
+        name = page.locator("#requests tbody button").first.get_attribute("data-request")
+        page.goto(f"{live.url}/dashboard/#{name}")
+        page.reload()
+        page.locator("#explanation h3").wait_for()
+
+
 def test_near_twins_are_shown_with_their_saving(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for minute in range(10, 20):

@@ -9,7 +9,16 @@ from starlette.types import Scope
 
 FOLDER = Path(__file__).parent
 STYLES = ("vendor/uPlot.min.css", "style.css")
-SCRIPTS = ("vendor/d3.min.js", "vendor/uPlot.iife.min.js", "data.js", "charts.js", "prefixes.js", "requests.js", "main.js")
+SCRIPTS = (
+    "vendor/d3.min.js",
+    "vendor/uPlot.iife.min.js",
+    "data.js",
+    "charts.js",
+    "advice.js",
+    "prefixes.js",
+    "requests.js",
+    "main.js",
+)
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "

@@ -1,8 +1,6 @@
 "use strict";
 // Tiles, the live chart of sources, reasons, the curve, savings.
 
-const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["stored_local", "stored"],
-  ["stored_shared", "stored"], ["computed", "computed"]];
 const history = { times: [], rates: SOURCES.map(() => []), last: null };
 const charts = {};
 
@@ -34,6 +32,7 @@ function showLive(counts) {
   document.getElementById("live-text").textContent =
     "Now, tokens a second: " + SOURCES.map(([source], index) => `${now[index]} ${words(source)}`).join(", ") + ".";
   draw("live", [history.times, ...history.rates], () => ({
+    scales: { x: { range: (_, first, last) => [Math.min(first, last - 60), last] } },
     series: [{}, ...SOURCES.map(([source, name]) =>
       ({ label: words(source), stroke: colour(name), fill: colour(name) + "33", width: 2, points: { show: false } }))],
     axes: axes("tokens / s"),

@@ -43,6 +43,24 @@ function definitions(pairs) {
     .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]);
 }
 
+// A request's prompt as a bar, its tokens by source.
+const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["stored_local", "stored"],
+  ["stored_shared", "stored"], ["computed", "computed"]];
+
+function sourceBar(counts, most = 0) {
+  const present = SOURCES.filter(([source]) => counts[source]);
+  const bar = element("div", { class: "sources", role: "img",
+    "aria-label": present.map(([source]) => `${whole.format(counts[source])} tokens ${words(source)}`).join(", ") || "no tokens" });
+  const total = present.reduce((sum, [source]) => sum + counts[source], 0);
+  if (most) bar.style.width = Math.max(2, (100 * total) / most) + "%";
+  for (const [source, name] of present) {
+    const part = element("i", { class: name, title: `${whole.format(counts[source])} ${words(source)}` });
+    part.style.flexGrow = String(counts[source]);
+    bar.append(part);
+  }
+  return bar;
+}
+
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";

@@ -18,6 +18,7 @@ async function refresh() {
       ask("prefixes?limit=200"), ask("curve"), ask("savings" + at).catch(unpriced)]);
     showPrefixes(prefixes);
     showCurve(curve);
+    showAdvice(counts, prefixes, curve);
     showSavings(savings);
   }
 }

@@ -41,11 +41,17 @@ function drawIcicle(place, hierarchy, width, height) {
   cell.append("rect").attr("width", (node) => Math.max(0.5, node.x1 - node.x0)).attr("height", band)
     .attr("fill", (node) => shade(savedShare(node.data)));
   cell.filter((node) => node.x1 - node.x0 > 40).append("text").attr("x", 4).attr("y", 14)
-    .text((node) => node.data.text.replace(/\s+/g, " ").slice(0, Math.floor((node.x1 - node.x0) / 7)));
+    .text((node) => caption(node.data).slice(0, Math.floor((node.x1 - node.x0) / 7)));
   place.replaceChildren(svg.node());
   const first = cell.filter((node) => node.data.number === (tree.focused ?? nodes[0].data.number)).node() ?? cell.node();
   first.setAttribute("tabindex", 0);
   if (hadFocus) first.focus();
+}
+
+// Which part of a conversation it is, then its text.
+function caption(prefix) {
+  const text = prefix.text.replace(/\s+/g, " ").trim();
+  return prefix.label ? `${prefix.label}: ${text}` : text;
 }
 
 function savedShare(prefix) {

@@ -14,26 +14,28 @@ function filterRequests() {
   const shown = table.requests.filter((request) =>
     [request.request_id, request.tenant ?? "", words(request.reason)].some((text) => text.toLowerCase().includes(wanted)));
   const focused = document.activeElement?.dataset?.request;
-  document.querySelector("#requests tbody").replaceChildren(...shown.slice(0, 100).map(requestRow));
+  const longest = Math.max(1, ...shown.slice(0, 100).map((request) => request.prompt_tokens));
+  document.querySelector("#requests tbody").replaceChildren(...shown.slice(0, 100).map((request) => requestRow(request, longest)));
   if (focused) document.querySelector(`[data-request="${CSS.escape(focused)}"]`)?.focus();
 }
 
-function requestRow(request) {
+function requestRow(request, longest) {
   const reused = request.prompt_tokens - request.computed - request.unprocessed;
   const name = request.request_id.length > 22 ? "…" + request.request_id.slice(-12) : request.request_id;
   return element("tr", {},
     element("td", {}, element("button", { type: "button", "data-request": request.request_id,
-      title: request.request_id, onclick: () => choose(request.request_id) }, name)),
+      title: request.request_id, onclick: () => link(request.request_id) }, name)),
     element("td", {}, request.tenant ?? ""),
     element("td", { class: "number" }, Math.max(0, request.age).toFixed(0)),
     element("td", { class: "number" }, whole.format(request.prompt_tokens)),
+    element("td", { class: "waterfall" }, sourceBar(request, longest)),
     element("td", { class: "number" }, percent(reused / Math.max(1, request.prompt_tokens))),
     element("td", {}, words(request.reason)));
 }
 
 // The address of the page becomes a link to the request.
-function choose(requestId) {
-  history.replaceState(null, "", "#" + encodeURIComponent(requestId));
+function link(requestId) {
+  window.history.replaceState(null, "", "#" + encodeURIComponent(requestId));
   explain(requestId);
 }
 

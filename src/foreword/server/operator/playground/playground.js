@@ -6,8 +6,6 @@ Larch & Sons is a carpenter's workshop in Bergen. It was founded in 1962 by Ingr
 The workshop makes tables, chairs and boats of oak and pine. It is open from Monday to Friday, from 8 to 17.
 A chair of oak costs 240 euros, a chair of pine 150 euros. A table takes three weeks to make.
 Boats are made to order, and the owner, Jonas Larch, draws each of them himself.`;
-const SOURCES = [["cached", "cached"], ["shared_in_flight", "shared"], ["stored_local", "stored"], ["stored_shared", "stored"],
-  ["computed", "computed"]];
 const talk = { turns: [], model: "", reading: null };
 const field = (id) => document.getElementById(id);
 
@@ -101,16 +99,8 @@ async function tell(about, id, first) {
   } catch (error) {
     return void about.append(element("p", { class: "quiet" }, error.message));
   }
-  const bar = element("div", { class: "sources", role: "img", "aria-label": SOURCES.filter(([name]) => found[name])
-    .map(([name]) => `${found[name]} tokens ${words(name)}`).join(", ") });
-  for (const [name, kind] of SOURCES) {
-    if (!found[name]) continue;
-    const part = element("i", { class: kind, title: `${found[name]} ${words(name)}` });
-    part.style.flex = String(found[name]);
-    bar.append(part);
-  }
-  const place = found.place ? ` (${found.place})` : "";
-  about.append(bar, element("p", { class: "quiet" },
+  const place = found.place ? `, ${found.place}` : "";
+  about.append(sourceBar(found), element("p", { class: "quiet" },
     `${found.prompt_tokens - found.computed} of ${found.prompt_tokens} prompt tokens were there` +
     (first === null ? "" : `, first word after ${first < 1000 ? Math.round(first) + " ms" : seconds(first / 1000)}`) +
     `. The hit ended at token ${found.position}${place}: ${words(found.reason)}${found.detail ? ", " + words(found.detail) : ""}. `,
