@@ -55,6 +55,19 @@ def test_sizes_and_policies_are_swept_into_a_table_a_picture_and_a_file(trace: P
     assert "of an idle machine" in result.stdout
 
 
+def test_every_policy_beside_the_optimum(trace: Path, tmp_path: Path) -> None:
+    picture, file = tmp_path / "sweep.svg", tmp_path / "sweep.json"
+    sizes = ("--blocks", "250", "--blocks", "900", "--block-size", "64", "--policy", "all", "--optimum")
+    result = replay(trace, *sizes, "--loop", "cache", "--svg", picture, "--json", file)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(file.read_text())
+    assert {row["policy"] for row in report["results"]} >= {"lru", "protected-lru"}
+    best = {row["tokens"]: row["hit_rate"] for row in report["optimum"]}
+    assert all(row["hit_rate"] <= best[row["tokens"]] for row in report["results"])
+    assert "of optimum" in result.stdout
+    assert ">optimum</text>" in picture.read_text()
+
+
 def test_packed_from_a_pipe_and_by_any_name_it_is_the_same_trace(trace: Path, tmp_path: Path) -> None:
     packed = tmp_path / "trace.csv"
     packed.write_bytes(gzip.compress(trace.read_bytes()))

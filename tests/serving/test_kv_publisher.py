@@ -13,7 +13,7 @@ from cache.harness import Machine
 from cache.test_properties import Life
 from foreword.cache import CacheConfig, Namespace, PrivatePart
 from foreword.errors import ConfigError
-from foreword.events import BlockStored
+from foreword.events import BlockRemoved, BlockStored
 from foreword.serving.kv_publisher import SNAPSHOT, KVEventPublisher, KVSockets
 from foreword.serving.log import make_log
 from foreword.testing.hash_kv import MODEL
@@ -96,10 +96,13 @@ def test_who_comes_later_than_anything_is_kept_gets_all_there_is() -> None:
 
 
 def test_a_subscriber_that_does_not_read_loses_messages_and_catches_up() -> None:
+    tokens = bytes(4 * 16_000)
     with world(small(blocks=4000), waiting=2) as made:
         made.subscriber.take()
-        for number in range(200):
-            made.serve([number, *range(8000)])
+        for _ in range(150):
+            made.publisher.sink(BlockStored(b"", 0, tokens, tuple(range(4000))))
+            made.publisher.sink(BlockRemoved(b"", 0, 16_000, tuple(range(4000))))
+        made.serve([*range(10)])
         until = made.last()
         made.subscriber.catch_up(until)
         assert made.subscriber.gaps

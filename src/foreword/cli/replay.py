@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -17,8 +18,20 @@ from foreword.cache import CacheConfig
 from foreword.cli.audit_input import STANDARD_INPUT, log_file
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.errors import ConfigError, ParameterError, TraceError
-from foreword.replay import Cell, Costs, ReplayConfig, TraceRequest, costs_from_report, grid, read_trace, replay_with, sweep
-from foreword.replay.report import COLUMNS, row, svg
+from foreword.replay import (
+    Cell,
+    Costs,
+    OptimumCell,
+    ReplayConfig,
+    TraceRequest,
+    costs_from_report,
+    grid,
+    optima,
+    read_trace,
+    replay_with,
+    sweep,
+)
+from foreword.replay.report import COLUMNS, optimum_row, row, svg
 
 REQUESTS_BETWEEN_UPDATES = 64
 WIDTH_OF_A_PIPE = 160
@@ -49,18 +62,19 @@ def replay(
     console, notes = _console(), Console(stderr=True)
     predicted = _costs(config, costs)
     base = CacheConfig(block_size=config.block_size, ghost_ratio=0.0)
-    caches = grid(base, config.blocks, config.policy)
+    caches = grid(base, config.blocks, config.policies())
     kinds: set[str] = set()
     with ExitStack() as stack:
-        open_trace = _opened(stack, trace, len(caches), notes)
+        open_trace = _opened(stack, trace, len(caches) + config.optimum, notes)
         bars = stack.enter_context(_progress(notes))
         reading = partial(_requests, open_trace, bars, config.trace_block, kinds)
         cells = list(sweep(caches, reading, partial(replay_with, config, predicted)))
+        optimum = optima(reading(caches[0], "optimum"), caches) if config.optimum else []
     _require_requests(cells, trace)
     title = f"{'stdin' if trace == STANDARD_INPUT else trace.name} ({', '.join(kinds)})"
-    _print(console, cells, title, predicted, config)
-    _write(svg_file, lambda: svg(cells, title))
-    _write(json_file, lambda: json.dumps(_report(cells, title, predicted), indent=1) + "\n")
+    _print(console, cells, optimum, title, predicted, config)
+    _write(svg_file, lambda: svg(cells, title, optimum))
+    _write(json_file, lambda: json.dumps(_report(cells, optimum, title, predicted), indent=1) + "\n")
 
 
 def _costs(config: ReplayConfig, file: Path | None) -> Costs:
@@ -91,16 +105,16 @@ def _progress(notes: Console) -> Progress:
 
 
 def _requests(
-    open_trace: Any, bars: Progress, trace_block: int | None, kinds: set[str], cache: CacheConfig
+    open_trace: Any, bars: Progress, trace_block: int | None, kinds: set[str], cache: CacheConfig, name: str | None = None
 ) -> Iterator[TraceRequest]:
-    """The trace's requests, with a bar for the share of the file that has been read."""
-    size = cache.num_blocks * cache.block_size
+    """The trace's requests, with a bar for the share of the file that has been read; ``name``: in place of a cache's."""
+    name = name or f"{cache.eviction_policy}, {cache.num_blocks * cache.block_size:,} tokens"
     stream: IO[bytes] = open_trace()
     with stream:
         total = stream.seek(0, 2) if stream.seekable() else None
         if total is not None:
             stream.seek(0)
-        task: TaskID = bars.add_task(f"{cache.eviction_policy}, {size:,} tokens", total=total, requests=0)
+        task: TaskID = bars.add_task(name, total=total, requests=0)
         found, count = read_trace(stream, trace_block), 0
         kinds.add(found.kind)
         for count, request in enumerate(found.requests, start=1):
@@ -119,12 +133,17 @@ def _require_requests(cells: list[Cell], trace: Path) -> None:
         )
 
 
-def _print(console: Console, cells: list[Cell], title: str, costs: Costs, config: ReplayConfig) -> None:
+def _print(
+    console: Console, cells: list[Cell], optimum: list[OptimumCell], title: str, costs: Costs, config: ReplayConfig
+) -> None:
     table = Table(title=title, title_justify="left", caption_justify="left")
     for number, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if number == 0 else "right")
+    best = {each.tokens: each for each in optimum}
     for cell in cells:
-        table.add_row(*row(cell))
+        table.add_row(*row(cell, best.get(cell.tokens)))
+    for each in optimum:
+        table.add_row(*optimum_row(each))
     console.print(table)
     first = cells[0].result
     refused = ", ".join(str(count) for count in dict.fromkeys(cell.result.refused for cell in cells))
@@ -137,7 +156,7 @@ def _print(console: Console, cells: list[Cell], title: str, costs: Costs, config
     )
 
 
-def _report(cells: list[Cell], title: str, costs: Costs) -> dict[str, Any]:
+def _report(cells: list[Cell], optimum: list[OptimumCell], title: str, costs: Costs) -> dict[str, Any]:
     rows = [
         {
             "policy": each.cache.eviction_policy,
@@ -147,7 +166,8 @@ def _report(cells: list[Cell], title: str, costs: Costs) -> dict[str, Any]:
         }
         for each in cells
     ]
-    return {"trace": title, "costs": costs.origin, "results": rows}
+    best = [{**asdict(each), "hit_rate": each.hit_rate} for each in optimum]
+    return {"trace": title, "costs": costs.origin, "results": rows, "optimum": best}
 
 
 def _write(file: Path | None, text: Any) -> None:

@@ -7,7 +7,7 @@ from foreword.replay.engine_loop import EngineReplay
 from foreword.replay.result import ReplayResult
 from foreword.replay.simulated import SimulatedRunner, VirtualClock, simulated_engine
 from foreword.replay.step_loop import run_step
-from foreword.replay.sweep import Cell, grid, replay_with, sweep
+from foreword.replay.sweep import Cell, OptimumCell, grid, optima, replay_with, sweep
 from foreword.replay.trace_writer import TraceWriter
 from foreword.replay.traces import Trace, TraceRequest, read_trace
 
@@ -17,6 +17,7 @@ __all__ = [
     "Costs",
     "EngineReplay",
     "Loop",
+    "OptimumCell",
     "ReplayConfig",
     "ReplayResult",
     "SimulatedRunner",
@@ -29,6 +30,7 @@ __all__ = [
     "grid",
     "hit_rate",
     "namespace_of",
+    "optima",
     "process",
     "read_trace",
     "replay_cache",

@@ -4,9 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from foreword.cache import CacheConfig
+from foreword.cache.eviction import POLICIES
 from foreword.config import require, require_types
 from foreword.replay.costs import MEASURED, Costs, costs_from_rates
 from foreword.sched import SchedulerConfig
+
+ALL = "all"
+"""In place of a policy's name: every policy."""
 
 
 class Loop(StrEnum):
@@ -25,7 +29,9 @@ class ReplayConfig:
     block_size: int = CacheConfig.block_size
     """Tokens a block."""
     policy: tuple[str, ...] = (CacheConfig.eviction_policy,)
-    """Eviction policy, `lru` or `protected-lru`; given several times, each is tried."""
+    """Eviction policy, `lru` or `protected-lru`, or `all`; given several times, each is tried."""
+    optimum: bool = False
+    """Beside them, what a cache would have had that knew the requests to come; the trace is then kept in memory."""
     loop: str = Loop.ENGINE.value
     """`engine`: requests come at their times and run together. `cache`: one after another through the cache alone, many
     times faster; TTFT is then that of an idle machine."""
@@ -58,9 +64,13 @@ class ReplayConfig:
             self.trace_block is None or self.trace_block >= 1, f"trace_block is {self.trace_block}; it must be at least 1."
         )
         self.scheduler_config()
-        for policy in self.policy:
+        for policy in self.policies():
             for blocks in self.blocks:
                 CacheConfig(num_blocks=blocks, block_size=self.block_size, eviction_policy=policy)
+
+    def policies(self) -> tuple[str, ...]:
+        """The names of the policies to try."""
+        return tuple(name for given in self.policy for name in (POLICIES if given == ALL else (given,)))
 
     def scheduler_config(self) -> SchedulerConfig:
         """The options of the scheduler."""

@@ -9,31 +9,43 @@ from collections.abc import Sequence
 from html import escape
 
 from foreword.account import Source
-from foreword.replay.sweep import Cell
+from foreword.replay.sweep import Cell, OptimumCell
 
 COLUMNS = (
-    "policy", "cache", "hit rate", *(source.value.replace("_", " ") for source in Source), "evicted",
+    "policy", "cache", "hit rate", "of optimum", *(source.value.replace("_", " ") for source in Source), "evicted",
     "TTFT p50", "p90", "p99", "busy",
 )  # fmt: skip
+
+OPTIMUM = "optimum"
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 360, 56, 40, 130, 48
 GREY = "#808890"  # can be read on white and on black
 COLOURS = ("#2a9d8f", "#d9822b", "#5b7fd1", "#b0567f", "#7a8f2a")
 
 
-def row(cell: Cell) -> tuple[str, ...]:
-    """The figures of a cell, as text, in the order of COLUMNS: counts are tokens, the hit rate is of all prompt tokens."""
+def row(cell: Cell, optimum: OptimumCell | None = None) -> tuple[str, ...]:
+    """The figures of a cell, as text, in the order of COLUMNS: counts are tokens, the hit rate is of all prompt tokens.
+
+    ``optimum`` is that of the same size, if it is known.
+    """
     result = cell.result
     busy = f"{result.busy_seconds / result.seconds:.0%}" if result.seconds and result.busy_seconds else "-"
     return (
         cell.cache.eviction_policy,
         amount(cell.tokens),
         f"{result.hit_rate:.1%}",
+        f"{result.hit_rate / optimum.hit_rate:.0%}" if optimum is not None and optimum.hit_rate else "-",
         *(amount(result.by_source.get(source, 0)) for source in Source),
         amount(result.evicted_tokens),
         *(duration(seconds) for seconds in (result.ttft.p50, result.ttft.p90, result.ttft.p99)),
         busy,
     )
+
+
+def optimum_row(cell: OptimumCell) -> tuple[str, ...]:
+    """The row of an optimum: its hit rate, and nothing else."""
+    known = (OPTIMUM, amount(cell.tokens), f"{cell.hit_rate:.1%}")
+    return (*known, *("-" for _ in COLUMNS[len(known) :]))
 
 
 def duration(seconds: float | None) -> str:
@@ -47,8 +59,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 3600:.3g} h"
 
 
-def svg(cells: Sequence[Cell], title: str) -> str:
-    """The hit rate over the size of the cache, a line a policy, as an SVG document."""
+def svg(cells: Sequence[Cell], title: str, optimum: Sequence[OptimumCell] = ()) -> str:
+    """The hit rate over the size of the cache, a line a policy and one for the optimum, as an SVG document."""
     sizes = sorted({cell.tokens for cell in cells})
     low, high = math.log2(sizes[0]), math.log2(sizes[-1])
     span = high - low or 1.0
@@ -74,9 +86,11 @@ def svg(cells: Sequence[Cell], title: str) -> str:
         parts.append(f'<text x="{x(tokens):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{amount(tokens)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">tokens of cache</text>')
-    for number, policy in enumerate(dict.fromkeys(cell.cache.eviction_policy for cell in cells)):
-        line = [(x(each.tokens), y(each.result.hit_rate)) for each in cells if each.cache.eviction_policy == policy]
-        parts += _line(line, policy, COLOURS[number % len(COLOURS)], 20 * number + TOP)
+    lines = {OPTIMUM: [(x(each.tokens), y(each.hit_rate)) for each in optimum]} if optimum else {}
+    for policy in dict.fromkeys(cell.cache.eviction_policy for cell in cells):
+        lines[policy] = [(x(each.tokens), y(each.result.hit_rate)) for each in cells if each.cache.eviction_policy == policy]
+    for number, (name, line) in enumerate(lines.items()):
+        parts += _line(line, name, COLOURS[number % len(COLOURS)], 20 * number + TOP)
     return "\n".join([*parts, "</svg>", ""])
 
 

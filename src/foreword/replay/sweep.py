@@ -8,6 +8,7 @@ from foreword.replay.cache_loop import replay_cache
 from foreword.replay.config import Loop, ReplayConfig
 from foreword.replay.costs import Costs
 from foreword.replay.engine_loop import EngineReplay
+from foreword.replay.optimum import Optimum
 from foreword.replay.result import ReplayResult
 from foreword.replay.traces import TraceRequest
 
@@ -23,6 +24,27 @@ class Cell:
     def tokens(self) -> int:
         """Tokens that fit into the cache."""
         return self.cache.num_blocks * self.cache.block_size
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumCell:
+    """The offline optimum of a size: hits of a cache of so many tokens that knew the requests to come."""
+
+    tokens: int
+    hit_tokens: int
+    prompt_tokens: int
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of the prompt tokens that it would have had."""
+        return self.hit_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+
+def optima(requests: Iterable[TraceRequest], caches: Iterable[CacheConfig]) -> list[OptimumCell]:
+    """The optimum of a trace for every size among some caches, ascending."""
+    optimum = Optimum.of(requests)
+    sizes = sorted({cache.num_blocks * cache.block_size for cache in caches})
+    return [OptimumCell(size, *optimum.hit_tokens(size)) for size in sizes]
 
 
 def grid(base: CacheConfig, blocks: Sequence[int], policies: Sequence[str]) -> list[CacheConfig]:
