@@ -22,6 +22,7 @@ from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest, check_request, scope_of
 from foreword.engine.stream import OnEnd
 from foreword.engine.tier_state import TierState
+from foreword.engine.tier_state import TierState
 from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (
@@ -126,6 +127,11 @@ class Fleet:
     @property
     def tier_state(self) -> TierState | None:
         """None: stores are below each replica, and their figures are not told here."""
+        return None
+
+    @property
+    def tier_state(self) -> TierState | None:
+        """None: stores below the replicas tell their own figures."""
         return None
 
     @property
