@@ -1,9 +1,11 @@
 """The CPU's KV memory: keys and values in panels, as the kernels read them."""
 
 import functools
+import itertools
 import math
 import mmap
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -82,14 +84,17 @@ class PanelMemory:
                 f"Blocks of {self.block_size} tokens lie in pieces too small to be stored; block_size must be a multiple of "
                 f"{LANES} where there is a store."
             )
-        panels = self.block_size // LANES
-        first = block * panels
-        return [head[first : first + panels].reshape(-1).data for part in self._bytes for head in part]
+        panels, pieces = self.block_size // LANES, list[memoryview]()
+        for size, heads in self._heads:
+            pieces += map(itemgetter(slice(block * panels * size, (block + 1) * panels * size)), heads)
+        return pieces
 
     @functools.cached_property
-    def _bytes(self) -> list[npt.NDArray[np.uint8]]:
-        """Views of the memory: [heads, panels, bytes] of each layer's keys and values."""
-        return [part.flatten(2).view(torch.uint8).numpy() for part in self._parts()]
+    def _heads(self) -> list[tuple[int, list[memoryview]]]:
+        """Bytes of each layer's keys and values, head by head; those of which a panel takes as many bytes together."""
+        parts = [part.flatten(2).view(torch.uint8) for part in self._parts()]
+        alike = itertools.groupby(parts, lambda part: part.shape[2])
+        return [(size, [head.flatten().numpy().data for part in some for head in part]) for size, some in alike]
 
     def write_blocks(self, blocks: Sequence[int], raw: npt.NDArray[np.uint8]) -> None:
         """See KVMemory."""

@@ -1,0 +1,1 @@
+"""The rows of ``benchmarks/tiers.py``, one file a subject."""
