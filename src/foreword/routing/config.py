@@ -17,7 +17,7 @@ class RouterConfig:
     balance: float = 0.05
     """Seconds that a second of work placed on a replica of late, above the mean of all, counts as. It decides where replicas
     are else alike, so that over minutes all get as much."""
-    balance_seconds: float = 300.0
+    balance_seconds: float = 3600.0
     """After how many seconds placed work counts half of that."""
     tie_seconds: float = 0.001
     """Replicas whose costs differ by less are alike: a hash of the request chooses among them."""
