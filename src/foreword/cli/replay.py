@@ -17,6 +17,7 @@ from rich.table import Table
 from foreword.cache import CacheConfig
 from foreword.cli.audit_input import STANDARD_INPUT, log_file
 from foreword.cli.config_flags import Flags, config_flags
+from foreword.cli.replay_fleet import fleet_report, print_fleets, replay_fleets, require_answers
 from foreword.errors import ConfigError, ParameterError, TraceError
 from foreword.replay import (
     Cell,
@@ -31,6 +32,8 @@ from foreword.replay import (
     replay_with,
     sweep,
 )
+from foreword.replay.fleet_config import FleetConfig
+from foreword.replay.fleet_report import fleet_svg
 from foreword.replay.report import COLUMNS, optimum_row, row, svg
 
 REQUESTS_BETWEEN_UPDATES = 64
@@ -51,30 +54,58 @@ def replay(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures.")] = None,
     *,
     config: Annotated[ReplayConfig, Flags()],
+    fleets: Annotated[FleetConfig, Flags()],
 ) -> None:
     """Replay a trace: what would a cache of this size and policy have saved, and how soon would the first tokens have come?
 
     Known are the traces of Mooncake and LMCache (`hash_ids`), sessions of coding agents (`reqs`), Azure's lengths (CSV), and
     what `foreword serve --trace FILE` writes of one's own server; the content tells which it is. The real cache and
-    scheduler run, on a clock that the cost model moves. Nothing is kept of the trace: memory is that of the cache. The exit
-    status is 2 for bad input.
+    scheduler run, on a clock that the cost model moves. Nothing is kept of the trace: memory is that of the cache. With
+    --replicas a fleet answers it, and a router chooses the replica of each request. The exit status is 2 for bad input.
     """
     console, notes = _console(), Console(stderr=True)
     predicted = _costs(config, costs)
     base = CacheConfig(block_size=config.block_size, ghost_ratio=0.0)
     caches = grid(base, config.blocks, config.policies())
     kinds: set[str] = set()
+    if fleets.sizes():
+        _replay_fleets(trace, config, fleets, predicted, svg_file, json_file)
+        return
     with ExitStack() as stack:
         open_trace = _opened(stack, trace, len(caches) + config.optimum, notes)
         bars = stack.enter_context(_progress(notes))
         reading = partial(_requests, open_trace, bars, config.trace_block, kinds)
-        cells = list(sweep(caches, reading, partial(replay_with, config, predicted)))
-        optimum = optima(reading(caches[0], "optimum"), caches) if config.optimum else []
+        cells = list(sweep(caches, lambda cache: reading(_named(cache)), partial(replay_with, config, predicted)))
+        optimum = optima(reading("optimum"), caches) if config.optimum else []
     _require_requests(cells, trace)
-    title = f"{'stdin' if trace == STANDARD_INPUT else trace.name} ({', '.join(kinds)})"
+    title = _title(trace, kinds)
     _print(console, cells, optimum, title, predicted, config)
     _write(svg_file, lambda: svg(cells, title, optimum))
     _write(json_file, lambda: json.dumps(_report(cells, optimum, title, predicted), indent=1) + "\n")
+
+
+def _replay_fleets(
+    trace: Path, config: ReplayConfig, fleets: FleetConfig, costs: Costs, svg_file: Path | None, json_file: Path | None
+) -> None:
+    console, notes = _console(), Console(stderr=True)
+    kinds: set[str] = set()
+    with ExitStack() as stack:
+        open_trace = _opened(stack, trace, 2 + len(fleets.sizes()) * len(fleets.routers()), notes)
+        bars = stack.enter_context(_progress(notes))
+        asked, cells = replay_fleets(partial(_requests, open_trace, bars, config.trace_block, kinds), config, fleets, costs)
+    require_answers(cells, trace)
+    title = _title(trace, kinds)
+    print_fleets(console, cells, asked, title, costs, config, fleets.scale)
+    _write(svg_file, lambda: fleet_svg(cells, asked, title))
+    _write(json_file, lambda: json.dumps(fleet_report(cells, asked, title, costs, fleets.scale), indent=1) + "\n")
+
+
+def _title(trace: Path, kinds: set[str]) -> str:
+    return f"{'stdin' if trace == STANDARD_INPUT else trace.name} ({', '.join(kinds)})"
+
+
+def _named(cache: CacheConfig) -> str:
+    return f"{cache.eviction_policy}, {cache.num_blocks * cache.block_size:,} tokens"
 
 
 def _costs(config: ReplayConfig, file: Path | None) -> Costs:
@@ -105,10 +136,9 @@ def _progress(notes: Console) -> Progress:
 
 
 def _requests(
-    open_trace: Any, bars: Progress, trace_block: int | None, kinds: set[str], cache: CacheConfig, name: str | None = None
+    open_trace: Any, bars: Progress, trace_block: int | None, kinds: set[str], name: str
 ) -> Iterator[TraceRequest]:
-    """The trace's requests, with a bar for the share of the file that has been read; ``name``: in place of a cache's."""
-    name = name or f"{cache.eviction_policy}, {cache.num_blocks * cache.block_size:,} tokens"
+    """The trace's requests, with a bar of a name for the share of the file that has been read."""
     stream: IO[bytes] = open_trace()
     with stream:
         total = stream.seek(0, 2) if stream.seekable() else None

@@ -22,7 +22,6 @@ from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest, check_request, scope_of
 from foreword.engine.stream import OnEnd
 from foreword.engine.tier_state import TierState
-from foreword.engine.tier_state import TierState
 from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (

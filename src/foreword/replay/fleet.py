@@ -12,7 +12,7 @@ import numpy as np
 
 from foreword.cache import CacheConfig, PrefixCache
 from foreword.cache.block_hashes import BlockHasher
-from foreword.cache.kv_events import KVEventTranslator
+from foreword.cache.kv_events import KVEvent, KVEventTranslator
 from foreword.errors import PromptError
 from foreword.events import CacheEvent
 from foreword.replay.cache_loop import SPACE, namespace_of
@@ -21,7 +21,7 @@ from foreword.replay.fleet_routers import FleetRouter
 from foreword.replay.result import Distribution
 from foreword.replay.step_loop import end_step
 from foreword.replay.traces import TraceRequest
-from foreword.routing import ReplicaEvent, ReplicaFacts, RoutedRequest, replica_event
+from foreword.routing import ReplicaFacts, RoutedRequest
 from foreword.sched import Request, Scheduler, SchedulerConfig, StepPlan
 
 
@@ -64,7 +64,7 @@ class SimulatedReplica:
 
     def __init__(self, cache: CacheConfig, scheduler: SchedulerConfig, costs: Costs, scale: int):
         self._translator = KVEventTranslator(cache.num_blocks, cache.block_size, SPACE.key)
-        self._events: list[ReplicaEvent] = []
+        self._events: list[KVEvent] = []
         self._sequence = 0
         self._costs = costs
         self._scale = scale
@@ -94,7 +94,7 @@ class SimulatedReplica:
         first = [c.request for c in plan.chunks if c.samples and c.request.num_tokens == c.request.num_prompt_tokens + 1]
         return first, ended
 
-    def batch(self) -> tuple[int, list[ReplicaEvent]] | None:
+    def batch(self) -> tuple[int, list[KVEvent]] | None:
         """The events since the last batch, and which batch it is; None if there are none."""
         if not self._events:
             return None
@@ -102,14 +102,14 @@ class SimulatedReplica:
         self._sequence += 1
         return self._sequence - 1, events
 
-    def snapshot(self) -> tuple[int, list[ReplicaEvent]]:
+    def snapshot(self) -> tuple[int, list[KVEvent]]:
         """All that is cached, and behind which batch."""
-        return self._sequence - 1, [replica_event(each) for each in self._translator.snapshot()]
+        return self._sequence - 1, list(self._translator.snapshot())
 
     def _hear(self, event: CacheEvent) -> None:
         told = self._translator(event)
         if told is not None:
-            self._events.append(replica_event(told))
+            self._events.append(told)
 
 
 class Fleet:

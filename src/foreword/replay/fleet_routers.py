@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from foreword.routing import ReplicaEvent, ReplicaFacts, RoutedRequest, Router
+from foreword.cache.kv_events import KVEvent
+from foreword.routing import ReplicaFacts, RoutedRequest, Router, replica_event
 
 
 class Snapshots(Protocol):
     """A replica that can be asked for all that it has."""
 
-    def snapshot(self) -> tuple[int, list[ReplicaEvent]]:
+    def snapshot(self) -> tuple[int, list[KVEvent]]:
         """What it has cached, and behind which batch of events."""
         ...
 
@@ -27,7 +28,7 @@ class FleetRouter(Protocol):
         """The replica that a request goes to."""
         ...
 
-    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[ReplicaEvent]) -> None:
+    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
         """A batch of a replica's events."""
         ...
 
@@ -54,10 +55,12 @@ class PrefixRouting:
         """The replica that a request goes to."""
         return self.router.select(request, now).replica
 
-    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[ReplicaEvent]) -> None:
+    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
         """A batch of a replica's events."""
-        if self.router.apply(replica, sequence, events).wants_snapshot is not None:
-            self.router.snapshot(replica, *source.snapshot())
+        taken = [replica_event(event) for event in events]
+        if self.router.apply(replica, sequence, taken).wants_snapshot is not None:
+            at, everything = source.snapshot()
+            self.router.snapshot(replica, at, [replica_event(event) for event in everything])
 
     def started(self, request_id: str, cached_tokens: int, now: float) -> None:
         """A request's first token came; so much of its prompt was not computed."""
@@ -90,7 +93,7 @@ class PlainRouting:
         self._open[chosen] += 1
         return chosen
 
-    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[ReplicaEvent]) -> None:
+    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
         """Events change nothing here."""
 
     def started(self, request_id: str, cached_tokens: int, now: float) -> None:

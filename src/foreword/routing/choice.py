@@ -2,7 +2,8 @@
 
     cost  =  (tokens to compute / prefill rate  +  work that waits there)  x  slowdown by those that generate
              +  tokens to load / load rate  +  time until there is room
-             +  thrift x tokens to compute / prefill rate  +  balance x (work placed there of late - the mean of all)
+             +  thrift x tokens to compute / prefill rate
+             +  balance x tokens / prefill rate x (work placed there of late / the mean of all - 1)
 
 What a replica has, and what it is computing for others, is not to be computed again; what it is computing is waited for, as
 part of the work that waits there. Replicas whose costs differ by less than ``tie_seconds`` are alike: a hash of the request
@@ -76,7 +77,7 @@ def choose(
     load = loaded / np.maximum(load_rate, 1e-9)
     queue = loads.queue_seconds(now)
     costs = (compute + queue) * loads.slowdown() + load + loads.room_seconds()
-    costs += config.thrift * compute + config.balance * loads.above_mean(now)
+    costs += config.thrift * compute + config.balance * tokens / rate * loads.above_mean(now)
     costs[~takes] = np.inf
     alike = np.flatnonzero(costs <= costs.min() + config.tie_seconds)
     replica = int(alike[salts[alike].argmax()])

@@ -11,12 +11,13 @@ class RouterConfig:
 
     expected_blocks: int = 65_536
     """Blocks of the whole fleet for which the index has room at start; it doubles when it is full."""
-    thrift: float = 4.0
+    thrift: float = 8.0
     """Seconds that a second of computing counts as, beside the one for which its request waits: what is computed twice in a
     fleet is time that others wait for."""
-    balance: float = 0.05
-    """Seconds that a second of work placed on a replica of late, above the mean of all, counts as. It decides where replicas
-    are else alike, so that over minutes all get as much."""
+    balance: float = 6.0
+    """How many times the seconds that a request takes without a cache count for a replica that has had twice the mean of the
+    work, a tenth of that for one that has had a tenth more. It decides where replicas are else nearly alike, so that over
+    time all get as much."""
     balance_seconds: float = 3600.0
     """After how many seconds placed work counts half of that."""
     tie_seconds: float = 0.001

@@ -15,6 +15,7 @@ COLUMNS = (
     "since",  # when the first of those that wait could begin to be computed
     "recent",  # seconds of work placed of late, what is older counting less
 )  # fmt: skip
+FEW_SECONDS = 60.0  # of work a replica: the shares of less say little of who has more
 RUN_WEIGHT = 0.05  # of the request that ended last, in the mean of how long one is being answered
 
 
@@ -101,9 +102,10 @@ class Loads:
         return over / concurrency * self._run_seconds
 
     def above_mean(self, now: float) -> Floats:
-        """Seconds of work placed at each replica of late, less the mean of those that take requests."""
+        """How much more work was placed at each replica of late than at the mean of those that take requests, as a share."""
         self._fade(now)
-        return self.table["recent"] - self._mean_recent()
+        mean = self._mean_recent()
+        return (self.table["recent"] - mean) / (mean + FEW_SECONDS)
 
     def _mean_recent(self) -> float:
         count = self.table["open"].sum()

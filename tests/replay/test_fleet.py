@@ -1,0 +1,169 @@
+"""A fleet in virtual time: routers beside each other, links that lose events, and what it must come to."""
+
+from collections.abc import Callable, Sequence
+from xml.etree import ElementTree
+
+import pytest
+
+from foreword.cache import CacheConfig
+from foreword.cache.kv_events import KVEvent
+from foreword.errors import ConfigError
+from foreword.replay import SPACE, ReplayConfig, costs_from_rates, read_trace
+from foreword.replay.fleet import Fleet, FleetResult
+from foreword.replay.fleet_config import FleetConfig
+from foreword.replay.fleet_report import FLEET_COLUMNS, fleet_json, fleet_row, fleet_svg
+from foreword.replay.fleet_routers import ROUTERS, FleetRouter, PrefixRouting, Snapshots
+from foreword.replay.fleet_sweep import fleet_sweep, offered
+from foreword.replay.traces import TraceRequest
+from foreword.routing import ReplicaFacts, RoutedRequest, Router, replica_event
+from foreword.sched import SchedulerConfig
+from foreword.testing import trace_stream
+
+COSTS = costs_from_rates(20_000, 10)
+
+
+def requests(_: str = "") -> list[TraceRequest]:
+    """A made-up trace of conversations."""
+    return list(read_trace(trace_stream(150)).requests)
+
+
+def fleet(router: FleetRouter, replicas: int = 4, blocks: int = 4000) -> Fleet:
+    """A small one, of blocks of 64 tokens of the trace."""
+    cache = CacheConfig(num_blocks=blocks, block_size=8, ghost_ratio=0.0)
+    return Fleet(router, replicas, cache, SchedulerConfig(max_num_batched_tokens=128), COSTS, scale=8)
+
+
+def result(router: FleetRouter, replicas: int = 4) -> FleetResult:
+    """What the trace comes to in a small fleet."""
+    return fleet(router, replicas).run(requests())
+
+
+def test_the_router_hits_where_plain_rules_miss_and_keeps_the_balance() -> None:
+    asked = offered(requests, block_size=8, scale=8)
+    prefix, turns = result(ROUTERS["prefix"]()), result(ROUTERS["round-robin"]())
+    assert prefix.requests == turns.requests == len(requests())
+    assert prefix.prompt_tokens == turns.prompt_tokens
+    assert prefix.hit_rate >= 0.95 * asked.hit_rate > turns.hit_rate
+    assert prefix.imbalance <= 1.3  # with 37 prompts a replica, some ten times as long as others
+    assert sum(prefix.work) == prefix.prompt_tokens - prefix.cached_tokens
+
+
+def test_one_replica_is_the_same_whoever_routes() -> None:
+    assert len({result(make(), replicas=1) for make in ROUTERS.values()}) == 1
+
+
+def test_a_simulation_is_the_same_every_time() -> None:
+    assert result(ROUTERS["prefix"]()) == result(ROUTERS["prefix"]())
+
+
+class Link(PrefixRouting):
+    """A router whose events come by a link: what it passes on of a batch, a number of times."""
+
+    def __init__(self, times: Callable[[int], int]):
+        super().__init__(Router())
+        self._times = times
+        self._batches = 0
+
+    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
+        """A batch, as often as it comes."""
+        self._batches += 1
+        for _ in range(self._times(self._batches)):
+            super().apply(replica, source, sequence, events)
+
+
+@pytest.mark.parametrize(
+    "times", [lambda n: 0 if n % 7 == 0 else 1, lambda _: 2, lambda n: 0 if n < 100 else 1], ids=["lost", "doubled", "late"]
+)
+def test_lost_doubled_and_late_events_end_in_the_index_that_replicas_have(times: Callable[[int], int]) -> None:
+    link = Link(times)
+    small = fleet(link, blocks=1500)  # some are evicted
+    found = small.run(requests())
+    for name, replica in small.replicas.items():
+        sequence, everything = replica.snapshot()
+        link.apply(name, replica, sequence + 1, [])  # whatever was lost last is seen as a gap now
+        cached = Router()
+        cached.join(name, ReplicaFacts(SPACE.model, 1.0, 1, 1))
+        cached.snapshot(name, sequence, [replica_event(event) for event in everything])
+        assert link.router.stats(0.0).replicas[name].blocks == cached.stats(0.0).replicas[name].blocks
+    assert found.hit_rate > result(ROUTERS["round-robin"]()).hit_rate
+
+
+class Peers:
+    """Several routers, of which each request asks the next; they tell each other of what they reserve."""
+
+    def __init__(self, count: int, hear: bool):
+        self.routers = [Router() for _ in range(count)]
+        self._hear = hear
+        self._turn = 0
+        self._of: dict[str, int] = {}
+
+    def join(self, replica: str, facts: ReplicaFacts) -> None:
+        """A replica takes requests."""
+        for router in self.routers:
+            router.join(replica, facts)
+
+    def place(self, request: RoutedRequest, now: float) -> str:
+        """The replica that a request goes to."""
+        self._turn += 1
+        own = self._of[request.request_id] = self._turn % len(self.routers)
+        placement = self.routers[own].select(request, now)
+        for number, router in enumerate(self.routers):
+            if self._hear and number != own:
+                router.heard(placement.reservation, now)
+        return placement.replica
+
+    def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
+        """A batch of a replica's events."""
+        del source
+        for router in self.routers:
+            router.apply(replica, sequence, [replica_event(event) for event in events])
+
+    def started(self, request_id: str, cached_tokens: int, now: float) -> None:
+        """A request's first token came."""
+        self._tell(self.routers[self._of[request_id]].started(request_id, cached_tokens, now), request_id, now)
+
+    def finished(self, request_id: str, now: float) -> None:
+        """A request has ended."""
+        self._tell(self.routers[self._of[request_id]].finished(request_id, now), request_id, now)
+
+    def _tell(self, news: object, request_id: str, now: float) -> None:
+        for number, router in enumerate(self.routers):
+            if self._hear and number != self._of[request_id]:
+                router.heard(news, now)  # type: ignore[arg-type]
+
+
+def test_four_routers_that_hear_of_each_other_do_as_well_as_one() -> None:
+    one, four = result(ROUTERS["prefix"]()), result(Peers(4, hear=True))
+    assert four.hit_rate == pytest.approx(one.hit_rate, rel=0.01)
+    assert four.ttft[2] is not None and one.ttft[2] is not None
+    assert four.ttft[2] <= 1.05 * one.ttft[2]
+
+
+def test_a_sweep_has_a_row_a_fleet_a_file_and_a_picture() -> None:
+    config = ReplayConfig(blocks=(4000,), block_size=64, prefill_rate=20_000.0, decode_ms=10.0, max_num_batched_tokens=1024)
+    fleets = FleetConfig(replicas="2,4", router="prefix,random", arrivals="poisson:0.7", scale=8)
+    asked = offered(requests, block_size=8, scale=8)
+    cells = list(fleet_sweep(requests, config, fleets, config.costs(), asked))
+    assert [(cell.replicas, cell.router) for cell in cells] == [(2, "prefix"), (2, "random"), (4, "prefix"), (4, "random")]
+    assert cells[2].speed == pytest.approx(2 * cells[0].speed)
+    assert all(len(fleet_row(cell, asked)) == len(FLEET_COLUMNS) for cell in cells)
+    assert [row["imbalance"] for row in fleet_json(cells, asked)["results"]] == [cell.result.imbalance for cell in cells]
+    picture = ElementTree.fromstring(fleet_svg(cells, asked, "a < b"))
+    assert len(picture.findall("{*}circle")) == 2 + 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"replicas": "8,many"}, "replicas is '8,many'"),
+        ({"replicas": "0"}, "each must be 1 to 4096"),
+        ({"router": "prefix,best"}, "router is 'best'; known: prefix, round-robin, least-loaded, random"),
+        ({"arrivals": "load"}, "arrivals is 'load'"),
+        ({"arrivals": "load:0"}, "arrivals is 'load:0'"),
+        ({"arrivals": "trace:2"}, "arrivals is 'trace:2'"),
+        ({"scale": 0}, "scale is 0"),
+    ],
+)
+def test_options_that_say_nothing_are_refused(fields: dict[str, str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        FleetConfig(**fields)  # type: ignore[arg-type]
