@@ -1,6 +1,7 @@
 """Foreword for the peers harness, which drives every engine through one interface.
 
     PYTHONPATH=src python PEERS/run.py benchmarks/foreword_adapter.py float32 w1,w2,w3,w4 --model MODEL --repeat 3
+    PYTHONPATH=src python PEERS/run.py benchmarks/foreword_adapter.py gguf w1 --model FILE.gguf
 
 The harness puts its own folder on the path, so that ``api`` is its module of that name.
 """
@@ -23,8 +24,10 @@ BATCHED_TOKENS = int(os.environ.get("BATCHED_TOKENS", "0")) or EngineConfig.max_
 """Tokens a step; Foreword's own default unless the environment says otherwise."""
 
 
-PRECISIONS = {"float32": "none", "int8": "int8"}
-"""The harness's names, and ours for linear layers; keys and values are kept in float32."""
+KV_DTYPE = os.environ.get("KV_DTYPE", EngineConfig.kv_dtype)
+"""What keys and values are kept in."""
+PRECISIONS = {"float32": "none", "gguf": "none"}
+"""The harness's names, where ours for linear layers are others; a GGUF file has its own formats."""
 
 
 class Adapter:
@@ -34,7 +37,8 @@ class Adapter:
         torch.set_num_threads(2)
         self.config = EngineConfig(
             model=model_dir,
-            quantization=PRECISIONS[precision],
+            quantization=PRECISIONS.get(precision, precision),
+            kv_dtype=KV_DTYPE,
             enable_prefix_caching=prefix_caching,
             kv_cache_memory_bytes=int(CACHE_GIB * 2**30),
             max_num_batched_tokens=BATCHED_TOKENS,
@@ -48,6 +52,7 @@ class Adapter:
             "backend": self.config.backend,
             "block_size": self.config.block_size,
             "cache_gib": CACHE_GIB,
+            "kv_dtype": KV_DTYPE,
             "max_num_batched_tokens": BATCHED_TOKENS,
             "self_test_passed": self_test is not None and self_test.passed,
         }

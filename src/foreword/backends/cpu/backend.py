@@ -1,7 +1,7 @@
 """The CPU backend: our own kernels, weights packed in any format, tiled attention over panels of KV. Bit-identical."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes
 from foreword.backends.cpu.packed_linear import WITHOUT_KERNELS, LinearPacker, PackedLinear
 from foreword.backends.cpu.path_check import differs
-from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory
+from foreword.backends.cpu.process_memory import give_back_freed_memory, keep_freed_memory, put_in_huge_pages
 from foreword.backends.host import host_memory, threads_in_words, torch_numerics
 from foreword.backends.kept_files import KeptFiles
 from foreword.config import require
@@ -91,6 +91,7 @@ class CpuBackend:
         packer.pack_matrices(module)
         self._note_formats(module)
         give_back_freed_memory()
+        put_in_huge_pages(_packed_spans(module))
         keep_freed_memory()
         return replaced
 
@@ -150,3 +151,11 @@ class CpuBackend:
         warning = idle_threads(torch.get_num_threads(), processors())
         numerics = Numerics(f"tiles of {TILE} in segments of {SEGMENT}", torch_numerics())
         return Description(words, self._weight_bits, numerics, () if warning is None else (warning,))
+
+
+def _packed_spans(module: nn.Module) -> Iterator[tuple[int, int]]:
+    """Where the packed weights of a model are, and of how many bytes."""
+    for child in module.modules():
+        if isinstance(child, PackedLinear):
+            for part in child.packed.parts:
+                yield part.data_ptr(), part.nbytes

@@ -93,7 +93,7 @@ class Int8:
         zero = zero_of(self._target, CODES, 0, self._row_bits)
         whole = plain_rows(self._target, rows, STEP * steps, zero, self._row_bits)
         product = int8_kernels(self._target, self._row_bits)[LINEAR].call(
-            items=items_of(panels),
+            items=items_of(panels, len(rows)),
             panels=panels,
             count=count,
             steps=steps,

@@ -19,6 +19,7 @@ from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
     INT64,
+    INT_VECTOR,
     LANES,
     POINTER,
     UNROLLED,
@@ -41,15 +42,15 @@ HELD_ROWS = 48
 
 
 class Taken(NamedTuple):
-    """How many rows are taken together, the most first, so that their sums fill the registers: with one panel, and with two,
-    which up to ``few`` rows read, for two streams come from memory faster than one. The most of both are as many."""
+    """How many rows are taken together, the most first, so that their sums stay in registers: with one panel, and with two,
+    which up to ``few`` rows read, for two streams come from memory faster than one."""
 
     rows: tuple[int, ...]
     pair_rows: tuple[int, ...]
     few: int
 
 
-SIXTEEN, THIRTY_TWO = Taken((6, 4, 2, 1), (2, 1), 4), Taken((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), 12)
+SIXTEEN, THIRTY_TWO = Taken((6, 4, 2, 1), (2, 1), 4), Taken((12, 6, 4, 3, 2, 1), (6, 4, 3, 2, 1), 6)
 """For so many registers: of AVX2, and of AVX-512."""
 PANELS = TILE // LANES
 """Of keys, and of values, in a tile."""
@@ -319,7 +320,6 @@ class _Attend:
         """Some of a tile's rows: take in their queries and states, attend, and put the states back."""
         count = b.minimum_int(b.sub(products, first), int64(HELD_ROWS))
         states = held["states"]
-        scaling = f.scaling
 
         def place(index: ir.Value) -> tuple[ir.Value, ir.Value, dict[str, ir.Value]]:
             """Of a product's row: the state, the query head in the group, and the batch's row."""
@@ -332,7 +332,7 @@ class _Attend:
             state, member, row = place(index)
             at = b.add(b.mul(b.add(b.mul(head, f.group), member), f.query_head), b.mul(row["row"], f.query_row))
             source, target = b.offset(f.query, at), b.offset(held["queries"], b.mul(index, f.size))
-            b.loop(int64(0), f.size, 1, lambda k, _: b.store(b.fmul(b.load(source, k), scaling), target, k))
+            b.combine(b.fmul, source, f.scaling, target, f.size)
             past = b.sub(row["position"], entry["begin"])
             low = b.maximum_int(b.sub(past, b.sub(f.window, int64(1))), int64(0))
             high = b.minimum_int(b.add(past, int64(1)), entry["filled"])
@@ -341,10 +341,7 @@ class _Attend:
             b.store(high, bound, int64(1))
             b.store(b.load(f.largest, state), own, int64(0))
             b.store(b.load(f.sums, state), own, int64(1))
-            so_far, out = (
-                b.offset(f.totals, b.mul(state, f.padded)),
-                b.offset(held["outs"], b.mul(index, f.padded)),
-            )
+            so_far, out = b.offset(f.totals, b.mul(state, f.padded)), b.offset(held["outs"], b.mul(index, f.padded))
             _panels(b, f.padded, lambda at: b.store(b.load_vector(so_far, at), out, at))
 
         def give_back(index: ir.Value, _: object) -> None:
@@ -352,10 +349,7 @@ class _Attend:
             own = b.offset(states, b.mul(index, int64(2)))
             b.store(b.load(own, int64(0)), f.largest, state)
             b.store(b.load(own, int64(1)), f.sums, state)
-            so_far, out = (
-                b.offset(f.totals, b.mul(state, f.padded)),
-                b.offset(held["outs"], b.mul(index, f.padded)),
-            )
+            so_far, out = b.offset(f.totals, b.mul(state, f.padded)), b.offset(held["outs"], b.mul(index, f.padded))
             _panels(b, f.padded, lambda at: b.store(b.load_vector(out, at), so_far, at))
 
         b.loop(int64(0), count, 1, take)
@@ -377,19 +371,26 @@ def _define_scores(module: ir.Module, rows: int, panels: int) -> ir.Function:
 
 
 def _define_weigh(module: ir.Module, rows: int, columns: int) -> ir.Function:
-    """Weights of some rows times some columns of values, added to C: B is the addresses of panels, and where in them."""
+    """Weights of some rows times some columns of values, added to C: B is the addresses of panels, and where in them.
+
+    One loop goes through all panels: of a loop within a loop, the compiler keeps no sums in registers.
+    """
     b, (a, a_stride, table, offset, c, c_stride, depth) = begin_block(module, f"weigh{rows}x{columns}")
     lefts = rows_of(b, a, a_stride, rows)
     outs = [b.add(b.mul(c_stride, int64(row)), int64(column * LANES)) for row in range(rows) for column in range(columns)]
 
-    def panel(first: ir.Value, sums: list[ir.Value], depth: ir.Value, unrolled: int) -> list[ir.Value]:
-        values = b.offset(b.inttoptr(b.load(table, b.sdiv(first, int64(LANES)), INT64), POINTER), offset)
+    def steps(first: ir.Value, sums: list[ir.Value], count: int) -> list[ir.Value]:
+        """Of some positions that a panel has side by side."""
+        panel = b.inttoptr(b.load(table, b.lshr(first, int64(LANES.bit_length() - 1)), INT64), POINTER)
+        values = b.offset(panel, b.add(offset, b.mul(b.and_(first, int64(LANES - 1)), int64(LANES))))
         rights = [b.offset(values, int64(column * LANES * LANES)) for column in range(columns)]
-        return b.multiply_accumulate([b.offset(left, first) for left in lefts], rights, int64(LANES), depth, sums, unrolled)
+        for step in range(count):
+            sums = b.multiply_step(int64(step), [b.offset(left, first) for left in lefts], rights, int64(LANES), sums)
+        return sums
 
-    whole, sums = b.and_(depth, int64(-LANES)), [b.load_vector(c, out) for out in outs]
-    sums = b.loop(int64(0), whole, LANES, lambda first, sums: panel(first, sums, int64(LANES), UNROLLED), sums)
-    sums = b.loop(whole, depth, LANES, lambda first, sums: panel(first, sums, b.sub(depth, first), 1), sums)
+    whole, sums = b.and_(depth, int64(-UNROLLED)), [b.load_vector(c, out) for out in outs]
+    sums = b.loop(int64(0), whole, UNROLLED, partial(steps, count=UNROLLED), sums)
+    sums = b.loop(whole, depth, 1, partial(steps, count=1), sums)
     for out, total in zip(outs, sums, strict=True):
         b.store(total, c, out)
     b.ret_void()
@@ -405,12 +406,12 @@ def _define_softmax(module: ir.Module) -> ir.Function:
     kinds = [POINTER, POINTER, INT64, INT64, POINTER, POINTER, INT64, FLOAT]
     b = Builder.of(module, "softmax", kinds)
     scores, bounds, begin, end, state, values, width, softcap = b.function.args
-    low, high = b.load(bounds, int64(0), INT64), b.load(bounds, int64(1), INT64)
-    columns = ir.Constant(ir.VectorType(INT64, LANES), list(range(LANES)))
+    low, high = (b.splat(b.trunc(b.load(bounds, int64(end), INT64), INT32)) for end in range(2))
+    columns = ir.Constant(INT_VECTOR, list(range(LANES)))
 
     def seen(column: ir.Value) -> ir.Value:
-        place = b.add(columns, b.splat(column))
-        return b.and_(b.icmp_signed(">=", place, b.splat(low)), b.icmp_signed("<", place, b.splat(high)))
+        place = b.add(columns, b.splat(b.trunc(column, INT32)))
+        return b.and_(b.icmp_signed(">=", place, low), b.icmp_signed("<", place, high))
 
     with b.if_then(b.fcmp_ordered(">", softcap, ir.Constant(FLOAT, 0.0))):
         cap = b.splat(softcap)
@@ -491,7 +492,7 @@ def _define_merge(module: ir.Module) -> None:
                 b.store(weights, f.all_sums, place)
                 out = b.offset(f.out, b.mul(place, f.value_size))
                 divisor = b.maximum(weights, ir.Constant(FLOAT, 1e-30))
-                b.loop(int64(0), f.value_size, 1, lambda k, _: b.store(b.fdiv(b.load(total, k), divisor), out, k))
+                b.combine(b.fdiv, total, divisor, out, f.value_size)
 
             b.loop(int64(0), f.heads, 1, head)
 

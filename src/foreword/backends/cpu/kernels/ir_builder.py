@@ -141,6 +141,19 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.position_at_end(after)
         self.atomic_rmw("add", self.offset(counter, int64(-1), INT64), own, "release")
 
+    def combine(
+        self,
+        operate: Callable[[ir.Value, ir.Value], ir.Value],
+        source: ir.Value,
+        other: ir.Value,
+        target: ir.Value,
+        size: ir.Value,
+    ) -> None:
+        """``target[k] = operate(source[k], other)`` for ``size`` float32 numbers: by vectors, what is left one by one."""
+        whole, others = self.and_(size, int64(-LANES)), self.splat(other)
+        self.loop(int64(0), whole, LANES, lambda k, _: self.store(operate(self.load_vector(source, k), others), target, k))
+        self.loop(whole, size, 1, lambda k, _: self.store(operate(self.load(source, k), other), target, k))
+
     def multiply_accumulate(
         self,
         lefts: list[ir.Value],
@@ -156,15 +169,9 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         A left is a pointer to ``depth`` numbers side by side, a right one to as many vectors, ``stride`` numbers apart; they
         are float32, or what ``read`` makes float32 of.
         """
-        kind = sums[0].type
-        read = read or (lambda right, at: self.load_vector(right, at, kind))
 
         def step(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-            at = self.mul(k, stride)
-            numbers = [read(right, at) for right in rights]
-            factors = [self.splat(self.load(left, k), kind.count) for left in lefts]
-            products = [(factor, vector) for factor in factors for vector in numbers]
-            return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]
+            return self.multiply_step(k, lefts, rights, stride, sums, read)
 
         def steps(k: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
             for index in range(unrolled):
@@ -175,6 +182,22 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         sums = self.loop(int64(0), whole, unrolled, steps, sums)
         known = isinstance(depth, ir.Constant) and depth.constant % unrolled == 0
         return sums if known or unrolled == 1 else self.loop(whole, depth, 1, step, sums)
+
+    def multiply_step(
+        self,
+        k: ir.Value,
+        lefts: list[ir.Value],
+        rights: list[ir.Value],
+        stride: ir.Value,
+        sums: list[ir.Value],
+        read: Callable[[ir.Value, ir.Value], ir.Value] | None = None,
+    ) -> list[ir.Value]:
+        """The products of the number ``k`` of each left, added to the sums; see ``multiply_accumulate``."""
+        kind, at = sums[0].type, self.mul(k, stride)
+        numbers = [self.load_vector(right, at, kind) if read is None else read(right, at) for right in rights]
+        factors = [self.splat(self.load(left, k), kind.count) for left in lefts]
+        products = [(factor, vector) for factor in factors for vector in numbers]
+        return [self.fma(*product, total) for product, total in zip(products, sums, strict=True)]
 
     def spin_wait(self, counter: ir.Value, least: ir.Value, yielded: ir.Value, looks: int) -> None:
         """Until a counter has come to ``least``; after some looks at it others may have the processor."""

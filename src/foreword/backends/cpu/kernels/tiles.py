@@ -11,7 +11,9 @@ from foreword.backends.cpu.kernels.target import Target
 PANEL = 16
 """Outputs whose weights stand side by side."""
 TOGETHER = 2
-"""Panels of a unit of work, with all rows."""
+"""Panels of a unit of work, with all rows: side by side, for they share what is made of a row."""
+IN_TURN = 4
+"""Panels of a unit of work with a lone row: one after the other, for memory is read fastest in one stream that goes on."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ def panels_of(out_features: int) -> int:
     return -(-out_features // PANEL)
 
 
-def items_of(panels: int) -> int:
+def items_of(panels: int, rows: int) -> int:
     """Units of work."""
-    return -(-panels // TOGETHER)
+    return -(-panels // (IN_TURN if rows == 1 else TOGETHER))
 
 
 class Tiles:
@@ -53,13 +55,22 @@ class Tiles:
     ) -> None:
         """All rows times the panels of an item, whose weights stay in the processor's cache; ``product`` calls a function
         for a row, a panel and a vector in it, and what follows them."""
-        first = b.mul(item, int64(TOGETHER))
-        last = b.minimum_int(b.add(first, int64(TOGETHER)), panels)
-        with b.if_else(b.icmp_signed("==", b.sub(last, first), int64(TOGETHER))) as (then, otherwise):
-            with then:
-                self._all_rows(b, first, count, TOGETHER, product)
-            with otherwise:
-                b.loop(first, last, 1, lambda panel, _: self._all_rows(b, panel, count, 1, product))
+
+        def in_turn(per_item: int) -> None:
+            first, last = b.mul(item, int64(per_item)), b.add(b.mul(item, int64(per_item)), int64(per_item))
+            last = b.minimum_int(last, panels)
+            b.loop(first, last, 1, lambda panel, _: self._all_rows(b, panel, count, 1, product))
+
+        begin = b.mul(item, int64(TOGETHER))
+        whole = b.icmp_signed("<=", b.add(begin, int64(TOGETHER)), panels)
+        with b.if_else(b.icmp_signed("==", count, int64(1))) as (alone, several):
+            with alone:
+                in_turn(IN_TURN)
+            with several, b.if_else(whole) as (then, otherwise):
+                with then:
+                    self._all_rows(b, begin, count, TOGETHER, product)
+                with otherwise:
+                    in_turn(TOGETHER)
 
     def _all_rows(self, b: Builder, panel: ir.Value, count: ir.Value, panels: int, product: Callable[..., None]) -> None:
         """The most rows first."""
