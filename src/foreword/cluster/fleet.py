@@ -125,11 +125,6 @@ class Fleet:
 
     @property
     def tier_state(self) -> TierState | None:
-        """None: stores are below each replica, and their figures are not told here."""
-        return None
-
-    @property
-    def tier_state(self) -> TierState | None:
         """None: stores below the replicas tell their own figures."""
         return None
 
