@@ -7,6 +7,7 @@ Weights lie in huge pages, where the system has them: a stream from memory begin
 
 import ctypes
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -35,11 +36,15 @@ def give_back_freed_memory() -> None:
 
 
 def put_in_huge_pages(spans: Iterable[tuple[int, int]]) -> int:
-    """Have the pages that hold these spans of memory, (address, bytes), made huge ones, as far as the system can; what is in
-    them stays. Bytes of those that are huge now: 0 where that is unknown to the system."""
+    """Have the pages that hold mostly these spans of memory, (address, bytes), made huge ones, as far as the system can; what
+    is in them stays. Bytes of those that are huge now: 0 where that is unknown to the system."""
     if sys.platform != "linux":
         return 0
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    pages = {page for address, size in spans for page in range(address // HUGE_PAGE, -(-(address + size) // HUGE_PAGE))}
-    return sum(HUGE_PAGE for page in sorted(pages) if madvise(page * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE) == 0)
+    held: Counter[int] = Counter()
+    for address, size in spans:
+        for begin in range(address // HUGE_PAGE * HUGE_PAGE, address + size, HUGE_PAGE):
+            held[begin] += min(address + size, begin + HUGE_PAGE) - max(address, begin)
+    mostly = [begin for begin, count in held.items() if 2 * count > HUGE_PAGE]
+    return sum(HUGE_PAGE for begin in mostly if madvise(begin, HUGE_PAGE, MADV_COLLAPSE) == 0)
