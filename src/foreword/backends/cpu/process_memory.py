@@ -36,8 +36,10 @@ def give_back_freed_memory() -> None:
 
 
 def put_in_huge_pages(spans: Iterable[tuple[int, int]]) -> int:
-    """Have the pages that hold mostly these spans of memory, (address, bytes), made huge ones, as far as the system can; what
-    is in them stays. Bytes of those that are huge now: 0 where that is unknown to the system."""
+    """Have the pages that hold mostly these spans of memory, (address, bytes), made huge ones, as far as the system can.
+
+    What is in them stays. Bytes of those that are huge now: 0 where that is unknown to the system.
+    """
     if sys.platform != "linux":
         return 0
     madvise = ctypes.CDLL(None).madvise
