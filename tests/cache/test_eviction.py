@@ -5,10 +5,11 @@ import random
 import pytest
 
 from cache.harness import Machine, match
-from foreword.cache import CacheConfig, pack_tokens
-from foreword.cache.eviction import LRU, EvictionQueue, ProtectedLRU
+from foreword.cache import CacheConfig, PrefixCache, pack_tokens
+from foreword.cache.eviction import LRU, EvictionPolicy, EvictionQueue, LearnedReuse, ProtectedLRU
 from foreword.cache.tree import NO_BLOCKS, Node
 from foreword.events import BlockRemoved
+from foreword.replay import process
 from foreword.testing.hash_kv import SPACE
 
 
@@ -155,8 +156,47 @@ def test_protected_lru_evicts_the_newest_while_all_are_young() -> None:
     assert [cached(m, ids(start, 17)) for start in (0, 100, 300, 400)] == [0, 16, 16, 16]
 
 
-@pytest.mark.parametrize("policy", [LRU(), ProtectedLRU()])
-def test_the_queue_forgets_stale_entries(policy: LRU) -> None:
+def talks(policy: str) -> int:
+    """Cached tokens of conversations that go on once a minute, and four times as many prompts that nobody goes on from."""
+    cache = PrefixCache(CacheConfig(num_blocks=60, block_size=4, eviction_policy=policy))
+    conversations, found, now = [ids(10_000 * number, 8) for number in range(6)], 0, 0.0
+    for turn in range(40):
+        for number, conversation in enumerate(conversations):
+            for other in range(4):
+                now += 2.5
+                process(cache, SPACE, pack_tokens(ids(10**6 + 1000 * (24 * turn + 4 * number + other), 20)), now)
+            if len(conversation) > 40:
+                conversation[:] = ids(10**5 * turn + 10_000 * number, 8)
+            ledger = process(cache, SPACE, pack_tokens(conversation), now)
+            found += 0 if ledger is None else ledger.account().cached
+            conversation += ids(5000 + conversation[-1], 4)
+    return found
+
+
+def test_what_is_learned_keeps_conversations_where_lru_keeps_what_came_last() -> None:
+    assert talks("learned") > 3 * talks("lru")
+
+
+def test_before_anything_is_known_the_oldest_is_worth_least() -> None:
+    policy = LearnedReuse()
+    worths = [policy.worth(0, idle) for idle in (0, 1, 3, 10, 100, 1000, 10_000, 1e9)]
+    assert worths == sorted(worths, reverse=True)
+    assert worths == [policy.worth(7, idle) for idle in (0, 1, 3, 10, 100, 1000, 10_000, 1e9)]
+
+
+def test_what_comes_back_after_a_while_is_worth_most_just_before() -> None:
+    policy = LearnedReuse()
+    node = leaf(0)
+    node.end, node.uses = 512, 1
+    node.group = policy.used(node, None)
+    for _ in range(2000):
+        assert policy.used(node, 60.0) == node.group
+    assert policy.worth(node.group, 50) > 3 * policy.worth(node.group, 0)
+    assert policy.worth(node.group, 200) < policy.worth(node.group, 0)
+
+
+@pytest.mark.parametrize("policy", [LRU(), ProtectedLRU(), LearnedReuse()])
+def test_the_queue_forgets_stale_entries(policy: EvictionPolicy) -> None:
     queue = EvictionQueue(policy)
     nodes = [leaf(number) for number in range(10)]
     for _ in range(1000):

@@ -43,7 +43,7 @@ class Life:
             CacheConfig(
                 num_blocks=rng.choice([6, 12, 40, 400]),
                 block_size=self.size,
-                eviction_policy=rng.choice(["lru", "protected-lru"]),
+                eviction_policy=rng.choice(["lru", "protected-lru", "learned"]),
                 ghost_ratio=rng.choice([0, 0.5, 4]),
                 mark_budget=rng.choice([0, 0.3, 0.5, 1]),
                 stores=rng.random() < 0.5,

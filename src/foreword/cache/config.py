@@ -14,7 +14,8 @@ class CacheOptions:
     enable_prefix_caching: bool = option(True, name="prefix-caching")
     """Whether prefixes are kept; off, every request computes its whole prompt, with the same bookkeeping."""
     eviction_policy: str = "lru"
-    """What goes first from a full cache: ``lru``, or ``protected-lru`` for working sets larger than the cache."""
+    """What goes first from a full cache: ``lru``; ``protected-lru`` for working sets larger than the cache; or ``learned``:
+    what earlier uses tell is least likely to be used again soon."""
     ghost_ratio: float = 4.0
     """Evicted tokens to remember, as a multiple of the tokens that fit."""
     mark_budget: float = 0.5

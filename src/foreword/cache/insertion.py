@@ -53,7 +53,7 @@ class Insertion:
     def _attach(self, hold: Hold, parent: Node, tokens: memoryview, blocks: Blocks) -> Node:
         """A new edge that one request holds."""
         node = self._tree.attach(parent, tokens, blocks, hold.private)
-        node.holders = 1
+        node.holders = node.uses = 1
         if hold.computed > node.start:
             self._residency.mark_ready(node, min(hold.computed, node.end))
         return node

@@ -47,15 +47,20 @@ class Residency:
             if current.holders == 0:
                 self.unheld_blocks -= len(current.blocks)
             current.holders += 1
+            current.uses += 1
             current = current.parent
 
     def unhold(self, node: Node, now: float | None) -> None:
         """Undo one hold. What was not computed, and nobody else waits for, goes. ``now`` None: it was no use of it."""
+        if now is not None and self.queue.policy.learns:
+            self._note_use(node, now)
         current: Node | None = node
         while current is not None:
             holders = current.holders = current.holders - 1
             if now is not None:
                 current.last_use = now
+            else:
+                current.uses -= 1
             if not holders:
                 self.unheld_blocks += len(current.blocks)
                 if current.ready < current.backed:
@@ -112,7 +117,11 @@ class Residency:
         return node
 
     def touch(self, node: Node, now: float) -> None:
-        """The node has just been used."""
+        """The node has just been used, by a request that holds what is above it."""
+        node.uses += 1
+        if self.queue.policy.learns:
+            fresh = sum(each.end - each.start for each in _path(node) if not each.noted)
+            self._note(node, fresh, now)
         node.last_use = now
         if is_evictable(node):
             self.queue.push(node)
@@ -176,6 +185,19 @@ class Residency:
         for node in reversed(list(nodes_below(root))):
             if node.holders == 0:
                 self.remove(node)
+
+    def _note_use(self, node: Node, now: float) -> None:
+        """Tell the policy of a use of the path to a node."""
+        path = _path(node)
+        fresh = sum(each.end - each.start for each in path if not each.noted)
+        for each in path:
+            self._note(each, fresh, now)
+
+    def _note(self, node: Node, fresh: int, now: float) -> None:
+        """Tell the policy of a use of one node."""
+        idle = now - node.last_use if node.noted else None
+        node.fresh = fresh
+        node.group, node.noted = self.queue.policy.used(node, idle), True
 
     def _shrink(self, leaf: Node, want: int, now: float) -> None:
         """Take up to ``want`` blocks from the tail of an evictable leaf."""
@@ -272,6 +294,15 @@ class Residency:
             else:
                 return
             self._remove_ghost(oldest)
+
+
+def _path(node: Node) -> list[Node]:
+    """A node and those above it, without the root."""
+    path = []
+    while node.parent is not None:
+        path.append(node)
+        node = node.parent
+    return path
 
 
 def _owner(node: Node) -> tuple[str | None, int]:

@@ -48,12 +48,15 @@ class Node:
         "copier",
         "edge",
         "end",
+        "fresh",
         "given",
+        "group",
         "holders",
         "key",
         "last_use",
         "load",
         "marks",
+        "noted",
         "parent",
         "planned",
         "private",
@@ -62,6 +65,7 @@ class Node:
         "start",
         "stored",
         "ticket",
+        "uses",
     )
 
     def __init__(self, parent: "Node | None", key: bytes, edge: memoryview, start: int, blocks: Blocks):
@@ -74,6 +78,10 @@ class Node:
         self.blocks = blocks  # of the tokens [start, backed)
         self.holders = 0  # reservations whose path goes through this node
         self.last_use = 0.0  # seconds of the caller's clock
+        self.uses = 0  # how often it was held or entered, in vain not counted
+        self.fresh = 0  # tokens that its last use brought anew, on the whole path
+        self.group = 0  # of the eviction policy
+        self.noted = False  # whether a policy that learns has been told of a use
         self.given = 0.0  # when a lower tier was given it last, of the same clock
         self.marks = 0  # marked prefixes that keep this node; see marks.py
         self.ticket = 0  # of the eviction queue: an entry with another ticket is stale
@@ -249,6 +257,7 @@ class RadixTree:
         upper.backed = node.backed if node.backed < at else at
         upper.stored = node.stored if node.stored < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
+        upper.uses, upper.fresh, upper.group, upper.noted = node.uses, node.fresh, node.group, node.noted
         upper.given = node.given
         upper.load = node.load if node.load is not None and node.load.start < at else None
         upper.copier, node.copier = node.copier, None

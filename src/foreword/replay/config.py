@@ -29,7 +29,7 @@ class ReplayConfig:
     block_size: int = CacheConfig.block_size
     """Tokens a block."""
     policy: tuple[str, ...] = (CacheConfig.eviction_policy,)
-    """Eviction policy, `lru` or `protected-lru`, or `all`; given several times, each is tried."""
+    """Eviction policy, `lru`, `protected-lru`, `learned`, or `all`; given several times, each is tried."""
     optimum: bool = False
     """Beside them, what a cache would have had that knew the requests to come; the trace is then kept in memory."""
     loop: str = Loop.ENGINE.value

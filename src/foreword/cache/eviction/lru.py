@@ -9,8 +9,12 @@ class LRU:
     """The policy that evicts what was used longest ago."""
 
     name: ClassVar[str] = "lru"
-    young_seconds = 0.0
+    learns: ClassVar[bool] = False
 
-    def priority(self, leaf: Node) -> float:
-        """The time of last use, in seconds of the caller's clock."""
-        return leaf.last_use
+    def used(self, node: Node, idle: float | None) -> int:  # noqa: ARG002
+        """All nodes are alike."""
+        return 0
+
+    def worth(self, group: int, idle: float) -> float:  # noqa: ARG002
+        """The less the longer ago it was used."""
+        return -idle

@@ -1,17 +1,21 @@
-"""The contract of an eviction policy: one method, a sortable priority."""
+"""The contract of an eviction policy: a group for every node, and what a leaf of a group is worth."""
 
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from foreword.cache.tree import Node
 
 
 class EvictionPolicy(Protocol):
-    """Order of eviction. Implementations hold no state of the cache."""
+    """Order of eviction. Of each group the leaf that was used longest ago and the one used last are compared by worth."""
 
     name: ClassVar[str]
-    young_seconds: float
-    """While every evictable leaf was used more recently than this, the last in the order goes first; 0 turns it off."""
+    learns: ClassVar[bool]
+    """Whether ``used`` is to be called; if not, all nodes are in group 0."""
 
-    def priority(self, leaf: Node) -> Any:
-        """A sortable value, asked when a node becomes an evictable leaf; the smallest is evicted first."""
+    def used(self, node: Node, idle: float | None) -> int:
+        """A node has just been used after so many seconds, or for the first time (None); returns its group from now on."""
+        ...
+
+    def worth(self, group: int, idle: float) -> float:
+        """What a leaf of a group is worth that has not been used for so many seconds; the smallest is evicted first."""
         ...

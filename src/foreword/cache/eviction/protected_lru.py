@@ -13,10 +13,15 @@ class ProtectedLRU:
     """
 
     name: ClassVar[str] = "protected-lru"
+    learns: ClassVar[bool] = False
 
     def __init__(self, young_seconds: float = 30.0):
         self.young_seconds = young_seconds
 
-    def priority(self, leaf: Node) -> float:
-        """The time of last use, in seconds of the caller's clock."""
-        return leaf.last_use
+    def used(self, node: Node, idle: float | None) -> int:  # noqa: ARG002
+        """All nodes are alike."""
+        return 0
+
+    def worth(self, group: int, idle: float) -> float:  # noqa: ARG002
+        """Of the young ones the newest is worth least; any that is older is worth less than they, the oldest least."""
+        return idle if idle < self.young_seconds else -idle

@@ -2,29 +2,74 @@
 
 import heapq
 from collections import deque
-from typing import Any
 
 from foreword.cache.eviction.policy import EvictionPolicy
 from foreword.cache.tree import Node
 
 COMPACT_EVERY = 1024  # entries
 
-Entry = tuple[Any, int, Node]
-"""Priority, ticket (later ones are higher), and the leaf."""
+Entry = tuple[float, int, Node]
+"""Time of last use, ticket (later ones are higher), and the leaf."""
+
+
+class _Group:
+    """The leaves of one group. Most enter in the order of their last use; they wait in line and cost no heap."""
+
+    def __init__(self) -> None:
+        self.line: deque[Entry] = deque()  # ascending
+        self.late: list[Entry] = []  # a heap of those that came later than it was their turn
+        self.latest: list[tuple[float, int, Entry]] = []  # the same, the last used first
+
+    def push(self, entry: Entry) -> None:
+        """Enter a leaf."""
+        if not self.line or self.line[-1] < entry:
+            self.line.append(entry)
+        else:
+            heapq.heappush(self.late, entry)
+            heapq.heappush(self.latest, (-entry[0], -entry[1], entry))
+
+    def oldest(self) -> Entry | None:
+        """The leaf used longest ago."""
+        line, late = self.line, self.late
+        while line and not _valid(line[0]):
+            line.popleft()
+        while late and not _valid(late[0]):
+            heapq.heappop(late)
+        if not line:
+            return late[0] if late else None
+        return late[0] if late and late[0] < line[0] else line[0]
+
+    def newest(self) -> Entry | None:
+        """The leaf used last."""
+        line, latest = self.line, self.latest
+        while line and not _valid(line[-1]):
+            line.pop()
+        while latest and not _valid(latest[0][2]):
+            heapq.heappop(latest)
+        if not line:
+            return latest[0][2] if latest else None
+        return latest[0][2] if latest and latest[0][2] > line[-1] else line[-1]
+
+    def compact(self, limit: int) -> None:
+        """Drop the stale entries of lists that are longer than a limit."""
+        if len(self.line) > limit:
+            self.line = deque(entry for entry in self.line if _valid(entry))
+        if len(self.late) > limit:
+            self.late = [entry for entry in self.late if _valid(entry)]
+            heapq.heapify(self.late)
+            self.latest = [(-entry[0], -entry[1], entry) for entry in self.late]
+            heapq.heapify(self.latest)
 
 
 class EvictionQueue:
-    """Evictable leaves by priority; entries go stale instead of being removed.
+    """Evictable leaves by what the policy holds them worth; entries go stale instead of being removed.
 
-    Most leaves enter in the order of their priority, under LRU nearly all; they wait in line and cost no heap. Leaves that a
-    mark keeps come behind all others, among themselves in the same order.
+    Leaves that a mark keeps come behind all others, among themselves those used longest ago first.
     """
 
     def __init__(self, policy: EvictionPolicy):
         self.policy = policy
-        self._line: deque[Entry] = deque()  # ascending
-        self._heap: list[Entry] = []  # those that came later than it was their turn
-        self._newest: list[tuple[float, int, Entry]] = []  # a heap, the last used first
+        self._groups: dict[int, _Group] = {0: _Group()}
         self._marked: list[Entry] = []  # a heap
         self._tickets = 0
         self._compact_at = COMPACT_EVERY  # at which ticket the lists are looked at again
@@ -32,45 +77,43 @@ class EvictionQueue:
     def push(self, node: Node) -> None:
         """Enter a node that has just become an evictable leaf, or whose last use or marks have changed."""
         ticket = node.ticket = self._tickets = self._tickets + 1
-        line, entry = self._line, (self.policy.priority(node), ticket, node)
+        entry = (node.last_use, ticket, node)
         if node.marks:
             heapq.heappush(self._marked, entry)
             return
-        if not line or line[-1] < entry:
-            line.append(entry)
-        else:
-            heapq.heappush(self._heap, entry)
-        if self.policy.young_seconds:
-            heapq.heappush(self._newest, (-node.last_use, -ticket, entry))
+        group = self._groups.get(node.group)
+        if group is None:
+            group = self._groups[node.group] = _Group()
+        group.push(entry)
 
     def first(self, now: float) -> Node | None:
         """The leaf to evict from next; None when nothing can be evicted. It stays first for as long as it has blocks."""
-        line, heap, newest, young = self._line, self._heap, self._newest, self.policy.young_seconds
-        while line and not _valid(line[0]):
-            line.popleft()
-        while heap and not _valid(heap[0]):
-            heapq.heappop(heap)
-        if not (line or heap):
-            newest.clear()
-            return self._first_marked()
-        node = (heap[0] if not line or (heap and heap[0] < line[0]) else line[0])[2]
-        if young and now - node.last_use < young:
-            while not _valid(newest[0][2]):
-                heapq.heappop(newest)
-            return newest[0][2][2]
-        return node
+        best: tuple[float, int] | None = None
+        found: Node | None = None
+        for number, group in self._groups.items():
+            oldest, newest = group.oldest(), group.newest()
+            if oldest is None or newest is None:
+                continue
+            worth = self.policy.worth(number, now - oldest[0])
+            last = self.policy.worth(number, now - newest[0])
+            entry = oldest if worth <= last else newest
+            order = (min(worth, last), entry[1])
+            if best is None or order < best:
+                best, found = order, entry[2]
+        return found or self._first_marked()
 
     def stale_limit(self, live: int) -> int:
         """How many entries each list may have with ``live`` nodes; beyond it the stale ones are dropped before long."""
         return 4 * live + COMPACT_EVERY
 
-    def lengths(self) -> tuple[int, int, int, int]:
-        """Entries, stale ones included: in line, late, newest first, marked."""
-        return len(self._line), len(self._heap), len(self._newest), len(self._marked)
+    def lengths(self) -> tuple[int, ...]:
+        """Entries of every list, stale ones included: those of each group, then the marked ones."""
+        groups = self._groups.values()
+        return (*(len(part) for group in groups for part in (group.line, group.late, group.latest)), len(self._marked))
 
     def nodes(self) -> set[Node]:
         """The nodes with a valid entry among those without a mark."""
-        return {entry[2] for entry in (*self._line, *self._heap) if _valid(entry)}
+        return {entry[2] for group in self._groups.values() for entry in (*group.line, *group.late) if _valid(entry)}
 
     def marked_nodes(self) -> set[Node]:
         """The nodes with a valid entry among those that a mark keeps."""
@@ -82,14 +125,8 @@ class EvictionQueue:
             return
         self._compact_at = self._tickets + COMPACT_EVERY
         limit = self.stale_limit(live)
-        if len(self._line) > limit:
-            self._line = deque(entry for entry in self._line if _valid(entry))
-        if len(self._heap) > limit:
-            self._heap = [entry for entry in self._heap if _valid(entry)]
-            heapq.heapify(self._heap)
-        if len(self._newest) > limit:
-            self._newest = [item for item in self._newest if _valid(item[2])]
-            heapq.heapify(self._newest)
+        for group in self._groups.values():
+            group.compact(limit)
         if len(self._marked) > limit:
             self._marked = [entry for entry in self._marked if _valid(entry)]
             heapq.heapify(self._marked)
