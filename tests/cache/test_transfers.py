@@ -7,13 +7,14 @@ from foreword.account import MissReason, Source
 from foreword.cache import CacheConfig, LoadBlocks, Mark, PrivatePart, StoreBlocks
 from foreword.cache.transfers import GIVEN_AGAIN
 from foreword.testing.hash_kv import SPACE
+from foreword.tokens import pack_tokens
 
 PREFIX = list(range(24))
 BLOCKS = 6
 
 
-def machine(blocks: int = 64) -> Machine:
-    return Machine(CacheConfig(num_blocks=blocks, block_size=4, stores=True))
+def machine(blocks: int = 64, first_use_share: float = 0.0) -> Machine:
+    return Machine(CacheConfig(num_blocks=blocks, block_size=4, stores=True, first_use_share=first_use_share))
 
 
 def restarted(private: PrivatePart | None = None) -> Machine:
@@ -145,6 +146,23 @@ def test_what_is_marked_is_stored_at_its_first_use() -> None:
     assert (store.start, store.until) == (0, 12)
     m.end_transfers()
     m.check()
+
+
+def test_at_first_use_so_much_is_stored_as_has_credit() -> None:
+    m = machine(blocks=8, first_use_share=0.5)
+    m.run([*PREFIX, 90])
+    m.run(list(range(100, 125)))
+    assert m.tier.has(SPACE.key, pack_tokens([*PREFIX, 90]), None)[0].until == 24
+    assert m.tier.has(SPACE.key, pack_tokens(range(100, 125)), None) == ()
+
+
+def test_what_was_evicted_and_is_asked_for_again_is_stored_at_once() -> None:
+    m = machine(blocks=8, first_use_share=0.5)
+    for start in (0, 100, 200):
+        m.run(list(range(start, start + 25)))
+    assert m.run(list(range(100, 125))).miss_reason is MissReason.EVICTED
+    m.run(list(range(200, 225)))
+    assert m.run(list(range(100, 125))).computed == 1
 
 
 def test_at_the_end_all_is_stored_what_was_used_last_first() -> None:

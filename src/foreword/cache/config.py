@@ -43,8 +43,11 @@ class CacheConfig(CacheOptions):
     """Blocks of KV memory to manage."""
     stores: bool = False
     """Whether there is a lower tier, to which blocks are given that are used again."""
+    first_use_share: float = 2.0
+    """Tokens given to it at their first use, as a share of those that memory holds, before anything has come back."""
 
     def __post_init__(self) -> None:
         require_types(self)
         require(self.num_blocks > 0, f"num_blocks is {self.num_blocks}; a cache needs at least 1 block.")
+        require(self.first_use_share >= 0, f"first_use_share is {self.first_use_share}; it must be 0 or more.")
         super().__post_init__()

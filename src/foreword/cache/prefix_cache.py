@@ -22,6 +22,7 @@ from foreword.cache.config import CacheConfig
 from foreword.cache.continuations import Continuations
 from foreword.cache.copying import Copying
 from foreword.cache.eviction import POLICIES, EvictionPolicy, EvictionQueue
+from foreword.cache.first_use import FirstUse
 from foreword.cache.insertion import Insertion
 from foreword.cache.inspection import CacheParts
 from foreword.cache.integrity import check_parts
@@ -73,7 +74,8 @@ class PrefixCache:
         self._insertion = Insertion(self._tree, self._pool, self._residency)
         self._namespaces = Namespaces(self._tree)
         self._holds = Holds()
-        self.transfers = Transfers(self._tree, self._residency, self.actions, self._holds, config.stores)
+        first_use = FirstUse(int(config.first_use_share * config.num_blocks * size)) if config.stores else None
+        self.transfers = Transfers(self._tree, self._residency, self.actions, self._holds, first_use)
         self.continuations = Continuations(self._tree, self._holds)
         self.parts = CacheParts(
             tree=self._tree,
@@ -145,6 +147,7 @@ class PrefixCache:
         if lookup.cached:
             ledger.enter(Source.CACHED, 0, lookup.cached)
             self.transfers.used_again(hold, lookup.cached, now)
+        self.transfers.missed(lookup, brought)
         if brought:
             self.transfers.load(hold, lookup, query.loadable, brought)
         if self._events and lookup.cached >= self._size:
@@ -265,6 +268,8 @@ class PrefixCache:
         if (hold.marks or self.parts.marked) and not root.retired:
             computed = hold.tokens[: hold.computed * TOKEN_BYTES]
             self._marks.use(root, computed, hold.private, hold.marks, now)
+        if keep and not root.retired:
+            self.transfers.used_first(root, hold.tail(0, generated), hold.private, now)
         self._residency.let_go(base, now)
 
     def reset(self) -> None:

@@ -2,18 +2,20 @@
 
 A prompt of which a lower tier has more than the cache is entered in flight as any other. What the tier has is not
 computed but *loaded*: whoever wants it waits (``Copying.frontier``); when it does not come, or not all of it, the rest is
-computed as if nothing had been stored. Blocks are *stored* at the second use of their tokens, or when they are marked; what
-goes on being used is given to the tier again from time to time: there, too, it counts as used then, and is kept as marked.
+computed as if nothing had been stored. Blocks are *stored* at the second use of their tokens, when they are marked, and at
+the first use as far as that pays (``first_use.py``); what goes on being used is given to the tier again from time to time:
+there, too, it counts as used then, and is kept as marked.
 A transfer holds its path, so that its blocks stay what they are until it has ended, whoever else lets go.
 """
 
 from foreword.account import HitEnd, MissReason
 from foreword.cache.actions import Actions, LoadBlocks, StoreBlocks, Stored, Transfer
+from foreword.cache.first_use import FirstUse
 from foreword.cache.lookup import Lookup, Query
 from foreword.cache.namespace import Namespace, PrivatePart
 from foreword.cache.reservation import Hold, Holds
 from foreword.cache.residency import Residency, nodes_below
-from foreword.cache.tree import Node, RadixTree, path_blocks, ready_end
+from foreword.cache.tree import Node, RadixTree, Root, path_blocks, ready_end
 from foreword.tokens import TOKEN_BYTES
 
 GIVEN_AGAIN = 60.0
@@ -21,15 +23,15 @@ GIVEN_AGAIN = 60.0
 
 
 class Transfers:
-    """What is being loaded and stored. ``stores``: whether there is a tier to store on."""
+    """What is being loaded and stored. ``first_use``: what is stored at once; None: there is no tier to store on."""
 
-    def __init__(self, tree: RadixTree, residency: Residency, actions: Actions, holds: Holds, stores: bool):
+    def __init__(self, tree: RadixTree, residency: Residency, actions: Actions, holds: Holds, first_use: FirstUse | None):
         self._tree = tree
         self._residency = residency
         self._actions = actions
         self._holds = holds
         self._size = tree.block_size
-        self._stores = stores
+        self._first_use = first_use
         self.held: dict[Transfer, Node] = {}
         """The node that each transfer holds: its blocks are on the path down to there."""
 
@@ -71,6 +73,8 @@ class Transfers:
         """
         node = self.held.pop(load)
         until = max(load.start, until - until % self._size)
+        if self._first_use:
+            self._first_use.came_back(until - load.start)
         path = [each for each in _path(node, load.start) if each.load is load]
         for each in path:
             each.load = None
@@ -94,14 +98,29 @@ class Transfers:
 
     def used_again(self, hold: Hold, cached: int, now: float) -> None:
         """A request has just found readable tokens: what a tier does not have of them it is given."""
-        if self._stores and hold.node is not None:
+        if self._first_use and hold.node is not None:
             self._store(hold.private, hold.tokens, hold.node, cached, now)
 
     def marked(self, hold: Hold, now: float) -> None:
         """A request that marks prefixes is about to let go: what it marks is given to the tier."""
-        if self._stores and hold.node is not None and hold.marks:
+        if self._first_use and hold.node is not None and hold.marks:
             last, ttl = max(mark.position for mark in hold.marks), max(mark.ttl_seconds for mark in hold.marks)
             self._store(hold.private, hold.tokens, hold.node, min(last, hold.computed, hold.shared_end), now, ttl)
+
+    def missed(self, lookup: Lookup, brought: int) -> None:
+        """A prompt has been entered of which so much will be brought: what is evicted of the rest was asked for in vain."""
+        if self._first_use:
+            self._first_use.came_back(max(lookup.seen - max(lookup.reach, brought), 0))
+
+    def used_first(self, root: Root, tokens: bytes, private: PrivatePart | None, now: float) -> None:
+        """A request has let go of tokens that are computed: the tier is given what it lacks of them, if that pays."""
+        if self._first_use is None:
+            return
+        node, end = self._tree.walk(root, tokens, private)
+        end = min(end, node.ready if node.ready > node.start else ready_end(node)) // self._size * self._size
+        lacking = sum(max(min(each.end, end) - each.stored, 0) for each in _path(node, 0))
+        if lacking and self._first_use.pays(lacking):
+            self._store(private, tokens, node, end, now)
 
     def put_away(self, store: StoreBlocks, until: int) -> None:
         """A store has ended: the tier has its tokens before position ``until``. The others are given again when used."""
@@ -112,7 +131,7 @@ class Transfers:
 
     def store_all(self, now: float) -> None:
         """Give the tier all that it lacks and that is readable, at the end of a service; what was used last comes first."""
-        if not self._stores:
+        if self._first_use is None:
             return
         roots = self._tree.roots.values()
         leaves = [node for root in roots for node in nodes_below(root) if node.ready > node.start and not node.resident]
@@ -134,7 +153,8 @@ class Transfers:
             return
         given = path
         if now - path[-1].given < GIVEN_AGAIN:
-            given = [each for each in path if each.stored < min(each.end, until)]
+            lacking = [number for number, each in enumerate(path) if each.stored < min(each.end, until)]
+            given = path[: lacking[-1] + 1] if lacking else []
         if not given:
             return
         if given[0].end > until:

@@ -15,21 +15,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 from foreword.account import MissReason, Source
 from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
+from foreword.cache.pool import Blocks
 from foreword.engine.load_rule import LoadRule
 from foreword.engine.tier import Found, Loaded, PutAway, TierNews
 from foreword.engine.tier_state import StoreState, TierState
 from foreword.faults import fault_lines
 from foreword.tiers.base import BlockKey, BlockStore, Outcome, Pieces, StoreUsage
 from foreword.tiers.names import BlockNames
+from foreword.tiers.pieces import size_of
 from foreword.tiers.tenant_keys import TenantKeys
 from foreword.tokens import TOKEN_BYTES
 
 logger = logging.getLogger("foreword")
-BATCH_BYTES = 8 * 2**20
-"""Loaded and stored at a time."""
+LOADED_BYTES, STORED_BYTES = 32 * 2**20, 4 * 2**20
+"""At a time: a store reads many blocks quicker than few, and who writes few leaves the processor to others in between."""
 IDLE_SECONDS = 2.0
 REMEMBERED = 256
 """Namespaces whose chain of names is not begun anew."""
@@ -90,8 +93,8 @@ class Tiering:
         self._clock = clock
         self._rule = LoadRule()
         self._names = functools.lru_cache(REMEMBERED)(lambda key: BlockNames(key, block_size, tenants))
-        self._block_bytes = sum(map(len, pieces(0)))
-        self._batch = max(1, BATCH_BYTES // self._block_bytes)
+        self._block_bytes = size_of(pieces(0))
+        self._loaded, self._stored = (max(1, size // self._block_bytes) for size in (LOADED_BYTES, STORED_BYTES))
         self._news: queue.SimpleQueue[TierNews] = queue.SimpleQueue()
         self._ring: Callable[[], None] = lambda: None
         self._awaited = 0
@@ -216,10 +219,10 @@ class Tiering:
         for part in load.stored:
             began, first = self._clock(), at
             while at < part.until and at < load.until:
-                end = min(at + self._batch * self._size, part.until, load.until)
+                end = min(at + self._loaded * self._size, part.until, load.until)
                 wanted = keys[at // self._size : end // self._size]
                 blocks = load.blocks[(at - load.start) // self._size : (end - load.start) // self._size]
-                outcomes = stores[part.source].get_many(wanted, [self._pieces(block) for block in blocks])
+                outcomes = stores[part.source].get_many(wanted, _PiecesOf(blocks, self._pieces))
                 for key, outcome in zip(wanted, outcomes, strict=True):
                     if outcome is not Outcome.FOUND:
                         if outcome is Outcome.CORRUPT:
@@ -256,11 +259,11 @@ class Tiering:
         """Give blocks to every store, some at a time; what the first one took counts."""
         keys = self._keys(store.namespace, store.tokens, store.private)[store.start // self._size :]
         keep_until = time.time() + store.keep_seconds if store.keep_seconds else 0.0
-        for at in range(0, len(keys), self._batch):
+        for at in range(0, len(keys), self._stored):
             if self._stopping.is_set():
                 return PutAway(store, store.start + at * self._size)
-            some = keys[at : at + self._batch]
-            blocks = [self._pieces(block) for block in store.blocks[at : at + self._batch]]
+            some = keys[at : at + self._stored]
+            blocks = _PiecesOf(store.blocks[at : at + self._stored], self._pieces)
             taken = [each.store.put_many(some, blocks, keep_until) for each in self.stores]
             if taken[0] < len(some):
                 return PutAway(store, store.start + at * self._size)
@@ -293,6 +296,26 @@ class Tiering:
         """The names of a prompt's whole blocks."""
         whole = len(tokens) // (self._size * TOKEN_BYTES) * self._size * TOKEN_BYTES
         return self._names(namespace.key).keys(tokens[:whole], _private(namespace, private))
+
+
+class _PiecesOf(Sequence[Pieces]):
+    """The pieces of some blocks, made when one is asked for: thousands of views at a time would be dear to keep."""
+
+    def __init__(self, blocks: Blocks, pieces: Callable[[int], Pieces]):
+        self._blocks = blocks
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    @overload
+    def __getitem__(self, number: int) -> Pieces: ...
+    @overload
+    def __getitem__(self, number: slice) -> "_PiecesOf": ...
+    def __getitem__(self, number: int | slice) -> "Pieces | _PiecesOf":
+        if isinstance(number, slice):
+            return _PiecesOf(self._blocks[number], self._pieces)
+        return self._pieces(self._blocks[number])
 
 
 def _private(namespace: Namespace, private: PrivatePart | None) -> PrivatePart | None:

@@ -127,4 +127,5 @@ class GuardedStore:
 
 
 def _bytes(blocks: Sequence[Pieces]) -> int:
-    return sum(map(size_of, blocks))
+    """Of all, which are of one size."""
+    return len(blocks) * size_of(blocks[0]) if blocks else 0

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,9 +22,6 @@ from foreword.tiers.pack_room import PackRoom
 from foreword.tiers.pack_shelf import FolderGone, PackShelf
 
 logger = logging.getLogger("foreword")
-
-READERS, PART = 2, 8
-"""Threads that read, so that one reads while another one checks; and how many blocks of a pack one reads at a time."""
 
 OTHERS = 8
 """Identities that are told beside one's own, at most."""
@@ -55,7 +51,6 @@ class LocalPacks:
         self.options = options or PackOptions()
         self._now, self._clock = now, clock
         self._writing = threading.RLock()
-        self._readers = ThreadPoolExecutor(READERS, "foreword-packs")
         self._refused = 0
         self._index_failed = self._doubted = False
         with self._failures():
@@ -143,7 +138,6 @@ class LocalPacks:
             try:
                 self._finish()
             finally:
-                self._readers.shutdown()
                 self._shelf.close()
 
     def read_all(self) -> None:
@@ -168,18 +162,13 @@ class LocalPacks:
             place = places.get(keys[number].name)
             outcomes[number] = Outcome.MISSING
             if place is not None:
-                files[place.file].append(Wanted(number, keys[number], into[number], place))
-        parts = [(file, wanted[at : at + PART]) for file, wanted in files.items() for at in range(0, len(wanted), PART)]
-        for file, found in self._readers.map(self._read_part, parts):
-            for number, outcome in found:
+                files[place.file].append(Wanted(number, keys[number], place))
+        for file, some in files.items():
+            for number, outcome in read_blocks(self._shelf.folder, file, some, into, self.identity.digest):
                 outcomes[number] = outcome
                 if outcome not in (Outcome.FOUND, Outcome.FAILED):
                     doubted[number] = file
         return doubted
-
-    def _read_part(self, part: tuple[str, list[Wanted]]) -> tuple[str, list[tuple[int, Outcome]]]:
-        file, wanted = part
-        return file, read_blocks(self._shelf.folder, file, wanted, self.identity.digest)
 
     def _append(self, blocks: Sequence[tuple[BlockKey, Pieces]], keep_until: float) -> set[bytes]:
         """Write blocks as far as there is room; returns the names of those that were refused."""

@@ -24,8 +24,9 @@ def size_of(pieces: Pieces) -> int:
 def checksum(pieces: Pieces) -> bytes:
     """16 bytes (XXH3-128) that tell an accident, and no forger."""
     digest = xxhash.xxh3_128()
+    update = digest.update
     for piece in pieces:
-        digest.update(piece)
+        update(piece)
     return digest.digest()
 
 
@@ -42,9 +43,9 @@ def scatter(data: memoryview, pieces: Pieces) -> None:
         at += len(piece)
 
 
-def read_pieces(file: int, offset: int, pieces: Pieces) -> bool:
-    """Fill the pieces from a place of a file; False if it ends before. OSError as of the system."""
-    size = size_of(pieces)
+def read_pieces(file: int, offset: int, pieces: Pieces, size: int | None = None) -> bool:
+    """Fill the pieces from a place of a file; False if it ends before. OSError as of the system. ``size``: of all pieces."""
+    size = size_of(pieces) if size is None else size
     if _many_and_small(pieces, size):
         staged = bytearray(size)
         if not read_pieces(file, offset, [memoryview(staged)]):
@@ -77,7 +78,7 @@ def _many_and_small(pieces: Pieces, size: int) -> bool:
 def _vectors(pieces: Pieces, done: int) -> Sequence[memoryview]:
     """What is left of the pieces after ``done`` bytes, as much of it as one call takes."""
     if not done:
-        return pieces[:MAX_VECTORS]
+        return pieces if len(pieces) <= MAX_VECTORS else pieces[:MAX_VECTORS]
     left, skipped = [], 0
     for piece in pieces:
         if skipped + len(piece) > done:
