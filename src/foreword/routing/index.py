@@ -56,16 +56,16 @@ class PrefixIndex:
     def depths(self, hashes: BlockHashes, replicas: int) -> Depths:
         """How many blocks from the first on each replica has, for replicas 0 to ``replicas`` - 1."""
         depths = np.zeros(replicas, np.int64)
-        numbers = self._table.get(hashes)
-        begins = np.flatnonzero(np.diff(numbers, prepend=np.uint32(0)))  # where another set begins
-        if not len(begins) or begins[0]:
+        numbers, masks = self._table.get(hashes), self._sets.masks
+        if not len(numbers) or not numbers[0]:
             return depths
-        alive, masks = -1, self._sets.masks
+        alive = masks[numbers[0]]
+        begins = (numbers[1:] != numbers[:-1]).nonzero()[0] + 1  # where another set begins
         for at, number in zip(begins.tolist(), numbers[begins].tolist(), strict=True):
             lost = alive & ~masks[number]
-            if at and lost:
+            if lost:
                 depths[_bits(lost, replicas)] = at
-            alive &= masks[number]
+                alive &= masks[number]
             if not alive:
                 return depths
         depths[_bits(alive, replicas)] = len(hashes)
