@@ -25,6 +25,7 @@ from statistics import median
 from typing import Any
 
 import httpx2
+import uvloop
 
 from foreword.bench import machine
 from foreword.cluster.config import FleetConfig
@@ -307,13 +308,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=420, help="No replica is disturbed after so long.")
     given = parser.parse_args()
-    match given.what:
-        case "kills":
-            found = asyncio.run(kills(given.model, given.times, given.signal, given.seed, given.seconds))
-        case "crowd":
-            found = asyncio.run(crowd(given.model))
-        case _:
-            found = asyncio.run(overhead(given.model))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        match given.what:
+            case "kills":
+                found = runner.run(kills(given.model, given.times, given.signal, given.seed, given.seconds))
+            case "crowd":
+                found = runner.run(crowd(given.model))
+            case _:
+                found = runner.run(overhead(given.model))
     print(json.dumps({**found, "machine": machine()}, indent=1))
 
 

@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+import uvloop
+
 from foreword.cluster.replica import ReplicaServer, prefill_rate
 from foreword.engine.async_llm import AsyncLLM
 
@@ -15,4 +17,5 @@ async def main(name: str, secret: str, model: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(*sys.argv[1:4]))

@@ -63,7 +63,8 @@ def _serve(
     notes = Console(stderr=True)
 
     def make(front: "Fleet") -> "Server":
-        return make_server(front, server, tenants, announce=partial(say_where, notes), process=process)
+        announce = partial(say_where, notes)
+        return make_server(front, server, tenants, announce=announce, process=process, fleet=front)
 
     return run_fleet(engine, fleet, make, notes.print)
 

@@ -58,8 +58,27 @@ def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[st
         Panel(_prefixes(client.get("prefixes", limit=40)), title="Prominent prefixes"),
         Panel(_curve(client.get("curve"), client.get("savings")), title="Memory and savings"),
     )
-    recent = client.get("recent", limit=max(3, height - 26))["requests"]
-    return Group(grid, requests_table(recent))
+    fleet = counts.get("fleet")
+    replicas = [] if fleet is None else [Panel(_fleet(fleet), title="Replicas")]
+    lines = 0 if fleet is None else 5 + len(fleet["replicas"])
+    recent = client.get("recent", limit=max(3, height - 26 - lines))["requests"]
+    return Group(grid, *replicas, requests_table(recent))
+
+
+def _fleet(fleet: dict[str, Any]) -> RenderableType:
+    table = Table("replica", "process", "blocks", "work queued", "waiting", "running", "placed", box=None, padding=(0, 2))
+    for each in fleet["replicas"]:
+        table.add_row(
+            Text(each["name"]), Text(f"{each['host']}/{each['pid']}"), f"{each['blocks']:,}",
+            f"{each['queue_seconds']:.1f} s", str(each["waiting"]), str(each["running"]), f"{each['placed']:,}",
+        )  # fmt: skip
+    of = max(1, fleet["prompt_tokens"])
+    hits = ", ".join(f"{fleet[f'{name}_tokens'] / of:.1%} {name}" for name in ("available", "routed", "delivered"))
+    return Group(
+        f"Prefixes of prompts: {hits}; {fleet['routing_misses']:,} routing misses; imbalance {fleet['imbalance']:.2f}",
+        f"{fleet['joined']} replicas joined, {fleet['lost']} were lost; {fleet['resumed']} requests went on elsewhere",
+        table,
+    )
 
 
 def _sources(before: dict[str, Any] | None, counts: dict[str, Any]) -> RenderableType:

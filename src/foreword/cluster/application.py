@@ -81,10 +81,6 @@ class EngineReplica:
         if self._server.refused is not None:
             raise ConfigError(self._server.refused)
 
-    def pid(self) -> int:
-        """Of its process."""
-        return os.getpid()
-
     async def _announce(self) -> None:
         while True:
             with contextlib.suppress(Exception):  # the roster is being started again; nobody is lost by that
@@ -114,7 +110,8 @@ class FleetIngress:
         from foreword.server.tenants import load_tenants
 
         tenants = load_tenants(self._server.api_keys_file, api_key=self._server.api_key)
-        return create_app(make_parts(self._ingress.fleet, self._server, tenants))
+        fleet = self._ingress.fleet
+        return create_app(make_parts(fleet, self._server, tenants, fleet=fleet))
 
 
 def engines(engine: EngineConfig, cluster: ClusterConfig, secret: str) -> Application:

@@ -30,11 +30,13 @@ from foreword.routing import (
     Removed,
     ReplicaEvent,
     ReplicaFacts,
+    ReplicaStats,
     RoutedRequest,
     Router,
     RouterStats,
     Stored,
 )
+from foreword.serving.fleet_view import FleetState, Placed, ReplicaView
 from foreword.tokens import pack_tokens
 
 REMEMBERED = 4096
@@ -125,7 +127,7 @@ class Fleet:
 
     @property
     def tier_state(self) -> TierState | None:
-        """None: stores below the replicas tell their own figures."""
+        """None: stores are below each replica, and their figures are not told here."""
         return None
 
     @property
@@ -241,6 +243,41 @@ class Fleet:
         """The fleet as its router sees it."""
         return self._router.stats(self.now())
 
+    def fleet_state(self) -> FleetState:
+        """The fleet as its operator sees it."""
+        stats, counts = self.stats(), self.counts
+        tally = stats.tally
+        return FleetState(
+            replicas=tuple(_view(self._replicas[name].welcome, known) for name, known in sorted(stats.replicas.items())),
+            prompt_tokens=tally.prompt_tokens,
+            available_tokens=tally.available_tokens,
+            routed_tokens=tally.routed_tokens,
+            delivered_tokens=tally.delivered_tokens,
+            routing_misses=tally.routing_misses,
+            shared_flights=tally.shared_flights,
+            imbalance=stats.imbalance,
+            joined=counts.joined,
+            lost=counts.lost,
+            refused=counts.refused,
+            resumed=counts.resumed,
+            losses=tuple(self.losses),
+        )
+
+    def placed(self, request_id: str) -> Placed | None:
+        """Where a request went; of one that was resumed, last."""
+        place = self.placements.get(request_id)
+        if place is None:
+            return None
+        return Placed(
+            replica=place.replica,
+            why=place.why.value,
+            routed_tokens=place.cached + place.loadable + place.expected,
+            available_tokens=place.available,
+            holder=place.holder,
+            queue_seconds=place.queue_seconds,
+            holder_queue_seconds=place.holder_queue_seconds,
+        )
+
     def _go_on(self, stream: FleetStream) -> None:
         """Find a place for a request whose replica is gone; where there is none it waits for one."""
         if stream.fruitless >= FRUITLESS:
@@ -281,6 +318,19 @@ class Fleet:
     def _add_up(self) -> None:
         running = sum(replica.welcome.info.max_num_seqs for replica in self._replicas.values())
         self.info = replace(self._one, max_num_seqs=max(1, running))
+
+
+def _view(welcome: Welcome, known: ReplicaStats) -> ReplicaView:
+    return ReplicaView(
+        name=welcome.name,
+        host=welcome.host,
+        pid=welcome.pid,
+        blocks=known.blocks,
+        queue_seconds=known.queue_seconds,
+        waiting=known.waiting,
+        running=known.running,
+        placed=known.placed,
+    )
 
 
 def _event(told: object) -> ReplicaEvent:

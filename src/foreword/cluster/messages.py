@@ -31,12 +31,11 @@ FAULTS = {kind.__name__: kind for kind in (GrammarFailed, ParameterError, Prompt
 
 
 class SentRequest(msgspec.Struct, frozen=True):
-    """An EngineRequest on its way; its grammar is a text again."""
+    """An EngineRequest on its way: its grammar is a text again, and that of its prompt stays behind."""
 
     tokens: bytes
     params: SamplingParams
     request_id: str | None
-    text: str | None
     tenant: str | None
     cache_salt: str | None
     asked_by: str | None
@@ -51,7 +50,7 @@ class SentRequest(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, request: EngineRequest) -> "SentRequest":
         """The same request, ready to be sent."""
-        values = {field.name: getattr(request, field.name) for field in fields(EngineRequest)}
+        values = {field.name: getattr(request, field.name) for field in fields(EngineRequest) if field.name != "text"}
         return cls(**{**values, "grammar": None if request.grammar is None else request.grammar.text})
 
     def made_ready(self, grammars: Grammars) -> EngineRequest:
@@ -101,7 +100,7 @@ class WantSnapshot(msgspec.Struct, tag=True, frozen=True):
 
 
 class Welcome(msgspec.Struct, tag=True, frozen=True):
-    """From a replica, first: what it is.
+    """From a replica, first: what it is, and the process that it is, by host and number.
 
     prefill_rate
         Prompt tokens a second that it was measured to compute.
@@ -112,6 +111,8 @@ class Welcome(msgspec.Struct, tag=True, frozen=True):
     """
 
     name: str
+    host: str
+    pid: int
     info: EngineInfo
     prefill_rate: float
     store: str | None

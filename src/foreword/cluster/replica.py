@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -145,7 +147,8 @@ class ReplicaServer:
                     caller.send(Refused(str(self._llm.death)))
                     return
                 text = self._llm.text.notes() if wants_text else None
-                caller.send(Welcome(self._name, self._llm.info, self._rate, self._store, text))
+                where = socket.gethostname(), os.getpid()
+                caller.send(Welcome(self._name, *where, self._llm.info, self._rate, self._store, text))
                 caller.welcome = True
                 self._callers[caller] = None
                 await self._snapshot(caller)

@@ -17,6 +17,7 @@ from foreword.server.server import Announce, Process, Server
 from foreword.server.tenants import KeyRing, Tenants, check_operators
 from foreword.serving.config import ServerConfig
 from foreword.serving.events import EventMetrics
+from foreword.serving.fleet_view import FleetView
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
 from foreword.serving.log import Log, make_log
@@ -40,15 +41,16 @@ def make_server(
     observer: ObserverConfig | None = None,
     announce: Announce | None = None,
     process: Process | None = None,
+    fleet: FleetView | None = None,
 ) -> Server:
     """Put an app over an engine that runs. ``Server.run()`` serves until it is told to stop, and closes the engine.
 
     ``observer``: options of what /v1/cache and the dashboard tell. ``announce`` is called with the host and port of each
-    address, once the server listens there. ``process``: what the process around the server hands it. ConfigError for options
-    that do not fit the tenants.
+    address, once the server listens there. ``process``: what the process around the server hands it. ``fleet``: who tells of
+    the replicas, where ``front`` is a fleet. ConfigError for options that do not fit the tenants.
     """
     process = process or Process()
-    return Server(create_app(make_parts(front, config, tenants, log, observer, process)), process, announce)
+    return Server(create_app(make_parts(front, config, tenants, log, observer, process, fleet)), process, announce)
 
 
 def make_parts(
@@ -58,6 +60,7 @@ def make_parts(
     log: Log | None = None,
     observer: ObserverConfig | None = None,
     process: Process | None = None,
+    fleet: FleetView | None = None,
 ) -> ServerParts:
     """What an app stands on, over an engine that runs; see make_server."""
     check_operators(config.operators, tenants)
@@ -90,7 +93,7 @@ def make_parts(
     passed_over = PassedOver(log)
     return ServerParts(
         config, keys, front, ReadingThread(), prompts, service, metrics, log, limited_log, passed_over, observation,
-        trace, kv_events,
+        trace, kv_events, fleet,
     )  # fmt: skip
 
 

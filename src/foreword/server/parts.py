@@ -8,6 +8,7 @@ from foreword.server.passed_over import PassedOver
 from foreword.server.reading_thread import ReadingThread
 from foreword.server.tenants import KeyRing
 from foreword.serving.config import ServerConfig
+from foreword.serving.fleet_view import FleetView
 from foreword.serving.front import EngineFront
 from foreword.serving.log import Log
 from foreword.serving.metrics import Metrics
@@ -28,6 +29,8 @@ class ServerParts:
         For lines that a client could cause without end.
     passed_over
         Tells which fields of requests are not used.
+    fleet
+        Tells of the replicas behind ``front``; None where that is one engine.
     """
 
     config: ServerConfig
@@ -43,6 +46,7 @@ class ServerParts:
     observation: Observation
     trace: TraceFile | None = None
     kv_events: "KVEventPublisher | None" = None
+    fleet: FleetView | None = None
 
     def close(self) -> None:
         """End the threads. Whoever still waits for an answer gets an error."""

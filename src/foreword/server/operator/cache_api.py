@@ -35,7 +35,9 @@ def make_router() -> APIRouter:
     async def explain(viewer: Seen, request_id: str) -> JSONResponse:
         """Why a finished request hit or missed, to the token; 404 when it is unknown or forgotten."""
         found = await viewer.observation.read(lambda observer: viewer.explanation(observer, request_id))
-        return _json({**found.account.in_tokens(), **_without_account(found)})
+        place = viewer.placed(found.request_id)
+        placed = None if place is None else {**asdict(place), "words": place.words}
+        return _json({**found.account.in_tokens(), **_without_account(found), "placed": placed})
 
     @router.get("/recent")
     async def recent(viewer: Seen, limit: int = 50) -> JSONResponse:
@@ -55,7 +57,9 @@ def make_router() -> APIRouter:
             rates = {"hit_rate": found.hit_rate, "unclassified": unclassified}
             return {**found.account.in_tokens(), **_without_account(found), **rates}
 
-        return _json({**await viewer.observation.read(read), "now": viewer.observation.now()})
+        fleet = viewer.fleet()
+        told = {"now": viewer.observation.now(), "fleet": None if fleet is None else asdict(fleet)}
+        return _json({**await viewer.observation.read(read), **told})
 
     @router.get("/prefixes")
     async def prefixes(viewer: Seen, limit: int = 150) -> JSONResponse:

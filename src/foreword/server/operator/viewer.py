@@ -13,6 +13,7 @@ from foreword.observe import Explanation, Observer, Reason
 from foreword.server.http import caller, parts
 from foreword.server.parts import ServerParts
 from foreword.server.tenants import ANONYMOUS
+from foreword.serving.fleet_view import FleetState, Placed
 from foreword.serving.observation import Observation
 
 SALT_HEADER = "x-cache-salt"
@@ -50,6 +51,16 @@ class Viewer:
     def require_operator(self) -> None:
         """ForbiddenError for all but operators."""
         require_operator(self.tenant, self._served)
+
+    def fleet(self) -> FleetState | None:
+        """The replicas behind the server; None where it is one engine. For operators."""
+        self.require_operator()
+        return None if self._served.fleet is None else self._served.fleet.fleet_state()
+
+    def placed(self, request_id: str) -> Placed | None:
+        """Where a request went that the viewer may see; what others hold and wait for is told to operators alone."""
+        fleet = self._served.fleet
+        return fleet.placed(request_id) if self.operator and fleet is not None else None
 
     def may_see(self, request: RequestFinished) -> bool:
         """Whether a request is the viewer's own, or the viewer an operator."""

@@ -71,6 +71,21 @@ function showReasons(counts) {
     counts.unclassified ? `${whole.format(counts.unclassified)} requests are still to be looked at more closely.` : "";
 }
 
+function showFleet(fleet) {
+  document.getElementById("fleet").hidden = !fleet;
+  if (!fleet) return;
+  const share = (tokens) => percent(tokens / Math.max(1, fleet.prompt_tokens));
+  document.getElementById("fleet-text").textContent =
+    `Of the prompt tokens ${share(fleet.available_tokens)} were cached somewhere, ${share(fleet.routed_tokens)} where the request ` +
+    `was sent, and ${share(fleet.delivered_tokens)} were found there. ${whole.format(fleet.routing_misses)} requests were sent past ` +
+    `their prefix, for the work that waited there. Imbalance ${fleet.imbalance.toFixed(2)}. ${whole.format(fleet.lost)} replicas ` +
+    `were lost, ${whole.format(fleet.resumed)} requests went on elsewhere.`;
+  document.querySelector("#replicas tbody").replaceChildren(...fleet.replicas.map((replica) => element("tr", {},
+    element("th", { scope: "row" }, replica.name), element("td", {}, `${replica.host}/${replica.pid}`),
+    ...[replica.blocks, replica.queue_seconds.toFixed(1), replica.waiting, replica.running, replica.placed].map((value) =>
+      element("td", { class: "number" }, typeof value === "number" ? whole.format(value) : value)))));
+}
+
 function showCurve(curve) {
   const sizes = curve.points.map((point) => point.tokens);
   const rates = curve.points.map((point) => 100 * point.hit_rate);

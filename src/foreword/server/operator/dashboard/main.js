@@ -9,6 +9,7 @@ async function refresh() {
   showTiles(counts);
   showLive(counts);
   showReasons(counts);
+  showFleet(counts.fleet);
   showRequests(recent);
   if (Date.now() - slowAt >= SLOW) {
     slowAt = Date.now();
