@@ -11,6 +11,7 @@ from foreword.cli.command import COMMANDS, load_command
 from foreword.cli.config_flags import FieldFlag, field_flags
 from foreword.cli.engine_options import SAMPLING
 from foreword.cli.reference.tables import paragraph, sentence, table
+from foreword.cluster.config import ClusterConfig
 from foreword.engine.config import EngineConfig
 from foreword.observe import ObserverConfig
 from foreword.replay.config import ReplayConfig
@@ -33,6 +34,7 @@ NONE: tuple[str, ...] = ()
 CONFIGS: tuple[tuple[type, str, tuple[str, ...] | None], ...] = (
     (EngineConfig, "For `LLM`, `AsyncLLM`, and the commands that load a model.", None),
     (ServerConfig, "For `foreword serve`.", None),
+    (ClusterConfig, "For `foreword cluster`, beside those of its engines and its server.", None),
     (AuditConfig, "For `foreword audit`.", None),
     (ReplayConfig, "For `foreword replay`.", None),
     (SamplingParams, "For `generate`, `chat` and `stream`; flags are those of `foreword generate` and `chat`.", SAMPLING),
