@@ -66,6 +66,8 @@ SLOW = (
     "audit/test_conversations.py::test_conversations_are_bounded",
     "audit/test_tokens.py::test_faults_are_found_with_a_real_template_too",
     "audit/test_rules.py::test_tools_of_ever_new_names_are_bounded",
+    "cluster/test_failover.py",
+    "cluster/test_ray.py",
     "cli/test_cli.py",
     "cli/test_audit.py",
     "cli/test_replay.py",
