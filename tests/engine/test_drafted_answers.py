@@ -19,7 +19,7 @@ from foreword.outputs import CompletionOutput
 from foreword.sampling_params import StructuredOutputs
 
 LIVES, REQUESTS = 12, 14
-MEMORY = 2**20
+MEMORY = 2 * 2**20
 PEOPLE = (("Alice Smith", "Engineering", "85000", "alice@example.com"), ("Bob Ray", "Sales", "61000", "bob@example.com"))
 FORMS = (
     StructuredOutputs(choice=["85000", "61000", "alice@example.com"]),
@@ -59,7 +59,6 @@ def life(seed: int, draft: str) -> tuple[list[Generation], set[str], Engine]:
     rng = random.Random(seed)
     config = EngineConfig(draft=draft, self_test=False, kv_cache_memory_bytes=MEMORY, max_num_seqs=4, seed=1)
     engine = make(config).engine
-    print(engine.info.num_blocks, engine.info.bytes_per_token)
     tokenizer = engine.text.tokenizer
     grammars = Grammars(tokenizer, engine.info.vocab_size, engine.info.end_token_ids)
     asked: list[Generation] = []
