@@ -245,7 +245,7 @@ def random_row(parts: EngineParts, repeat: int, tokens: int) -> dict[str, Any]:
         def turn(side: Side, number: int, batch: int = batch) -> Run:
             rng = random.Random(f"{batch}/{number}")
             asked = [some_tokens(rng, 32, parts.info.vocab_size) for _ in range(batch)]
-            sampled = SamplingParams(temperature=1.0, seed=number, max_tokens=tokens, ignore_eos=True)
+            sampled = SamplingParams(temperature=100.0, seed=number, max_tokens=tokens, ignore_eos=True)
             return side.run(asked, [replace(sampled, seed=number * batch + place) for place in range(batch)])
 
         found[f"batch {batch}"] = in_turns(sides, repeat, turn)
@@ -253,24 +253,31 @@ def random_row(parts: EngineParts, repeat: int, tokens: int) -> dict[str, Any]:
 
 
 def traces_row(folder: Path) -> dict[str, Any]:
-    """Of the blocks that answers brought into their sessions, those that had stood behind the same tokens before."""
+    """Of the blocks that answers brought into their sessions, those that had stood behind the same tokens before.
+
+    The traces have no tokens, but an id for each block and all before it: an id that was seen before is what the tree knows.
+    """
     answered = known = 0
     with gzip.open(folder / "claude_code_sessions_64.rle.jsonl.gz", "rt") as lines:
-        for line in lines:
-            session = json.loads(line)
+        for session in map(json.loads, lines):
+            main_line = [request for request in session["reqs"] if isinstance(request, list)]
+            subagents = [request["sub"] for request in session["reqs"] if isinstance(request, dict)]
             seen: set[int] = set()
-            requests, block = session["reqs"], session["block"]
-            for request, following in zip(requests, [*requests[1:], None], strict=True):
-                ids = [each for first, last in request[6] for each in range(first, last + 1)]
-                if following is not None:
-                    goes_on = [each for first, last in following[6] for each in range(first, last + 1)]
+            for requests in (main_line, *subagents):
+                for request, following in zip(requests, [*requests[1:], None], strict=True):
+                    ids, block = block_ids(request), session["block"]
                     start, end = request[1] // block, (request[1] + request[2]) // block
-                    if goes_on[:start] == ids[:start]:
-                        answer = goes_on[start + 1 : end]
+                    if following is not None and block_ids(following)[:start] == ids[:start]:
+                        answer = block_ids(following)[start + 1 : end]
                         answered += len(answer) * block
                         known += sum(each in seen for each in answer) * block
-                seen.update(ids)
+                    seen.update(ids)
     return {"answer_tokens_in_whole_blocks": answered, "of_them_known_to_the_tree": known}
+
+
+def block_ids(request: list[Any]) -> list[int]:
+    """The blocks of a session's request."""
+    return [each for first, last in request[-1] for each in range(first, last + 1)]
 
 
 def main() -> None:
