@@ -18,6 +18,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
 
 from foreword.cluster.config import ClusterConfig
 from foreword.cluster.ingress import open_ingress
@@ -160,7 +161,9 @@ def _value(value: Any, kind: Any) -> Any:
 
 
 def _roster() -> Application:
-    return serve.deployment(name="Roster", num_replicas=1)(Roster).options(ray_actor_options={"num_cpus": 0.01}).bind()
+    quiet = LoggingConfig(enable_access_log=False)  # it is called several times a second
+    deployment = serve.deployment(name="Roster", num_replicas=1, logging_config=quiet)(Roster)
+    return deployment.options(ray_actor_options={"num_cpus": 0.01}).bind()
 
 
 def _replicas(engine: EngineConfig, cluster: ClusterConfig, secret: str, roster: Application) -> Application:
