@@ -19,7 +19,7 @@ from foreword.outputs import CompletionOutput
 from foreword.sampling_params import StructuredOutputs
 
 LIVES, REQUESTS = 12, 14
-MEMORY = 2 * 2**20
+MEMORY = 1_350_000
 PEOPLE = (("Alice Smith", "Engineering", "85000", "alice@example.com"), ("Bob Ray", "Sales", "61000", "bob@example.com"))
 FORMS = (
     StructuredOutputs(choice=["85000", "61000", "alice@example.com"]),
@@ -72,7 +72,7 @@ def life(seed: int, draft: str) -> tuple[list[Generation], set[str], Engine]:
         asked.append(engine.add_request(request))
         if rng.random() < 0.15:
             aborts[f"r{number}"] = rng.randrange(8)
-        for _ in range(rng.choice([0, 0, 5, 40])):
+        for _ in range(rng.choice([0, 0, 3, 12])):
             step(engine, asked, aborts)
     while engine.has_unfinished_requests():
         step(engine, asked, aborts)

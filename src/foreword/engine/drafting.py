@@ -29,8 +29,9 @@ FIRST_WEIGHT = 4.0
 OF_ALL, OF_ONE, UNASKED = 0.995, 0.9, 0.995
 """What a count keeps with each draft that was looked at, of all requests and of one; and with each that was not computed,
 so that it is tried again."""
-LONGEST_REST = 8
-"""A request for which there was nothing to draft several times is passed over for up to so many tokens."""
+LONGEST_REST, AMONG = 8, 4
+"""A request for which nothing was worth drafting several times is passed over for up to so many tokens, and at most for one
+for each so many requests that generate: where there are few, looking costs nothing beside their step."""
 
 
 class _Count:
@@ -67,6 +68,11 @@ class _Standing:
     in_vain: int = 0
     asked: _Class | None = None
 
+    def rest(self, generating: int) -> None:
+        """There was nothing to draft for it, among so many requests."""
+        self.in_vain += 1
+        self.waits = min(self.in_vain - 1, LONGEST_REST, generating // AMONG)
+
 
 class Drafting:
     """Chooses drafts for the requests of one engine.
@@ -92,14 +98,15 @@ class Drafting:
         found: list[tuple[Request, Draft]] = []
         chances: list[tuple[float, int]] = []
         for continuation in generating:
-            standing = self._standings.setdefault(continuation.request, _Standing())
+            standing = self._standings.get(continuation.request)
+            if standing is None:
+                standing = self._standings[continuation.request] = _Standing()
             if standing.waits:
                 standing.waits -= 1
                 continue
             draft, match = self._propose(continuation, standing)
             if draft is None:
-                standing.in_vain += 1
-                standing.waits = min(standing.in_vain - 1, LONGEST_REST)
+                standing.rest(len(generating))
                 continue
             standing.asked = _class_of(draft.drafter, match)
             found.append((continuation.request, draft))
@@ -111,6 +118,7 @@ class Drafting:
                 chosen[request] = draft._replace(tokens=draft.tokens[:length])
                 standing.in_vain = 0
             elif standing.asked is not None:
+                standing.rest(len(generating))
                 self._fade(standing, standing.asked)
         return chosen
 
