@@ -153,9 +153,12 @@ def measure(model: str, formats: list[str], count: int) -> Iterator[dict[str, An
         yield row(f"float32, KV in {kv_dtype}", logits_of(checkpoint, "float32", kv_dtype, ids), plain, ids)
     for name in formats:
         exact = logits_of(InFormat(checkpoint.path, model, name), "float32", "float32", ids)
-        for bits in (None,) if name in FLOATS else ACTIVATION_BITS:
-            told = name if bits is None else f"{name}, rows in {bits} bits"
-            yield row(told, logits_of(checkpoint, name, "float32", ids, bits or 8), exact, ids)
+        if name in FLOATS:
+            yield row(name, logits_of(checkpoint, name, "float32", ids), exact, ids)
+            continue
+        for bits in ACTIVATION_BITS:
+            told = f"{name}, rows in {bits} bits"
+            yield row(told, logits_of(checkpoint, name, "float32", ids, bits), exact, ids)
 
 
 def main() -> None:

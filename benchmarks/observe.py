@@ -97,7 +97,8 @@ class Load:
         """Seconds for so many requests at once, heard by ``sink``, and the mean of their TTFTs."""
         from foreword.engine import EngineRequest, SamplingParams
 
-        self.engine.subscribe(sink)
+        if sink is not None:
+            self.engine.subscribe(sink)
         params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
         for _ in range(count):
             question = f"Question: What is the salary of {self.source.choice(self.names)} {self.source.randrange(10**6)}? "

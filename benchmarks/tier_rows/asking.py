@@ -5,7 +5,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -63,7 +63,7 @@ class Asked:
         """Bytes of a block's pieces in memory."""
         return [len(piece) for piece in self.parts.runner.memory.pieces(0)]
 
-    def news(self) -> list[TierNews]:
+    def news(self) -> Sequence[TierNews]:
         """What the tier says next, without a step; waits for it."""
         assert self.parts.tier is not None
         while not (come := self.parts.tier.news()):

@@ -138,7 +138,7 @@ def test_removals_come_tail_first() -> None:
 def test_nobody_elses_tokens_have_the_same_names() -> None:
     """The same tokens for everyone, with a salt, of two owners, and of an owner from another place on: eight names."""
     world, ids = followed(), [*range(8)]
-    spaces = [(SPACE, None), (SALTED, None)]
+    spaces: list[tuple[Namespace, PrivatePart | None]] = [(SPACE, None), (SALTED, None)]
     spaces += [(SPACE, PrivatePart(start, owner)) for start, owner in ((0, "a"), (0, "b"), (1, "a"))]
     told = [event for namespace, private in spaces for event in serve(world, ids, namespace, private)]
     stored = [event for event in told if isinstance(event, StoredBlocks)]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -159,7 +160,7 @@ def test_what_takes_three_replicas_down_is_ended() -> None:
 
 
 @pytest.mark.parametrize("other", [{"weights": "two"}, {"kv_dtype": "int8"}, {"block_size": 8}, {"canary": "ff"}])
-def test_only_equals_join(other: dict[str, str]) -> None:
+def test_only_equals_join(other: dict[str, Any]) -> None:
     stranger = FakeReplica("stranger", replace(INFO, fingerprint=replace(INFO.fingerprint, **other)))
     made = fleet(FakeReplica("one"))
     with pytest.raises(ConfigError, match=f"'stranger' cannot join: its {next(iter(other))}"):

@@ -49,7 +49,7 @@ def test_no_way_to_evict_is_better(seed: int) -> None:
 
 def test_no_cache_exceeds_it_and_one_for_all_reaches_it() -> None:
     rng = random.Random(0)
-    asked = []
+    asked: list[TraceRequest] = []
     for number in range(200):
         start = rng.choice(asked).keys.tolist() if asked and rng.random() < 0.7 else []
         keys = [*start[: rng.randrange(len(start) + 1)], *(1000 + 10 * number + at for at in range(rng.randrange(1, 6)))]

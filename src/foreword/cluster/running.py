@@ -42,8 +42,8 @@ def run_fleet(
         say("Ending the replicas ...")
         serve.delete(NAME)
         if cluster.address is None:
-            serve.shutdown()
-        ray.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
 
 
 async def _serve(

@@ -93,7 +93,11 @@ class AsyncEngine:
         """
         ends: list[Callable[[], None]] = []
         self._thread.leave(lambda engine: ends.append(engine.subscribe(sink)))
-        return lambda: self._thread.leave(lambda _: ends[0]())
+
+        def end() -> None:
+            self._thread.leave(lambda _: ends[0]())
+
+        return end
 
     async def call(self, function: Callable[[Engine], T]) -> T:
         """Run a function on the engine, in its thread and between two steps. Raises what it raises."""

@@ -47,7 +47,9 @@ class Grammar(Protocol):
     """
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """See above."""
+        ...
 
     def mask(self, ends: frozenset[int]) -> TokenMask:
         """A mask at the beginning of an answer. ``ends`` may come where the form lets the answer end, and nowhere else."""

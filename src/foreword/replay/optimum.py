@@ -45,8 +45,8 @@ class Optimum:
         """That of a trace."""
         made, children = cls(), dict[tuple[int, int | str], int]()
         for request in requests:
-            made._add(request, children)
-        made._look_ahead(len(children))
+            made.add(request, children)
+        made.look_ahead(len(children))
         return made
 
     def hit_tokens(self, cache_tokens: int) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class Optimum:
                 left -= min(count, left)
         return hits, asked
 
-    def _add(self, request: TraceRequest, children: dict[tuple[int, int | str], int]) -> None:
+    def add(self, request: TraceRequest, children: dict[tuple[int, int | str], int]) -> None:
         """Number the blocks of a prompt; blocks without a key are like no others."""
         size = self.block_tokens = self.block_tokens or request.block_tokens
         count = -(-request.prompt_tokens // size)
@@ -90,7 +90,7 @@ class Optimum:
         held = -(-(request.prompt_tokens + max(0, request.output_tokens - 1)) // size)
         self._requests.append(_Asked(request.prompt_tokens, held, path))
 
-    def _look_ahead(self, blocks: int) -> None:
+    def look_ahead(self, blocks: int) -> None:
         """By which later requests the blocks of each are needed again, and how many by each; ascending."""
         never = len(self._requests)
         later = np.full(blocks, never, np.int64)

@@ -200,7 +200,8 @@ class HashMachine:
         return self.observer.events
 
     def _tell(self, event: Event) -> None:
-        for listener in (self.observer, *self.listeners):
+        self.observer(event)
+        for listener in self.listeners:
             listener(event)
 
     def start(

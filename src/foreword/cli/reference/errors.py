@@ -5,7 +5,7 @@ import inspect
 from foreword import errors
 from foreword.cli.reference.tables import sentence, table
 from foreword.server.anthropic.errors import error_body as anthropic_body
-from foreword.server.anthropic.errors import status_of as anthropic_status
+from foreword.server.anthropic.errors import status_here as anthropic_status
 from foreword.server.error_answers import status_of
 from foreword.server.openai.errors import error_body as openai_body
 

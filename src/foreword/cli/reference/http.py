@@ -45,7 +45,8 @@ def http_page() -> str:
 def _endpoints(router: APIRouter) -> list[tuple[str, str]]:
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
     return [
-        (f"`{' '.join(sorted(route.methods))} {route.path}`", sentence(inspect.getdoc(route.endpoint))) for route in routes
+        (f"`{' '.join(sorted(route.methods or ()))} {route.path}`", sentence(inspect.getdoc(route.endpoint)))
+        for route in routes
     ]
 
 
