@@ -44,10 +44,8 @@ def http_page() -> str:
 
 def _endpoints(router: APIRouter) -> list[tuple[str, str]]:
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
-    return [
-        (f"`{' '.join(sorted(route.methods or ()))} {route.path}`", sentence(inspect.getdoc(route.endpoint)))
-        for route in routes
-    ]
+    found = [(" ".join(sorted(route.methods or ())), route) for route in routes]
+    return [(f"`{methods} {route.path}`", sentence(inspect.getdoc(route.endpoint))) for methods, route in found]
 
 
 def _body(body: type[TopBody]) -> str:
