@@ -32,6 +32,7 @@ SLOW = (
     "engine/test_detokenizer.py::test_a_stream_is_the_text",
     "engine/test_detokenizer.py::test_a_byte_level_vocabulary",
     "engine/test_smollm2.py",
+    "engine/test_drafted_answers.py",
     "engine/test_drafting.py::test_answers_are_the_same",
     "engine/test_drafting.py::test_a_drafter_that_proposes_rubbish",
     "engine/test_findings.py::test_the_second_start",
