@@ -112,13 +112,15 @@ class DraftLooked:
 class StepFinished:
     """A step took ``seconds``: prompt tokens [start, end) of some requests, one token each of ``generating`` others.
 
-    Behind some of these there were ``drafts``.
+    Behind some of these there were ``drafts``. ``gap``: seconds since the engine's step before ended, where the event comes
+    from one engine of several and its listener's clock cannot tell.
     """
 
     seconds: float
     spans: tuple[tuple[int, int], ...]
     generating: int
     drafts: tuple[DraftLooked, ...] = ()
+    gap: float | None = None
 
     @property
     def generating_rows(self) -> int:

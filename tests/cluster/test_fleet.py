@@ -23,6 +23,7 @@ from foreword.engine.stream import RequestEnd
 from foreword.errors import ConfigError, StepFailed, Unavailable
 from foreword.outputs import ChoiceDelta, Delta, RequestMetrics
 from foreword.replay.simulated import NoWords
+from foreword.serving.metrics import TokenGaps
 from foreword.testing import fake_engine
 from foreword.tokens import pack_tokens
 
@@ -178,6 +179,15 @@ def test_who_leaves_early_ends_it_at_the_replica() -> None:
         assert made.fleet_state().replicas[0].waiting == 0
 
     run(test)
+
+
+def test_gaps_between_tokens_are_those_of_each_replica() -> None:
+    gaps = TokenGaps()
+    for now, gap in ((1.0, 0.02), (1.0, 0.03), (1.5, 0.02)):  # two replicas, side by side
+        gaps.step(1, now, gap=gap)
+    buckets = {sample.labels["le"]: sample.value for sample in gaps.family("m").samples if "le" in sample.labels}
+    assert buckets["0.025"] == 2
+    assert buckets["0.05"] == buckets["+Inf"] == 3
 
 
 def test_where_a_request_went_is_remembered() -> None:

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -92,6 +92,7 @@ class ReplicaServer:
         self._loop = asyncio.get_running_loop()
         self._told: deque[_Told] = deque()
         self._due = False
+        self._stepped = time.monotonic()  # when the last step ended
         self._callers: dict[_Caller, None] = {}
         self._unsubscribe = llm.subscribe(self._sink)
         self._server: asyncio.Server | None = None
@@ -175,7 +176,10 @@ class ReplicaServer:
 
     def _sink(self, event: Event) -> None:
         """From the engine's thread."""
-        if isinstance(event, RequestFinished | StepFinished):
+        if isinstance(event, StepFinished):
+            before, self._stepped = self._stepped, time.monotonic()
+            self._tell(replace(event, gap=self._stepped - before))
+        elif isinstance(event, RequestFinished):
             self._tell(event)
         elif (change := self._translator(event)) is not None:
             self._tell(_sent(change))

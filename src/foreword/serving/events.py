@@ -24,7 +24,7 @@ class EventMetrics:
         """Take an event."""
         if isinstance(event, StepFinished):
             together = sum(draft.accepted for draft in event.drafts)
-            self._metrics.token_gaps.step(event.generating, self._now(), together)
+            self._metrics.token_gaps.step(event.generating, self._now(), together, event.gap)
             for draft in event.drafts:
                 self._metrics.drafts.add(draft)
         elif not isinstance(event, RequestFinished):

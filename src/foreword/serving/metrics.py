@@ -168,14 +168,15 @@ class TokenGaps:
         self._sum = 0.0
         self._last = 0.0
 
-    def step(self, tokens: int, now: float, together: int = 0) -> None:
+    def step(self, tokens: int, now: float, together: int = 0, gap: float | None = None) -> None:
         """A step has ended that brought ``tokens`` answers the next token, as the step before did; seconds of any clock.
 
-        ``together``: so many more came with these, in the same moment.
+        ``together``: so many more came with these, in the same moment. ``gap``: seconds since the step before, where that
+        was not the one that was told of last; None: it was.
         """
         self._counts[0] += together
         if tokens:
-            gap = now - self._last
+            gap = now - self._last if gap is None else gap
             self._counts[bisect_left(TOKEN_GAP_BUCKETS, gap)] += tokens
             self._sum += gap * tokens
         self._last = now
