@@ -235,10 +235,7 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
         over = True
         await asyncio.gather(*clients)
         counts = ingress.fleet.counts
-    before = [share for at, share in shares if at < disturbed[0]]
-    after = [share for at, share in shares if at > disturbed[-1] + 1]
-    pauses = sorted(gaps)
-    return {
+    told = {
         "signal": how,
         "replicas disturbed": len(disturbed),
         "answers": answers,
@@ -246,8 +243,21 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
         "failed": len(faults),
         "faults": faults[:5],
         "differing": differing,
-        "longest pause": round(pauses[-1], 3),
-        "pause, 99th percentile": round(pauses[int(0.99 * len(pauses))], 3),
+    }
+    return {**told, **_pauses(gaps), **_shares(shares, disturbed)}
+
+
+def _pauses(gaps: list[float]) -> dict[str, float]:
+    """The longest gaps of answers, in seconds."""
+    ordered = sorted(gaps)
+    return {"longest pause": round(ordered[-1], 3), "pause, 99th percentile": round(ordered[int(0.99 * len(ordered))], 3)}
+
+
+def _shares(shares: list[tuple[float, float]], disturbed: list[float]) -> dict[str, float | None]:
+    """The share of prompts that was cached, before the first disturbance and from a second after the last."""
+    before = [share for at, share in shares if at < disturbed[0]]
+    after = [share for at, share in shares if at > disturbed[-1] + 1]
+    return {
         "cached before": round(median(before), 3) if before else None,
         "cached after the last": round(median(after), 3) if after else None,
     }

@@ -51,15 +51,9 @@ def make_router() -> APIRouter:
         """Hits and misses in tokens and requests, by source and reason, since the start."""
         viewer.require_operator()
 
-        def read(observer: Observer) -> dict[str, Any]:
-            unclassified = observer.classify(viewer.observation, CLASSIFIED)
-            found = observer.counts()
-            rates = {"hit_rate": found.hit_rate, "unclassified": unclassified}
-            return {**found.account.in_tokens(), **_without_account(found), **rates}
-
         fleet = viewer.fleet()
         told = {"now": viewer.observation.now(), "fleet": None if fleet is None else asdict(fleet)}
-        return _json({**await viewer.observation.read(read), **told})
+        return _json({**await viewer.observation.read(lambda observer: _counts(observer, viewer.observation)), **told})
 
     @router.get("/prefixes")
     async def prefixes(viewer: Seen, limit: int = 150) -> JSONResponse:
@@ -90,6 +84,13 @@ def make_router() -> APIRouter:
         return _json(await viewer.observation.read(read))
 
     return router
+
+
+def _counts(observer: Observer, seen: Observation) -> dict[str, Any]:
+    unclassified = observer.classify(seen, CLASSIFIED)
+    found = observer.counts()
+    rates = {"hit_rate": found.hit_rate, "unclassified": unclassified}
+    return {**found.account.in_tokens(), **_without_account(found), **rates}
 
 
 async def _curve(seen: Observation) -> dict[str, Any]:
