@@ -139,8 +139,10 @@ def test_logprobs_are_those_of_transformers(llm: LLM, plain: Any) -> None:
 def test_stream_adds_up_to_generate(llm: LLM) -> None:
     expected = llm.generate(PROMPT, GREEDY)[0].outputs[0]
     outputs = list(llm.stream(PROMPT, GREEDY))
-    assert [len(output.outputs[0].token_ids) for output in outputs] == list(range(1, 9))
-    assert [output.finished for output in outputs] == [False] * 7 + [True]
+    lengths = [len(output.outputs[0].token_ids) for output in outputs]
+    assert lengths == sorted(set(lengths))  # a step may bring several
+    assert (lengths[0], lengths[-1]) == (1, 8)
+    assert [output.finished for output in outputs] == [False] * (len(outputs) - 1) + [True]
     texts = [output.outputs[0].text for output in outputs]
     assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert outputs[-1].outputs[0] == expected

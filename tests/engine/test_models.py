@@ -63,7 +63,9 @@ def test_logits_are_those_of_transformers(
     model_dir: Callable[..., str], plain: Callable[[str], Any], family: str, backend: str
 ) -> None:
     model = plain(family)
-    engine = RecordingEngine(model_dir(family), backend=backend, max_num_batched_tokens=512, kv_cache_memory_bytes=KV_BYTES)
+    engine = RecordingEngine(
+        model_dir(family), backend=backend, draft="off", max_num_batched_tokens=512, kv_cache_memory_bytes=KV_BYTES
+    )
     first = prompt(1, 300)
     (cold,) = engine.run(first)
     assert_like_plain(model, cold)

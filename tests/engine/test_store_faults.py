@@ -239,6 +239,7 @@ def test_a_disk_that_becomes_full_for_real(config: EngineConfig, truth: list[lis
             engine.reset_prefix_cache()
         eventually(lambda: store_of(engine).usage.failures + store_of(engine).usage.refused > 0)
         others.unlink()
+        eventually(lambda: not store_of(engine).usage.left_alone)
         assert said(ask_all(engine)) == truth
     with engine_over(config, packs(small_disk / "packs")) as engine:
         outputs = ask_all(engine)

@@ -54,6 +54,11 @@ def test_every_option_arrives(tmp_path: Path) -> None:
         "share": "all",
         "client_heads": "keep",
         "images": "describe",
+        "store_size_bytes": "20GB",
+        "store_daily_bytes": "50GB",
+        "draft": "off",
+        "kv_events": "tcp://127.0.0.1:5557",
+        "kv_events_replay": "tcp://127.0.0.1:6557",
         "store": "",  # one without caching would be refused
         "shared_store": "",
         "api_keys_file": str(keys),

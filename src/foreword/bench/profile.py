@@ -92,9 +92,9 @@ class Timed:
 class TimedScheduler(Timed):
     """What comes after a step is committed is output."""
 
-    def commit(self, plan: Any) -> None:
+    def commit(self, plan: Any, *refused: Any) -> None:
         """See Scheduler."""
-        self._watch.timed(self._part.commit, SCHEDULING, plan)
+        self._watch.timed(self._part.commit, SCHEDULING, plan, *refused)
         self._watch.go_over_to(OUTPUT)
 
 
@@ -112,7 +112,8 @@ def watched(parts: EngineParts) -> Iterator[tuple[Engine, Stopwatch]]:
         hooks.append(layer.module.register_forward_pre_hook(lambda *_: watch.begin(LINEAR)))
         hooks.append(layer.module.register_forward_hook(lambda *_: watch.end(), always_call=True))
     try:
-        yield replace(parts, scheduler=scheduler).engine(runner=observed), watch
+        undrafted = replace(parts.config, draft="off")  # a step is to be one token
+        yield replace(parts, config=undrafted, scheduler=scheduler).engine(runner=observed), watch
     finally:
         for hook in hooks:
             hook.remove()

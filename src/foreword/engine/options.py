@@ -21,6 +21,7 @@ class EngineOptions(TypedDict, total=False):
     store_daily_bytes: int | None
     shared_store: str | None
     store_key_file: str | None
+    draft: str
     verify_cache: float
     self_test: bool
     kernel_cache_dir: str | None

@@ -37,6 +37,10 @@ EVENTS = frozenset(
         "API keys read again",
         "operator without a key",
         "lines were dropped",
+        "kv events",
+        "kv events: a request that is none",
+        "kv events: who asked for them does not read",
+        "kv events are not published any more",
     }
 )
 """What the server says beside its requests, in the words of its lines; numbers in front do not count."""
