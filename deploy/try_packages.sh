@@ -2,8 +2,9 @@
 # Builds wheel and sdist into dist/, and tries each extra in an environment of its own, away from the sources.
 # usage: deploy/try_packages.sh PYTHON [EXTRA...]
 set -eu
+python=$(command -v "$1")
+case $python in /*) ;; *) python=$PWD/$python ;; esac
 cd "$(dirname "$0")/.."
-python=$1
 shift
 extras=${*:-base audit tiers kv-events engine server}
 root=$PWD
