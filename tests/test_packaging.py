@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import foreword
-from foreword.cli.reference.pages import PUBLIC_PACKAGES
+from foreword.cli.reference.public import PUBLIC_PACKAGES
 from foreword.config import build_config
 from foreword.errors import ConfigError
 from foreword.sched import SchedulerConfig

@@ -9,7 +9,7 @@ import pytest
 
 import foreword
 from cli.test_cli import run_here
-from foreword.account import Account
+from foreword.account import Account, Source
 from foreword.audit.readers import LogLineError, ServerFigures, parse_line
 from foreword.audit.readers.server_log import EVENTS, ServerLog, server_pieces
 from foreword.audit.request import ReportedUsage
@@ -73,6 +73,12 @@ def test_what_the_server_says_beside_its_requests_is_known() -> None:
     assert len(events) >= 12
     assert events - {"request"} <= EVENTS
     assert not ServerLog().recognises({"event": "user signed in", "level": "info", "timestamp": "2026-01-01T00:00:00Z"})
+
+
+def test_tokens_of_every_source_are_counted() -> None:
+    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[1])
+    told = ServerFigures.of([{**record, **{source.value: 3 + place for place, source in enumerate(Source)}}])
+    assert told.sources == {source.value: 3 + place for place, source in enumerate(Source)}
 
 
 def test_figures() -> None:

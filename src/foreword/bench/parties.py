@@ -24,7 +24,7 @@ class Party:
 
 
 STORED = 0.1
-"""Seconds in which a server has given a shared store what was used a second time."""
+"""Seconds in which a server has given a shared store what was used."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class CacheConfig(CacheOptions):
     num_blocks: int = 1024
     """Blocks of KV memory to manage."""
     stores: bool = False
-    """Whether there is a lower tier, to which blocks are given that are used again."""
+    """Whether there is a lower tier, to which blocks are given."""
     first_use_share: float = 2.0
     """Tokens given to it at their first use, as a share of those that memory holds, before anything has come back."""
 

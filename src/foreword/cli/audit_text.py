@@ -52,6 +52,8 @@ def print_server_figures(console: Console, figures: ServerFigures) -> None:
     for name in ("tokens", "share"):
         table.add_column(name, justify="right")
     for source, count in figures.sources.items():
+        if not count:
+            continue
         share = f"{100 * count / figures.prompt_tokens:.1f} %" if figures.prompt_tokens else ""
         table.add_row(source.replace("_", " "), f"{count:,}", share)
     console.print(f"{figures.requests:,} requests, {figures.prompt_tokens:,} prompt tokens", highlight=False)

@@ -50,7 +50,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     kv_cache_memory_bytes: int | None = option(None, name="kv-cache-mb", unit=2**20)
     """Memory for KV blocks; None: a quarter of what is free now, at most for max_num_seqs requests of full length."""
     store: str | None = None
-    """Folder in which keys and values are kept that are used again, over restarts; None: they end with the process."""
+    """Folder in which keys and values are kept over restarts; None: they end with the process."""
     store_size_bytes: int = option(10 * 2**30, name="store-size", size=True)
     """What the folder may take; prefixes that were used least recently go first."""
     store_daily_bytes: int | None = option(None, name="store-daily", size=True)

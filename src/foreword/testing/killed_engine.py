@@ -137,7 +137,7 @@ def _serve_and_be_killed(
 
 
 def _serve(engine: Engine, truth: list[list[int]], order: list[int], told: int) -> None:
-    """Answer for ever. Memory is emptied before each prompt, so that it is loaded; its second use has it stored."""
+    """Answer for ever. Memory is emptied before each prompt, so that it is loaded once it is stored."""
     os.write(told, b"ready\n")
     signal.alarm(int(SECONDS))
     for number in itertools.cycle(order):

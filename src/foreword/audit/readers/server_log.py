@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from foreword.account import Source
 from foreword.audit.readers.base import LogLineError, Record, Stateless
 from foreword.audit.readers.values import finite, seconds
 from foreword.audit.request import MESSAGE, SYSTEM, LoggedPiece, LoggedRequest, ReportedUsage
@@ -44,7 +45,6 @@ EVENTS = frozenset(
     }
 )
 """What the server says beside its requests, in the words of its lines; numbers in front do not count."""
-SOURCES = ("cached", "shared_in_flight", "computed")
 TURN = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|(?=(?:system|user|assistant|tool)\|>)|\[(?=INST\])"
 )
@@ -135,6 +135,6 @@ class ServerFigures:
             if usage is not None:
                 figures.requests += 1
                 figures.prompt_tokens += usage.prompt
-                figures.sources.update({name: max(0, int(finite(record.get(name)) or 0)) for name in SOURCES})
+                figures.sources.update({name: max(0, int(finite(record.get(name)) or 0)) for name in map(str, Source)})
                 figures.reasons[encodable(str(record.get("miss_reason")))] += 1
         return figures

@@ -5,7 +5,8 @@ from pathlib import Path
 from foreword.cli.reference.errors import errors_page
 from foreword.cli.reference.events import events_page
 from foreword.cli.reference.http import http_page
-from foreword.cli.reference.pages import commands_page, configuration_page, public_page
+from foreword.cli.reference.options import commands_page, configuration_page
+from foreword.cli.reference.public import public_page
 from foreword.cli.reference.rules import rules_page
 from foreword.errors import ParameterError
 

@@ -33,7 +33,7 @@ function advices(counts, prefixes, curve) {
   }
   const today = curve.points.findIndex((point) => point.tokens >= curve.today_tokens), next = curve.points[today + 1];
   if (next) {
-    const gained = (next.hit_rate - curve.points[today].hit_rate) * (counts.computed + counts.cached);
+    const gained = (next.hit_rate - curve.points[today].hit_rate) * SOURCES.reduce((sum, [source]) => sum + counts[source], 0);
     found.push({ share: gained / Math.max(1, counts.computed),
       text: `Give the cache twice the memory (+${bytes((next.tokens - curve.today_tokens) * curve.bytes_per_token)}), or a store on disk`,
       why: "Prefixes that come back have had to make room." });

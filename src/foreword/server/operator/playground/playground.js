@@ -73,7 +73,7 @@ async function send(question) {
   } catch (error) {
     if (error.name !== "AbortError") about.append(element("p", { class: "fault" }, error.message));
   }
-  talk.turns.push({ role: "user", content: question }, { role: "assistant", content: text });
+  if (text) talk.turns.push({ role: "user", content: question }, { role: "assistant", content: text });
   field("send").disabled = false;
   field("stop").disabled = true;
   if (id) await tell(about, id, first);
