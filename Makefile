@@ -5,7 +5,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference docs packages clean
+.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference figures docs packages clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -56,6 +56,10 @@ format: $(VENV)/dev-installed
 
 reference: $(VENV)/dev-installed
 	$(VENV)/bin/python -m foreword.cli.reference docs/reference
+
+# The page and the charts of what was measured, from benchmarks/results.
+figures: $(VENV)/dev-installed
+	$(VENV)/bin/python benchmarks/figures.py
 
 # Wheel and sdist, built into dist/ and tried with each extra, in environments of their own.
 packages:

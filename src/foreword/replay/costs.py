@@ -50,9 +50,9 @@ class Costs:
 
 MEASURED = Costs(
     CostModel(per_step=0.033, per_token=2.95e-3, per_pair=7.2e-7, per_generating=2.6e-3, observations=0),
-    "a random Llama of 0.22 B parameters in float32 on two cores (benchmarks/README.md: TTFT over the length, decode steps)",
+    "a random Llama of 0.22 B parameters in float32 on two cores (the page of figures: TTFT over the length, decode steps)",
 )
-"""Fitted by hand to the tables of benchmarks/README.md: cold TTFT of 1,024 to 4,096 tokens, decode at batch 1 and 8."""
+"""Fitted by hand to docs/explanation/figures.md: cold TTFT of 1,024 to 4,096 tokens, decode at batch 1 and 8."""
 
 
 def costs_from_rates(prefill_rate: float, decode_milliseconds: float) -> Costs:
