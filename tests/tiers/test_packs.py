@@ -6,6 +6,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -64,10 +66,13 @@ def index_gone(folder: Path) -> None:
 
 
 def test_a_pack_is_finished_when_it_is_full_or_old(open_packs: Open, folder: Path) -> None:
-    store = open_packs()
+    store, other = open_packs(), open_packs()
     store.put_many(KEYS[:6], made_blocks(KEYS[:6]))
-    assert store.exists_many([key.name for key in KEYS[:6]]) == [True] * 4 + [False] * 2, "an unfinished pack is no pack"
-    assert found(store, KEYS[:6]) == 4
+    names = [key.name for key in KEYS[:6]]
+    assert other.exists_many(names) == [True] * 4 + [False] * 2, "an unfinished pack is none for others"
+    assert found(other, KEYS[:6]) == 4
+    assert store.exists_many(names) == [True] * 6
+    assert found(store, KEYS[:6]) == 6
     assert len(packs(folder)) == len(packs(folder, ".writing")) == 1
     store.flush()
     assert found(store, KEYS[:6]) == 6
@@ -75,6 +80,41 @@ def test_a_pack_is_finished_when_it_is_full_or_old(open_packs: Open, folder: Pat
     eager = open_packs(PackOptions(finish_seconds=0, min_free_bytes=0))
     eager.put_many(KEYS[6:], made_blocks(KEYS[6:]))
     assert found(eager, KEYS) == 8
+
+
+def test_a_damaged_block_of_a_pack_that_is_being_written_is_told(open_packs: Open, folder: Path) -> None:
+    store = open_packs()
+    store.put_many(KEYS[:3], made_blocks(KEYS[:3]))
+    (file,) = packs(folder, ".writing")
+    with file.open("r+b") as writing:
+        writing.seek(HEADER_BYTES + BLOCK_BYTES)
+        byte = writing.read(1)
+        writing.seek(-1, 1)
+        writing.write(bytes([byte[0] ^ 1]))
+    assert read(store, KEYS[:3]) == [Outcome.FOUND, Outcome.CORRUPT, Outcome.FOUND]
+    assert packs(folder, ".bad") == []
+    store.flush()
+    assert found(store, KEYS[:3]) == 2
+
+
+def test_what_was_written_is_found_while_packs_are_finished(open_packs: Open) -> None:
+    store, written = open_packs(PackOptions(finish_seconds=0, min_free_bytes=0)), 0
+    missed = []
+
+    def look() -> None:
+        while written < len(KEYS):
+            there = written
+            if found(store, KEYS[:there]) < there or not all(store.exists_many([key.name for key in KEYS[:there]])):
+                missed.append(there)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for key in KEYS:
+        store.put_many([key], made_blocks([key]))
+        written += 1
+        time.sleep(0.02)
+    looking.join()
+    assert missed == []
 
 
 @pytest.mark.parametrize("offset", [HEADER_BYTES, HEADER_BYTES + BLOCK_BYTES - 1])

@@ -62,7 +62,10 @@ class Tier(Protocol):
         ...
 
     def awaited(self) -> bool:
-        """Whether a look-up or a load is still under way: a step without work is then a wait and no fault."""
+        """Whether a look-up or a transfer is under way, or its news not taken: a step without work is a wait then, no fault.
+
+        A store counts, too: until it has ended its blocks are held, and a request may have no room without them.
+        """
         ...
 
     def computed(self, tokens: int, seconds: float) -> None:

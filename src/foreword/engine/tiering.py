@@ -144,7 +144,7 @@ class Tiering:
 
     def awaited(self) -> bool:
         """See Tier."""
-        return self._awaited > 0
+        return self._awaited > 0 or self._room < self._queue
 
     def computed(self, tokens: int, seconds: float) -> None:
         """See Tier."""

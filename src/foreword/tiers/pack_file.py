@@ -71,13 +71,17 @@ class PackWriter:
         self._file = file
         write_pieces(file, 0, [memoryview(_header(identity))])
 
-    def append(self, key: BlockKey, pieces: Pieces, digest: bytes, kept_until: float) -> None:
-        """Add a block; ``digest``: its pieces' checksum, made when they were read last."""
+    def append(self, key: BlockKey, pieces: Pieces, digest: bytes, kept_until: float) -> PackedBlock:
+        """Add a block; returns what the footer will say of it.
+
+        ``digest``: its pieces' checksum, made when they were read last.
+        """
         write_pieces(self._file, self._end, pieces)
         block = PackedBlock(self._end, size_of(pieces), digest, key.name, key.parent, kept_until, key.tokens)
         self._blocks.append(block)
         self._end += block.length
         self.size += packed_bytes(key, pieces)
+        return block
 
     def finish(self) -> None:
         """Write footer and trailer, and wait until the disk has all of it."""

@@ -27,6 +27,16 @@ class UnfinishedPack:
     descriptor: int
     stem: str
 
+    @property
+    def file(self) -> str:
+        """Its name in the folder, until it is finished."""
+        return f"{self.stem}{WRITING}"
+
+
+def is_finished(file: str) -> bool:
+    """Whether a file's name is that of a finished pack."""
+    return file.endswith(PACK)
+
 
 class PackFolder:
     """The files of one folder, which is made where it is not there; OSError as of the system."""
@@ -88,7 +98,7 @@ class PackFolder:
     def publish(self, pack: UnfinishedPack) -> str:
         """Give a pack that is written and synced its name, for good; returns it."""
         file = f"{pack.stem}{PACK}"
-        (self.path / f"{pack.stem}{WRITING}").rename(self.path / file)
+        (self.path / pack.file).rename(self.path / file)
         self._sync()
         os.close(pack.descriptor)
         return file
@@ -97,7 +107,7 @@ class PackFolder:
         """Remove a pack that was not finished."""
         os.close(pack.descriptor)
         with suppress(OSError):
-            (self.path / f"{pack.stem}{WRITING}").unlink()
+            (self.path / pack.file).unlink()
 
     def set_aside(self, file: str) -> None:
         """Rename a pack that cannot be read, so that nobody tries again."""

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from foreword.tiers.base import BlockKey, Outcome, Pieces, StoreUsage
 from foreword.tiers.identity import Identity
 from foreword.tiers.pack_appender import PackAppender
 from foreword.tiers.pack_file import packed_bytes
+from foreword.tiers.pack_folder import is_finished
 from foreword.tiers.pack_index import is_full
 from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.pack_reader import Wanted, read_blocks
@@ -30,8 +31,8 @@ OTHERS = 8
 class LocalPacks:
     """A BlockStore in a folder of this machine. Any number of processes may share the folder.
 
-    A block is there once its pack is finished. A folder that was removed is made anew when something is asked next; packs
-    that are damaged are set aside, and a damaged index is made anew.
+    A block is there for others once its pack is finished, for this process once it is written. A folder that was removed is
+    made anew when something is asked next; packs that are damaged are set aside, and a damaged index is made anew.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class LocalPacks:
             self._open()
 
     def exists_many(self, names: Sequence[bytes]) -> list[bool]:
-        """Which blocks are in a finished pack, of this process or (a second later at most) of another one."""
+        """Which blocks this process has written, or are in a finished pack of another one (a second later at most)."""
         with self._failures():
             self._look_again()
-            present = self._shelf.index.present(names)
+            present = self._appender.find(names).keys() | self._shelf.index.present(names)
         return [name in present for name in names]
 
     def get_many(self, keys: Sequence[BlockKey], into: Sequence[Pieces]) -> list[Outcome]:
@@ -70,11 +71,7 @@ class LocalPacks:
             outcomes = [Outcome.MISSING] * len(keys)
             doubted = self._read(keys, into, range(len(keys)), outcomes)
             if doubted:
-                for file in set(doubted.values()):
-                    self._shelf.enter(file)
-                for number in self._read(keys, into, doubted, outcomes):
-                    if outcomes[number] is Outcome.CORRUPT:
-                        self._shelf.index.forget(keys[number].name)  # so that it is written again
+                self._read_again(keys, into, doubted, outcomes)
             self._shelf.index.use(
                 [key.name for key, outcome in zip(keys, outcomes, strict=True) if outcome == Outcome.FOUND]
             )
@@ -155,7 +152,8 @@ class LocalPacks:
     ) -> dict[int, str]:
         """Read some of the blocks; returns which are not what the index says, each with the file it should be in."""
         numbers = list(numbers)
-        places = self._shelf.index.find({keys[number].name for number in numbers})
+        names = {keys[number].name for number in numbers}
+        places = {**self._appender.find(names), **self._shelf.index.find(names)}
         files: dict[str, list[Wanted]] = defaultdict(list)
         doubted = {}
         for number in numbers:
@@ -169,6 +167,17 @@ class LocalPacks:
                 if outcome not in (Outcome.FOUND, Outcome.FAILED):
                     doubted[number] = file
         return doubted
+
+    def _read_again(
+        self, keys: Sequence[BlockKey], into: Sequence[Pieces], doubted: Mapping[int, str], outcomes: list[Outcome]
+    ) -> None:
+        """Read blocks that were not where the index, or the pack that was being written, had them."""
+        with self._writing:  # what was being written is finished now, or still there
+            for file in filter(is_finished, set(doubted.values())):
+                self._shelf.enter(file)
+            for number in self._read(keys, into, doubted, outcomes):
+                if outcomes[number] is Outcome.CORRUPT:
+                    self._shelf.index.forget(keys[number].name)  # so that it is written again
 
     def _append(self, blocks: Sequence[tuple[BlockKey, Pieces]], keep_until: float) -> set[bytes]:
         """Write blocks as far as there is room; returns the names of those that were refused."""
@@ -196,6 +205,8 @@ class LocalPacks:
             if is_full(error):
                 self._shelf.folder.remove(file)  # a pack that nobody finds only takes room
             raise
+        finally:
+            self._appender.forget()
 
     def _look_again(self) -> None:
         """At hand is what lies in the folder now; it is opened anew if it is another one, or its index failed."""
