@@ -280,7 +280,6 @@ def test_a_shape_that_does_not_fit_the_type_or_the_metadata_is_refused_by_the_te
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"general.architecture": None}, r"of architecture 'llama'"),
         ({"tokenizer.ggml.model": None}, r"has no tokenizer"),
         ({"tokenizer.ggml.tokens": None}, r"has no tokenizer"),
         ({"tokenizer.ggml.model": "rwkv"}, r"a tokenizer of kind 'rwkv', which cannot be read; known: gpt2"),
@@ -298,8 +297,6 @@ def test_a_shape_that_does_not_fit_the_type_or_the_metadata_is_refused_by_the_te
 def test_what_a_file_says_and_nobody_can_serve_is_refused_by_name(
     model_dir: Callable[..., str], tmp_path: Path, more: dict[str, Any], said: str
 ) -> None:
-    if "general.architecture" in more:
-        pytest.skip("the writer always names one")
     path = write_gguf(tmp_path / "model.gguf", model_dir("llama"), more=more)
     with pytest.raises(ModelError, match=rf"GGUF file '.*model\.gguf' .*{said}"):
         load_model(open_checkpoint(str(path)), make_backend("cpu", 16))

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from gguf.constants import GGMLQuantizationType
+
 from foreword.errors import ModelError
 from foreword.weights.gguf_families import (
     ALL_HEADS,
@@ -19,7 +22,8 @@ from foreword.weights.gguf_families import (
     Family,
     Sizes,
 )
-from foreword.weights.gguf_file import GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile
+from foreword.weights.gguf_values import architecture_values
 
 ROPE_FACTORS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 """Tensors by which the frequencies of rotary positions are divided: always, in long contexts, in short ones."""
@@ -64,41 +68,33 @@ def read_notes(file: GgufFile, end_token_ids: list[int]) -> ModelNotes:
     """What a file says. ModelError, which names the file, for an architecture that is not served, sizes that do not fit one
     another, and tensors that are missing or that the architecture does not have."""
     name = file.metadata.get("general.architecture")
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise ModelError(
             f"GGUF file {str(file.path)!r} holds a model of architecture {name!r}, which cannot be served from GGUF. "
             f"Served: {', '.join(FAMILIES)}. Take its safetensors instead."
         )
-    family, values = FAMILIES[name], _values(file, name)
+    family, values = FAMILIES[name], architecture_values(file, name)
     _refuse(file, name, values)
     config = _config(file, family, values)
     names = _names(file, family, config)
+    turned = values.get("rope.dimension_count") or config["head_dim"]
     ids = {key: file.metadata.get(f"tokenizer.ggml.{key}") for key in ("bos_token_id", "padding_token_id")}
     config |= {"bos_token_id": ids["bos_token_id"], "pad_token_id": ids["padding_token_id"], "eos_token_id": end_token_ids}
-    return ModelNotes(family, config, names, factors(file, ROPE_FACTORS))
+    return ModelNotes(family, config, names, factors(file, ROPE_FACTORS, turned // 2))
 
 
-def factors(file: GgufFile, name: str) -> tuple[float, ...] | None:
-    """The numbers of a small tensor; None where there is none."""
-    if name not in file.tensors:
+def factors(file: GgufFile, name: str, count: int) -> tuple[float, ...] | None:
+    """The ``count`` numbers of a small tensor; None where there is none. ModelError where frequencies cannot be divided by
+    them."""
+    tensor = file.tensors.get(name)
+    if tensor is None:
         return None
-    return tuple(file.rows(name).view("<f4").reshape(-1).tolist())
-
-
-def _values(file: GgufFile, name: str) -> dict[str, Any]:
-    """The architecture's own values, without its name before theirs; those of equal layers are one."""
-    begin, values = f"{name}.", {}
-    for key, value in file.metadata.items():
-        if key.startswith(begin):
-            if isinstance(value, list) and value and "pattern" not in key and "sections" not in key:
-                if any(each != value[0] for each in value):
-                    raise ModelError(
-                        f"GGUF file {str(file.path)!r} has layers of different kinds ({key} is {value[:8]}), which cannot "
-                        f"be served from GGUF. Take its safetensors instead."
-                    )
-                value = value[0]
-            values[key.removeprefix(begin)] = value
-    return values
+    found = file.rows(name).view("<f4").reshape(-1) if tensor.type == GGMLQuantizationType.F32 else np.empty(0)
+    if len(found) != count or not bool(np.isfinite(found).all() and (found > 0).all()):
+        raise ModelError(
+            f"Tensor {name!r} of GGUF file {str(file.path)!r} has to be {count} numbers above 0, in F32, and is not. {MEND}"
+        )
+    return tuple(found.tolist())
 
 
 def _refuse(file: GgufFile, name: str, values: Mapping[str, Any]) -> None:
@@ -112,8 +108,8 @@ def _refuse(file: GgufFile, name: str, values: Mapping[str, Any]) -> None:
 
 def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str, Any]:
     def number(key: str) -> int:
-        found = values.get(key)
-        if not isinstance(found, int) or found < 1:
+        found: int | None = values.get(key)
+        if not found:
             raise ModelError(
                 f"GGUF file {str(file.path)!r} says no {key} of its model that can be used ({found!r}). Check the file, or "
                 f"download it again."
@@ -122,7 +118,11 @@ def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str,
 
     hidden, layers, heads = number("embedding_length"), number("block_count"), number("attention.head_count")
     head = values.get("attention.key_length") or hidden // heads
-    sizes = Sizes(hidden, layers, heads, head)
+    sizes, keys = Sizes(hidden, layers, heads, head), values.get("attention.head_count_kv") or heads
+    if heads % keys:
+        raise ModelError(
+            f"GGUF file {str(file.path)!r} says that {heads} query heads share {keys} key heads, which cannot be. {MEND}"
+        )
     if values.get("attention.value_length", head) != head:
         raise ModelError(
             f"GGUF file {str(file.path)!r} has values of another size than keys, which cannot be served from GGUF. Take its "
@@ -135,7 +135,7 @@ def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str,
         "intermediate_size": number("feed_forward_length"),
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
-        "num_key_value_heads": values.get("attention.head_count_kv") or heads,
+        "num_key_value_heads": keys,
         "head_dim": head,
         "max_position_embeddings": number("context_length"),
         "rms_norm_eps": values.get("attention.layer_norm_rms_epsilon", 1e-6),
@@ -173,7 +173,7 @@ def _rope(file: GgufFile, family: Family, values: Mapping[str, Any], head: int) 
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": values.get("rope.freq_base", 10000.0)}
     kind = values.get("rope.scaling.type") or "none"
     factor, original = values.get("rope.scaling.factor"), values.get("rope.scaling.original_context_length")
-    turned = values.get("rope.dimension_count", head)
+    turned = values.get("rope.dimension_count") or head
     if turned != head:
         if family.model_type != "phi3":
             raise ModelError(
@@ -181,7 +181,7 @@ def _rope(file: GgufFile, family: Family, values: Mapping[str, Any], head: int) 
                 f"GGUF for this architecture. Take its safetensors instead."
             )
         rope["partial_rotary_factor"] = turned / head
-    long, short = factors(file, LONG), factors(file, SHORT)
+    long, short = factors(file, LONG, turned // 2), factors(file, SHORT, turned // 2)
     if long is not None and short is not None:
         scaled = {"long_factor": list(long), "short_factor": list(short), "original_max_position_embeddings": original}
         return rope | scaled | {"rope_type": "longrope"}

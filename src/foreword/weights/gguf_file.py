@@ -26,6 +26,10 @@ ALIGNMENT = 32
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """Kinds of values by their numbers in a file, as struct has them."""
+MOST = 2**24
+"""Values of one list, tensors, or keys of metadata: no model has more, and a file that says so would fill the memory."""
+DEEPEST = 4
+"""Lists within lists."""
 SPLIT = re.compile(r"^(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$")
 MEND = "Check the file, or download it again."
 
@@ -84,18 +88,25 @@ class _Cursor:
                 f"GGUF file {str(self.path)!r} holds a string that is no UTF-8: {raw[:40]!r}. {MEND}"
             ) from error
 
-    def value(self, kind: int) -> Any:
-        """The next value of a kind: a number, a string, or a list."""
+    def count(self, what: str) -> int:
+        """The next number, of things that follow: no more than there can be."""
+        found: int = self.number("Q")
+        if found > MOST:
+            raise ModelError(f"GGUF file {str(self.path)!r} says that it holds {found} {what}, which no model does. {MEND}")
+        return found
+
+    def value(self, kind: int, deep: int = 0) -> Any:
+        """The next value of a kind: a number, a string, or a list, which is in as many others as it is ``deep``."""
         if kind == STRING:
             return self.text()
         if kind == ARRAY:
-            inner, count = self.number("I"), self.number("Q")
+            inner, count = self.number("I"), self.count("values of a list")
             if inner in SCALARS:
                 size = struct.calcsize("<" + SCALARS[inner])
                 return np.frombuffer(self.take(count * size), np.dtype("<" + SCALARS[inner])).tolist()
-            if count > len(self.content):
-                raise self.cut_off()
-            return self._texts(count) if inner == STRING else [self.value(inner) for _ in range(count)]
+            if deep == DEEPEST:
+                raise ModelError(f"GGUF file {str(self.path)!r} holds lists within lists, {deep} deep and more. {MEND}")
+            return self._texts(count) if inner == STRING else [self.value(inner, deep + 1) for _ in range(count)]
         if kind not in SCALARS:
             raise ModelError(f"GGUF file {str(self.path)!r} holds a value of the unknown kind {kind}. {MEND}")
         return self.number(SCALARS[kind])
@@ -135,9 +146,15 @@ class GgufPart:
         self.metadata: dict[str, Any] = {}
         for _ in range(pairs):
             key = cursor.text()
+            if key in self.metadata:
+                raise ModelError(f"GGUF file {str(path)!r} says {key!r} a second time. {MEND}")
             self.metadata[key] = cursor.value(cursor.number("I"))
         infos = [_tensor_info(cursor) for _ in range(count)]
-        self.tensors = {tensor.name: tensor for tensor in self._placed(infos, cursor.at)}
+        self.tensors: dict[str, StoredTensor] = {}
+        for tensor in self._placed(infos, cursor.at):
+            if tensor.name in self.tensors:
+                raise second_time(tensor.name, path)
+            self.tensors[tensor.name] = tensor
 
     def rows(self, tensor: StoredTensor) -> npt.NDArray[np.uint8]:
         """A tensor's bytes, [rows, bytes of a row]: a view of the file. ModelError if the file has changed meanwhile."""
@@ -153,14 +170,17 @@ class GgufPart:
     def _placed(self, infos: list[tuple[str, tuple[int, ...], int, int]], header: int) -> Iterator[StoredTensor]:
         """The tensors where they lie. Each has to be of a size that its type can have, and to lie within the file, alone."""
         alignment = self.metadata.get("general.alignment", ALIGNMENT)
-        if not isinstance(alignment, int) or alignment < 1:
-            raise ModelError(
-                f"GGUF file {str(self.path)!r} has the alignment {alignment!r}; it is a positive number. {MEND}"
-            )
+        if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
+            raise ModelError(f"GGUF file {str(self.path)!r} has the alignment {alignment!r}; it is a power of two. {MEND}")
         first = -(-header // alignment) * alignment
         placed = sorted((self._tensor(info, first) for info in infos), key=lambda tensor: tensor.begin)
         ends = [*(following.begin for following in placed[1:]), len(self._content)]
         for tensor, end in zip(placed, ends, strict=False):
+            if tensor.begin % alignment:
+                raise ModelError(
+                    f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} begins at byte {tensor.begin}, which is no "
+                    f"multiple of {alignment}. {MEND}"
+                )
             if tensor.end > len(self._content):
                 raise ModelError(
                     f"GGUF file {str(self.path)!r} is cut off: its tensor {tensor.name!r} would end at byte {tensor.end}, "
@@ -199,6 +219,8 @@ class GgufFile:
         self.path = path
         self.parts = [GgufPart(part) for part in part_paths(path)]
         self.metadata: Mapping[str, Any] = self.parts[0].metadata
+        for number, part in enumerate(self.parts):
+            _check_split(part, number, len(self.parts))
         wanted = self.metadata.get("split.tensors.count")
         if isinstance(wanted, int) and len(self.parts) > 1 and wanted != len(self._places):
             raise ModelError(
@@ -222,7 +244,7 @@ class GgufFile:
         for part in self.parts:
             for name in part.tensors:
                 if name in places:
-                    raise ModelError(f"Tensor {name!r} is in GGUF file {str(part.path)!r} a second time. {MEND}")
+                    raise second_time(name, part.path)
                 places[name] = part
         return places
 
@@ -230,7 +252,7 @@ class GgufFile:
 def part_paths(path: Path) -> list[Path]:
     """The parts of the file that one of them names, in order; a file that was not split is its only part."""
     found = SPLIT.match(path.name)
-    if found is None:
+    if found is None or not 1 <= int(found["part"]) <= int(found["count"]):
         return [path]
     count = int(found["count"])
     paths = [path.with_name(f"{found['stem']}-{part:05}-of-{count:05}.gguf") for part in range(1, count + 1)]
@@ -240,6 +262,22 @@ def part_paths(path: Path) -> list[Path]:
             f"Put all parts into one directory."
         )
     return paths
+
+
+def _check_split(part: GgufPart, number: int, count: int) -> None:
+    """ModelError for a file that is, by what it says, another part than the one of its name, or of another model."""
+    told = part.metadata.get("split.count") or 1
+    own = part.metadata.get("split.no", number)
+    if told != count:
+        raise ModelError(
+            f"GGUF file {str(part.path)!r} is one of {told} parts by what it says, and one of {count} by its name. Put all "
+            f"parts into one directory, under the names that they were published with."
+        )
+    if own != number:
+        raise ModelError(
+            f"GGUF file {str(part.path)!r} is part {own} by what it says, counted from 0, and part {number} by its name. "
+            f"Check that all parts are of one model, under the names that they were published with."
+        )
 
 
 def _counts(cursor: _Cursor) -> tuple[int, int]:
@@ -257,7 +295,7 @@ def _counts(cursor: _Cursor) -> tuple[int, int]:
                 f"or convert it with gguf-convert-endian (of the package 'gguf')."
             )
         raise ModelError(f"GGUF file {path!r} is of version {version}; 2 and 3 can be read. Convert the model again.")
-    return cursor.number("Q"), cursor.number("Q")
+    return cursor.count("tensors"), cursor.count("values")
 
 
 def _tensor_info(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
@@ -267,6 +305,11 @@ def _tensor_info(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
         raise ModelError(f"Tensor {name!r} of GGUF file {str(cursor.path)!r} has {dimensions} dimensions; at most 4. {MEND}")
     shape = tuple(cursor.number("Q") for _ in range(dimensions))[::-1]
     return name, shape, cursor.number("I"), cursor.number("Q")
+
+
+def second_time(tensor: str, path: Path) -> ModelError:
+    """What to say of a tensor that was there before."""
+    return ModelError(f"Tensor {tensor!r} is in GGUF file {str(path)!r} a second time. {MEND}")
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """The words of a model in a GGUF file: its tokenizer, its chat template, its end tokens, and how to draw from it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,10 +9,10 @@ from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
 
 from foreword.errors import ModelError
-from foreword.weights.gguf_file import GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile
 from foreword.weights.gguf_pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 
-UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 """Types of tokens by their numbers in a file."""
 BLANK = "▁"
 """Stands for a space in vocabularies of SentencePiece's kind."""
@@ -41,12 +42,16 @@ class GgufWords:
     def __init__(self, file: GgufFile):
         self._file, self._metadata = file, file.metadata
         self._kind = self._metadata.get("tokenizer.ggml.model")
-        self._tokens: list[str] = self._metadata.get("tokenizer.ggml.tokens") or []
+        self._tokens: list[str] = self._list("tokens", str)
         if not self._kind or not self._tokens or self._kind in ("none", "no_vocab"):
             raise ModelError(f"GGUF file {str(file.path)!r} has no tokenizer. Take a file of this model that has one.")
         self._tokens = [token or f"[EMPTY_{place}]" for place, token in enumerate(self._tokens)]
-        types = self._metadata.get("tokenizer.ggml.token_type")
-        self._types: list[int] = types if types and len(types) == len(self._tokens) else [1] * len(self._tokens)
+        self._types: list[int] = self._list("token_type", int) or [NORMAL] * len(self._tokens)
+        if len(self._types) != len(self._tokens):
+            raise ModelError(
+                f"GGUF file {str(file.path)!r} has {len(self._tokens)} tokens, but says of {len(self._types)} what they are "
+                f"(tokenizer.ggml.token_type). {MEND}"
+            )
 
     def tokenizer(self) -> tokenizers.Tokenizer:
         """The tokenizer, as the library has it."""
@@ -75,10 +80,16 @@ class GgufWords:
 
     def templates(self) -> dict[str, str]:
         """Chat templates by name."""
-        found = {"default": self._metadata[TEMPLATE]} if self._metadata.get(TEMPLATE) else {}
         begin = TEMPLATE + "."
         named = {key.removeprefix(begin): value for key, value in self._metadata.items() if key.startswith(begin)}
-        return found | {name: value for name, value in named.items() if isinstance(value, str)}
+        found = {"default": self._metadata[TEMPLATE]} if self._metadata.get(TEMPLATE) else {}
+        for name, value in (found | named).items():
+            if not isinstance(value, str):
+                raise ModelError(
+                    f"GGUF file {str(self._file.path)!r} says that its chat template {name!r} is {str(value)[:40]}, which "
+                    f"has to be text. {MEND}"
+                )
+        return found | named
 
     def end_token_ids(self) -> list[int]:
         """Tokens that end an answer: those that the file names, and those that are known to by their text."""
@@ -93,6 +104,16 @@ class GgufWords:
         drawn = {"do_sample": True} if sampling.get("temperature") else {}
         return {"eos_token_id": self.end_token_ids(), **drawn, **sampling}
 
+    def _list(self, key: str, kind: type) -> list[Any]:
+        """A list of values of one kind; empty where there is none. ModelError for a list of another kind, or no list."""
+        found = self._metadata.get(f"tokenizer.ggml.{key}") or []
+        if not isinstance(found, list) or not all(isinstance(each, kind) for each in found):
+            raise ModelError(
+                f"GGUF file {str(self._file.path)!r} says tokenizer.ggml.{key} = {str(found)[:40]}, which has to be a list "
+                f"of {kind.__name__}. {MEND}"
+            )
+        return found
+
     def _id(self, key: str) -> int | None:
         """A token's id by its key; None where the file does not say, or says one that is not in the vocabulary."""
         place = self._metadata.get(f"tokenizer.ggml.{key}")
@@ -100,7 +121,7 @@ class GgufWords:
 
     def _pre_tokenizer(self) -> PreTokenizer:
         name = self._metadata.get("tokenizer.ggml.pre")
-        if name not in PRE_TOKENIZERS:
+        if not isinstance(name, str) or name not in PRE_TOKENIZERS:
             said = f"the pre-tokenizer {name!r}, which is not known here" if name else "no name of its pre-tokenizer"
             raise ModelError(
                 f"GGUF file {str(self._file.path)!r} has {said} (tokenizer.ggml.pre): its text would be split wrongly. "
@@ -109,7 +130,7 @@ class GgufWords:
         return PRE_TOKENIZERS[name]
 
     def _merges(self) -> list[tuple[str, str]]:
-        merges = self._metadata.get("tokenizer.ggml.merges")
+        merges = self._list("merges", str)
         if not merges:
             raise ModelError(f"GGUF file {str(self._file.path)!r} has a tokenizer without merges. Convert the model again.")
         split = (merge.find(" ", 1) for merge in merges)
@@ -149,8 +170,8 @@ class GgufWords:
     def _merges_by_score(self, ids: Mapping[str, int]) -> list[tuple[str, str]]:
         """The merges that a SentencePiece vocabulary stands for: of each token all pairs of tokens that it is made of, those
         of the highest score first."""
-        scores = self._metadata.get("tokenizer.ggml.scores")
-        if not scores or len(scores) != len(self._tokens):
+        scores = self._list("scores", float)
+        if len(scores) != len(self._tokens) or not all(map(math.isfinite, scores)):
             raise ModelError(f"GGUF file {str(self._file.path)!r} has a tokenizer without scores. Convert the model again.")
         order = sorted(range(len(self._tokens)), key=lambda place: -scores[place])
         return [pair for place in order for pair in _pairs(self._tokens[place], ids)]
