@@ -12,7 +12,9 @@ import argparse
 import json
 import multiprocessing
 import random
+import resource
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -22,7 +24,8 @@ from typing import Any
 
 VOCAB, LAYERS, CONTEXT, PROMPT = 320, 4, 1024, 150
 FAULTS = ("UNSAID", "WRONG", "CRASH")
-SECONDS = 180
+SECONDS, PATIENCE = 300, 20
+"""A model may take so much of a processor's time, and so many times as long by the clock: others may be at work."""
 SIZES: dict[str, Any] = {
     "vocab_size": VOCAB, "hidden_size": 64, "d_model": 64, "n_embd": 64, "dim": 64, "embedding_size": 64, "model_dim": 64,
     "intermediate_size": 96, "ffn_dim": 96, "n_inner": 96, "decoder_ffn_dim": 96, "encoder_ffn_dim": 96, "ffn_hidden_size":
@@ -71,12 +74,31 @@ NEVER_NONE = (
 """Without which some configurations make no model."""
 EVEN = {"dots3_note": ("num_key_value_heads",), "dots3_note_text": ("num_key_value_heads",)}
 """Model types that have as many key heads as query heads."""
+INDEXED = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 64,
+           "indexer_compress_ratio": 8, "ngram_vocab_size_base": 400, "ple_embed_dim": 64}  # fmt: skip
+NEEDED: dict[str, dict[str, Any]] = {
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4},
+                                                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}},
+    "gemma3n": {"num_kv_shared_layers": 0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"]},
+    "gemma3n_text": {"num_kv_shared_layers": 0, "layer_types": ["sliding_attention"] * 3 + ["full_attention"]},
+    "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
+    "mamba2": {"num_heads": 8, "head_dim": 16},
+    "qwen4_exp": INDEXED, "qwen4_exp_text": INDEXED,
+    "reformer": {"is_decoder": True, "axial_pos_embds_dim": [16, 48], "axial_pos_shape": [32, 32]},
+    "xlnet": {"d_head": 16},
+    "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "hybrid_layer_ids": [1, 3]},
+    "zamba": {"layers_block_type": ["linear_attention", "hybrid"] * 2},
+    "zaya": {"num_experts_per_tok": 1},
+}  # fmt: skip
+"""What the configurations of some model types cannot be without."""
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-dynamic": ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
     "llama-linear": ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}),
     "llama-yarn": ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4,
                                                  "original_max_position_embeddings": 512}}),
-    "llama-odd": ("llama", {"hidden_size": 60, "head_dim": 15, "intermediate_size": 90}),
+    "llama-odd": ("llama", {"hidden_size": 60, "head_dim": 10, "intermediate_size": 90}),
     "llama-gelu": ("llama", {"hidden_act": "gelu"}),
     "llama-tied": ("llama", {"tie_word_embeddings": True}),
     "llama-wide": ("llama", {"intermediate_size": 1032}),
@@ -112,8 +134,11 @@ def tiny_config(kind: str, options: dict[str, Any]) -> Any:
     cls = CONFIG_MAPPING[kind]
 
     def shrunk(told: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        layers = told.get("num_hidden_layers")
         out = {key: value for key, value in told.items() if key not in DROPPED}
         for key, value in out.items():
+            if isinstance(value, list) and len(value) == layers:
+                out[key] = [SIZES[key]] * LAYERS if key in SIZES else value[:LAYERS]
             if key in SIZES and value is not None and not isinstance(value, list | dict):
                 out[key] = SIZES[key]
         out |= {key: SIZES[key] for key in NEVER_NONE if key in out and out[key] is None}
@@ -121,7 +146,7 @@ def tiny_config(kind: str, options: dict[str, Any]) -> Any:
             out["num_key_value_heads"] = 4
         return {**out, **given}
 
-    told = cls().to_dict()
+    told, options = cls().to_dict(), {**NEEDED.get(kind, {}), **options}
     inner = [key for key in ("text_config", "decoder", "decoder_config", "llm_config") if isinstance(told.get(key), dict)]
     made = shrunk(told, {} if inner else options)
     for key in inner:
@@ -151,8 +176,8 @@ def write(kind: str, options: dict[str, Any], path: Path) -> None:
     write_tokenizer(path)
 
 
-def served(path: Path) -> dict[str, Any]:
-    """In the child: the outcome of one model."""
+def served(path: Path, starts: str) -> dict[str, Any]:
+    """In the child: the outcome of one model. The folder ``starts`` keeps what was found of it for the second start."""
     import logging
 
     import torch
@@ -171,7 +196,7 @@ def served(path: Path) -> dict[str, Any]:
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "tests")
     from engine.recording import RecordingEngine
 
-    options = {"kv_cache_memory_bytes": 2**23, "self_test": True, "start_cache_dir": "off"}
+    options = {"kv_cache_memory_bytes": 2**23, "self_test": True, "start_cache_dir": starts}
     rng = random.Random(3)
     prompts = [[rng.randrange(2, VOCAB) for _ in range(length)] for length in (PROMPT, 90, 33)]
     try:
@@ -224,7 +249,7 @@ def try_one(name: str, threads: int, keep: Path | None) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("r") as answer:
         child = multiprocessing.get_context("fork").Process(target=_child, args=(name, threads, folder, answer.name))
         child.start()
-        child.join(SECONDS)
+        child.join(SECONDS * PATIENCE)
         late = child.is_alive()
         if late:
             child.kill()
@@ -232,9 +257,9 @@ def try_one(name: str, threads: int, keep: Path | None) -> dict[str, Any]:
         text, written = answer.read(), (folder / "tokenizer.json").exists()
     if keep is None:
         shutil.rmtree(folder.parent, ignore_errors=True)
-    found: dict[str, Any] = json.loads(text) if text else {"outcome": "CRASH", "why": f"status {child.exitcode}"}
-    if late:
+    if late or child.exitcode == -signal.SIGXCPU:
         return {"outcome": "CRASH" if written else "unbuilt", "why": f"not done after {SECONDS} s"}
+    found: dict[str, Any] = json.loads(text) if text else {"outcome": "CRASH", "why": f"status {child.exitcode}"}
     return found
 
 
@@ -242,11 +267,13 @@ def _child(name: str, threads: int, folder: Path, answer: str) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
     try:
         if not (folder / "tokenizer.json").exists():
             kind, options = VARIANTS.get(name, (name, {}))
             write(kind, options, folder)
-        found = served(folder)
+        with tempfile.TemporaryDirectory() as starts:
+            found = served(folder, starts)
     except Exception as error:
         found = {"outcome": "unbuilt", "why": f"{type(error).__name__}: {error}"[:300]}
     Path(answer).write_text(json.dumps(found))
@@ -266,24 +293,24 @@ def main() -> None:
     parser.add_argument("--threads", default="2", help="comma-separated")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and take them from there")
-    parser.add_argument("--json", type=Path, help="write the outcomes to this file")
+    parser.add_argument("--json", type=Path, help="write the outcomes to this file, and go on behind those that it has")
     told = parser.parse_args()
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401 - once, for all that are forked
 
     import foreword.engine.build  # noqa: F401
 
     todo = [(name, int(threads)) for threads in told.threads.split(",") for name in told.names or names()]
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = json.loads(told.json.read_text()) if told.json and told.json.exists() else {}
+    todo = [(name, threads) for name, threads in todo if f"{name}@{threads}" not in found]
     with ThreadPoolExecutor(told.jobs) as pool:
-        for (name, threads), got in zip(
-            todo, pool.map(lambda each: try_one(each[0], each[1], told.keep), todo), strict=True
-        ):
+        outcomes = pool.map(lambda each: try_one(each[0], each[1], told.keep), todo)
+        for (name, threads), got in zip(todo, outcomes, strict=True):
             found[f"{name}@{threads}"] = got
             rest = got.get("why") or f"error {got.get('error'):.1e}"
             print(f"{got['outcome']:8} {name} ({threads} threads): {rest}", flush=True)
+            if told.json:
+                told.json.write_text(json.dumps(found, indent=1) + "\n")
     print(dict(Counter(got["outcome"] for got in found.values())))
-    if told.json:
-        told.json.write_text(json.dumps(found, indent=1))
     raise SystemExit(any(got["outcome"] in FAULTS for got in found.values()))
 
 

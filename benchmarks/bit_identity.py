@@ -2,11 +2,11 @@
 
     python benchmarks/bit_identity.py --model DIR [--quantization none --quantization q4_k ...] [--ways] [--json FILE]
 
-Foreword: each prompt is computed alone, whole, without a cache; then with the cache, cold, from the cache, in chunks, in one
-batch, all of it together, with so little memory that requests make way for others, and while up to 63 others generate beside
-it. Compared are the logits of every sampled token and the keys and values of every token. So for each quantisation and
-everything that KV can be kept in; and each path of kernels that the processor has against the best one. DIR may be a GGUF
-file as well, or ``smollm2``.
+Foreword: each prompt is computed alone, whole, without a cache and without drafts; then with the cache, cold, from the
+cache, in chunks, in one batch, all of it together, with so little memory that requests make way for others, and while up to
+63 others generate beside it; tokens are drafted where that pays. Compared are the logits of every sampled token and the keys
+and values of every token. So for each quantisation and everything that KV can be kept in; and each path of kernels that the
+processor has against the best one. DIR may be a GGUF file as well, or ``smollm2``.
 
 Beside a directory, transformers with SDPA and a DynamicCache: logits of all prompt positions in one pass, against the same
 in chunks, behind a cached prefix, and in one batch padded on the left. How far they move, and how many greedy tokens that
@@ -27,7 +27,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from foreword.backends.cpu.kernels.target import targets
 from foreword.backends.registry import KV_DTYPES
-from foreword.engine import EngineConfig, EngineRequest, SamplingParams
+from foreword.engine import EngineConfig, EngineRequest, RequestOutput, SamplingParams
 from foreword.engine.build import make_parts
 from foreword.engine.runner import Step, StepChunk
 from foreword.tokens import pack_tokens
@@ -48,11 +48,22 @@ LAST = 24
 
 @dataclass
 class Trace:
-    """What one request computed: logits by position of the token before, keys and values of its tokens, cached tokens."""
+    """What one request computed: logits by position of the token before, keys and values of its tokens, cached tokens.
+
+    behind
+        By position all tokens up to there, which may have been drafted.
+    """
 
     logits: dict[int, torch.Tensor] = field(default_factory=dict)
+    behind: dict[int, bytes] = field(default_factory=dict)
     kv: list[torch.Tensor] = field(default_factory=list)
     cached: int = 0
+
+    def end(self, output: RequestOutput) -> None:
+        """The request has ended: logits behind what was drafted and is not in its answer are nobody's."""
+        self.cached = output.num_cached_tokens
+        whole = pack_tokens([*(output.prompt_token_ids or ()), *output.outputs[0].token_ids])
+        self.logits = {at: row for at, row in self.logits.items() if whole.startswith(self.behind[at])}
 
 
 class Recorder:
@@ -67,13 +78,16 @@ class Recorder:
 
     def _keep(self, step: Step, logits: list[torch.Tensor]) -> None:
         for chunk, rows in zip(step.chunks, logits, strict=True):
+            trace = self.traces[chunk.request_id]
             if chunk.sampling is not None:
-                self.traces[chunk.request_id].logits[chunk.end - 1] = rows[-1].clone()
-            self.traces[chunk.request_id].kv = self.read_kv(chunk)
+                known = np.concatenate((chunk.tokens[: chunk.end - len(chunk.draft)], np.array(chunk.draft, np.int32)))
+                for at, row in enumerate(rows.clone(), start=len(known) - len(rows)):
+                    trace.logits[at], trace.behind[at] = row, known[: at + 1].tobytes()
+            trace.kv = self.read_kv(chunk)
 
     def read_kv(self, chunk: StepChunk) -> list[torch.Tensor]:
-        """Keys and values of every layer for the tokens of a request up to the end of a chunk that was computed."""
-        at, size = np.arange(chunk.end), self.memory.block_size
+        """Keys and values of every layer for the known tokens of a request up to the end of a chunk that was computed."""
+        at, size = np.arange(chunk.end - len(chunk.draft)), self.memory.block_size
         places = torch.from_numpy(chunk.blocks[at // size].astype(np.int64) * size + at % size)
         return [part for layer in range(len(self.memory.layers)) for part in self.memory.read(layer, places)]
 
@@ -85,7 +99,8 @@ class Recorder:
         self.traces.update((request_id, Trace()) for request_id in ids)
         while self.engine.has_unfinished_requests():
             for generation in self.engine.step().news:
-                self.traces[generation.request_id].cached = generation.output().num_cached_tokens
+                if generation.finished:
+                    self.traces[generation.request_id].end(generation.output())
         return [self.traces.pop(request_id) for request_id in ids]
 
     def in_turn(self, prompts: list[list[int]]) -> list[Trace]:
@@ -131,7 +146,7 @@ def compare(got: list[Trace], alone: list[Trace]) -> dict[str, int]:
 
 def foreword_rows(model: str, scale: float, **numbers: str) -> list[dict[str, Any]]:
     """One row a way of computing; ``numbers``: options of what is computed in."""
-    off = Recorder(model, enable_prefix_caching=False, max_num_batched_tokens=4096, **numbers)
+    off = Recorder(model, enable_prefix_caching=False, draft="off", max_num_batched_tokens=4096, **numbers)
     prompts, crowd = make_prompts(off.engine.info.vocab_size, scale), make_crowd(off.engine.info.vocab_size)
     lower = [target.path for target in targets()[1:]]
     bar = tqdm(total=8 + len(lower), unit="way", desc=", ".join(numbers.values()))
@@ -253,6 +268,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def keep(results: dict[str, Any], file: Path | None) -> None:
+    """Write what is known so far: all of it takes long with a real model."""
+    if file is not None:
+        file.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -272,12 +293,12 @@ def main() -> None:
         rows = foreword_rows(args.model, args.scale, quantization=quantization, kv_dtype=kv_dtype)
         results["foreword"] += rows
         lines += rows if args.ways else [summed(rows)]
+        keep(results, args.json)
     print("\nForeword, against each prompt alone, whole, cache off\n\n" + table(lines))
     if Path(args.model).is_dir():
         results["transformers"] = transformers_rows(args.model, args.scale)
         print("\ntransformers with SDPA, against each prompt in one pass\n\n" + table(results["transformers"]))
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    keep(results, args.json)
     if any(row["different"] for row in results["foreword"]):
         raise SystemExit("Some bits differ.")
 
