@@ -28,10 +28,10 @@ from typing import Any
 from foreword.cache import CopyBlock, PrefixCache
 from foreword.engine import Engine, EngineConfig, EngineRequest, SamplingParams
 from foreword.engine.build import EngineParts, make_parts
-from foreword.engine.drafting import Drafting
+from foreword.engine.drafting import make_drafting
 from foreword.engine.runner import Runner, Sampled, SampledToken, Step, StepChunk, in_turn
 from foreword.events import Event, EventRelay, StepFinished
-from foreword.sched import PromptLookup, Scheduler, TreeDrafter
+from foreword.sched import Scheduler
 from foreword.tokens import pack_tokens, unpack_tokens
 from measuring import machine, watching_others
 from table_workload import prompts
@@ -71,7 +71,7 @@ class Side:
         """Over the model, the memory and the options of some parts."""
         config, events = parts.config, EventRelay()
         cache = PrefixCache(config.cache_config(parts.info.num_blocks), events=events)
-        drafting = Drafting((TreeDrafter(cache.continuations), PromptLookup()), parts.info.vocab_size) if drafts else None
+        drafting = make_drafting(cache, parts.info.vocab_size) if drafts else None
         scheduler = Scheduler(config.scheduler_config(), cache)
         side = cls(Engine(scheduler, runner or parts.runner, parts.info, parts.text, events=events, drafting=drafting))
         events.add(side.hear)

@@ -58,12 +58,20 @@ class HitEnd:
     evicted_at: float | None = None
 
 
+PREDICTION = "prediction"
+"""The drafter that reads what a client predicts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drafted:
     """Tokens of an answer that one drafter proposed and that were computed, and how many of them were right."""
 
     drafted: int = 0
     accepted: int = 0
+
+    def plus(self, other: "Drafted") -> "Drafted":
+        """Both together."""
+        return Drafted(self.drafted + other.drafted, self.accepted + other.accepted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,8 @@ class Account:
         return 0 if self.hit_end is None else self.hit_end.position
 
     def in_tokens(self) -> dict[str, int]:
-        """All counts by name, as logs and /v1/cache tell them: the prompt, every source, what is unprocessed, recomputed."""
+        """All counts by name, as logs and /v1/cache tell them: the prompt, every source, what is unprocessed, recomputed;
+        of the answer what was drafted, and accepted of that."""
         sources = {source.value: self.by_source.get(source, 0) for source in Source}
-        counts = {"unprocessed": self.unprocessed, "recomputed": self.recomputed}
-        return {"prompt_tokens": self.prompt_tokens, **sources, **counts}
+        rest = {"unprocessed": self.unprocessed, "recomputed": self.recomputed}
+        return {"prompt_tokens": self.prompt_tokens, **sources, **rest, "drafted": self.drafted, "accepted": self.accepted}

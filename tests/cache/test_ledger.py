@@ -59,4 +59,4 @@ def test_a_source_is_one_member() -> None:
     """All that is told of an account comes from the mapping, so a new source needs no other place."""
     account = Account(10, {Source.CACHED: 3, Source.SHARED_IN_FLIGHT: 2, Source.COMPUTED: 4}, recomputed=1)
     assert (account.reused, account.processed, account.unprocessed) == (5, 9, 1)
-    assert list(account.in_tokens()) == ["prompt_tokens", *Source, "unprocessed", "recomputed"]
+    assert list(account.in_tokens()) == ["prompt_tokens", *Source, "unprocessed", "recomputed", "drafted", "accepted"]

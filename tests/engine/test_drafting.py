@@ -16,7 +16,7 @@ from foreword.engine.request import EngineRequest
 from foreword.engine.runner import Sampled, Step, StepChunk
 from foreword.events import Event, EventRelay, StepFinished
 from foreword.sampling_params import SamplingParams
-from foreword.sched import Drafter, PromptLookup, Proposal, Request, SchedulerConfig, TreeDrafter
+from foreword.sched import Drafter, Predicted, PromptLookup, Proposal, Request, SchedulerConfig, TreeDrafter
 from foreword.testing import FakeRunner, fake_engine
 from foreword.tokens import pack_tokens
 
@@ -25,7 +25,7 @@ Drafters = Callable[[PrefixCache], Sequence[Drafter]]
 
 
 def usual(cache: PrefixCache) -> Sequence[Drafter]:
-    return TreeDrafter(cache.continuations), PromptLookup()
+    return Predicted(), TreeDrafter(cache.continuations), PromptLookup()
 
 
 @dataclass
@@ -91,6 +91,7 @@ class Life:
             tenant=rng.choice([None, "x", "y"]),
             public_tokens=rng.choice([0, 3, 100]),
             use_cache=rng.random() < 0.9,
+            predicted=pack_tokens(rng.choices(range(7), k=20)) if rng.random() < 0.3 else b"",
         )
         total = len(ids) + params.max_tokens
         cache = self.engine.scheduler.cache.config

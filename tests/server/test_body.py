@@ -123,7 +123,7 @@ TAKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "/v1/chat/completions",
         CHAT,
         {"reasoning_effort": "low", "verbosity": "low", "service_tier": "priority", "store": True},
-        {"metadata": {"a": "b"}, "user": "u", "prediction": {"type": "content", "content": "x"}},
+        {"metadata": {"a": "b"}, "user": "u"},
         {"logit_bias": {}, "functions": None, "best_of": 1, "stop": "", "top_p": 0, "audio": None},
         {"stream_options": None, "modalities": ["text"], "web_search_options": {"search_context_size": "low"}},
         {"tools": [{"type": "function", "function": {"name": "f", "strict": True}}, {"type": "custom", "custom": {}}]},

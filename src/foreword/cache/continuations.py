@@ -24,6 +24,11 @@ class Continuations:
         self._tree = tree
         self._holds = holds
 
+    @property
+    def version(self) -> int:
+        """Another one whenever something may stand there that did not."""
+        return self._tree.version
+
     def after(self, reservation: Reservation, generated: bytes, most: int) -> bytes:
         """Up to ``most`` packed tokens that followed a request's prompt and what it has ``generated`` (packed) behind it.
 

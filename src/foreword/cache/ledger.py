@@ -37,8 +37,7 @@ class RequestLedger:
 
     def draft(self, drafter: str, drafted: int, accepted: int) -> None:
         """A step computed so many tokens that a drafter had proposed, and the first ``accepted`` of them were right."""
-        before = self._drafts.get(drafter, Drafted())
-        self._drafts[drafter] = Drafted(before.drafted + drafted, before.accepted + accepted)
+        self._drafts[drafter] = self._drafts.get(drafter, Drafted()).plus(Drafted(drafted, accepted))
 
     def account(self) -> Account:
         """The account so far; raises IntegrityError when its sources are not the tokens that have one."""

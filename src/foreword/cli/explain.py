@@ -70,6 +70,8 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     console.print(
         f"Prompt tokens: {sources}." + (f" {found['recomputed']} were computed once more." if found["recomputed"] else "")
     )
+    if found["drafted"]:
+        console.print(f"Of the answer: {found['accepted']} of {found['drafted']} drafted tokens were right.")
     if found.get("placed"):
         console.print(Text(found["placed"]["words"]))
     nearest, eviction = found["nearest"], found["eviction"]

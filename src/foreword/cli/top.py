@@ -89,7 +89,8 @@ def _sources(before: dict[str, Any] | None, counts: dict[str, Any]) -> Renderabl
         rate = f"{(counts[source] - before[source]) / elapsed:,.0f} /s" if before and elapsed > 0 else ""
         bar = Text("█" * round(20 * share), style=style)
         table.add_row(source.replace("_", " "), f"{counts[source]:,}", f"{share:.0%}", bar, rate)
-    return Group(f"[b]{counts['hit_rate']:.1%}[/b] not computed, {counts['requests']:,} requests", table)
+    drafts = f"{counts['accepted']:,} of {counts['drafted']:,} drafted tokens were right"
+    return Group(f"[b]{counts['hit_rate']:.1%}[/b] not computed, {counts['requests']:,} requests; {drafts}", table)
 
 
 def _reasons(counts: dict[str, Any]) -> RenderableType:

@@ -45,6 +45,7 @@ class SentRequest(msgspec.Struct, frozen=True):
     shown_tokens: frozenset[int]
     stream: bool
     grammar: str | None
+    predicted: bytes
     resume: Progress | None
 
     @classmethod

@@ -14,7 +14,7 @@ from foreword.cache import PrefixCache
 from foreword.config import require
 from foreword.engine.cache_verifier import CacheVerifier
 from foreword.engine.config import EngineConfig
-from foreword.engine.drafting import Drafting
+from foreword.engine.drafting import make_drafting
 from foreword.engine.engine import Engine
 from foreword.engine.file_defaults import defaults_in_words, sampling_defaults
 from foreword.engine.findings import Starts
@@ -28,7 +28,7 @@ from foreword.engine.runner import Runner
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.tier import Tier
 from foreword.events import EventRelay, EventSink
-from foreword.sched import PromptLookup, Scheduler, TreeDrafter
+from foreword.sched import Scheduler
 from foreword.weights.checkpoint import Checkpoint
 from foreword.weights.opening import open_checkpoint
 
@@ -72,12 +72,9 @@ class EngineParts:
             clock=clock,
             verifier=CacheVerifier(share, self.cache, self.runner, config.max_num_batched_tokens) if share else None,
             tier=self.tier,
-            drafting=None if config.draft == "off" else self._drafting(),
+            drafting=None if config.draft == "off" else make_drafting(self.cache, self.info.vocab_size),
             seed=config.seed,
         )
-
-    def _drafting(self) -> Drafting:
-        return Drafting((TreeDrafter(self.cache.continuations), PromptLookup()), self.info.vocab_size)
 
 
 def build_engine(

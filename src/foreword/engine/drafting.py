@@ -6,16 +6,18 @@ tokens are drafted, if any. A drafter that raises, or proposes what is no token,
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import index
 from typing import NamedTuple, TypeVar
 
-from foreword.engine.draft_rule import MOST, StepCost, worthwhile
+from foreword.cache import PrefixCache
+from foreword.engine.draft_rule import MOST, StepCost, reach, worthwhile
 from foreword.engine.generation import Continuation
 from foreword.faults import NO_FAULTS, fault_lines
-from foreword.sched import Draft, Drafter, Proposal, Request
+from foreword.sched import Draft, Drafter, Predicted, PromptLookup, Request, TreeDrafter
 
 logger = logging.getLogger("foreword")
 T = TypeVar("T")
@@ -29,9 +31,13 @@ FIRST_WEIGHT = 4.0
 OF_ALL, OF_ONE, UNASKED = 0.995, 0.9, 0.995
 """What a count keeps with each draft that was looked at, of all requests and of one; and with each that was not computed,
 so that it is tried again."""
-LONGEST_REST, AMONG = 8, 4
-"""A request for which nothing was worth drafting several times is passed over for up to so many tokens, and at most for one
-for each so many requests that generate: where there are few, looking costs nothing beside their step."""
+LOOKING = 0.005
+"""Of the time of steps: a request for which nothing was worth drafting several times is passed over for so many tokens that
+looking takes no more."""
+LONGEST_REST = 16
+"""But at most for so many tokens."""
+LOOK_WEIGHT = 0.1
+"""Of the newest look in how long one takes."""
 
 
 class _Count:
@@ -60,18 +66,23 @@ class _Class(NamedTuple):
 
 @dataclass(slots=True)
 class _Standing:
-    """What is known of drafts for one request."""
+    """What is known of drafts for one request. ``due``: it is passed over until it has so many tokens."""
 
     counts: dict[_Class, _Count] = field(default_factory=dict)
     unfit: set[str] = field(default_factory=set)
-    waits: int = 0
+    due: int = 0
     in_vain: int = 0
     asked: _Class | None = None
 
-    def rest(self, generating: int) -> None:
-        """There was nothing to draft for it, among so many requests."""
-        self.in_vain += 1
-        self.waits = min(self.in_vain - 1, LONGEST_REST, generating // AMONG)
+
+class _Found(NamedTuple):
+    """A draft for a request, not yet chosen; each token is right with a chance where those before it are."""
+
+    request: Request
+    standing: _Standing
+    draft: Draft
+    kind: _Class
+    chance: float
 
 
 class Drafting:
@@ -81,46 +92,67 @@ class Drafting:
         In the order in which they are asked.
     vocabulary
         Token ids are below it.
+    clock
+        In seconds; says what asking them costs.
     faults
         How often drafters have raised, or proposed what is no token.
     """
 
-    def __init__(self, drafters: Sequence[Drafter], vocabulary: int):
+    def __init__(self, drafters: Sequence[Drafter], vocabulary: int, clock: Callable[[], float] = time.perf_counter):
         self.faults = 0
         self._drafters = tuple(drafters)
         self._vocabulary = vocabulary
+        self._clock = clock
         self._cost = StepCost()
+        self._look = 0.0  # seconds that one takes
         self._counts: dict[_Class, _Count] = {}
         self._standings: dict[Request, _Standing] = {}
 
     def drafts(self, generating: Sequence[Continuation]) -> dict[Request, Draft]:
         """What to draft in the next step for requests that generate."""
-        found: list[tuple[Request, Draft]] = []
-        chances: list[tuple[float, int]] = []
+        start, looks = self._clock(), 0
+        found: list[_Found] = []
+        vain: list[tuple[Request, _Standing]] = []
         for continuation in generating:
-            standing = self._standings.get(continuation.request)
+            request = continuation.request
+            standing = self._standings.get(request)
             if standing is None:
-                standing = self._standings[continuation.request] = _Standing()
-            if standing.waits:
-                standing.waits -= 1
+                standing = self._standings[request] = _Standing()
+            elif request.num_tokens < standing.due:
                 continue
-            draft, match = self._propose(continuation, standing)
-            if draft is None:
-                standing.rest(len(generating))
-                continue
-            standing.asked = _class_of(draft.drafter, match)
-            found.append((continuation.request, draft))
-            chances.append((self._chance(standing, standing.asked), len(draft.tokens)))
+            looks += 1
+            proposed = self._propose(continuation, standing)
+            if proposed is None:
+                vain.append((request, standing))
+            else:
+                found.append(proposed)
         chosen = {}
-        for (request, draft), length in zip(found, worthwhile(self._cost, len(generating), chances), strict=True):
-            standing = self._standings[request]
+        chances = [(each.chance, len(each.draft.tokens)) for each in found]
+        for each, length in zip(found, worthwhile(self._cost, len(generating), chances), strict=True):
             if length:
-                chosen[request] = draft._replace(tokens=draft.tokens[:length])
-                standing.in_vain = 0
-            elif standing.asked is not None:
-                standing.rest(len(generating))
-                self._fade(standing, standing.asked)
+                chosen[each.request] = each.draft._replace(tokens=each.draft.tokens[:length])
+                each.standing.in_vain, each.standing.asked = 0, each.kind
+            else:
+                vain.append((each.request, each.standing))
+                self._fade(each.standing, each.kind)
+        if looks:
+            self._looked((self._clock() - start) / looks)
+        if vain:
+            self._rest(vain, len(generating))
         return chosen
+
+    def _looked(self, seconds: float) -> None:
+        """A look took so long; one that took very long, as a request's first may, counts as twice as long as usual."""
+        usual = self._look or seconds
+        self._look = usual + LOOK_WEIGHT * (min(seconds, 2 * usual) - usual)
+
+    def _rest(self, vain: Sequence[tuple[Request, _Standing]], generating: int) -> None:
+        """There was nothing to draft for these, among so many requests: they are passed over, twice as long each time."""
+        bearable = LOOKING * self._cost.seconds(generating)
+        longest = min(LONGEST_REST, int(generating * self._look / bearable)) if bearable else 0
+        for request, standing in vain:
+            standing.due = request.num_tokens + min(longest, (1 << standing.in_vain) - 1) + 1
+            standing.in_vain = min(standing.in_vain + 1, LONGEST_REST)
 
     def computed(self, rows: int, seconds: float) -> None:
         """A step without prompts took so long."""
@@ -148,29 +180,47 @@ class Drafting:
             for drafter in self._drafters:
                 self._safely(drafter.name, standing, partial(drafter.ended, request))
 
-    def _propose(self, continuation: Continuation, standing: _Standing) -> tuple[Draft | None, int]:
-        """The first proposal of which something can come, and how many tokens speak for it."""
+    def _propose(self, continuation: Continuation, standing: _Standing) -> _Found | None:
+        """The first proposal of which something can come."""
         request, most = continuation.request, min(MOST, continuation.most_drafted())
         if most <= 0:
-            return None, 0
-        forced = self._safely(FORM, standing, continuation.forced_tokens)
-        if forced:
-            return Draft(FORM, forced[:most]), 0
+            return None
+        if continuation.has_form:
+            forced = self._safely(FORM, standing, continuation.forced_tokens)
+            if forced:
+                kind = _Class(FORM, 0)
+                return _Found(request, standing, Draft(FORM, forced[:most]), kind, self._chance(standing, kind))
         for drafter in self._drafters:
-            draft = self._safely(drafter.name, standing, partial(self._proposed, drafter, request, most))
-            if draft is not None and draft.tokens:
-                tokens = self._safely(FORM, standing, partial(continuation.possible, draft.tokens))
+            if drafter.name in standing.unfit:
+                continue
+            try:
+                found = self._proposed(drafter, request, standing, most)
+            except NO_FAULTS:
+                raise
+            except BaseException as error:  # native code raises what is no Exception
+                self._failed(drafter.name, standing, error)
+                continue
+            if found is not None:
+                tokens = self._safely(FORM, standing, partial(continuation.possible, found.draft.tokens))
                 if tokens:
-                    return Draft(drafter.name, tokens), draft.match
-        return None, 0
+                    return found._replace(draft=Draft(drafter.name, tokens))
+        return None
 
-    def _proposed(self, drafter: Drafter, request: Request, most: int) -> Proposal:
-        """What a drafter proposes; ValueError for what is none."""
+    def _proposed(self, drafter: Drafter, request: Request, standing: _Standing, most: int) -> _Found | None:
+        """What a drafter proposes, as far as that may be worth computing, if at all; ValueError for what is no token."""
         proposal = drafter.propose(request, most)
-        tokens = tuple(map(index, proposal.tokens))
-        if len(tokens) > most or not all(0 <= token < self._vocabulary for token in tokens):
-            raise ValueError(f"{len(tokens)} tokens were proposed where {most} may come, or one that is none")
-        return Proposal(tokens, proposal.match)
+        count = len(proposal.tokens)
+        if not count:
+            return None
+        kind = _Class(drafter.name, min(proposal.match, 16).bit_length())
+        chance = self._chance(standing, kind)
+        tokens = tuple(map(index, proposal.tokens[: reach(chance)]))
+        if not tokens:
+            self._fade(standing, kind)
+            return None
+        if count > most or min(tokens) < 0 or max(tokens) >= self._vocabulary:
+            raise ValueError(f"{count} tokens were proposed where {most} may come, or one that is none")
+        return _Found(request, standing, Draft(drafter.name, tokens), kind, chance)
 
     def _safely(self, name: str, standing: _Standing, work: Callable[[], T]) -> T | None:
         """What comes of something that a drafter does for a request; one that raises does nothing more for it."""
@@ -181,11 +231,15 @@ class Drafting:
         except NO_FAULTS:
             raise
         except BaseException as error:  # native code raises what is no Exception
-            standing.unfit.add(name)
-            self.faults += 1
-            if self.faults == 1:
-                logger.error("The drafter %r failed; requests go on without it.\n%s", name, fault_lines(error))
+            self._failed(name, standing, error)
             return None
+
+    def _failed(self, name: str, standing: _Standing, error: BaseException) -> None:
+        """Something that a drafter did for a request raised: it does nothing more for it."""
+        standing.unfit.add(name)
+        self.faults += 1
+        if self.faults == 1:
+            logger.error("The drafter %r failed; requests go on without it.\n%s", name, fault_lines(error))
 
     def _chance(self, standing: _Standing, asked: _Class) -> float:
         """With which chance a drafted token is right, if those before it are."""
@@ -203,5 +257,6 @@ class Drafting:
                 count.fade(UNASKED)
 
 
-def _class_of(drafter: str, match: int) -> _Class:
-    return _Class(drafter, min(match, 16).bit_length())
+def make_drafting(cache: PrefixCache, vocabulary: int) -> Drafting:
+    """With the drafters that there are, for an engine over a cache. What a client predicts of its answer goes first."""
+    return Drafting((Predicted(), TreeDrafter(cache.continuations), PromptLookup()), vocabulary)

@@ -128,6 +128,7 @@ class Engine:
                 use_cache=request.use_cache and (params.prompt_logprobs is None or index > 0),
                 private=private,
                 marks=request.marks,
+                predicted=request.predicted,
             )
             ends, seed = self.info.end_token_ids, self._seed(params, index)
             shown, tokenizer, grammar = request.shown_tokens, self.text.tokenizer, request.grammar

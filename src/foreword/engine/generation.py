@@ -73,6 +73,11 @@ class Continuation:
         """Whether log-probabilities of the prompt are still to be computed."""
         return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.request.num_prompt_tokens
 
+    @property
+    def has_form(self) -> bool:
+        """Whether its text has a form that says what may come."""
+        return self._mask is not None
+
     def sampling(self) -> Sampling:
         """How to choose its next token."""
         return Sampling(self.params, self._seed, self._banned_tokens(), self._mask)
@@ -222,8 +227,7 @@ class Generation:
         drafts: dict[str, Drafted] = {}
         for continuation in self.continuations:
             for name, each in continuation.request.account().drafts.items():
-                before = drafts.get(name, Drafted())
-                drafts[name] = Drafted(before.drafted + each.drafted, before.accepted + each.accepted)
+                drafts[name] = drafts.get(name, Drafted()).plus(each)
         return replace(account, drafts=drafts)
 
     def metrics(self) -> RequestMetrics:

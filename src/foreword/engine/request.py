@@ -61,6 +61,8 @@ class EngineRequest:
         Whether there is news after every token, or only at the end.
     grammar
         The form of the answer, made ready; that of ``params.structured_outputs``, or one that holds it. None: any text.
+    predicted
+        Packed tokens that may come, as far as whoever asks knows: the answer is the same, and sooner there where they do.
     resume
         How far another engine has come. What follows is what it would have written there, to the bit, provided that
         ``params`` has a seed or takes the likeliest tokens; news begin behind it. None: the answer begins here.
@@ -79,6 +81,7 @@ class EngineRequest:
     shown_tokens: frozenset[int] = frozenset()
     stream: bool = True
     grammar: Grammar | None = None
+    predicted: bytes = b""
     resume: Progress | None = None
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from foreword.account import Account, Source
+from foreword.account import Account, Drafted, Source
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, CacheEvent, RequestFinished
 from foreword.observe.explain import Reason
 from foreword.tokens import TOKEN_BYTES
@@ -44,6 +44,7 @@ class Counters:
     def __init__(self) -> None:
         self._requests = self._prompt_tokens = self._recomputed = self._generated_bytes = 0
         self._by_source: Counter[Source] = Counter()
+        self._drafts: dict[str, Drafted] = {}
         self._stored_bytes = self._removed_tokens = self._resets = 0
         self._reasons: Counter[str] = Counter()
         self._missed: Counter[str] = Counter()
@@ -55,6 +56,8 @@ class Counters:
         self._prompt_tokens += request.account.prompt_tokens
         self._by_source.update(request.account.by_source)
         self._recomputed += request.account.recomputed
+        for name, each in request.account.drafts.items():
+            self._drafts[name] = self._drafts.get(name, Drafted()).plus(each)
         self._generated_bytes += len(request.generated)
         self._outcomes[request.outcome] += 1
         self._reasons[reason] += 1
@@ -79,7 +82,7 @@ class Counters:
         """The totals so far."""
         return Counts(
             requests=self._requests,
-            account=Account(self._prompt_tokens, dict(self._by_source), self._recomputed),
+            account=Account(self._prompt_tokens, dict(self._by_source), self._recomputed, drafts=dict(self._drafts)),
             generated=self._generated_bytes // TOKEN_BYTES,
             requests_by_reason={str(reason): count for reason, count in self._reasons.items() if count},
             missed_tokens_by_reason={str(reason): count for reason, count in self._missed.items() if count},

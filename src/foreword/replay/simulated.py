@@ -106,6 +106,6 @@ def simulated_engine(
     )
     events = EventRelay() if events is None else events
     own = PrefixCache(cache, events=events)
-    drafting = None if drafters is None else Drafting(drafters(own), info.vocab_size)
+    drafting = None if drafters is None else Drafting(drafters(own), info.vocab_size, clock)
     text = ModelText(NoWords())
     return Engine(Scheduler(scheduler, own), runner, info, text, events=events, clock=clock, drafting=drafting)

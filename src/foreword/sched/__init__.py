@@ -7,6 +7,7 @@ from foreword.lazy import lazy_exports
 if TYPE_CHECKING:
     from foreword.sched.config import SchedulerConfig
     from foreword.sched.drafter import Draft, Drafter, Proposal
+    from foreword.sched.predicted import Predicted
     from foreword.sched.prompt_lookup import PromptLookup
     from foreword.sched.request import Request, RequestState
     from foreword.sched.scheduler import ScheduledChunk, Scheduler, StepPlan
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Draft",
     "Drafter",
+    "Predicted",
     "PromptLookup",
     "Proposal",
     "Request",
@@ -30,6 +32,7 @@ _HOMES = {
     "Draft": "sched.drafter",
     "Drafter": "sched.drafter",
     "Proposal": "sched.drafter",
+    "Predicted": "sched.predicted",
     "PromptLookup": "sched.prompt_lookup",
     "TreeDrafter": "sched.tree_drafter",
     "Request": "sched.request",

@@ -26,6 +26,8 @@ class Request:
         int32 buffer of ``limit`` entries; the first ``num_tokens`` are known.
     limit
         Prompt and generated tokens together never exceed it.
+    predicted
+        Packed tokens that whoever asks thinks will be generated.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Request:
         use_cache: bool = True,
         private: PrivatePart | None = None,
         marks: tuple[Mark, ...] = (),
+        predicted: bytes = b"",
     ):
         self.request_id = request_id
         self.namespace = namespace
@@ -50,6 +53,7 @@ class Request:
         self.use_cache = use_cache
         self.private = private
         self.marks = marks
+        self.predicted = predicted
         self.stored: tuple[Stored, ...] | None = ()  # what lower tiers have of it; None: that is still being looked up
         self.ledger = RequestLedger(self.num_prompt_tokens)
         self.state = RequestState.WAITING

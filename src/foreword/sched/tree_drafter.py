@@ -16,14 +16,20 @@ class TreeDrafter:
 
     def __init__(self, continuations: Continuations):
         self._continuations = continuations
+        self._nothing: dict[Request, int] = {}  # in which version of the tree nothing followed
 
     def propose(self, request: Request, most: int) -> Proposal:
         """See Drafter."""
-        reservation = request.reservation
-        if reservation is None:
+        reservation, version = request.reservation, self._continuations.version
+        if reservation is None or self._nothing.get(request) == version:
             return NOTHING
         generated = request.tokens[reservation.length : request.num_tokens].astype(TOKEN_TYPE, copy=False).tobytes()
-        return Proposal(unpack_tokens(self._continuations.after(reservation, generated, most)), WHOLE_PATH)
+        found = self._continuations.after(reservation, generated, most)
+        if not found:
+            self._nothing[request] = version
+            return NOTHING
+        return Proposal(unpack_tokens(found), WHOLE_PATH)
 
     def ended(self, request: Request) -> None:
-        """See Drafter; nothing is kept."""
+        """See Drafter."""
+        self._nothing.pop(request, None)

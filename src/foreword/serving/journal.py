@@ -95,5 +95,4 @@ def _owner(request: NeutralRequest) -> tuple[str, str | None]:
 
 def _in_words(account: Account) -> dict[str, object]:
     reason = None if account.hit_end is None else account.hit_end.reason.value
-    drafts = {"drafted": account.drafted, "accepted": account.accepted}
-    return {**account.in_tokens(), **drafts, "miss_reason": reason}
+    return {**account.in_tokens(), "miss_reason": reason}

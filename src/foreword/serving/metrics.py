@@ -204,8 +204,7 @@ class DraftCounts:
 
     def add(self, draft: DraftLooked) -> None:
         """A draft was computed."""
-        before = self._by_drafter.get(draft.drafter, Drafted())
-        counts = Drafted(before.drafted + draft.drafted, before.accepted + draft.accepted)
+        counts = self._by_drafter.get(draft.drafter, Drafted()).plus(Drafted(draft.drafted, draft.accepted))
         self._by_drafter = {**self._by_drafter, draft.drafter: counts}  # exchanged whole, for whoever is reading
         self._right = {**self._right, draft.accepted: self._right.get(draft.accepted, 0) + 1}
         self._drafts += 1

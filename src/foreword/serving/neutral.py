@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from foreword.account import Account
+from foreword.account import PREDICTION, Account, Drafted
 from foreword.outputs import Logprob
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
@@ -91,6 +91,8 @@ class NeutralRequest:
     settings
         Named things besides prompt and model that a hosted cache would depend on (``reasoning_effort`` and the like), as the
         dialect wishes to compare them.
+    prediction
+        What the client thinks the answer will be: it is the same, and sooner there where that is right. Empty: nothing.
     form_field
         The field by which the client asked for ``sampling.structured_outputs``, for errors.
     """
@@ -104,6 +106,7 @@ class NeutralRequest:
     cache: CacheSettings = CacheSettings()
     tools: UsableTools = UsableTools()
     form_field: str = "structured_outputs"
+    prediction: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -137,6 +140,11 @@ class TokenUsage:
     def reused(self) -> int:
         """Prompt tokens that were not computed for this request."""
         return self.account.reused
+
+    @property
+    def predicted(self) -> Drafted:
+        """What was drafted from the client's prediction."""
+        return self.account.drafts.get(PREDICTION, Drafted())
 
 
 class Changed(StrEnum):

@@ -38,6 +38,12 @@ class PromptThread:
             return run_carriable(lambda: self._renderer.render(prompt), WHAT)
         return await self._run(lambda: self._renderer.render(prompt, find_public_part))
 
+    async def tokens_of(self, text: str) -> bytes:
+        """The packed tokens of a text that is no prompt; PromptError where the tokenizer does not take it."""
+        if is_short(text):
+            return run_carriable(lambda: self._renderer.tokens_of(text), WHAT)
+        return await self._run(lambda: self._renderer.tokens_of(text))
+
     async def text_of(self, prompt: PromptForm) -> str:
         """A prompt's text, also where it was given as token ids."""
         rendered = await self.render(prompt)

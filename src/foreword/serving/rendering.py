@@ -65,6 +65,13 @@ class PromptRenderer:
         self._text.tokenizer.check_count(len(prompt))
         return RenderedPrompt(pack_tokens(prompt), None)
 
+    def tokens_of(self, text: str) -> bytes:
+        """Packed tokens of a text that is no prompt. PromptError for invalid Unicode, PromptTooLong for very long ones."""
+        try:
+            return self._text.tokenizer.tokens(text, add_special_tokens=False)
+        except UnicodeEncodeError as error:
+            raise PromptError(f"It is not valid Unicode: {error.reason} at character {error.start}.") from None
+
     def decode(self, token_ids: list[int]) -> str:
         """The text of token ids."""
         return self._text.tokenizer.decode(token_ids)

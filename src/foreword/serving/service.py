@@ -8,7 +8,7 @@ from foreword.engine.grammars import Grammars
 from foreword.engine.request import EngineRequest
 from foreword.engine.stream import RequestEnd
 from foreword.engine.token_mask import Grammar
-from foreword.errors import Overloaded, ParameterError, PromptTooLong, Unavailable
+from foreword.errors import Overloaded, ParameterError, PromptError, PromptTooLong, Unavailable
 from foreword.prompt.chat import ChatPrompt, PromptForm
 from foreword.prompt.client_heads import ClientHeads, settled_heads
 from foreword.prompt.media import Media, readable
@@ -82,6 +82,7 @@ class Service:
                 request = replace(request, prompt=settled)
             prompt = await self._render(request)
             grammar = await self._grammar(request, prompt)
+            predicted = await self._predicted(request.prediction)
         except BaseException:
             self._choices -= request.sampling.n
             raise
@@ -89,7 +90,9 @@ class Service:
         self._open.add(opened)
         try:
             self._journal.begins(opened)
-            deltas = self._front.submit(self._engine_request(opened, grammar), lambda end: self._ended(opened, end))
+            deltas = self._front.submit(
+                self._engine_request(opened, grammar, predicted), lambda end: self._ended(opened, end)
+            )
         except BaseException:
             self._let_go(opened)
             raise
@@ -161,7 +164,16 @@ class Service:
             return None
         return await self._prompts.grammar(request.tenant, lambda: self._grammars.of(request, prompt.text or ""))
 
-    def _engine_request(self, opened: OpenRequest, grammar: Grammar | None) -> EngineRequest:
+    async def _predicted(self, text: str) -> bytes:
+        """What a client predicts, in tokens. ParameterError where that is more than any answer, or no text."""
+        if not text:
+            return b""
+        try:
+            return await self._prompts.tokens_of(text)
+        except PromptError as error:
+            raise ParameterError(f"prediction cannot be what is answered: {error}") from None
+
+    def _engine_request(self, opened: OpenRequest, grammar: Grammar | None, predicted: bytes) -> EngineRequest:
         request, prompt, info = opened.request, opened.prompt, self._front.info
         room = min(info.max_model_len, info.cache_tokens + 1) - prompt.num_tokens
         sampling = request.sampling
@@ -181,6 +193,7 @@ class Service:
             stream=request.stream,
             shown_tokens=self._answers.shown_tokens(request),
             grammar=grammar,
+            predicted=predicted,
         )
 
     def _ended(self, opened: OpenRequest, end: RequestEnd) -> None:

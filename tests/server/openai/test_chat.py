@@ -44,6 +44,55 @@ def test_usage_adds_up_on_a_miss_and_on_a_hit(client: openai.OpenAI) -> None:
     assert first.id != second.id
 
 
+@pytest.mark.parametrize("parts", [False, True])
+def test_what_a_client_predicts_changes_the_usage_alone(table_reader: Live, parts: bool) -> None:
+    question = next(each for each in questions() if "@" in each.answer)
+    table: Any = {"role": "system", "content": markdown_table()}
+    asked: dict[str, Any] = {
+        "model": "table-reader",
+        "messages": [
+            table,
+            {"role": "user", "content": question.text.removeprefix("Question: ").partition(" Your answer")[0]},
+        ],
+        "temperature": 0,
+        "max_tokens": 30,
+    }
+    predicted: dict[str, Any] = {}
+    for name, text in (("right", question.answer), ("wrong", "zzz zzz zzz zzz"), ("nothing", "")):
+        content = [{"type": "text", "text": text[:3]}, {"type": "text", "text": text[3:]}] if parts else text
+        table_reader.engine.reset_prefix_cache()
+        with openai_client(table_reader) as client:
+            prediction: Any = {"type": "content", "content": content}
+            answer = client.chat.completions.create(**asked, prediction=prediction)
+        assert answer.choices[0].message.content == question.answer
+        usage: Any = answer.usage
+        predicted[name] = usage.completion_tokens_details
+        assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert predicted["right"].accepted_prediction_tokens > 2
+    assert predicted["wrong"].accepted_prediction_tokens == 0
+    nothing = predicted["nothing"]
+    assert (nothing.accepted_prediction_tokens, nothing.rejected_prediction_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "prediction", [{"type": "content"}, {"type": "image", "content": "x"}, {"type": "content", "content": 3}]
+)
+def test_a_prediction_of_another_form_is_refused_by_its_name(live: Live, prediction: dict[str, Any]) -> None:
+    with live.client() as client:
+        answer = client.post("/v1/chat/completions", json={**ASKED, "prediction": prediction})
+    assert answer.status_code == 400
+    assert "prediction" in answer.json()["error"]["message"]
+
+
+def test_a_prediction_that_no_answer_can_be_is_refused(live: Live) -> None:
+    with live.client() as client:
+        answer = client.post(
+            "/v1/chat/completions", json={**ASKED, "prediction": {"type": "content", "content": "z" * 10**6}}
+        )
+    assert answer.status_code == 400
+    assert "prediction" in answer.json()["error"]["message"]
+
+
 def test_a_stream_adds_up_to_the_answer(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(**ASKED).choices[0].message.content
     chunks = list(client.chat.completions.create(**ASKED, stream=True, stream_options={"include_usage": True}))

@@ -15,7 +15,7 @@ from foreword.server.http import Caller, caller, note_passed_over, read_aside, s
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.formats import form_of
-from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, sampling_params
+from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, prediction, sampling_params
 from foreword.server.openai.schema import ChatBody
 from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
@@ -69,6 +69,7 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
         cache=cache_settings(body),
         tools=usable_tools(body),
         form_field=form_of(body)[1],
+        prediction=prediction(body),
         settings={"reasoning_effort": body.reasoning_effort},
     )
 

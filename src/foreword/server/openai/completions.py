@@ -15,7 +15,7 @@ from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
 from foreword.server.openai.formats import form_of
-from foreword.server.openai.requests import cache_settings, is_prewarm, sampling_params
+from foreword.server.openai.requests import cache_settings, is_prewarm, prediction, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage
@@ -79,6 +79,7 @@ def _neutral_requests(body: CompletionBody, who: Caller, served: Service) -> lis
             stream=bool(body.stream),
             cache=cache_settings(body),
             form_field=form_of(body)[1],
+            prediction=prediction(body),
         )
         for place, prompt in enumerate(prompts)
     ]

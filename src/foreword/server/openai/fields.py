@@ -141,7 +141,6 @@ CHAT = Fields(
         "messages.tool_calls.function.provider_specific_fields": _ELSEWHERE,
         "messages.tool_calls.index": "its place in an earlier stream",
         "messages.tool_calls.provider_specific_fields": _ELSEWHERE,
-        "prediction": "it could only make an answer come faster",
         "tools.function.cache_control": _MARK,
         "verbosity": "a wish to hosted models; say in the prompt how long the answer should be",
         "web_search_options": "there is no web search",
@@ -152,7 +151,7 @@ CHAT = Fields(
     kinds={"tools": ("function",)},
 )
 COMPLETIONS = Fields(
-    taken={**_TAKEN, **_LABELS, "prediction": "it could only make an answer come faster"},
+    taken={**_TAKEN, **_LABELS},
     refused={
         **_REFUSED,
         "continue_final_message": "a completion goes on with its prompt",

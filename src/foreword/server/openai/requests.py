@@ -19,6 +19,7 @@ from foreword.server.openai.schema import (
     ChatMessage,
     CompletionBody,
     CompletionFields,
+    PredictionFields,
     SamplingFields,
     ToolParam,
 )
@@ -61,6 +62,12 @@ def cache_settings(body: CacheFields) -> CacheSettings:
         compare_with=None if options is None else options.comparison_response_id,
         keep_seconds=keep,
     )
+
+
+def prediction(body: PredictionFields) -> str:
+    """What the body predicts of the answer, as one text."""
+    content = "" if body.prediction is None else body.prediction.content
+    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def is_prewarm(body: CacheFields) -> bool:

@@ -89,6 +89,23 @@ class TextPart(Body):
     prompt_cache_breakpoint: Breakpoint | None = None
 
 
+class Prediction(Body):
+    """``prediction``: what the client thinks will be answered."""
+
+    type: Literal["content"]
+    content: Text | list[TextPart]
+
+
+class PredictionFields(TopBody):
+    """What both completions endpoints take.
+
+    prediction
+        Tokens of it are drafted: the answer is the same, and sooner there where it says what was predicted.
+    """
+
+    prediction: Prediction | None = None
+
+
 class RefusalPart(Body):
     """Of an earlier answer: what the model refused with."""
 
@@ -167,7 +184,7 @@ class ToolParam(Body):
     function: Function
 
 
-class ChatBody(CacheFields, CompletionFields, FormFields):
+class ChatBody(CacheFields, CompletionFields, PredictionFields, FormFields):
     """The body of /v1/chat/completions.
 
     continue_final_message
@@ -214,7 +231,7 @@ Prompts = Annotated[
 ]
 
 
-class CompletionBody(CacheFields, CompletionFields, FormFields):
+class CompletionBody(CacheFields, CompletionFields, PredictionFields, FormFields):
     """The body of /v1/completions."""
 
     table: ClassVar[Fields] = fields.COMPLETIONS

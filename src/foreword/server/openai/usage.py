@@ -31,10 +31,15 @@ SETTINGS = {
 
 
 def completion_usage(usages: Iterable[TokenUsage]) -> Json:
-    """``usage`` of both completions endpoints, over all prompts of a request."""
+    """``usage`` of both completions endpoints, over all prompts of a request.
+
+    Predicted tokens are those that were drafted from the prediction; rejected ones are no tokens of the completion.
+    """
     usages = list(usages)
     prompt = sum(usage.prompt_tokens for usage in usages)
     output = sum(usage.output_tokens for usage in usages)
+    drafted = sum(usage.predicted.drafted for usage in usages)
+    accepted = sum(usage.predicted.accepted for usage in usages)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": output,
@@ -43,7 +48,11 @@ def completion_usage(usages: Iterable[TokenUsage]) -> Json:
             "cached_tokens": sum(usage.reused for usage in usages),
             "cache_write_tokens": sum(usage.written for usage in usages),
         },
-        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in usages)},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(usage.reasoning_tokens for usage in usages),
+            "accepted_prediction_tokens": accepted,
+            "rejected_prediction_tokens": drafted - accepted,
+        },
     }
 
 

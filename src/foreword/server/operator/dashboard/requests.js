@@ -60,6 +60,7 @@ async function explain(requestId) {
         `${found.stored_local + found.stored_shared} loaded from a store, ${found.computed} computed` +
         (found.unprocessed ? `, ${found.unprocessed} not processed` : "") +
         (found.recomputed ? `; ${found.recomputed} computed once more` : "")],
+      ["Of the answer", found.drafted ? `${found.accepted} of ${found.drafted} drafted tokens were right` : null],
       ["Nearest cached prefix", found.nearest &&
         `${found.nearest.request_id}${found.nearest.in_answer ? ", its answer" : ""}; ` +
         `${whole.format(found.nearest.alike_after)} tokens are alike after the difference`],
