@@ -4,6 +4,7 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -17,7 +18,7 @@ from foreword.engine.runner import Sampled, Step, StepChunk
 from foreword.events import Event, EventRelay, StepFinished
 from foreword.sampling_params import SamplingParams
 from foreword.sched import Drafter, Predicted, PromptLookup, Proposal, Request, SchedulerConfig, TreeDrafter
-from foreword.testing import FakeRunner, fake_engine
+from foreword.testing import FakeRunner, VirtualClock, fake_engine
 from foreword.tokens import pack_tokens
 
 LIVES, BATCHES = 160, 4
@@ -271,6 +272,49 @@ def test_blocks_of_what_was_refused_are_given_back() -> None:
 
 def test_nothing_drafted_is_a_drafting_without_drafters() -> None:
     assert Drafting((), 10).drafts([]) == {}
+
+
+class Slow:
+    """A drafter that takes ``seconds``, and knows nothing before a position; notes at which positions it is asked."""
+
+    name = "slow"
+
+    def __init__(self, seconds: float, knows_from: int):
+        self.clock = VirtualClock()
+        self.asked: list[int] = []
+        self._seconds, self._knows_from = seconds, knows_from
+
+    def propose(self, request: Request, most: int) -> Proposal:
+        self.clock.now += self._seconds
+        self.asked.append(request.num_tokens)
+        return Proposal(counted(request, most) if request.num_tokens >= self._knows_from else (), 16)
+
+    def ended(self, request: Request) -> None:
+        pass
+
+
+def asked_at(seconds: float, tokens: int, knows_from: int = 10**6) -> list[int]:
+    """Where a slow drafter is asked during an answer whose steps take a second."""
+    slow, cache = Slow(seconds, knows_from), CacheConfig(num_blocks=64, block_size=4)
+    engine = fake_engine(cache, runner=FakeRunner(cache, slow.clock, lambda _: 1.0), drafters=lambda _: [slow])
+    engine.add_request(EngineRequest(pack_tokens([1, 2, 3]), SamplingParams(max_tokens=tokens)))
+    run(engine)
+    return slow.asked
+
+
+def test_looking_in_vain_takes_no_more_than_its_share_of_steps() -> None:
+    assert asked_at(0.004, 40) == list(range(4, 42)), "it costs next to nothing"
+    gaps = [after - before for before, after in pairwise(asked_at(0.018, 60))]
+    assert gaps[:3] == [1, 2, 4]
+    assert set(gaps[3:]) == {4}, "0.018 s of 4 s are less than half a percent"
+    assert max(after - before for before, after in pairwise(asked_at(9.0, 200))) == 17, "but it is never given up"
+
+
+def test_the_first_draft_that_pays_ends_the_rests() -> None:
+    asked = asked_at(0.018, 150, knows_from=60)
+    first = next(place for place in asked if place >= 60)
+    assert first < 60 + 5
+    assert len([place for place in asked if place >= first]) < 8, "drafts of up to 32, one behind the other"
 
 
 @pytest.mark.parametrize("public", [0, 4, 11])
