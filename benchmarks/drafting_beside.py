@@ -75,11 +75,12 @@ def foreword(model: str, drafting: bool) -> Answering:
 
 def llama(model: str, drafting: bool) -> Answering:
     """llama.cpp, by llama-cpp-python."""
-    from llama_cpp import Llama
-    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+    from llama_cpp import Llama  # type: ignore[import-not-found]
+    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding  # type: ignore[import-not-found]
 
     draft = LlamaPromptLookupDecoding(**LLAMA_DRAFT) if drafting else None
-    engine = Llama(model, n_ctx=4096, n_threads=2, n_threads_batch=2, draft_model=draft, seed=0, verbose=False)
+    sizes = {"n_ctx": 4096, "n_threads": 2, "n_threads_batch": 2}
+    engine = Llama(model, **sizes, draft_model=draft, logits_all=drafting, seed=0, verbose=False)  # drafts need all logits
 
     def answer(work: dict[str, Any]) -> tuple[list[int], float]:
         chosen = {"temp": 0.0, "top_k": 1} if work["greedy"] else {"temp": 100.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -98,8 +99,8 @@ def vllm(model: str, drafting: bool) -> Answering:
         ("VLLM_NO_USAGE_STATS", "1"),
     ):
         os.environ.setdefault(name, value)
-    from vllm import LLM, SamplingParams
-    from vllm.inputs import TokensPrompt
+    from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
+    from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
 
     more = {"speculative_config": VLLM_DRAFT} if drafting else {}
     made = LLM(model=model, dtype="float32", max_model_len=4096, max_num_seqs=8, seed=0, **more)
