@@ -27,9 +27,7 @@ from typing import Any
 
 VOCABULARY = 32_000
 """Of the model of 0.22 B parameters."""
-LLAMA_DRAFT = {"max_ngram_size": 2, "num_pred_tokens": 10}
-"""The defaults of its class."""
-VLLM_DRAFT = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+VLLM_DRAFT = {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
 Answering = Callable[[dict[str, Any]], tuple[list[int], float]]
 """Answers one piece of work: tokens, and the seconds behind the first of them."""
 
@@ -55,8 +53,9 @@ def make_work() -> dict[str, Any]:
     }
 
 
-def foreword(model: str, drafting: bool) -> Answering:
-    """This engine."""
+def foreword(model: str, drafting: bool, most: int) -> Answering:
+    """This engine, which decides itself how much to draft."""
+    del most
     from drafting import Side
     from foreword.engine import EngineConfig, SamplingParams
     from foreword.engine.build import make_parts
@@ -73,12 +72,12 @@ def foreword(model: str, drafting: bool) -> Answering:
     return answer
 
 
-def llama(model: str, drafting: bool) -> Answering:
+def llama(model: str, drafting: bool, most: int) -> Answering:
     """llama.cpp, by llama-cpp-python."""
     from llama_cpp import Llama  # type: ignore[import-not-found]
     from llama_cpp.llama_speculative import LlamaPromptLookupDecoding  # type: ignore[import-not-found]
 
-    draft = LlamaPromptLookupDecoding(**LLAMA_DRAFT) if drafting else None
+    draft = LlamaPromptLookupDecoding(num_pred_tokens=most) if drafting else None
     sizes = {"n_ctx": 4096, "n_threads": 2, "n_threads_batch": 2}
     engine = Llama(model, **sizes, draft_model=draft, logits_all=drafting, seed=0, verbose=False)  # drafts need all logits
 
@@ -89,7 +88,7 @@ def llama(model: str, drafting: bool) -> Answering:
     return answer
 
 
-def vllm(model: str, drafting: bool) -> Answering:
+def vllm(model: str, drafting: bool, most: int) -> Answering:
     """vLLM on its CPU backend, in this process."""
     for name, value in (
         ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
@@ -102,7 +101,7 @@ def vllm(model: str, drafting: bool) -> Answering:
     from vllm import LLM, SamplingParams  # type: ignore[import-not-found]
     from vllm.inputs import TokensPrompt  # type: ignore[import-not-found]
 
-    more = {"speculative_config": VLLM_DRAFT} if drafting else {}
+    more = {"speculative_config": {**VLLM_DRAFT, "num_speculative_tokens": most}} if drafting else {}
     made = LLM(model=model, dtype="float32", max_model_len=4096, max_num_seqs=8, seed=0, **more)
     engine = made.llm_engine
 
@@ -133,7 +132,7 @@ def timed(tokens: Iterable[int], most: int) -> tuple[list[int], float]:
     return found, time.perf_counter() - first
 
 
-ENGINES: dict[str, Callable[[str, bool], Answering]] = {"foreword": foreword, "llama": llama, "vllm": vllm}
+ENGINES: dict[str, Callable[[str, bool, int], Answering]] = {"foreword": foreword, "llama": llama, "vllm": vllm}
 
 
 def turn(options: argparse.Namespace, work: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def turn(options: argparse.Namespace, work: dict[str, Any]) -> dict[str, Any]:
     small = "smollm2" if options.engine == "foreword" else options.gguf
     for model, rows in ((options.model, ("repeat", "random")), (small, ("edit",))):
         if model:
-            answer = ENGINES[options.engine](model, drafting)
+            answer = ENGINES[options.engine](model, drafting, options.most)
             for row in rows:
                 tokens, seconds = [answer(work[row]) for _ in range(work[row]["times"])][-1]
                 found[row] = {"rate": (len(tokens) - 1) / seconds, "tokens": tokens}
@@ -175,6 +174,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", help="the model of 0.22 B parameters, as the engine reads it")
     parser.add_argument("--gguf", help="SmolLM2 as a GGUF file, for llama.cpp")
+    parser.add_argument("--most", type=int, default=10, help="tokens that llama.cpp and vLLM draft")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--drafting", choices=["off", "on"], help="one turn in this process")
     options = parser.parse_args()
