@@ -1,4 +1,4 @@
-"""Every block of code in the README, as it stands there: run in a process of its own, or listed with the reason why not."""
+"""Every block of code in the README and the first how-to pages: run in a process, or listed with the reason why not."""
 
 import os
 import re
@@ -11,21 +11,25 @@ import pytest
 
 from server.live import Live
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/how-to/install.md", "docs/how-to/python.md", "docs/how-to/serve.md")
+TEXT = "\n".join((ROOT / page).read_text("utf-8") for page in PAGES)
 ADDRESS = "http://127.0.0.1:8000"
 NOT_RUN = {
     "make demo": "makes a virtual environment, minutes of downloads",
     "make test": "runs this test",
-    "make serve": "makes a virtual environment, and serves until it is stopped",
+    "foreword serve": "serves until it is stopped; the tutorial's test does it",
+    "foreword api-key": "the same",
     "foreword bench": "measures for minutes, with a model that only a reader has",
     "pip install": "changes what is installed; what a wheel holds is tested in test_packaging.py",
     "pip wheel": "made in test_packaging.py",
 }
 """What a block begins with, and why it is not run."""
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
 RUN = [(language, text) for language, text in BLOCKS if not text.startswith(tuple(NOT_RUN))]
 SAYS = {
-    "from foreword import": "85000",
+    "from foreword import LLM, SamplingParams\n\nTABLE": "85000",
+    "from foreword import LLM, SamplingParams\n\nllm": "Oslo",
     "printf": "Rome",
     "curl": "65000",
     "from openai": "65000",
@@ -36,10 +40,10 @@ SAYS = {
 
 def test_no_block_escapes() -> None:
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    assert README.count("```") == 2 * len(BLOCKS)
-    assert not re.search(r"\n\n(?: {4}|\t)\S", README), "a block without a fence"
+    assert TEXT.count("```") == 2 * len(BLOCKS)
+    assert not re.search(r"\n\n(?: {4}|\t)\S", TEXT), "a block without a fence"
     for listed in NOT_RUN:
-        assert any(text.startswith(listed) for _, text in BLOCKS), f"{listed} is in the list and not in the README"
+        assert any(text.startswith(listed) for _, text in BLOCKS), f"{listed} is in the list and on no page"
     for _, text in RUN:
         assert text.startswith(tuple(SAYS))
     assert len(RUN) == len(SAYS)
@@ -52,7 +56,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     command.parent.mkdir()
     command.write_text(f"#!{sys.executable}\nfrom foreword.cli.main import run\nrun()\n")
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
-    source = str(Path(__file__).parents[2] / "src")
+    source = str(ROOT / "src")
     return {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": source}
 
 

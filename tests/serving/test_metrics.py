@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from foreword.cli.reference.metrics import metrics_page
 from foreword.server.tenants import load_tenants
 from foreword.serving.metrics import TokenGaps
 from server.live import Live, live_server
 
+SERIES = re.compile("_(bucket|count|sum)$")
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/foreword.json"
 ASKED: dict[str, Any] = {"model": "tiny", "prompt": "the quick brown fox jumps", "max_tokens": 4, "temperature": 0}
 VLLM_NAMES = {
@@ -106,6 +108,8 @@ def test_what_stores_hold_and_bring_is_counted(engine_config: Any, tmp_path: Pat
     assert total(found, "vllm:external_prefix_cache_queries_total") == length
     assert total(found, "vllm:external_prefix_cache_hits_total") == total(found, "vllm:prompt_tokens_cached_total") == stored
     assert total(found, "vllm:prefix_cache_hits_total") == 0, "memory had nothing"
+    told = {SERIES.sub("", name) for name, _ in found if not name.endswith("_created")}
+    assert not {name for name in told if f"| `{name}` |" not in metrics_page()}, "all that a server tells is on the page"
     ours = {"store": "stored_local"}
     assert total(found, "foreword_store_loaded_blocks_total", **ours) == stored // 16
     assert total(found, "foreword_store_blocks", **ours) >= stored // 16

@@ -21,7 +21,7 @@ from foreword.serving.fleet_view import FleetView
 from foreword.serving.front import EngineFront
 from foreword.serving.journal import Journal
 from foreword.serving.log import Log, make_log
-from foreword.serving.metrics import Metrics
+from foreword.serving.metrics import LOG_LINES_DROPPED, Metrics
 from foreword.serving.observation import Observation
 from foreword.serving.prompt_thread import PromptThread
 from foreword.serving.rendering import PromptRenderer
@@ -70,11 +70,7 @@ def make_parts(
     metrics = Metrics(
         model.name, state=lambda: front.state, alive=lambda: front.death is None, tier=lambda: front.tier_state
     )
-    metrics.watch_counter(
-        "foreword_log_lines_dropped",
-        "Lines of the log that were dropped because nothing took them.",
-        lambda: sum(output.dropped for output in process.outputs),
-    )
+    metrics.watch_counter(*LOG_LINES_DROPPED, lambda: sum(output.dropped for output in process.outputs))
     observer = observer or ObserverConfig(minimum_tokens=config.min_cached_tokens)
     renderer = PromptRenderer(front.text, model.name)
     for text, again in changed_samples(front.text.tokenizer):

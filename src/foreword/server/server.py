@@ -24,6 +24,7 @@ from foreword.server.http1 import BoundedProtocol
 from foreword.server.open_files import connection_room
 from foreword.server.parts import ServerParts
 from foreword.server.tenants import Tenants
+from foreword.serving.metrics import CONNECTIONS
 from foreword.serving.output import QueuedOutput
 
 Announce = Callable[[str, int], object]
@@ -68,7 +69,7 @@ class Server(uvicorn.Server):
         self._room = room = connection_room(config.max_connections)
         patience = Patience.of(config)
         self.connections = Connections(room.connections, patience, self.parts.limited_log)
-        self.parts.metrics.watch_gauge("foreword_connections", "Open connections.", lambda: len(self.connections))
+        self.parts.metrics.watch_gauge(*CONNECTIONS, lambda: len(self.connections))
         protocol: Any = partial(BoundedProtocol, self.connections)
         super().__init__(
             uvicorn.Config(

@@ -24,6 +24,10 @@ TOKEN_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 
 BLOCK_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)
 REQUEST_BUCKETS = (0.01, 0.05, 0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 60, 120, 240, 480, 960)
 
+LOG_LINES_DROPPED = ("foreword_log_lines_dropped", "Lines of the log that were dropped because nothing took them.")
+CONNECTIONS = ("foreword_connections", "Open connections.")
+"""Names and texts of what the server around the metrics counts."""
+
 
 class Metrics:
     """One registry for one server."""
@@ -216,7 +220,7 @@ class DraftCounts:
             CounterMetricFamily(f"foreword_{name}_tokens", text, labels=["model_name", "drafter"])
             for name, text in (
                 ("drafted", "Drafted tokens by drafter."),
-                ("accepted_draft", "Those of them that were right."),
+                ("accepted_draft", "Drafted tokens that were right, by drafter."),
             )
         )
         for name, each in counts.items():
@@ -233,7 +237,9 @@ class DraftCounts:
             family.add_metric([model], value)
             yield family
         places = CounterMetricFamily(
-            "vllm:spec_decode_num_accepted_tokens_per_pos", "The same by place.", labels=["model_name", "position"]
+            "vllm:spec_decode_num_accepted_tokens_per_pos",
+            "Drafted tokens that were right, by place in their draft.",
+            labels=["model_name", "position"],
         )
         for place in range(max(right, default=0)):
             places.add_metric([model, str(place)], sum(count for length, count in right.items() if length > place))

@@ -5,6 +5,7 @@ from pathlib import Path
 from foreword.cli.reference.errors import errors_page
 from foreword.cli.reference.events import events_page
 from foreword.cli.reference.http import http_page
+from foreword.cli.reference.metrics import metrics_page
 from foreword.cli.reference.options import commands_page, configuration_page
 from foreword.cli.reference.public import public_page
 from foreword.cli.reference.rules import rules_page
@@ -16,6 +17,7 @@ PAGES = {
     "http.md": http_page,
     "errors.md": errors_page,
     "events.md": events_page,
+    "metrics.md": metrics_page,
     "rules.md": rules_page,
     "public.md": public_page,
 }
