@@ -1,11 +1,12 @@
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from foreword.account import Source
+from foreword.account import Drafted, Source
 from foreword.errors import ConfigError
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, StepFinished
 from foreword.observe import Observer, ObserverConfig, Reason
@@ -24,6 +25,16 @@ def test_every_token_is_counted_once_and_every_request_has_one_reason() -> None:
     assert counts.requests_by_reason == {"first_seen": 1, "diverged": 1, "complete": 1}
     assert counts.missed_tokens_by_reason == {"first_seen": 15, "diverged": 4, "complete": 1}
     assert counts.requests_by_outcome == {"stop": 3}
+
+
+def test_drafts_of_all_requests_add_up_by_drafter() -> None:
+    observer, requests = Observer(), Requests()
+    for drafts in ({"tree": Drafted(5, 3)}, {"tree": Drafted(2, 2), "form": Drafted(4, 4)}, {}):
+        request = requests.run("Rules.")
+        observer(replace(request, account=replace(request.account, drafts=drafts)))
+    account = observer.counts().account
+    assert account.drafts == {"tree": Drafted(7, 5), "form": Drafted(4, 4)}
+    assert (account.in_tokens()["drafted"], account.in_tokens()["accepted"]) == (11, 9)
 
 
 def test_finer_reasons_are_found_when_asked_for_and_counted_once() -> None:

@@ -1,5 +1,7 @@
 """What the metrics make of events."""
 
+from dataclasses import replace
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, DraftLooked, Event, StepFinished
@@ -11,6 +13,7 @@ from serving.fake_front import FakeFront
 
 def test_steps_tell_times_and_blocks_their_lives() -> None:
     front = FakeFront()
+    front.state = replace(front.state, draft_faults=3)
     metrics = Metrics("fake", lambda: front.state, lambda: True, lambda: front.tier_state)
     sink = EventMetrics(front.info, front.now, metrics)
     tokens = pack_tokens(range(4))
@@ -34,3 +37,4 @@ def test_steps_tell_times_and_blocks_their_lives() -> None:
     assert [samples[f"vllm:spec_decode_num_{name}_total"] for name in names] == [3, 7, 5]
     places = [labelled["vllm:spec_decode_num_accepted_tokens_per_pos_total", "fake", place] for place in "012"]
     assert places == [2, 2, 1]
+    assert samples["foreword_draft_faults_total"] == 3
