@@ -57,6 +57,11 @@ def test_a_grid_has_every_size_with_every_policy_once() -> None:
     assert {each.block_size for each in found} == {8}
 
 
+def test_a_policy_that_learns_sees_what_comes_back() -> None:
+    found = grid(CacheConfig(ghost_ratio=0.0), [64], ["lru", "learned"])
+    assert [each.ghost_ratio for each in found] == [0.0, CacheConfig.ghost_ratio]
+
+
 def test_a_row_has_counts_and_times() -> None:
     found = dict(zip(COLUMNS, row(cells()[1]), strict=True))
     assert found["policy"] == "lru"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from foreword.cache import Mark
+from foreword.cache import ConversationState, Mark
 from foreword.errors import NotFoundError, Overloaded, ParameterError, PromptError, StepFailed, Unavailable
 from foreword.observe import ObserverConfig
 from foreword.serving.config import ServerConfig
@@ -41,13 +41,14 @@ def run(test: Callable[[FakeFront, Service], Any], **options: Any) -> None:
 
 def test_a_request_comes_to_the_engine_as_it_was_asked() -> None:
     async def main(front: FakeFront, served: Service) -> None:
-        cache = CacheSettings(salt="s", keep_seconds=60.0)
+        cache = CacheSettings(salt="s", keep_seconds=60.0, conversation=ConversationState.ENDED)
         await served.open(neutral("the quick fox", cache=cache, stream=True))
         (stream,) = front.streams
         request = stream.request
         assert (request.request_id, request.text, request.tokens) == ("r", "the quick fox", pack_tokens([1, 2, 3]))
         assert (request.tenant, request.cache_salt, request.marks) == ("alice", "s", (Mark(3, 60.0),))
         assert (request.use_cache, request.stream, request.asked_by) == (True, True, "alice")
+        assert request.conversation is ConversationState.ENDED
 
     run(main)
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from foreword.account import Account, HitEnd, MissReason, Source
     from foreword.cache.actions import CacheAction, CopyBlock, LoadBlocks, StoreBlocks, Stored
     from foreword.cache.config import CacheConfig, CacheOptions
+    from foreword.cache.conversation import ConversationState
     from foreword.cache.ledger import RequestLedger
     from foreword.cache.lookup import Query
     from foreword.cache.marks import Mark
@@ -23,6 +24,7 @@ __all__ = [
     "CacheConfig",
     "CacheOptions",
     "Chunk",
+    "ConversationState",
     "CopyBlock",
     "HitEnd",
     "LoadBlocks",
@@ -55,6 +57,7 @@ _HOMES = {
     "StoreBlocks": "cache.actions",
     "CacheConfig": "cache.config",
     "CacheOptions": "cache.config",
+    "ConversationState": "cache.conversation",
     "RequestLedger": "cache.ledger",
     "Query": "cache.lookup",
     "Mark": "cache.marks",

@@ -20,6 +20,7 @@ from foreword.account import HitEnd, MissReason, Source
 from foreword.cache.actions import Actions, Stored
 from foreword.cache.config import CacheConfig
 from foreword.cache.continuations import Continuations
+from foreword.cache.conversation import GOES_ON_SECONDS, ConversationState
 from foreword.cache.copying import Copying
 from foreword.cache.eviction import POLICIES, EvictionPolicy, EvictionQueue
 from foreword.cache.first_use import FirstUse
@@ -241,9 +242,17 @@ class PrefixCache:
             node.planned = node.ready
             node = node.parent
 
-    def release(self, reservation: Reservation, now: float, generated: bytes = b"", keep: bool = True) -> None:
+    def release(
+        self,
+        reservation: Reservation,
+        now: float,
+        generated: bytes = b"",
+        keep: bool = True,
+        conversation: ConversationState | None = None,
+    ) -> None:
         """Let go. What has been computed stays cached, ``generated`` (packed tokens after the prompt) included.
 
+        ``conversation``: whether it goes on, as far as that was told (conversation.py); to be said at a request's end only.
         Without ``keep`` nothing stays of what this request computed, nor of what others computed from it: their reservations
         are ``spoiled`` from then on.
 
@@ -265,12 +274,18 @@ class PrefixCache:
         if base is None:
             return
         root = base.root
-        if (hold.marks or self.parts.marked) and not root.retired:
+        marks = hold.marks
+        if conversation is ConversationState.GOES_ON:
+            marks = (*marks, Mark(hold.length, GOES_ON_SECONDS))
+        if (marks or self.parts.marked) and not root.retired:
             computed = hold.tokens[: hold.computed * TOKEN_BYTES]
-            self._marks.use(root, computed, hold.private, hold.marks, now)
+            self._marks.use(root, computed, hold.private, marks, now)
         if keep and not root.retired:
             self.transfers.used_first(root, hold.tail(0, generated), hold.private, now)
         self._residency.let_go(base, now)
+        if conversation is ConversationState.ENDED and keep and not root.retired:
+            leaf, _ = self._tree.walk(root, hold.tail(0, generated), hold.private)
+            self._residency.end_conversation(leaf, hold.private, max((mark.position for mark in hold.marks), default=0))
 
     def reset(self) -> None:
         """Forget everything. Running requests go on, but nothing computed so far is reused by a later one."""

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from foreword.cache.conversation import private_tail
 from foreword.cache.eviction import EvictionQueue, is_evictable
 from foreword.cache.marked_paths import MarkedPaths
 from foreword.cache.namespace import PrivatePart
@@ -48,6 +49,7 @@ class Residency:
                 self.unheld_blocks -= len(current.blocks)
             current.holders += 1
             current.uses += 1
+            current.ended = False
             current = current.parent
 
     def unhold(self, node: Node, now: float | None) -> None:
@@ -116,9 +118,19 @@ class Residency:
         self.touch(node, now)
         return node
 
+    def end_conversation(self, leaf: Node, private: PrivatePart | None, kept: int) -> None:
+        """What only the conversation of a path uses, from position ``kept`` on, goes first from now on, marked or not."""
+        for node in private_tail(leaf, private, kept):
+            for prefix in self.marked.at(node):
+                self.marked.end(prefix)
+            node.ended = True
+            if is_evictable(node):
+                self.queue.push(node)
+
     def touch(self, node: Node, now: float) -> None:
         """The node has just been used, by a request that holds what is above it."""
         node.uses += 1
+        node.ended = False
         if self.queue.policy.learns:
             fresh = sum(each.end - each.start for each in _path(node) if not each.noted)
             self._note(node, fresh, now)

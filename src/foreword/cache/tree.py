@@ -48,6 +48,7 @@ class Node:
         "copier",
         "edge",
         "end",
+        "ended",
         "fresh",
         "given",
         "group",
@@ -84,6 +85,7 @@ class Node:
         self.noted = False  # whether a policy that learns has been told of a use
         self.given = 0.0  # when a lower tier was given it last, of the same clock
         self.marks = 0  # marked prefixes that keep this node; see marks.py
+        self.ended = False  # its conversation is over, as its client said; see conversation.py
         self.ticket = 0  # of the eviction queue: an entry with another ticket is stale
         self.copier: object | None = None  # the reservation that will copy the first tokens of this edge
         self.load: LoadBlocks | None = None  # brings what is not readable up to its end
@@ -258,7 +260,7 @@ class RadixTree:
         upper.stored = node.stored if node.stored < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
         upper.uses, upper.fresh, upper.group, upper.noted = node.uses, node.fresh, node.group, node.noted
-        upper.given = node.given
+        upper.given, upper.ended = node.given, node.ended
         upper.load = node.load if node.load is not None and node.load.start < at else None
         upper.copier, node.copier = node.copier, None
         upper.private, node.private = node.private, None

@@ -35,6 +35,7 @@ from foreword.replay import (
 from foreword.replay.fleet_config import FleetConfig
 from foreword.replay.fleet_report import fleet_svg
 from foreword.replay.report import COLUMNS, optimum_row, row, svg
+from foreword.replay.told import goes_on, told
 
 REQUESTS_BETWEEN_UPDATES = 64
 WIDTH_OF_A_PIPE = 160
@@ -72,10 +73,16 @@ def replay(
         _replay_fleets(trace, config, fleets, predicted, svg_file, json_file)
         return
     with ExitStack() as stack:
-        open_trace = _opened(stack, trace, len(caches) + config.optimum, notes)
+        open_trace = _opened(stack, trace, len(caches) + config.optimum + config.told, notes)
         bars = stack.enter_context(_progress(notes))
         reading = partial(_requests, open_trace, bars, config.trace_block, kinds)
-        cells = list(sweep(caches, lambda cache: reading(_named(cache)), partial(replay_with, config, predicted)))
+        bits = goes_on(reading("who goes on")) if config.told else None
+
+        def asked(cache: CacheConfig) -> Iterator[TraceRequest]:
+            requests = reading(_named(cache))
+            return requests if bits is None else told(requests, bits)
+
+        cells = list(sweep(caches, asked, partial(replay_with, config, predicted)))
         optimum = optima(reading("optimum"), caches) if config.optimum else []
     _require_requests(cells, trace)
     title = _title(trace, kinds)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from foreword.cache import Mark
+from foreword.cache import ConversationState, Mark
 from foreword.engine.grammars import Grammars
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import TextNotes
@@ -41,6 +41,7 @@ class SentRequest(msgspec.Struct, frozen=True):
     asked_by: str | None
     public_tokens: int
     marks: tuple[Mark, ...]
+    conversation: ConversationState | None
     use_cache: bool
     shown_tokens: frozenset[int]
     stream: bool

@@ -129,6 +129,7 @@ class Engine:
                 private=private,
                 marks=request.marks,
                 predicted=request.predicted,
+                conversation=request.conversation,
             )
             ends, seed = self.info.end_token_ids, self._seed(params, index)
             shown, tokenizer, grammar = request.shown_tokens, self.text.tokenizer, request.grammar

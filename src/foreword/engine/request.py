@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foreword.cache import Mark, ModelFingerprint, Namespace, PrivatePart
+from foreword.cache import ConversationState, Mark, ModelFingerprint, Namespace, PrivatePart
 from foreword.engine.info import EngineInfo
 from foreword.engine.token_mask import Grammar
 from foreword.errors import ParameterError, PromptError, PromptTooLong
@@ -53,6 +53,8 @@ class EngineRequest:
         So many leading tokens of a tenant's prompt are shared with all tenants.
     marks
         Prefixes that are to be kept longer.
+    conversation
+        Whether it goes on, as the client says: what is kept is in the cache's ``conversation.py``. None: nothing was said.
     use_cache
         False: the request neither reads nor feeds the cache.
     shown_tokens
@@ -77,6 +79,7 @@ class EngineRequest:
     asked_by: str | None = None
     public_tokens: int = 0
     marks: tuple[Mark, ...] = ()
+    conversation: ConversationState | None = None
     use_cache: bool = True
     shown_tokens: frozenset[int] = frozenset()
     stream: bool = True

@@ -5,7 +5,16 @@ It is what published simulators replay: a request is whole in the cache while it
 
 from collections.abc import Iterable, Sequence
 
-from foreword.cache import CacheConfig, Mark, ModelFingerprint, Namespace, PrefixCache, PrivatePart, RequestLedger
+from foreword.cache import (
+    CacheConfig,
+    ConversationState,
+    Mark,
+    ModelFingerprint,
+    Namespace,
+    PrefixCache,
+    PrivatePart,
+    RequestLedger,
+)
 from foreword.replay.costs import MEASURED, Costs
 from foreword.replay.result import ReplayResult, Tally
 from foreword.replay.traces import TraceRequest
@@ -26,6 +35,7 @@ def process(
     use_cache: bool = True,
     marks: Sequence[Mark] = (),
     private: PrivatePart | None = None,
+    conversation: ConversationState | None = None,
 ) -> RequestLedger | None:
     """One request from beginning to end, at one moment: its ledger; None if the cache has not enough blocks for it.
 
@@ -46,7 +56,7 @@ def process(
     if total > length and cache.grow(reservation, total, now):
         cache.plan(reservation, total, total)
         cache.commit(reservation)
-    cache.release(reservation, now, generated)
+    cache.release(reservation, now, generated, conversation=conversation)
     return ledger
 
 
@@ -75,7 +85,10 @@ def replay_cache(
         ledger = None
         if prompt:
             known = request.answer(scale)[:-TOKEN_BYTES]  # the last token of an answer is never computed
-            ledger = process(cache, namespace_of(request), prompt, seconds, generated=known, use_cache=request.uses_cache)
+            ledger = process(
+                cache, namespace_of(request), prompt, seconds, generated=known, use_cache=request.uses_cache,
+                conversation=request.conversation,
+            )  # fmt: skip
         if ledger is None:
             tally.refused += 1
             continue

@@ -32,6 +32,8 @@ class ReplayConfig:
     """Eviction policy, `lru`, `protected-lru`, `learned`, or `all`; given several times, each is tried."""
     optimum: bool = False
     """Beside them, what a cache would have had that knew the requests to come; the trace is then kept in memory."""
+    told: bool = False
+    """Let every request say whether its conversation goes on, as the trace's own future has it."""
     loop: str = Loop.ENGINE.value
     """`engine`: requests come at their times and run together. `cache`: one after another through the cache alone, many
     times faster; TTFT is then that of an idle machine."""

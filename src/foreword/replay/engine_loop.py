@@ -74,7 +74,12 @@ class EngineReplay:
         answer = np.frombuffer(request.answer(self._scale), np.int32)
         params = SamplingParams(temperature=0.0, max_tokens=max(1, len(answer)), ignore_eos=True)
         asked = EngineRequest(
-            request.prompt(self._scale), params, cache_salt=request.scope or None, use_cache=request.uses_cache, stream=False
+            request.prompt(self._scale),
+            params,
+            cache_salt=request.scope or None,
+            conversation=request.conversation,
+            use_cache=request.uses_cache,
+            stream=False,
         )
         try:
             name = self.engine.add_request(asked).request_id

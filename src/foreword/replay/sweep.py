@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from foreword.cache import CacheConfig
+from foreword.cache.eviction import POLICIES
 from foreword.replay.cache_loop import replay_cache
 from foreword.replay.config import Loop, ReplayConfig
 from foreword.replay.costs import Costs
@@ -48,9 +49,13 @@ def optima(requests: Iterable[TraceRequest], caches: Iterable[CacheConfig]) -> l
 
 
 def grid(base: CacheConfig, blocks: Sequence[int], policies: Sequence[str]) -> list[CacheConfig]:
-    """Every size with every policy, else like ``base``; sizes ascending, each once."""
+    """Every size with every policy, else like ``base``; sizes ascending, each once.
+
+    A policy that learns sees what it evicts come back: it has the ghosts that an engine has by default, at least.
+    """
+    ghosts = {policy: CacheConfig.ghost_ratio if POLICIES[policy].learns else 0.0 for policy in policies}
     return [
-        replace(base, num_blocks=count, eviction_policy=policy)
+        replace(base, num_blocks=count, eviction_policy=policy, ghost_ratio=max(base.ghost_ratio, ghosts[policy]))
         for policy in dict.fromkeys(policies)
         for count in sorted(set(blocks))
     ]

@@ -28,6 +28,7 @@ from typing import IO, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from foreword.cache import ConversationState
 from foreword.errors import TraceError
 from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
@@ -60,6 +61,8 @@ class TraceRequest:
         keys stand for equal tokens; tokens without a key are like no others.
     scope
         Who may share with whom: requests of two scopes never share.
+    conversation
+        Whether it goes on, as the client says; None: it says nothing.
     number
         Which request of the trace it is, to tell its own tokens from others'.
     """
@@ -73,6 +76,7 @@ class TraceRequest:
     uses_cache: bool = True
     keys_go_on: bool = False
     number: int = 0
+    conversation: ConversationState | None = None
 
     def prompt(self, scale: int = 1) -> bytes:
         """The prompt's tokens, packed; one of them stands for ``scale`` of the trace."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 import numpy as np
 
 from foreword.account import Account
-from foreword.cache import Mark, Namespace, PrivatePart, RequestLedger, Reservation, Stored
+from foreword.cache import ConversationState, Mark, Namespace, PrivatePart, RequestLedger, Reservation, Stored
 from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
 
@@ -41,6 +41,7 @@ class Request:
         private: PrivatePart | None = None,
         marks: tuple[Mark, ...] = (),
         predicted: bytes = b"",
+        conversation: ConversationState | None = None,
     ):
         self.request_id = request_id
         self.namespace = namespace
@@ -54,6 +55,7 @@ class Request:
         self.private = private
         self.marks = marks
         self.predicted = predicted
+        self.conversation = conversation
         self.stored: tuple[Stored, ...] | None = ()  # what lower tiers have of it; None: that is still being looked up
         self.ledger = RequestLedger(self.num_prompt_tokens)
         self.state = RequestState.WAITING

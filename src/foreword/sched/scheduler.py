@@ -12,7 +12,7 @@ very long prompt, and it takes at most twice as long.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from foreword.cache import CacheAction, Match, PrefixCache
+from foreword.cache import CacheAction, ConversationState, Match, PrefixCache
 from foreword.errors import PromptError
 from foreword.sched.config import SchedulerConfig
 from foreword.sched.drafter import Draft
@@ -167,7 +167,7 @@ class Scheduler:
             self.waiting.remove(request)
         elif request.state is RequestState.RUNNING:
             self.running.remove(request)
-            self._release(request, now)
+            self._release(request, now, conversation=request.conversation)
         request.state = RequestState.FINISHED
 
     def _plan(self, request: Request, budget: int, chunks: list[ScheduledChunk]) -> int:
@@ -256,11 +256,13 @@ class Scheduler:
         self.num_preemptions += 1
         self.waiting.insert(0, request)
 
-    def _release(self, request: Request, now: float, keep: bool = True) -> None:
+    def _release(
+        self, request: Request, now: float, keep: bool = True, conversation: ConversationState | None = None
+    ) -> None:
         """Let go of a request's blocks. Its last token is not kept: a sampled one has KV only where it was drafted."""
         assert request.reservation is not None
         generated = request.packed()[request.reservation.length * TOKEN_BYTES : (request.num_tokens - 1) * TOKEN_BYTES]
-        self.cache.release(request.reservation, now, generated, keep)
+        self.cache.release(request.reservation, now, generated, keep, conversation)
         request.reservation = None
         self._no_room = False
 

@@ -1,31 +1,58 @@
 """What endpoints ask of a request: who asks, what is behind the app, and work on its body that holds nobody up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fastapi import Request
 
+from foreword.cache import ConversationState
+from foreword.errors import ParameterError
 from foreword.server.body import TopBody
 from foreword.server.body_shape import AT_ONCE
 from foreword.server.parts import ServerParts
 from foreword.serving.service import Service
 
 T = TypeVar("T")
+CONVERSATION_HEADER = "x-cache-conversation"
+"""Header that says the same as the field ``cache_conversation``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the tenant of the API key, and an id for this request (32 hexadecimal digits)."""
+    """Who asks: the tenant of the API key, and an id for this request (32 hexadecimal digits).
+
+    ``conversation``: what the header says of it; None: nothing.
+    """
 
     tenant: str
     request_id: str
+    conversation: ConversationState | None = None
 
 
 def caller(request: Request) -> Caller:
-    """Who sent a request, as the gate found out."""
+    """Who sent a request, as the gate found out, and what its header says of the conversation.
+
+    ParameterError for a header that says neither word.
+    """
     found: Caller = request.scope["foreword.caller"]
-    return found
+    said = request.headers.get(CONVERSATION_HEADER)
+    if said is None:
+        return found
+    if said not in list(ConversationState):
+        raise ParameterError(f"{CONVERSATION_HEADER} is {said!r}; it must be {' or '.join(ConversationState)}.")
+    return replace(found, conversation=ConversationState(said))
+
+
+def conversation_said(who: Caller, *said: str | None) -> ConversationState | None:
+    """Whether a conversation goes on: what its header and its fields say; ParameterError if they say two things."""
+    words = dict.fromkeys(each for each in (who.conversation, *said) if each is not None)
+    if len(words) > 1:
+        raise ParameterError(
+            f"cache_conversation: the header {CONVERSATION_HEADER}, the field and the options of the request say "
+            f"{' and '.join(words)}; say one of them."
+        )
+    return ConversationState(next(iter(words))) if words else None
 
 
 def service(request: Request) -> Service:

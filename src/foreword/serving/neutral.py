@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from foreword.account import PREDICTION, Account, Drafted
+from foreword.cache import ConversationState
 from foreword.outputs import Logprob
 from foreword.prompt.chat import PromptForm
 from foreword.sampling_params import SamplingParams
@@ -36,12 +37,15 @@ class CacheSettings:
         Id of an earlier answer of the same tenant and salt: say why its prefix was not reused. None: not asked.
     keep_seconds
         A mark with this TTL at the end of the prompt, beside those of the conversation. None: no such mark.
+    conversation
+        Whether the conversation goes on, as the client says; None: it says nothing.
     """
 
     salt: str | None = None
     mode: CacheMode = CacheMode.IMPLICIT
     compare_with: str | None = None
     keep_seconds: float | None = None
+    conversation: ConversationState | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,7 @@ class Service:
             asked_by=request.tenant,
             public_tokens=prompt.public_tokens,
             marks=prompt.marks,
+            conversation=request.cache.conversation,
             use_cache=opened.uses_cache,
             stream=request.stream,
             shown_tokens=self._answers.shown_tokens(request),

@@ -64,12 +64,14 @@ class _Group:
 class EvictionQueue:
     """Evictable leaves by what the policy holds them worth; entries go stale instead of being removed.
 
-    Leaves that a mark keeps come behind all others, among themselves those used longest ago first.
+    Leaves whose conversation has ended come before all others, leaves that a mark keeps behind them; among themselves both
+    have those first that were used longest ago.
     """
 
     def __init__(self, policy: EvictionPolicy):
         self.policy = policy
         self._groups: dict[int, _Group] = {0: _Group()}
+        self._ended = _Group()
         self._marked: list[Entry] = []  # a heap
         self._tickets = 0
         self._compact_at = COMPACT_EVERY  # at which ticket the lists are looked at again
@@ -81,6 +83,9 @@ class EvictionQueue:
         if node.marks:
             heapq.heappush(self._marked, entry)
             return
+        if node.ended:
+            self._ended.push(entry)
+            return
         group = self._groups.get(node.group)
         if group is None:
             group = self._groups[node.group] = _Group()
@@ -88,6 +93,9 @@ class EvictionQueue:
 
     def first(self, now: float) -> Node | None:
         """The leaf to evict from next; None when nothing can be evicted. It stays first for as long as it has blocks."""
+        ended = self._ended.oldest()
+        if ended is not None:
+            return ended[2]
         best: tuple[float, int] | None = None
         found: Node | None = None
         for number, group in self._groups.items():
@@ -107,13 +115,14 @@ class EvictionQueue:
         return 4 * live + COMPACT_EVERY
 
     def lengths(self) -> tuple[int, ...]:
-        """Entries of every list, stale ones included: those of each group, then the marked ones."""
-        groups = self._groups.values()
+        """Entries of every list, stale ones included: those of each group and of what has ended, then the marked ones."""
+        groups = (*self._groups.values(), self._ended)
         return (*(len(part) for group in groups for part in (group.line, group.late, group.latest)), len(self._marked))
 
     def nodes(self) -> set[Node]:
         """The nodes with a valid entry among those without a mark."""
-        return {entry[2] for group in self._groups.values() for entry in (*group.line, *group.late) if _valid(entry)}
+        groups = (*self._groups.values(), self._ended)
+        return {entry[2] for group in groups for entry in (*group.line, *group.late) if _valid(entry)}
 
     def marked_nodes(self) -> set[Node]:
         """The nodes with a valid entry among those that a mark keeps."""
@@ -125,7 +134,7 @@ class EvictionQueue:
             return
         self._compact_at = self._tickets + COMPACT_EVERY
         limit = self.stale_limit(live)
-        for group in self._groups.values():
+        for group in (*self._groups.values(), self._ended):
             group.compact(limit)
         if len(self._marked) > limit:
             self._marked = [entry for entry in self._marked if _valid(entry)]

@@ -29,9 +29,14 @@ def conversation(body: CountTokensBody) -> ChatPrompt:
     return ChatPrompt(
         messages=messages,
         tools=tuple(as_function(_described(tool)) for tool in given.get("tools", ())),
-        marks=resolve_marks(places, mark_ttl(given)),
+        marks=resolve_marks(places, None if _says_of_conversation(body) else mark_ttl(given)),
         go_on=messages[-1].role == "assistant",
     )
+
+
+def _says_of_conversation(body: CountTokensBody) -> bool:
+    """Whether the mark at the top of a body says only whether the conversation goes on."""
+    return body.cache_control is not None and body.cache_control.conversation is not None
 
 
 def _is_foreign(block: dict[str, Any]) -> bool:

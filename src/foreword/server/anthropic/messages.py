@@ -14,7 +14,7 @@ from foreword.server.anthropic.errors import error_body, status_here
 from foreword.server.anthropic.schema import CountTokensBody, MessagesBody
 from foreword.server.body_route import BodyRoute
 from foreword.server.event_stream import EventStream, event
-from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
+from foreword.server.http import Caller, caller, conversation_said, note_passed_over, read_aside, service
 from foreword.serving.neutral import CacheSettings, NeutralRequest, UsableTools
 from foreword.serving.stream import UpdateStream
 
@@ -55,7 +55,12 @@ def neutral_request(body: MessagesBody, who: Caller, defaults: SamplingParams) -
         prompt=conversation(body),
         sampling=_sampling(body, defaults),
         stream=body.stream,
-        cache=CacheSettings(compare_with=body.diagnostics.previous_message_id if body.diagnostics else None),
+        cache=CacheSettings(
+            compare_with=body.diagnostics.previous_message_id if body.diagnostics else None,
+            conversation=conversation_said(
+                who, body.cache_conversation, None if body.cache_control is None else body.cache_control.conversation
+            ),
+        ),
         tools=_usable_tools(body),
         form_field=_form(body)[1],
     )

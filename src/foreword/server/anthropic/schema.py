@@ -26,6 +26,12 @@ class CacheControl(Body):
     ttl: Literal["5m", "1h"] = "5m"
 
 
+class RequestCacheControl(CacheControl):
+    """The mark of a whole body: on the last block. It may say whether the conversation goes on; then that is all it says."""
+
+    conversation: Literal["goes_on", "ended"] | None = None
+
+
 class TextBlock(Body):
     """Text."""
 
@@ -161,7 +167,8 @@ class CountTokensBody(TopBody):
     system: TextBlocks = Field([])
     tools: list[Tool] = Field([], max_length=MAX_TOOLS)
     tool_choice: ToolChoice | None = None
-    cache_control: CacheControl | None = None
+    cache_control: RequestCacheControl | None = None
+    cache_conversation: Literal["goes_on", "ended"] | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
     output_format: OutputFormat | None = None

@@ -66,7 +66,7 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
         prompt=chat_conversation(body),
         sampling=sampling_params(body, defaults, 0 if is_prewarm(body) else most, logprobs),
         stream=bool(body.stream),
-        cache=cache_settings(body),
+        cache=cache_settings(body, who),
         tools=usable_tools(body),
         form_field=form_of(body)[1],
         prediction=prediction(body),

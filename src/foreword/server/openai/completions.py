@@ -77,7 +77,7 @@ def _neutral_requests(body: CompletionBody, who: Caller, served: Service) -> lis
             prompt=prompt,
             sampling=sampling,
             stream=bool(body.stream),
-            cache=cache_settings(body),
+            cache=cache_settings(body, who),
             form_field=form_of(body)[1],
             prediction=prediction(body),
         )

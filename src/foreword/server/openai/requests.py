@@ -10,6 +10,7 @@ from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import MAX_MARKS, read_message
 from foreword.prompt.vendor_forms.tools import as_function
 from foreword.sampling_params import SamplingParams
+from foreword.server.http import Caller, conversation_said
 from foreword.server.openai.formats import form_of
 from foreword.server.openai.responses_schema import ResponseTool
 from foreword.server.openai.schema import (
@@ -42,8 +43,8 @@ def said_of_sampling(body: SamplingFields) -> dict[str, Any]:
     return {name: value for name in SAMPLING & body.model_fields_set if (value := getattr(body, name)) is not None}
 
 
-def cache_settings(body: CacheFields) -> CacheSettings:
-    """What the body says about the cache.
+def cache_settings(body: CacheFields, who: Caller) -> CacheSettings:
+    """What the body, and of the conversation also the header, says about the cache.
 
     A lifetime that is asked for (``ttl``, or retention ``24h``) is honoured with a mark at the end of the prompt, which is
     the breakpoint that implicit mode makes; without one the prompt is cached without a mark, like everything here.
@@ -61,6 +62,7 @@ def cache_settings(body: CacheFields) -> CacheSettings:
         mode=mode,
         compare_with=None if options is None else options.comparison_response_id,
         keep_seconds=keep,
+        conversation=conversation_said(who, body.cache_conversation, None if options is None else options.conversation),
     )
 
 

@@ -132,7 +132,7 @@ class _Turn:
             ),
             sampling=_sampling(body, defaults),
             stream=bool(body.stream),
-            cache=cache_settings(body),
+            cache=cache_settings(body, self._who),
             tools=self._usable_tools(),
             form_field="text.format",
             settings={"reasoning_effort": None if body.reasoning is None else body.reasoning.effort},

@@ -29,6 +29,7 @@ class CacheOptions(Body):
     ttl: Literal["30m", "12h"] | None = None
     comparison_response_id: Text | None = None
     prewarm: bool = False
+    conversation: Literal["goes_on", "ended"] | None = None
 
 
 class CacheFields(TopBody):
@@ -41,12 +42,15 @@ class CacheFields(TopBody):
         ``24h`` marks the end of the prompt as worth keeping for so long; ``in_memory`` is what happens anyway.
     cache_salt
         Narrows sharing to requests with the same salt.
+    cache_conversation
+        Whether the conversation goes on; ``conversation`` among the options says the same.
     """
 
     prompt_cache_key: Text | None = None
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     prompt_cache_options: CacheOptions | None = None
     cache_salt: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
+    cache_conversation: Literal["goes_on", "ended"] | None = None
 
 
 class SamplingFields(TopBody):
