@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from cache.harness import Machine
-from foreword.cache import CacheConfig, Mark, Match, MissReason, Namespace, PrivatePart, pack_tokens, unpack_tokens
+from foreword.cache import (
+    CacheConfig,
+    ConversationState,
+    Mark,
+    Match,
+    MissReason,
+    Namespace,
+    PrivatePart,
+    pack_tokens,
+    unpack_tokens,
+)
 from foreword.testing.hash_kv import MODEL, SPACE, Running
 
 CASES = 2400
@@ -119,8 +129,11 @@ class Life:
                 self.history.append(list(request.ids))
         elif choice < 0.98:
             if m.running:
-                end = m.discard if rng.random() < 0.2 else m.finish
-                end(rng.choice(m.running))
+                request = rng.choice(m.running)
+                if rng.random() < 0.2:
+                    m.discard(request)
+                else:
+                    m.finish(request, rng.choice((None, *ConversationState)))
         else:
             m.cache.reset()
         self.check()

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from foreword.account import Account, Source
 from foreword.cache import (
     CacheConfig,
+    ConversationState,
     CopyBlock,
     LoadBlocks,
     Mark,
@@ -295,11 +296,12 @@ class HashMachine:
         """The first ``end`` tokens of a request have their own KV."""
         self.memory.check(request.reservation.table, request.hashes[:end])
 
-    def finish(self, request: Running) -> None:
+    def finish(self, request: Running, conversation: ConversationState | None = None) -> None:
         """End a request; what it computed stays cached."""
         self.now += 1
         self.running.remove(request)
-        self.cache.release(request.reservation, self.now, pack_tokens(request.ids[request.prompt :]))
+        generated = pack_tokens(request.ids[request.prompt :])
+        self.cache.release(request.reservation, self.now, generated, conversation=conversation)
 
     def discard(self, request: Running) -> None:
         """End a request that computed what is no number: nothing of it is kept, and who read it ends, too."""
