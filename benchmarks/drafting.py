@@ -1,9 +1,10 @@
 """What drafting brings: tokens a second and a step with it and without, in turn in one run, and whether they are the same.
 
-    python benchmarks/drafting.py [--large DIR] [--rows repeat,edit,copy,table,random,traces] [--repeat 3] [--json FILE]
+    python benchmarks/drafting.py [--large DIR] [--rows repeat,edit,predict,copy,table,random,traces] [--repeat 3] [--json F]
 
 repeat  The same prompt again, greedy, 256 tokens, alone: tokens a second behind the first. On the model of --large.
 edit    A file of 200 lines in the prompt, to be written again with one name changed: SmolLM2, in its own words.
+predict The client predicts the answer, but for one token in 20, of which the prompt has nothing: SmolLM2, 256 tokens.
 copy    The same answer, given by a script to the model of --large: the cost is real, what is accepted is made up.
 table   Questions about tables, each asked once: tokens a step of the model in the package; and the same asked again.
 random  Prompts and answers in which nothing repeats, at batch 1, 8 and 32: on the model of --large and that in the package.
@@ -82,11 +83,11 @@ class Side:
         if isinstance(event, StepFinished):
             self.steps.append(event)
 
-    def run(self, asked: Sequence[list[int]], params: Sequence[SamplingParams]) -> Run:
+    def run(self, asked: Sequence[list[int]], params: Sequence[SamplingParams], predicted: bytes = b"") -> Run:
         """Answer some prompts together; the seconds are those after the last of them got its first token."""
         self.steps.clear()
         made = [
-            self.engine.add_request(EngineRequest(pack_tokens(prompt), each, stream=True))
+            self.engine.add_request(EngineRequest(pack_tokens(prompt), each, stream=True, predicted=predicted))
             for prompt, each in zip(asked, params, strict=True)
         ]
         while self.engine.has_unfinished_requests():
@@ -218,6 +219,17 @@ def edit_row(repeat: int) -> dict[str, Any]:
     return in_turns(both(parts), repeat, lambda side, _: side.run([prompt], [greedy(EDITED)]))
 
 
+def predict_row(repeat: int) -> dict[str, Any]:
+    """SmolLM2 writes what was predicted, nearly."""
+    parts = make_parts(EngineConfig(model="smollm2", kv_cache_memory_bytes=2**29))
+    asked = [{"role": "user", "content": "Tell me a story of a lighthouse and a storm."}]
+    prompt = unpack_tokens(parts.text.tokens(parts.text.chat_prompt(asked, True, datetime.now())))
+    sides = both(parts)
+    (answer,) = sides["off"].run([prompt], [greedy(TOKENS)]).tokens
+    predicted = pack_tokens([token if place % 20 else answer[0] for place, token in enumerate(answer, start=1)])
+    return in_turns(sides, repeat, lambda side, _: side.run([prompt], [greedy(TOKENS)], predicted))
+
+
 def table_row(repeat: int) -> dict[str, Any]:
     """Questions about tables, one after another."""
     parts = make_parts(EngineConfig(kv_cache_memory_bytes=2**28))
@@ -284,7 +296,7 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", help="directory of the model of 0.22 B parameters")
-    parser.add_argument("--rows", default="repeat,edit,copy,table,random,traces")
+    parser.add_argument("--rows", default="repeat,edit,predict,copy,table,random,traces")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--traces", type=Path, default=Path("../shared/traces"))
     parser.add_argument("--json", type=Path)
@@ -299,6 +311,8 @@ def main() -> None:
         with watching_others(load):
             if row == "edit":
                 found[row] = edit_row(options.repeat)
+            elif row == "predict":
+                found[row] = predict_row(options.repeat)
             elif row == "table":
                 found[row] = table_row(options.repeat)
             elif row == "traces":
