@@ -186,7 +186,7 @@ def test_scales_of_an_unknown_quantisation_are_told_by_its_name(copy: Path) -> N
     }
     weights["model.layers.0.mlp.up_proj.weight_scale"] = torch.ones(96, 1)
     save_file(weights, copy / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"weight_scale.*'new-kind'.*Take the model unquantised"):
+    with pytest.raises(ModelError, match=r"quantised by 'new-kind' .*Take the model unquantised"):
         load(str(copy))
 
 

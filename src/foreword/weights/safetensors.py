@@ -4,6 +4,7 @@ transformers is imported when it is asked for something: it takes longer than to
 """
 
 import hashlib
+import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,10 @@ from torch import nn
 from foreword.errors import ModelError
 from foreword.weights.checkpoint import SERVED, Described
 from foreword.weights.mapped_files import forget_mapped_pages
+from foreword.weights.quantised_layers import QuantisedLayers
 from foreword.weights.unused_tensors import refuse_unused
+
+logger = logging.getLogger("foreword")
 
 PACKAGED_MODEL = Path(__file__).parent / "table_reader"
 PACKAGED_NAME = "table-reader"
@@ -29,6 +33,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.js
 """One of these is needed to make text of tokens."""
 ONE_BY_ONE = "eager"
 """How experts are computed: each for the rows that chose it, by a product of its own."""
+OF_TRANSFORMERS = ("mxfp4",)
+"""Ways of quantising that transformers undoes by itself, without other packages."""
 NOT_HUB_FILES = ["*/*", "consolidated*"]
 
 
@@ -62,7 +68,9 @@ class SafetensorsCheckpoint:
 
     def load_module(self, attention: str, accept: Callable[[Any], None]) -> nn.Module:
         """See Checkpoint. transformers would fill in random numbers for weights that the files lack; that is an error."""
-        accept(self._load("AutoConfig", "configuration"))
+        config = self._load("AutoConfig", "configuration")
+        accept(config)
+        brought = self._brought_to_numbers(config)
         module, info = self._load(
             "AutoModelForCausalLM",
             "weights",
@@ -71,6 +79,7 @@ class SafetensorsCheckpoint:
             experts_implementation=ONE_BY_ONE,
             use_safetensors=True,
             output_loading_info=True,
+            **brought,
         )
         if missing := sorted(info["missing_keys"]):
             raise ModelError(
@@ -78,7 +87,9 @@ class SafetensorsCheckpoint:
                 f"Check the files, or download them again."
             )
         model: nn.Module = module.eval()
-        refuse_unused(str(self.path), model, info["unexpected_keys"], self._types, _method(model.config))
+        parts = self._quantised.parts if self._quantised else ()
+        types = {name: kind for name, kind in self._types.items() if name not in parts}
+        refuse_unused(str(self.path), model, info["unexpected_keys"], types, _method(model.config))
         return model
 
     def block_formats(self) -> Mapping[str, str]:
@@ -91,11 +102,10 @@ class SafetensorsCheckpoint:
 
     def tensor(self, name: str) -> torch.Tensor | None:
         """See Checkpoint."""
-        file = self._files_of_tensors.get(name)
-        if file is None:
-            return None
-        found: torch.Tensor = self._opened[file].get_tensor(name)
-        return found
+        weight = self._quantised.weight(name) if self._quantised else None
+        if weight is not None or name not in self._files_of_tensors:
+            return weight
+        return self._stored(name)
 
     def text_files(self) -> dict[str, bytes]:
         """See Checkpoint."""
@@ -117,6 +127,38 @@ class SafetensorsCheckpoint:
     def release_pages(self) -> None:
         """See Checkpoint."""
         forget_mapped_pages(self._files())
+
+    def _stored(self, name: str) -> torch.Tensor:
+        """A tensor as it lies in the files. ModelError where there is none."""
+        file = self._files_of_tensors.get(name)
+        if file is None:
+            raise ModelError(f"Model {str(self.path)!r} has no tensor {name!r}. Check the files, or download them again.")
+        found: torch.Tensor = self._opened[file].get_tensor(name)
+        return found
+
+    @cached_property
+    def _quantised(self) -> QuantisedLayers | None:
+        """The layers that another program has quantised; None: there are none, or transformers has its own way with them."""
+        told = json.loads((self.path / "config.json").read_bytes())
+        config = told.get("quantization_config") or (told.get("text_config") or {}).get("quantization_config")
+        if not isinstance(config, dict) or config.get("quant_method", "") in OF_TRANSFORMERS:
+            return None
+        return QuantisedLayers(str(self.path), config, self._files_of_tensors.keys(), self._stored)
+
+    def _brought_to_numbers(self, config: Any) -> dict[str, Any]:
+        """What transformers is to be given instead of files whose weights are quantised: nothing if they are not."""
+        quantised = self._quantised
+        if quantised is None:
+            return {}
+        logger.warning(
+            "Weights quantised by %s are brought to numbers when they are loaded, and computed with as --quantization says: "
+            "in float32 if it says nothing, smaller with q4_1, q8_0 or int8.",
+            quantised.method,
+        )
+        for part in (config, config.get_text_config()):
+            if hasattr(part, "quantization_config"):
+                del part.quantization_config
+        return {"config": config, "state_dict": {name: self.tensor(name) for name in sorted(quantised.names)}}
 
     @cached_property
     def _opened(self) -> dict[Path, Any]:
@@ -145,9 +187,11 @@ class SafetensorsCheckpoint:
 
         try:
             with _quiet_transformers():
-                return getattr(transformers, kind).from_pretrained(
-                    self.path, local_files_only=True, trust_remote_code=False, **options
-                )
+                maker: Any = getattr(transformers, kind)
+                path: Path | None = self.path
+                if "state_dict" in options:
+                    maker, path = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(options["config"])], None
+                return maker.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
         except Exception as error:
             if isinstance(error, KeyError) and error.args == (options.get("attn_implementation"),):
                 raise ModelError(
