@@ -57,14 +57,13 @@ class PackIndex:
         self._lock = threading.Lock()
         self._uses: dict[bytes, int] = {}
         try:
-            self._database = _opened(path)
+            self._database, self._tick = _opened(path)
         except sqlite3.OperationalError:  # busy, or not ours to write
             raise
         except sqlite3.DatabaseError:
             for suffix in SUFFIXES:
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
-            self._database = _opened(path)
-        (self._tick,) = self._database.execute("select cast(coalesce(max(used), 0) as integer) from packs").fetchone()
+            self._database, self._tick = _opened(path)
 
     def find(self, names: Collection[bytes]) -> dict[bytes, Place]:
         """Where those of the blocks lie that are there."""
@@ -211,7 +210,8 @@ def is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> tuple[sqlite3.Connection, int]:
+    """The database, and the latest use of a pack."""
     database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         database.execute("pragma journal_mode = wal")
@@ -226,11 +226,11 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.execute("commit")
         if version not in (0, SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"the index is of version {version}")
-        database.execute("select count(*) from packs")
+        (tick,) = database.execute("select cast(coalesce(max(used), 0) as integer) from packs").fetchone()
     except sqlite3.Error:
         database.close()
         raise
-    return database
+    return database, tick
 
 
 def _add(database: sqlite3.Connection, pack: ReadPack, tick: int) -> None:
