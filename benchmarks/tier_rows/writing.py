@@ -3,9 +3,10 @@
 import time
 from array import array
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -19,22 +20,42 @@ from tier_rows.asking import CLOSE_SECONDS, MIB, Asked, in_a_process, random_tok
 from tier_rows.row import Row
 
 MEMORY = 512 * MIB
-GIVEN_BLOCKS, BATCH = 64, 4
-WINDOWS, WINDOW_SECONDS = 20, 3.0
+GIVEN_BLOCKS, AT_ONCE, BATCH = 64, 4, 4
+WINDOWS, WINDOW_SECONDS = 15, 2.0
 AMPLIFICATION, SLOWER = 1.1, 0.02
 
 
+class Decoding(NamedTuple):
+    """Mean seconds of a step in each window, and bytes a second that were written while storing.
+
+    A window with storing is compared with the two beside it: prompts grow, and the machine is not always equally quick.
+    """
+
+    calm: list[float]
+    busy: list[float]
+    rate: float
+
+    @property
+    def slower(self) -> float:
+        """The median window's share of time that storing has added."""
+        beside = [(first + second) / 2 for first, second in pairwise(self.calm)]
+        return median(busy / calm for busy, calm in zip(self.busy, beside, strict=True)) - 1
+
+
 def rows(model: str, folder: Path) -> list[Row]:
-    """Both rows."""
+    """What is written, and what that costs others."""
     given, written = in_a_process(amplification, model, folder / "amplification")
     factor = written / given
     size = f"{given / MIB:,.0f} MiB of KV into a folder of half as much"
     found = [Row(f"write amplification: {size}", f"{factor:.3f}", f"≤ {AMPLIFICATION}", factor <= AMPLIFICATION)]
-    calm, busy, rate = in_a_process(decoding, model, folder / "decoding")
-    slower = median(busy) / median(calm) - 1
-    what = f"decoding {BATCH} at a time while {rate / MIB:.0f} MiB/s are written"
-    measured = f"{slower:+.1%} ({1e3 * median(busy):.2f} of {1e3 * median(calm):.2f} ms a step)"
-    found.append(Row(what, measured, f"≤ {SLOWER:.0%} slower", slower <= SLOWER, {"calm": calm, "busy": busy}))
+    for what, backlog in (("all that they compute is stored", False), ("a backlog is stored", True)):
+        run = in_a_process(decoding, model, folder / f"decoding-{backlog}", backlog)
+        calm, busy = median(run.calm), median(run.busy)
+        measured = f"{run.slower:+.1%} ({1e3 * busy:.2f} of {1e3 * calm:.2f} ms a step; {run.rate / MIB:.1f} MiB/s written)"
+        row = f"decoding {BATCH} at a time while {what}"
+        found.append(Row(row, measured, f"≤ {SLOWER:.0%} slower", run.slower <= SLOWER, run._asdict()))
+    rate = in_a_process(idle_rate, model, folder / "idle") / MIB
+    found.append(Row("storing while nothing is computed", f"{rate:,.0f} MiB/s written and synced", "", True, {"rate": rate}))
     return found
 
 
@@ -51,8 +72,8 @@ def amplification(model: str, folder: Path) -> tuple[int, int]:
     return 2 * blocks * sum(asked.piece_sizes), _written() - before
 
 
-def decoding(model: str, folder: Path) -> tuple[list[float], list[float], float]:
-    """Mean seconds of a step in windows without writing and with it, in turn; and bytes a second that were written then."""
+def decoding(model: str, folder: Path, backlog: bool) -> Decoding:
+    """Windows of steps without storing and with it, in turn; ``backlog``: more is given than what the steps compute."""
     asked = Asked(model, MEMORY)
     tier = _tier(asked, folder)
     params = SamplingParams(temperature=0, max_tokens=4096, ignore_eos=True)
@@ -62,23 +83,36 @@ def decoding(model: str, folder: Path) -> tuple[list[float], list[float], float]
         asked.step()
     windows: tuple[list[float], list[float]] = ([], [])
     written, under_way, seed = 0, 0, 100
-    for number in tqdm(range(WINDOWS), desc="decoding", unit="window"):
-        writes, steps = number % 2, []
-        before, end = _written(), time.perf_counter() + WINDOW_SECONDS
-        while time.perf_counter() < end:
+    for number in tqdm(range(2 * WINDOWS + 1), desc="decoding", unit="window"):
+        stores, due = number % 2, 0.0
+        before, begun = _written(), time.perf_counter()
+        steps = 0
+        while time.perf_counter() < begun + WINDOW_SECONDS:
             under_way -= len(tier.news())
-            if writes and not under_way:
-                seed, under_way = seed + 1, 1
-                _give(asked, tier, seed, GIVEN_BLOCKS)
-            begun = time.perf_counter()
-            asked.step()
-            steps.append(time.perf_counter() - begun)
-        windows[writes].append(mean(steps))
-        written += (_written() - before) * writes
+            due += BATCH / asked.block_size
+            if stores and not under_way and (backlog or due >= AT_ONCE):
+                count = GIVEN_BLOCKS if backlog else int(due)
+                seed, under_way, due = seed + 1, 1, due - count
+                _give(asked, tier, seed, count)
+            with tier.giving_way():
+                asked.step()
+            steps += 1
+        windows[stores].append((time.perf_counter() - begun) / steps)
+        written += (_written() - before) * stores
         while under_way:
             under_way -= len(tier.news())
             time.sleep(0.01)
-    return *windows, written / (WINDOWS // 2 * WINDOW_SECONDS)
+    return Decoding(*windows, written / (WINDOWS * WINDOW_SECONDS))
+
+
+def idle_rate(model: str, folder: Path) -> float:
+    """Bytes a second that are stored while no step is computed, until they are synced."""
+    asked = Asked(model, MEMORY)
+    tier, blocks = _tier(asked, folder), asked.parts.info.num_blocks
+    begun = time.perf_counter()
+    _give(asked, tier, 1, blocks)
+    tier.close(CLOSE_SECONDS)
+    return blocks * sum(asked.piece_sizes) / (time.perf_counter() - begun)
 
 
 def _tier(asked: Asked, folder: Path, **options: Any) -> Tiering:

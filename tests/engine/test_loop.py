@@ -3,7 +3,8 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,7 @@ class Load:
         self.under_way = True
         self.ring: Callable[[], None] = lambda: None
         self.found: list[TierNews] = []
+        self.steps_given_way = 0
 
     def look_up(self, number: int, _: Query) -> None:
         self.found.append(Found(number, ()))
@@ -80,6 +82,11 @@ class Load:
     def news(self) -> list[TierNews]:
         found, self.found = self.found, []
         return found
+
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        self.steps_given_way += 1
+        yield
 
     def computed(self, tokens: int, seconds: float) -> None:
         """It loads nothing."""
@@ -139,6 +146,19 @@ def test_what_the_cache_asks_for_is_carried_out_also_where_nothing_is_computed()
     assert engine.step().state is StepState.AWAITING
     assert engine.step().state is StepState.AWAITING
     assert runner.carried_out == [asked]
+
+
+def test_storing_gives_way_to_steps_that_compute_and_to_no_others() -> None:
+    load = Load()
+    engine, cache = make(load)
+    engine.add_request(REQUEST)
+    cache.held = True
+    engine.step()
+    assert load.steps_given_way == 0
+    cache.held = load.under_way = False
+    while engine.has_unfinished_requests():
+        engine.step()
+    assert load.steps_given_way == 3
 
 
 def test_what_nobody_brings_ends_the_requests() -> None:

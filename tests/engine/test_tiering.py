@@ -1,5 +1,6 @@
 """The tiers below an engine, with a real store in a folder: what comes back after a restart, and what does not."""
 
+import itertools
 import time
 from array import array
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from foreword import LLM, SamplingParams
 from foreword.account import MissReason, Source
 from foreword.cache import LoadBlocks, Namespace, Query, StoreBlocks, Stored
 from foreword.engine.load_rule import LoadRule
+from foreword.engine.pacing import Pace
 from foreword.engine.tier import Found, Loaded, PutAway, TierNews
 from foreword.engine.tiering import Tiering, TierStore
 from foreword.errors import ConfigError
@@ -126,11 +128,11 @@ class Shelf:
 class Under:
     """A tiering over one store, with three blocks of memory of four tokens and one byte each."""
 
-    def __init__(self, store: BlockStore, queue_blocks: int = 10):
+    def __init__(self, store: BlockStore, queue_blocks: int = 10, pace: Pace | None = None):
         self.memory = bytearray(b"abc")
         view = memoryview(self.memory)
         stores = [TierStore(Source.STORED_LOCAL, store)]
-        self.tiering = Tiering(stores, lambda block: [view[block : block + 1]], 4, queue_blocks)
+        self.tiering = Tiering(stores, lambda block: [view[block : block + 1]], 4, queue_blocks, pace=pace)
 
     def next(self) -> TierNews:
         """What comes next, within five seconds."""
@@ -216,6 +218,15 @@ def test_at_the_end_all_is_stored_however_full_the_queue() -> None:
     shelf = Shelf()
     under = Under(shelf, queue_blocks=0)
     under.tiering.close(5.0, [StoreBlocks(SPACE, None, TOKENS, 0, _blocks(0, 1, 2))])
+    assert sorted(shelf.kept.values()) == [b"a", b"b", b"c"]
+
+
+def test_at_the_end_storing_gives_way_to_nobody() -> None:
+    shelf, hours = Shelf(), itertools.count(0, 3600)
+    under = Under(shelf, pace=Pace(spent=lambda: float(next(hours))))
+    with under.tiering.giving_way():
+        under.tiering.begin(StoreBlocks(SPACE, None, TOKENS, 0, _blocks(0, 1, 2)))
+        under.tiering.close(5.0)
     assert sorted(shelf.kept.values()) == [b"a", b"b", b"c"]
 
 

@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -177,8 +178,7 @@ class Engine:
         copies = self._begin_transfers(plan.actions)
         chunks, refused = self._step_chunks(plan)
         try:
-            self._runner.carry_out(copies)
-            sampled = self._runner.run(Step(chunks)) if chunks and not refused else []
+            sampled = self._run(copies, () if refused else chunks)
             if len(sampled) != len(plan.chunks) and not refused:
                 raise StepFailed(f"{len(sampled)} results for {len(plan.chunks)} chunks")
         except NO_FAULTS:
@@ -198,6 +198,14 @@ class Engine:
         news = (*ended, *self._advance(plan, sampled))
         self._begin_transfers(self.scheduler.cache.actions.take())
         return StepOutcome(StepState.WORKED, news)
+
+    def _run(self, copies: Sequence[CopyBlock], chunks: tuple[StepChunk, ...]) -> list[Sampled]:
+        """Carry out copies, and compute what is to be computed."""
+        self._runner.carry_out(copies)
+        if not chunks:
+            return []
+        with nullcontext() if self._tier is None else self._tier.giving_way():
+            return self._runner.run(Step(chunks))
 
     def _drafts(self) -> Mapping[Request, Draft]:
         """What may come behind the tokens of those that generate."""

@@ -1,6 +1,7 @@
 """What the engine asks of tiers below its KV memory: what is stored of a prompt, and transfers. Imports no torch."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -66,6 +67,10 @@ class Tier(Protocol):
 
         A store counts, too: until it has ended its blocks are held, and a request may have no room without them.
         """
+        ...
+
+    def giving_way(self) -> AbstractContextManager[None]:
+        """While a step is computed: what is stored meanwhile is to slow it down by as good as nothing."""
         ...
 
     def computed(self, tokens: int, seconds: float) -> None:

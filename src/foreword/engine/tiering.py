@@ -1,8 +1,8 @@
 """The tiers below an engine's KV memory: the stores, and the threads that read and write them. Imports no torch.
 
 Three threads, so that a look-up does not wait for a load, nor a load for a store: one answers look-ups, one loads, one
-stores. Stores wait in a queue that takes a bounded share of the KV memory's blocks, which are held meanwhile; what finds no
-place there is given again when it is used again.
+stores, and gives way to steps and loads. Stores wait in a queue that takes a bounded share of the KV memory's blocks, which
+are held meanwhile; what finds no place there is given again when it is used again.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import overload
 
@@ -21,6 +22,7 @@ from foreword.account import MissReason, Source
 from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
 from foreword.cache.pool import Blocks
 from foreword.engine.load_rule import LoadRule
+from foreword.engine.pacing import Pace
 from foreword.engine.tier import Found, Loaded, PutAway, TierNews
 from foreword.engine.tier_state import StoreState, TierState
 from foreword.faults import fault_lines
@@ -73,6 +75,8 @@ class Tiering:
         what they hold.
     clock
         In seconds; of any beginning.
+    pace
+        How storing gives way.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Tiering:
         tenants: TenantKeys | None = None,
         idle_seconds: float = IDLE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        pace: Pace | None = None,
     ):
         self.stores = tuple(stores)
         self._books = {each.source: _Books() for each in stores}
@@ -92,6 +97,7 @@ class Tiering:
         self._tenants = tenants
         self._clock = clock
         self._rule = LoadRule()
+        self._pace = pace or Pace()
         self._names = functools.lru_cache(REMEMBERED)(lambda key: BlockNames(key, block_size, tenants))
         self._block_bytes = size_of(pieces(0))
         self._loaded, self._stored = (max(1, size // self._block_bytes) for size in (LOADED_BYTES, STORED_BYTES))
@@ -146,6 +152,10 @@ class Tiering:
         """See Tier."""
         return self._awaited > 0 or self._room < self._queue
 
+    def giving_way(self) -> AbstractContextManager[None]:
+        """See Tier."""
+        return self._pace.giving_way()
+
     def computed(self, tokens: int, seconds: float) -> None:
         """See Tier."""
         self._rule.computed(tokens, seconds)
@@ -166,6 +176,7 @@ class Tiering:
         """See Tier."""
         for store in stores:
             self._to_store.put(store)
+        self._pace.hurry()
         self._finder.shutdown(cancel_futures=True)
         self._loader.shutdown(cancel_futures=True)
         self._to_store.put(None)
@@ -202,7 +213,8 @@ class Tiering:
 
     def _load(self, load: LoadBlocks) -> Loaded:
         """Load, and count what has come and why no more."""
-        loaded, start = self._bring(load), load.start
+        with self._pace.giving_way():
+            loaded, start = self._bring(load), load.start
         for part in load.stored:
             came = max(0, min(loaded.until, part.until) - start)
             self._books[part.source].loaded_blocks += came // self._size
@@ -257,14 +269,16 @@ class Tiering:
 
     def _store(self, store: StoreBlocks) -> PutAway:
         """Give blocks to every store, some at a time; what the first one took counts."""
-        keys = self._keys(store.namespace, store.tokens, store.private)[store.start // self._size :]
+        with self._pace.turn():
+            keys = self._keys(store.namespace, store.tokens, store.private)[store.start // self._size :]
         keep_until = time.time() + store.keep_seconds if store.keep_seconds else 0.0
         for at in range(0, len(keys), self._stored):
             if self._stopping.is_set():
                 return PutAway(store, store.start + at * self._size)
             some = keys[at : at + self._stored]
             blocks = _PiecesOf(store.blocks[at : at + self._stored], self._pieces)
-            taken = [each.store.put_many(some, blocks, keep_until) for each in self.stores]
+            with self._pace.turn():
+                taken = [each.store.put_many(some, blocks, keep_until) for each in self.stores]
             if taken[0] < len(some):
                 return PutAway(store, store.start + at * self._size)
         return PutAway(store, store.until)
