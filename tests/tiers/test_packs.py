@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -193,22 +193,6 @@ def test_an_index_that_is_wrong_is_made_anew_from_the_packs(open_packs: Open, fo
     database.commit()
     database.close()
     assert found(store, KEYS) == 8
-
-
-def test_an_index_whose_table_of_packs_is_damaged_is_made_anew(open_packs: Open, folder: Path) -> None:
-    store = open_packs()
-    put(store, KEYS)
-    store.close()
-    index = folder / "index.sqlite3"
-    with closing(sqlite3.connect(index)) as database:
-        (size,) = database.execute("pragma page_size").fetchone()
-        (page,) = database.execute("select rootpage from sqlite_master where name = 'packs'").fetchone()
-    data = bytearray(index.read_bytes())
-    data[(page - 1) * size : page * size] = b"\xff" * size
-    index.write_bytes(data)
-    again = open_packs()
-    again.read_all()
-    assert found(again, KEYS) == 8
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 1000, None], ids=["empty", "nonsense", "removed"])

@@ -226,6 +226,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection, int]:
         database.execute("commit")
         if version not in (0, SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"the index is of version {version}")
+        database.execute("select count(*) from packs")
         (tick,) = database.execute("select cast(coalesce(max(used), 0) as integer) from packs").fetchone()
     except sqlite3.Error:
         database.close()
