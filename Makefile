@@ -5,7 +5,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference figures docs packages clean
+.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference figures screenshots docs packages clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -60,6 +60,10 @@ reference: $(VENV)/dev-installed
 # The page and the charts of what was measured, from benchmarks/results.
 figures: $(VENV)/dev-installed
 	$(VENV)/bin/python benchmarks/figures.py
+
+# The pictures of the pages that a server has; Chromium has to be there.
+screenshots: $(VENV)/dev-installed
+	PYTHONPATH=tests $(VENV)/bin/python -m docs.screenshots
 
 # Wheel and sdist, built into dist/ and tried with each extra, in environments of their own.
 packages:

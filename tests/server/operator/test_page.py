@@ -117,6 +117,25 @@ def test_it_says_what_to_do_first(browser: "Browser", serve: Callable[..., Live]
         page.locator("#explanation h3").wait_for()
 
 
+def test_a_refresh_keeps_the_row_that_is_read(browser: "Browser", serve: Callable[..., Live]) -> None:
+    live = serve()
+    for number in range(24):
+        ask(live, f"{RULES} Number {number}")
+    with Opened(browser, f"{live.url}/dashboard") as page:
+        page.locator("#requests tbody tr").nth(23).wait_for()
+        scroll = page.locator("#requests").locator("..")
+        scroll.evaluate("each => { each.scrollTop = 150 }")
+        row = page.locator("#requests tbody tr").nth(8)
+        button = row.locator("button").get_attribute("data-request")
+        top = "each.getBoundingClientRect().top"
+        seen = f"each => document.querySelector('[data-request=\"{button}\"]').getBoundingClientRect().top - {top}"
+        before = scroll.evaluate(seen)
+        ask(live, f"{RULES} One more")
+        page.locator("#requests tbody tr").nth(24).wait_for()
+        assert abs(scroll.evaluate(seen) - before) < 3
+        assert scroll.evaluate("each => each.scrollTop") > 155
+
+
 def test_near_twins_are_shown_with_their_saving(browser: "Browser", serve: Callable[..., Live]) -> None:
     live = serve()
     for minute in range(10, 20):

@@ -3,6 +3,7 @@
 
 const history = { times: [], rates: SOURCES.map(() => []), last: null };
 const charts = {};
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 
 function showTiles(counts) {
   const tile = (value, name) => element("div", { class: "tile" }, element("b", {}, value), element("span", {}, name));
@@ -35,13 +36,14 @@ function showLive(counts) {
     scales: { x: { range: (_, first, last) => [Math.min(first, last - 60), last] } },
     series: [{}, ...SOURCES.map(([source, name]) =>
       ({ label: words(source), stroke: colour(name), fill: colour(name) + "33", width: 2, points: { show: false } }))],
-    axes: axes("tokens / s"),
+    legend: { live: false },
+    axes: axes("tokens / s", (_, ticks) => ticks.map((tick) => clock.format(1000 * tick)), 80),
   }));
 }
 
-function axes(label, values) {
+function axes(label, values, space = 50) {
   const common = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
-  return [values ? { ...common, values } : common, { ...common, label, size: 62 }];
+  return [{ ...common, values, space }, { ...common, label, size: 62 }];
 }
 
 function draw(id, data, options) {
@@ -93,6 +95,7 @@ function showCurve(curve) {
   const marker = rates.map((rate, index) => (index === today ? rate : null));
   draw("curve", [sizes, rates, marker], () => ({
     scales: { x: { time: false, distr: 3, log: 2 } },
+    legend: { live: false },
     series: [{ label: "tokens" }, { label: "hit rate %", stroke: colour("accent"), width: 2 },
       { label: "today", stroke: colour("computed"), paths: () => null, points: { show: true, size: 11, fill: colour("computed") } }],
     axes: axes("hit rate %", (_, ticks) => ticks.map((tick) => (tick ? short.format(tick) : ""))),

@@ -41,17 +41,18 @@ function drawIcicle(place, hierarchy, width, height) {
   cell.append("rect").attr("width", (node) => Math.max(0.5, node.x1 - node.x0)).attr("height", band)
     .attr("fill", (node) => shade(savedShare(node.data)));
   cell.filter((node) => node.x1 - node.x0 > 40).append("text").attr("x", 4).attr("y", 14)
-    .text((node) => caption(node.data).slice(0, Math.floor((node.x1 - node.x0) / 7)));
+    .text((node) => caption(node, Math.floor((node.x1 - node.x0) / 7)));
   place.replaceChildren(svg.node());
   const first = cell.filter((node) => node.data.number === (tree.focused ?? nodes[0].data.number)).node() ?? cell.node();
   first.setAttribute("tabindex", 0);
   if (hadFocus) first.focus();
 }
 
-// Which part of a conversation it is, then its text.
-function caption(prefix) {
-  const text = prefix.text.replace(/\s+/g, " ").trim();
-  return prefix.label ? `${prefix.label}: ${text}` : text;
+// Which part of a conversation it is, where that is not the part above and there is room for it, then its text.
+function caption(node, letters) {
+  const label = node.data.label ?? "", text = node.data.text.replace(/\s+/g, " ").trim();
+  const told = label && label !== node.parent.data.label && label.length < letters - 8 ? `${label}: ${text}` : text;
+  return told.length > letters ? told.slice(0, letters - 1) + "…" : told;
 }
 
 function savedShare(prefix) {

@@ -15,8 +15,20 @@ function filterRequests() {
     [request.request_id, request.tenant ?? "", words(request.reason)].some((text) => text.toLowerCase().includes(wanted)));
   const focused = document.activeElement?.dataset?.request;
   const longest = Math.max(1, ...shown.slice(0, 100).map((request) => request.prompt_tokens));
-  document.querySelector("#requests tbody").replaceChildren(...shown.slice(0, 100).map((request) => requestRow(request, longest)));
+  keepPlace(() =>
+    document.querySelector("#requests tbody").replaceChildren(...shown.slice(0, 100).map((request) => requestRow(request, longest))));
   if (focused) document.querySelector(`[data-request="${CSS.escape(focused)}"]`)?.focus();
+}
+
+// Whoever has scrolled down goes on reading the same row, however many have come above it.
+function keepPlace(replace) {
+  const scroll = document.querySelector("#requests").parentElement;
+  const buttons = () => [...scroll.querySelectorAll("tbody button")];
+  const read = scroll.scrollTop > 0 && buttons().find((button) => button.closest("tr").offsetTop >= scroll.scrollTop);
+  const before = read && read.closest("tr").offsetTop;
+  replace();
+  const again = read && buttons().find((button) => button.dataset.request === read.dataset.request);
+  if (again) scroll.scrollTop += again.closest("tr").offsetTop - before;
 }
 
 function requestRow(request, longest) {
