@@ -75,7 +75,7 @@ def _bounds(rows: list[dict[str, Any]]) -> Any:
         share = row["share_of_bound"]
         axes.barh(place, 1, color=GREY, alpha=0.15, height=0.62)
         axes.barh(place, share, color=WARM, height=0.62)
-        room = {"color": GREY, "ha": "left"} if share < 0.85 else {"color": "white", "ha": "right"}
+        room: Any = {"color": GREY, "ha": "left"} if share < 0.85 else {"color": "white", "ha": "right"}
         axes.annotate(
             f"{share:.0%}", (share, place), (5 if share < 0.85 else -5, 0), textcoords="offset points", va="center", **room
         )

@@ -60,7 +60,7 @@ def _families(metrics: Metrics) -> Iterator[tuple[str, str, str, str]]:
 
 def _asked_once() -> Metrics:
     """Metrics in which every label has a value."""
-    usage = StoreUsage(**dict.fromkeys(("blocks", "used_bytes", "max_bytes", "written_today", "daily_bytes"), 1))
+    usage = StoreUsage(blocks=1, used_bytes=1, max_bytes=1, written_today=1, daily_bytes=1)
     store = StoreState(Source.STORED_LOCAL, usage, 1, 1, {})
     state = EngineState(0, 0, 0, Usage(1, 1, 0, 0, 0, 0))
     metrics = Metrics("model", lambda: state, lambda: True, lambda: TierState((store,), 0, 0))
