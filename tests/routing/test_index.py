@@ -9,6 +9,7 @@ import pytest
 from foreword.routing.block_table import BlockTable
 from foreword.routing.flights import Flights
 from foreword.routing.index import PrefixIndex
+from foreword.routing.reach import depth, depths
 
 Hashes = npt.NDArray[np.uint64]
 REPLICAS = 5
@@ -44,25 +45,31 @@ def shared(a: Hashes, b: Hashes) -> int:
     return next((at for at in range(size) if a[at] != b[at]), size)
 
 
+@pytest.mark.parametrize("gaps", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_index_equals_sets_of_blocks(seed: int) -> None:
+def test_the_index_equals_sets_of_blocks(seed: int, gaps: bool) -> None:
+    """With ``gaps`` replicas lose blocks before others that they keep."""
     world, index = World(seed), PrefixIndex(expected_blocks=16)  # it grows while it is used
+    if gaps:
+        index.doubt(REPLICAS)
     naive: list[set[int]] = [set() for _ in range(REPLICAS)]
     for what, replica, prompt, cut in world.steps(400):
         if what < 0.6:
             index.store(replica, prompt[:cut])
             naive[replica].update(prompt[:cut].tolist())
         elif what < 0.98:
-            gone = set(prompt[cut:].tolist())
-            assert index.remove(replica, prompt[cut:]) == len(gone - naive[replica])
+            tails = [each[cut:] for each in world.prompts if each is prompt or (not gaps and shared(each, prompt) > cut)]
+            tail = np.unique(np.concatenate(tails))
+            gone = set(tail.tolist())
+            assert index.remove(replica, tail) == len(gone - naive[replica])
             naive[replica] -= gone
         else:
             index.clear(replica)
             naive[replica].clear()
         asked = world.prompt()
-        depths = index.depths(asked, REPLICAS).tolist()
+        found = depths(index.reach(asked), REPLICAS).tolist()
         missing = [[block not in held for block in asked.tolist()] for held in naive]
-        assert depths == [(*flags, True).index(True) for flags in missing]
+        assert found == [(*flags, True).index(True) for flags in missing]
         assert [index.blocks(each) for each in range(REPLICAS)] == [len(held) for held in naive]
         assert index.blocks() == len(set().union(*naive))
 
@@ -78,7 +85,7 @@ def test_prefixes_in_flight_equal_a_list_of_them(seed: int) -> None:
         else:
             flights.remove(*naive.pop(int(world.draw.integers(len(naive)))))
         asked = world.prompt()
-        found = flights.depths(asked, REPLICAS).tolist()
+        found = depths(flights.reach(asked), REPLICAS).tolist()
         assert found == [max([0, *(shared(asked, p) for r, p in naive if r == each)]) for each in range(REPLICAS)]
     for each in naive:
         flights.remove(*each)
@@ -112,5 +119,14 @@ def test_a_replica_that_went_leaves_nothing_to_one_that_gets_its_number() -> Non
     index.store(0, prompt)
     index.store(1, prompt[:1])
     index.clear(0)
-    assert index.depths(prompt, 2).tolist() == [0, 1]
+    assert depths(index.reach(prompt), 2).tolist() == [0, 1]
     assert index.blocks() == 1
+
+
+def test_of_many_replicas_each_has_its_depth() -> None:
+    masks = [(1 << 70) - 1, 0b11111 << 40, 1 << 43]
+    reach = list(zip((3, 5, 9), masks, strict=True))
+    found = depths(reach, 70)
+    assert [found[at] for at in (0, 39, 40, 43, 44, 45, 69)] == [3, 3, 5, 9, 5, 3, 3]
+    assert found.tolist() == [depth(reach, replica) for replica in range(70)]
+    assert depth(reach, 70) == 0 and depth([], 0) == 0

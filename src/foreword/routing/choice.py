@@ -16,41 +16,49 @@ import numpy as np
 import numpy.typing as npt
 
 from foreword.routing.config import RouterConfig
-from foreword.routing.index import Depths
 from foreword.routing.loads import Floats, Loads
+from foreword.routing.reach import Depths, Reach, depths
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of a prompt each replica has, in blocks from its beginning: an entry a replica.
+    """How far into a prompt replicas have it.
 
-    memory, lower
-        In its memory; on the tier below it.
+    memory
+        In their memory.
     flights
-        Being computed there for other requests.
+        There or about to be: computed there for other requests.
+    lower
+        On the tier below, in blocks, an entry a replica; None: nobody has anything there.
     """
 
-    memory: Depths
-    lower: Depths
-    flights: Depths
+    memory: Reach
+    flights: Reach
+    lower: Depths | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """A replica and what it costs everywhere: an entry a replica; tokens of the prompt, and seconds.
+    """A replica and what it costs. Costs in seconds and work that waits: an entry a replica.
 
-    here
-        What a replica has in memory or is computing.
-    loaded
-        What it would load of the rest, for that is quicker than computing it.
+    holder
+        Among those that do not refuse, the one that has most of the prompt: the chosen one if no other has more.
+    here, loaded
+        Tokens that the chosen replica has in memory or is computing; of the rest, those that it loads.
+    available
+        Tokens that the holder has or loads.
+    compute, load
+        Seconds of it.
     """
 
     replica: int
+    holder: int
+    here: int
+    loaded: int
+    available: int
+    compute: float
+    load: float
     costs: Floats
-    here: npt.NDArray[np.int64]
-    loaded: npt.NDArray[np.int64]
-    compute: Floats
-    load: Floats
     queue: Floats
 
 
@@ -58,27 +66,47 @@ def choose(
     coverage: Coverage,
     tokens: int,
     block_size: int,
-    takes: npt.NDArray[np.bool_],
+    refuses: npt.NDArray[np.bool_],
     loads: Loads,
     salts: npt.NDArray[np.uint64],
     config: RouterConfig,
     now: float,
 ) -> Choice:
-    """Choose among the replicas that can take a prompt of so many tokens, of which there is one at least.
+    """Choose among the replicas that do not refuse a prompt of so many tokens; there is one at least.
 
-    ``salts``: a hash of the request with each replica's name.
+    ``salts``: hashes of the replicas' names with the request.
     """
     table, most = loads.table, max(tokens - 1, 0)  # the last token is always computed
-    rate, load_rate = np.maximum(table["rate"], 1e-9), table["load_rate"]
-    here = np.minimum(np.maximum(coverage.memory, coverage.flights) * block_size, most)
-    below = np.minimum(coverage.lower * block_size, most) - here
-    loaded = np.where(load_rate > rate, np.maximum(below, 0), 0)
-    compute = (tokens - here - loaded) / rate
-    load = loaded / np.maximum(load_rate, 1e-9)
-    queue = loads.queue_seconds(now)
-    costs = (compute + queue) * loads.slowdown() + load + loads.room_seconds()
-    costs += config.thrift * compute + config.balance * tokens / rate * loads.above_mean(now)
-    costs[~takes] = np.inf
-    alike = np.flatnonzero(costs <= costs.min() + config.tie_seconds)
-    replica = int(alike[salts[alike].argmax()])
-    return Choice(replica, costs, here, loaded, compute, load, queue)
+    reach = [(min(blocks * block_size, most), mask) for blocks, mask in sorted(coverage.memory + coverage.flights)]
+    held = here = depths(reach, len(refuses))
+    if coverage.lower is not None:
+        below = np.minimum(coverage.lower * block_size, most)
+        held = np.where(table["token_load_seconds"] > 0, np.maximum(here, below), here)
+    compute, queue = (tokens - held) * table["token_seconds"], loads.queue_seconds(now)
+    costs = (compute + queue) * table["slowdown"] + config.thrift * compute + loads.room_seconds()
+    costs += config.balance * tokens * table["token_seconds"] * loads.above_mean(now)
+    if held is not here:
+        costs += (held - here) * table["token_load_seconds"]
+    costs[refuses] = np.inf
+    alike = (costs <= costs[costs.argmin()] + config.tie_seconds).nonzero()[0]
+    replica = int(alike[0] if len(alike) == 1 else alike[_spread(salts[alike]).argmax()])
+    holder = int(np.where(refuses, 0, held).argmax())
+    loaded = int(held[replica] - here[replica])
+    return Choice(
+        replica=replica,
+        holder=holder if held[holder] > held[replica] else replica,
+        here=int(here[replica]),
+        loaded=loaded,
+        available=int(max(held[holder], held[replica])),
+        compute=float(compute[replica]),
+        load=loaded * float(table["token_load_seconds"][replica]),
+        costs=costs,
+        queue=queue,
+    )
+
+
+def _spread(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """64-bit words spread over all bits (the finalizer of SplitMix64)."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))

@@ -32,6 +32,7 @@ class Feed:
         self._next = 0
         self._kept: deque[Batch] = deque()
         self._most = kept_batches
+        lower.doubt(lower_place)  # a tier may drop a block and keep those behind it
 
     def apply(self, sequence: int, events: Sequence[ReplicaEvent]) -> bool:
         """Take a batch; False if it was had before. ``sequence`` counts batches from 0; from 0 again after a restart."""
@@ -85,6 +86,7 @@ class Feed:
         self._apply_events(events)
 
     def _want(self, why: str) -> None:
+        self._memory.doubt(self._replica)
         if self.wants_snapshot is None:
             self.wants_snapshot = why
 

@@ -1,22 +1,25 @@
-"""What replicas are about to have: the prefixes of requests that were placed and have not ended, as a tree."""
+"""What replicas are about to have: the prefixes of requests that were placed and have not ended, as a tree.
 
-from collections import Counter
+A hash stands for all blocks up to its own, so where two prefixes have one hash in common they have all those before it.
+"""
+
 from itertools import pairwise
 
 import numpy as np
 
-from foreword.routing.index import Depths
+from foreword.routing.reach import Reach
 from foreword.routing.records import BlockHashes
 
 
 class _Edge:
-    """Consecutive blocks, and how many requests below go through them at which replica."""
+    """Consecutive blocks, and how many requests below go through them at which replica; ``replicas``: those, as a mask."""
 
-    __slots__ = ("children", "hashes", "requests")
+    __slots__ = ("children", "hashes", "replicas", "requests")
 
-    def __init__(self, hashes: BlockHashes, requests: Counter[int], children: "dict[int, _Edge]"):
+    def __init__(self, hashes: BlockHashes, requests: dict[int, int], replicas: int, children: "dict[int, _Edge]"):
         self.hashes = hashes
         self.requests = requests
+        self.replicas = replicas
         self.children = children
 
 
@@ -24,52 +27,53 @@ class Flights:
     """Prefixes in flight: a tree of block hashes, cut where two of them part."""
 
     def __init__(self) -> None:
-        self._root = _Edge(np.zeros(0, np.uint64), Counter(), {})
+        self._root = _Edge(np.zeros(0, np.uint64), {}, 0, {})
 
     def add(self, replica: int, hashes: BlockHashes) -> None:
         """A request with these blocks was placed."""
         edge, at = self._root, 0
         while at < len(hashes):
-            below = edge.children.get(int(hashes[at]))
+            below = edge.children.get(hashes.item(at))
             if below is None:
-                edge.children[int(hashes[at])] = _Edge(hashes[at:], Counter({replica: 1}), {})
+                edge.children[hashes.item(at)] = _Edge(hashes[at:], {replica: 1}, 1 << replica, {})
                 return
-            common = _common(below.hashes, hashes[at:])
+            common = _common(below.hashes, hashes, at)
             if common < len(below.hashes):
                 _cut(below, common)
-            below.requests[replica] += 1
+            below.requests[replica] = below.requests.get(replica, 0) + 1
+            below.replicas |= 1 << replica
             edge, at = below, at + common
 
     def remove(self, replica: int, hashes: BlockHashes) -> None:
         """A request that was added has ended."""
         path, at = [self._root], 0
         while at < len(hashes):
-            path.append(path[-1].children[int(hashes[at])])
+            path.append(path[-1].children[hashes.item(at)])
             at += len(path[-1].hashes)
         for parent, edge in reversed(list(pairwise(path))):
             edge.requests[replica] -= 1
             if not edge.requests[replica]:
                 del edge.requests[replica]
+                edge.replicas ^= 1 << replica
             if not edge.requests:
                 del parent.children[int(edge.hashes[0])]
             elif len(edge.children) == 1:
                 _join(edge)
 
-    def depths(self, hashes: BlockHashes, replicas: int) -> Depths:
-        """How many blocks from the first on each replica is computing, for replicas 0 to ``replicas`` - 1."""
-        depths = np.zeros(replicas, np.int64)
-        edge, at = self._root, 0
+    def reach(self, hashes: BlockHashes) -> Reach:
+        """How far into a prompt replicas are computing it."""
+        reach, edge, at = Reach(), self._root, 0
         while at < len(hashes):
-            below = edge.children.get(int(hashes[at]))
+            below = edge.children.get(hashes.item(at))
             if below is None:
                 break
-            common = _common(below.hashes, hashes[at:])
+            common = _common(below.hashes, hashes, at)
             at += common
-            depths[list(below.requests)] = at
+            reach.append((at, below.replicas))
             if common < len(below.hashes):
                 break
             edge = below
-        return depths
+        return reach
 
     def edges(self) -> int:
         """How many pieces the tree is cut into."""
@@ -81,16 +85,17 @@ class Flights:
         return count
 
 
-def _common(a: BlockHashes, b: BlockHashes) -> int:
-    """How many leading blocks two prefixes share."""
-    size = min(len(a), len(b))
-    differ = np.flatnonzero(a[:size] != b[:size])
-    return int(differ[0]) if len(differ) else size
+def _common(edge: BlockHashes, hashes: BlockHashes, at: int) -> int:
+    """How many leading blocks of an edge a prefix has from ``at`` on; they have the first one."""
+    size = min(len(edge), len(hashes) - at)
+    if edge.item(size - 1) == hashes.item(at + size - 1):
+        return size
+    return int((edge[:size] != hashes[at : at + size]).argmax())
 
 
 def _cut(edge: _Edge, at: int) -> None:
     """Make two edges of one, the lower of which begins at ``at``."""
-    lower = _Edge(edge.hashes[at:], edge.requests.copy(), edge.children)
+    lower = _Edge(edge.hashes[at:], edge.requests.copy(), edge.replicas, edge.children)
     edge.hashes, edge.children = edge.hashes[:at], {int(lower.hashes[0]): lower}
 
 

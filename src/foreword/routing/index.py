@@ -1,17 +1,15 @@
 """The index of prefixes: which replicas have how much of a prompt."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from foreword.routing.block_table import BlockTable, Numbers
 from foreword.routing.holder_sets import HolderSets
+from foreword.routing.reach import Reach
 from foreword.routing.records import BlockHashes
-
-Depths = npt.NDArray[np.int64]
-"""Blocks, one entry a replica."""
 
 SETS_BEFORE_CLEANING = 4096
 
@@ -20,6 +18,8 @@ class PrefixIndex:
     """Blocks and who has them; a replica is a small number. About 25 bytes a block, whoever has it.
 
     A replica has a prefix as far as it has every block of it: one that is missing hides those behind it until it comes.
+    None is missing while all that replicas tell is known, for they have blocks only behind those before: then the places
+    where fewer have a prompt are searched for by halves, and few of its blocks are looked at. Else all of them are.
     """
 
     def __init__(self, expected_blocks: int = 1024):
@@ -27,6 +27,11 @@ class PrefixIndex:
         self._sets = HolderSets()
         self._clean_at = SETS_BEFORE_CLEANING
         self._blocks: Counter[int] = Counter()
+        self._doubted: set[int] = set()
+
+    def doubt(self, replica: int) -> None:
+        """Until it is cleared a replica may have blocks without having those before them."""
+        self._doubted.add(replica)
 
     def store(self, replica: int, hashes: BlockHashes) -> None:
         """A replica has these blocks; those that it had before are no others."""
@@ -49,27 +54,22 @@ class PrefixIndex:
 
     def clear(self, replica: int) -> None:
         """A replica has nothing."""
+        self._doubted.discard(replica)
         if self._blocks.pop(replica, 0):
             self._table.renumber(self._sets.without(replica))
             self._clean(at_once=True)
 
-    def depths(self, hashes: BlockHashes, replicas: int) -> Depths:
-        """How many blocks from the first on each replica has, for replicas 0 to ``replicas`` - 1."""
-        depths = np.zeros(replicas, np.int64)
-        numbers, masks = self._table.get(hashes), self._sets.masks
-        if not len(numbers) or not numbers[0]:
-            return depths
-        alive = masks[numbers[0]]
-        begins = (numbers[1:] != numbers[:-1]).nonzero()[0] + 1  # where another set begins
-        for at, number in zip(begins.tolist(), numbers[begins].tolist(), strict=True):
-            lost = alive & ~masks[number]
-            if lost:
-                depths[_bits(lost, replicas)] = at
-                alive &= masks[number]
+    def reach(self, hashes: BlockHashes) -> Reach:
+        """How far into a prompt replicas have it."""
+        masks, reach, alive = self._sets.masks, Reach(), -1
+        if not len(hashes):
+            return reach
+        for end, number in self._whole(hashes) if self._doubted else self._searched(hashes):
+            alive &= masks[number]
             if not alive:
-                return depths
-        depths[_bits(alive, replicas)] = len(hashes)
-        return depths
+                break
+            reach.append((end, alive))
+        return reach
 
     def blocks(self, replica: int | None = None) -> int:
         """How many blocks a replica has, or (None) anybody."""
@@ -79,6 +79,29 @@ class PrefixIndex:
         """Memory of the index, about."""
         masks = self._sets.masks
         return self._table.nbytes() + len(masks) * (200 + masks[-1].bit_length() // 7)
+
+    def _searched(self, hashes: BlockHashes) -> Iterator[tuple[int, int]]:
+        """The runs of blocks that one set of replicas has, by their ends, where no block is missing before another."""
+        begin, last = 0, len(hashes) - 1
+        while begin <= last:
+            number = self._table.number(hashes.item(begin))
+            low, high = begin, last + 1  # the run ends behind the one and not behind the other
+            if number == self._table.number(hashes.item(last)):
+                low = last
+            while low + 1 < high:
+                middle = (low + high) // 2
+                if self._table.number(hashes.item(middle)) == number:
+                    low = middle
+                else:
+                    high = middle
+            begin = low + 1
+            yield begin, number
+
+    def _whole(self, hashes: BlockHashes) -> Iterator[tuple[int, int]]:
+        """The same runs, by every block."""
+        numbers = self._table.get(hashes)
+        ends = np.append((numbers[1:] != numbers[:-1]).nonzero()[0] + 1, len(hashes))
+        return zip(ends.tolist(), numbers[ends - 1].tolist(), strict=True)
 
     def _change(self, hashes: BlockHashes, change: Callable[[int], int]) -> Numbers:
         different = np.unique(hashes) if len(hashes) > 1 else hashes
@@ -90,10 +113,3 @@ class PrefixIndex:
             return
         self._table.renumber(self._sets.keep(self._table.used(len(self._sets.masks))))
         self._clean_at = max(SETS_BEFORE_CLEANING, 2 * len(self._sets.masks))
-
-
-def _bits(mask: int, count: int) -> npt.NDArray[np.intp]:
-    """The numbers of the bits of a mask, below ``count``."""
-    size = -(-count // 8)
-    low = (mask & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-    return np.flatnonzero(np.unpackbits(np.frombuffer(low, np.uint8), count=count, bitorder="little"))

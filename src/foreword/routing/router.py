@@ -15,7 +15,8 @@ from foreword.routing.config import RouterConfig
 from foreword.routing.feed import Feed
 from foreword.routing.flights import Flights
 from foreword.routing.index import PrefixIndex
-from foreword.routing.loads import Loads
+from foreword.routing.loads import CLOSED, Loads
+from foreword.routing.reach import depth, depths
 from foreword.routing.records import (
     Applied,
     BlockHashes,
@@ -73,7 +74,7 @@ class Router:
         self._flights = Flights()
         self._loads = Loads(self.config.balance_seconds)
         self._replicas: dict[str, _Replica] = {}
-        self._names: list[str] = []  # by number; empty where there is none
+        self._names: tuple[str, ...] = ()  # by number; empty where there is none
         self._salts: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)  # by number
         self._stores: dict[str, int] = {}  # shared ones
         self._lower_places: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # by number: as whom _lower knows its lower tier
@@ -90,11 +91,11 @@ class Router:
             raise ParameterError(f"Replica {replica!r} has joined before. Say died({replica!r}) first if it began anew.")
         self._identity = _agreed(replica, facts, self._identity)
         if "" not in self._names:
-            self._names.append("")
+            self._names += ("",)
             self._salts = np.append(self._salts, np.uint64(0))
             self._lower_places = np.append(self._lower_places, 0)
         number = self._names.index("")
-        self._names[number] = replica
+        self._name(number, replica)
         self._salts[number] = _name_hash(replica)
         place = 2 * number if facts.store is None else 2 * self._stores.setdefault(facts.store, len(self._stores)) + 1
         self._lower_places[number] = place
@@ -144,12 +145,12 @@ class Router:
         if request.request_id in self._held:
             raise ParameterError(f"Request {request.request_id!r} has a place: say that it finished before it gets another.")
         self._drop_forgotten(now)
-        coverage, takes = self._coverage(request.hashes), self._takes(request)
-        seed = np.uint64(int(request.hashes[-1]) if len(request.hashes) else zlib.crc32(request.request_id.encode()))
+        coverage, refuses = self._coverage(request.hashes), self._refuses(request)
+        seed = request.hashes[-1] if len(request.hashes) else np.uint64(zlib.crc32(request.request_id.encode()))
         choice = choose(
-            coverage, request.tokens, self._block_size, takes, self._loads, _spread(self._salts ^ seed), self.config, now
+            coverage, request.tokens, self._block_size, refuses, self._loads, self._salts ^ seed, self.config, now
         )
-        placement = self._placement(request, coverage, choice, takes, now)
+        placement = self._placement(request, coverage, choice, now)
         self._hold(placement.reservation, heard=False)
         self._count(placement)
         return placement
@@ -200,55 +201,45 @@ class Router:
             raise ParameterError(f"Replica {name!r} has not joined; these have: {', '.join(self._replicas) or 'none'}.")
         return known
 
-    def _takes(self, request: RoutedRequest) -> npt.NDArray[np.bool_]:
-        """Which replicas can take a request: one at least."""
-        table = self._loads.table
-        opened = table["open"] > 0
-        takes = opened & (table["max_tokens"] >= request.tokens)
-        if opened.any() and not takes.any():
-            most = int(table["max_tokens"][opened].max())
-            raise PromptTooLong(
-                f"The prompt has {request.tokens} tokens; the largest replica takes {most}. Shorten it.",
-                request.tokens,
-                most,
-            )
+    def _refuses(self, request: RoutedRequest) -> npt.NDArray[np.bool_]:
+        """Which replicas cannot take a request: not all of them."""
+        limits = self._loads.table["limit"]
+        refuses, most = limits < request.tokens, limits.max(initial=CLOSED)
+        if CLOSED < most < request.tokens:
+            told = f"The prompt has {request.tokens} tokens; the largest replica takes {most:.0f}. Shorten it."
+            raise PromptTooLong(told, request.tokens, int(most))
         for name in request.avoid:
             if name in self._replicas:
-                takes[self._replicas[name].number] = False
-        if not takes.any():
+                refuses[self._replicas[name].number] = True
+        if refuses.all():
             raise Overloaded("No replica is ready. Try again later.", self.config.retry_seconds)
-        return takes
+        return refuses
 
     def _coverage(self, hashes: BlockHashes) -> Coverage:
-        count = len(self._names)
-        lower = np.zeros(count, np.int64)
+        count, lower = len(self._names), None
         if self._lower.blocks():
             places = 2 * max(count, len(self._stores)) + 1
-            lower = self._lower.depths(hashes, places)[self._lower_places]
-        return Coverage(self._memory.depths(hashes, count), lower, self._flights.depths(hashes, count))
+            lower = depths(self._lower.reach(hashes), places)[self._lower_places]
+        return Coverage(self._memory.reach(hashes), self._flights.reach(hashes), lower)
 
-    def _placement(
-        self, request: RoutedRequest, coverage: Coverage, choice: Choice, takes: npt.NDArray[np.bool_], now: float
-    ) -> Placement:
-        at, most = choice.replica, max(request.tokens - 1, 0)
-        held = np.where(takes, choice.here + choice.loaded, 0)
-        holder = at if held[at] == held.max() else int(held.argmax())
-        cached = min(int(coverage.memory[at]) * self._block_size, most)
-        seconds = float(choice.compute[at] + choice.load[at])
-        why = Why.COLD if not held[holder] else Why.PREFIX if holder == at else Why.SPREAD
+    def _placement(self, request: RoutedRequest, coverage: Coverage, choice: Choice, now: float) -> Placement:
+        at, holder = choice.replica, choice.holder
+        cached = min(depth(coverage.memory, at) * self._block_size, choice.here)
+        seconds = choice.compute + choice.load
+        why = Why.COLD if not choice.available else Why.PREFIX if holder == at else Why.SPREAD
         return Placement(
             reservation=Reservation(request.request_id, self._names[at], request.hashes, request.tokens, seconds, now),
             why=why,
             cached=cached,
-            expected=int(choice.here[at]) - cached,
-            loadable=int(choice.loaded[at]),
-            available=int(held[holder]),
-            holder=self._names[holder] if held[holder] else None,
-            compute_seconds=float(choice.compute[at]),
-            load_seconds=float(choice.load[at]),
-            queue_seconds=float(choice.queue[at]),
-            holder_queue_seconds=float(choice.queue[holder]),
-            names=tuple(self._names),
+            expected=choice.here - cached,
+            loadable=choice.loaded,
+            available=choice.available,
+            holder=self._names[holder] if choice.available else None,
+            compute_seconds=choice.compute,
+            load_seconds=choice.load,
+            queue_seconds=choice.queue.item(at),
+            holder_queue_seconds=choice.queue.item(holder),
+            names=self._names,
             costs=choice.costs,
         )
 
@@ -324,7 +315,10 @@ class Router:
         if known.facts.store is None:
             self._lower.clear(int(self._lower_places[known.number]))
         del self._replicas[name]
-        self._names[known.number] = ""
+        self._name(known.number, "")
+
+    def _name(self, number: int, name: str) -> None:
+        self._names = (*self._names[:number], name, *self._names[number + 1 :])
 
     def _drop_forgotten(self, now: float) -> None:
         """End what other routers reserved long ago and said no more of."""
@@ -357,10 +351,3 @@ def _name_hash(name: str) -> np.uint64:
     return np.uint64(
         int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
     )
-
-
-def _spread(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """64-bit words spread over all bits (the finalizer of SplitMix64)."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
