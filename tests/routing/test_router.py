@@ -100,6 +100,17 @@ def test_work_evens_out_over_time() -> None:
     assert fleet.router.stats(fleet.now).imbalance < 1.05
 
 
+def test_who_joins_late_is_taken_to_have_had_its_share_of_the_work_of_late() -> None:
+    fleet = TestFleet(replicas=3)
+    for number in range(400):
+        if number == 300:
+            fleet.router.join("late", FACTS)
+        fleet.answer(fleet.send(prompt(f"cold {number}")))
+        fleet.now += 5.0
+    placed = {name: stats.placed for name, stats in fleet.router.stats(fleet.now).replicas.items()}
+    assert 20 <= placed["late"] <= 80 and min(placed[name] for name in "abc") >= 100
+
+
 def test_imbalance_does_not_throw_locality_away() -> None:
     """sglang#32195: with one replica far behind, the others still get what they have."""
     fleet = TestFleet()

@@ -150,5 +150,6 @@ class BlockTable:
     def _make_room(self, expected: int) -> None:
         """Empty arrays for so many hashes: 0 where there is nothing."""
         bits = max(6, int(expected / FULL / LANES).bit_length())
-        self._hashes, self._numbers = np.zeros((1 << bits, LANES), np.uint64), np.zeros(LANES << bits, np.uint32)
+        self._hashes: BlockHashes = np.zeros((1 << bits, LANES), np.uint64)
+        self._numbers: Numbers = np.zeros(LANES << bits, np.uint32)
         self._shift = 64 - (self._hashes.size - 1).bit_length()

@@ -83,14 +83,14 @@ def choose(
         below = np.minimum(coverage.lower * block_size, most)
         held = np.where(table["token_load_seconds"] > 0, np.maximum(here, below), here)
     compute, queue = (tokens - held) * table["token_seconds"], loads.queue_seconds(now)
-    costs = (compute + queue) * table["slowdown"] + config.thrift * compute + loads.room_seconds()
-    costs += config.balance * tokens * table["token_seconds"] * loads.above_mean(now)
+    costs = (compute + queue) * table["slowdown"] + config.thrift * compute
+    costs += loads.standing_seconds(config.balance * tokens, now)
     if held is not here:
         costs += (held - here) * table["token_load_seconds"]
-    costs[refuses] = np.inf
+    costs[refuses], held[refuses] = np.inf, 0
     alike = (costs <= costs[costs.argmin()] + config.tie_seconds).nonzero()[0]
     replica = int(alike[0] if len(alike) == 1 else alike[_spread(salts[alike]).argmax()])
-    holder = int(np.where(refuses, 0, held).argmax())
+    holder = int(held.argmax())
     loaded = int(held[replica] - here[replica])
     return Choice(
         replica=replica,

@@ -82,20 +82,19 @@ class PrefixIndex:
 
     def _searched(self, hashes: BlockHashes) -> Iterator[tuple[int, int]]:
         """The runs of blocks that one set of replicas has, by their ends, where no block is missing before another."""
-        begin, last = 0, len(hashes) - 1
-        while begin <= last:
-            number = self._table.number(hashes.item(begin))
-            low, high = begin, last + 1  # the run ends behind the one and not behind the other
-            if number == self._table.number(hashes.item(last)):
-                low = last
+        number, item, count = self._table.number, hashes.item, len(hashes)
+        begin, final = 0, number(item(-1))
+        while begin < count:
+            own = number(item(begin))
+            low, high = (count - 1, count) if own == final else (begin, count - 1)  # the last of the run, and one behind it
             while low + 1 < high:
                 middle = (low + high) // 2
-                if self._table.number(hashes.item(middle)) == number:
+                if number(item(middle)) == own:
                     low = middle
                 else:
                     high = middle
-            begin = low + 1
-            yield begin, number
+            begin = high
+            yield high, own
 
     def _whole(self, hashes: BlockHashes) -> Iterator[tuple[int, int]]:
         """The same runs, by every block."""

@@ -8,9 +8,10 @@ from foreword.routing.records import ReplicaFacts
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = (
-    "limit",  # tokens of the longest prompt that it takes now; CLOSED: it takes none
-    "share",  # one over the number of those that take requests, for each of them
     "token_seconds",  # to compute a prompt token
+    "token_recent",  # the same times the seconds of work placed of late, what is older counting less
+    "over",  # requests, with one more, that it has and cannot run: their share of those that it can
+    "limit",  # tokens of the longest prompt that it takes now; CLOSED: it takes none
     "token_load_seconds",  # to load one from a lower tier; 0: it has none, or one that is slower than computing
     "concurrency",  # requests that it runs at a time
     "waiting", "pending",  # requests that were placed and have not begun to answer, and the seconds of their work
@@ -18,9 +19,8 @@ COLUMNS = (
     "first", "rest", "late",  # what follows from these: queue_seconds
     "running",  # requests that are being answered
     "slowdown",  # how many times longer computing takes beside those
-    "over",  # requests, with one more, that it has and cannot run: their share of those that it can
-    "recent",  # seconds of work placed of late, what is older counting less, in units that shrink meanwhile
 )  # fmt: skip
+STANDING = slice(0, 3)  # the first columns: a weighted sum of them is a part of the cost
 CLOSED = -1.0
 FEW_SECONDS = 60.0  # of work a replica: the shares of less say little of who has more
 RUN_WEIGHT = 0.05  # of the request that ended last, in the mean of how long one is being answered
@@ -34,25 +34,26 @@ class Loads:
     """
 
     def __init__(self, balance_seconds: float):
-        self.table: dict[str, Floats] = {name: np.zeros(0) for name in COLUMNS}
+        self._resize(np.zeros((len(COLUMNS), 0)))
         self._balance_seconds = balance_seconds
-        self._unit, self._unit_at = 1.0, 0.0  # seconds that one of "recent" is worth, and when: it halves as time passes
+        self._unit = 1.0  # seconds that one of "token_recent" is worth: fewer as time passes
+        self._unit_at = 0.0
         self._run_seconds = 0.0  # the mean of how long requests were being answered
         self._ended = 0
 
     def join(self, replica: int, facts: ReplicaFacts) -> None:
         """A replica takes requests from now on. Of the work of late it is taken to have had its share."""
+        recent = self._mean_recent()
+        if replica == self._columns.shape[1]:
+            self._resize(np.pad(self._columns, ((0, 0), (0, 1))))
         row = dict.fromkeys(COLUMNS, 0.0) | {
-            "limit": float(facts.max_tokens),
             "token_seconds": 1 / facts.prefill_rate,
+            "token_recent": recent / facts.prefill_rate,
+            "limit": float(facts.max_tokens),
             "token_load_seconds": 1 / facts.load_rate if facts.load_rate > facts.prefill_rate else 0.0,
             "concurrency": float(facts.concurrency),
-            "recent": self._mean_recent(),
         }
-        for name, value in row.items():
-            if replica == len(self.table[name]):
-                self.table[name] = np.append(self.table[name], 0.0)
-            self.table[name][replica] = value
+        self._columns[:, replica] = [row[name] for name in COLUMNS]
         self._share()
         self._add_up(replica)
 
@@ -69,7 +70,7 @@ class Loads:
         table["waiting"][replica] += 1
         table["pending"][replica] += seconds
         self._fade(now)
-        table["recent"][replica] += seconds / self._unit
+        table["token_recent"][replica] += table["token_seconds"][replica] * seconds / self._unit
         self._add_up(replica)
 
     def started(self, replica: int, seconds: float, now: float) -> None:
@@ -102,15 +103,18 @@ class Loads:
         table = self.table
         return np.maximum(np.maximum(table["first"] - now, table["rest"]), table["late"] + now)
 
-    def room_seconds(self) -> Floats:
-        """How long it takes until a replica runs fewer requests than it can."""
-        return self.table["over"] * self._run_seconds
-
-    def above_mean(self, now: float) -> Floats:
-        """How much more work was placed at each replica of late than at the mean of those that take requests, as a share."""
+    def standing_seconds(self, balance_tokens: float, now: float) -> Floats:
+        """How long it takes until a replica runs fewer requests than it can, and the time of so many prompt tokens there for
+        each time that the work placed there of late is more than the mean of those that take requests."""
         self._fade(now)
         mean = self._mean_recent() * self._unit
-        return self.table["recent"] * (self._unit / (mean + FEW_SECONDS)) - mean / (mean + FEW_SECONDS)
+        weight = balance_tokens / (mean + FEW_SECONDS)
+        return np.array((-weight * mean, weight * self._unit, self._run_seconds)) @ self._columns[STANDING]
+
+    def _resize(self, columns: Floats) -> None:
+        self._columns = columns
+        self.table: dict[str, Floats] = dict(zip(COLUMNS, columns, strict=True))
+        self._shares = np.zeros(columns.shape[1])
 
     def _add_up(self, replica: int) -> None:
         """What follows from the requests that a replica has."""
@@ -126,16 +130,17 @@ class Loads:
         table["over"][replica] = max(waiting + running + 1.0 - concurrency, 0.0) / concurrency
 
     def _share(self) -> None:
+        """What takes the column of work of late to the mean of those that take requests."""
         takes = self.table["limit"] > CLOSED
-        self.table["share"] = takes / max(np.count_nonzero(takes), 1)
+        self._shares[:] = takes / self.table["token_seconds"] / max(int(np.count_nonzero(takes)), 1)
 
     def _mean_recent(self) -> float:
-        return float(self.table["recent"] @ self.table["share"])
+        return float(self.table["token_recent"] @ self._shares)
 
     def _fade(self, now: float) -> None:
         if now > self._unit_at:
             self._unit *= 0.5 ** ((now - self._unit_at) / self._balance_seconds)
             self._unit_at = now
             if self._unit < SMALLEST_UNIT:
-                self.table["recent"] *= self._unit
+                self.table["token_recent"] *= self._unit
                 self._unit = 1.0

@@ -1,5 +1,7 @@
 """How far into a prompt replicas have it: a few steps, each a number of blocks and the replicas that have so many."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -30,6 +32,7 @@ def depth(reach: Reach, replica: int) -> int:
     return max((blocks for blocks, mask in reach if mask >> replica & 1), default=0)
 
 
+@lru_cache(maxsize=4096)
 def _members(mask: int, count: int) -> npt.NDArray[np.bool_]:
     """Which of the bits of a mask are set, for bits 0 to ``count`` - 1: there are no others."""
     held = np.frombuffer(mask.to_bytes(-(-count // 8), "little"), np.uint8)

@@ -204,16 +204,17 @@ class Router:
     def _refuses(self, request: RoutedRequest) -> npt.NDArray[np.bool_]:
         """Which replicas cannot take a request: not all of them."""
         limits = self._loads.table["limit"]
-        refuses, most = limits < request.tokens, limits.max(initial=CLOSED)
-        if CLOSED < most < request.tokens:
-            told = f"The prompt has {request.tokens} tokens; the largest replica takes {most:.0f}. Shorten it."
-            raise PromptTooLong(told, request.tokens, int(most))
+        refuses = limits < request.tokens
         for name in request.avoid:
             if name in self._replicas:
                 refuses[self._replicas[name].number] = True
-        if refuses.all():
-            raise Overloaded("No replica is ready. Try again later.", self.config.retry_seconds)
-        return refuses
+        if np.count_nonzero(refuses) < len(refuses):
+            return refuses
+        most = limits.max(initial=CLOSED)
+        if CLOSED < most < request.tokens:
+            told = f"The prompt has {request.tokens} tokens; the largest replica takes {most:.0f}. Shorten it."
+            raise PromptTooLong(told, request.tokens, int(most))
+        raise Overloaded("No replica is ready. Try again later.", self.config.retry_seconds)
 
     def _coverage(self, hashes: BlockHashes) -> Coverage:
         count, lower = len(self._names), None
