@@ -132,3 +132,49 @@ def test_it_runs_without_torch(trace: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "120 requests" in result.stdout
+
+
+@pytest.fixture
+def two_prompts_twice(tmp_path: Path) -> Path:
+    """Prompts of 128 tokens, 100 seconds apart: one, another, the other again, the one again."""
+    path = tmp_path / "twice.jsonl"
+    keys = ([1, 2], [3, 4], [3, 4], [1, 2])
+    lines = [
+        {"timestamp": 100_000 * at, "input_length": 128, "output_length": 1, "hash_ids": of} for at, of in enumerate(keys)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_fleet_comes_to_what_it_comes_to_by_hand(two_prompts_twice: Path, tmp_path: Path) -> None:
+    """A hit computes 1 of 128 tokens. Round-robin among two finds nothing; among three, the last prompt where it was."""
+    picture, file = tmp_path / "fleets.svg", tmp_path / "fleets.json"
+    fleets = ("--replicas", "3,2", "--router", "prefix,round-robin", "--trace-block", 64)
+    costs = ("--prefill-rate", 1000, "--decode-ms", 10, "--max-num-batched-tokens", 256)
+    sizes = ("--blocks", 100, "--block-size", 16)
+    result = replay(two_prompts_twice, *fleets, *costs, *sizes, "--svg", picture, "--json", file)
+    assert result.returncode == 0, result.stderr
+    told = [re.findall(r"[^\s│]+", line) for line in result.stdout.splitlines() if "prefix" in line or "round" in line]
+    assert [row[:2] + row[3:7] for row in told] == [
+        ["2", "prefix", "49.6%", "100.0%", "1.00", "1.00"],
+        ["2", "round-robin", "0.0%", "0.0%", "1.00", "1.00"],
+        ["3", "prefix", "49.6%", "100.0%", "1.50", "1.49"],
+        ["3", "round-robin", "24.8%", "50.0%", "1.01", "1.00"],
+    ]
+    assert "4 requests; refused: 0. One cache without bounds hits 49.6%." in result.stdout
+    rows = json.loads(file.read_text())["results"]
+    assert [row["cached_tokens"] for row in rows] == [2 * 127, 0, 2 * 127, 127]
+    assert all(row["prompt_tokens"] == 4 * 128 for row in rows)
+    assert [row["imbalance"] for row in rows] == pytest.approx([1, 1, 129 * 3 / 258, 129 * 3 / 385])
+    assert rows[1]["ttft"]["p50"] == pytest.approx(0.138, rel=0.01)  # 128 tokens at 1,000 a second, and a step
+    assert rows[0]["ttft"]["p50"] == pytest.approx(0.011, rel=0.01)  # one token
+    assert [row["seconds"] for row in rows] == pytest.approx([300.011, 300.138, 300.011, 300.011])
+    assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_a_fleet_that_can_answer_nothing_is_an_error(two_prompts_twice: Path) -> None:
+    result = replay(two_prompts_twice, "--replicas", 2, "--blocks", 4, "--block-size", 16, "--trace-block", 64)
+    assert result.returncode == 2
+    assert "has no request that could be answered (4 were refused" in result.stderr
+    result = replay(two_prompts_twice, "--replicas", 2, "--router", "best")
+    assert result.returncode == 2 and "router is 'best'" in result.stderr

@@ -1,6 +1,8 @@
 """A fleet in virtual time: routers beside each other, links that lose events, and what it must come to."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
 from xml.etree import ElementTree
 
 import pytest
@@ -15,7 +17,7 @@ from foreword.replay.fleet_report import FLEET_COLUMNS, fleet_json, fleet_row, f
 from foreword.replay.fleet_routers import ROUTERS, FleetRouter, PrefixRouting, Snapshots
 from foreword.replay.fleet_sweep import fleet_sweep, offered
 from foreword.replay.traces import TraceRequest
-from foreword.routing import ReplicaFacts, RoutedRequest, Router, replica_event
+from foreword.routing import News, ReplicaFacts, RoutedRequest, Router, replica_event
 from foreword.sched import SchedulerConfig
 from foreword.testing import trace_stream
 
@@ -89,51 +91,49 @@ def test_lost_doubled_and_late_events_end_in_the_index_that_replicas_have(times:
 
 
 class Peers:
-    """Several routers, of which each request asks the next; they tell each other of what they reserve."""
+    """Several routers, of which each request asks the next; they hear of each other at once."""
 
-    def __init__(self, count: int, hear: bool):
-        self.routers = [Router() for _ in range(count)]
-        self._hear = hear
-        self._turn = 0
-        self._of: dict[str, int] = {}
+    def __init__(self, count: int):
+        self.routers = {str(number): Router(tell=partial(self._tell, str(number))) for number in range(count)}
+        self._turns = cycle(self.routers)
+        self._of: dict[str, str] = {}
+        self._now = 0.0
 
     def join(self, replica: str, facts: ReplicaFacts) -> None:
         """A replica takes requests."""
-        for router in self.routers:
+        for router in self.routers.values():
             router.join(replica, facts)
 
     def place(self, request: RoutedRequest, now: float) -> str:
         """The replica that a request goes to."""
-        self._turn += 1
-        own = self._of[request.request_id] = self._turn % len(self.routers)
-        placement = self.routers[own].select(request, now)
-        for number, router in enumerate(self.routers):
-            if self._hear and number != own:
-                router.heard(placement.reservation, now)
-        return placement.replica
+        own = self._of[request.request_id] = next(self._turns)
+        self._now = now
+        return self.routers[own].select(request, now).replica
 
     def apply(self, replica: str, source: Snapshots, sequence: int, events: Sequence[KVEvent]) -> None:
         """A batch of a replica's events."""
         del source
-        for router in self.routers:
+        for router in self.routers.values():
             router.apply(replica, sequence, [replica_event(event) for event in events])
 
     def started(self, request_id: str, cached_tokens: int, now: float) -> None:
         """A request's first token came."""
-        self._tell(self.routers[self._of[request_id]].started(request_id, cached_tokens, now), request_id, now)
+        self._now = now
+        self.routers[self._of[request_id]].started(request_id, cached_tokens, now)
 
     def finished(self, request_id: str, now: float) -> None:
         """A request has ended."""
-        self._tell(self.routers[self._of[request_id]].finished(request_id, now), request_id, now)
+        self._now = now
+        self.routers[self._of[request_id]].finished(request_id, now)
 
-    def _tell(self, news: object, request_id: str, now: float) -> None:
-        for number, router in enumerate(self.routers):
-            if self._hear and number != self._of[request_id]:
-                router.heard(news, now)  # type: ignore[arg-type]
+    def _tell(self, own: str, news: News) -> None:
+        for name, router in self.routers.items():
+            if name != own:
+                router.heard(own, news, self._now)
 
 
 def test_four_routers_that_hear_of_each_other_do_as_well_as_one() -> None:
-    one, four = result(ROUTERS["prefix"]()), result(Peers(4, hear=True))
+    one, four = result(ROUTERS["prefix"]()), result(Peers(4))
     assert four.hit_rate == pytest.approx(one.hit_rate, rel=0.01)
     assert four.ttft[2] is not None and one.ttft[2] is not None
     assert four.ttft[2] <= 1.05 * one.ttft[2]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from foreword.cache import ModelFingerprint
-from foreword.routing import BlockHashes, Placement, ReplicaFacts, RoutedRequest, Router, RouterConfig, Stored
+from foreword.routing import BlockHashes, News, Placement, ReplicaFacts, RoutedRequest, Router, RouterConfig, Stored
 
 MODEL = ModelFingerprint("weights", block_size=16)
 FACTS = ReplicaFacts(MODEL, prefill_rate=1000.0, concurrency=8, max_tokens=100_000)
@@ -22,7 +22,8 @@ class TestFleet:
     __test__ = False
 
     def __init__(self, replicas: int = 4, config: RouterConfig | None = None, facts: ReplicaFacts = FACTS):
-        self.router = Router(config)
+        self.told: list[News] = []  # for other routers
+        self.router = Router(config, tell=self.told.append)
         self.names = "abcdefghijklmnopqrstuvwxyz"[:replicas]
         self.now = 0.0
         self.sent = 0

@@ -133,64 +133,6 @@ def test_a_hot_prefix_spreads() -> None:
     assert sum(each.cached == each.expected == 0 for each in placed) == 3  # the others computed it once each
 
 
-def routers(count: int, hear: bool) -> list[TestFleet]:
-    """The replicas where ``count`` routers place 60 cold prompts in turn."""
-    fleets = [TestFleet() for _ in range(count)]
-    for number in range(60):
-        placed = fleets[number % count].send(prompt(f"cold {number}", 100 + number))
-        for other_fleet in fleets:
-            if hear and other_fleet is not fleets[number % count]:
-                news = replace(placed.reservation, request_id=f"heard {number}")
-                other_fleet.router.heard(news, other_fleet.now)
-    return fleets
-
-
-def test_several_routers_see_all_of_the_load() -> None:
-    """smg#1621: each of N saw 1/N of it."""
-    fleets = routers(3, hear=True)
-    one, two, three = (queues(fleet) for fleet in fleets)
-    assert one == pytest.approx(two) and one == pytest.approx(three)
-    assert max(one) < 1.15 * np.mean(one)
-    one, two = (queues(fleet) for fleet in routers(2, hear=False))
-    assert one != pytest.approx(two)
-
-
-def queues(fleet: TestFleet) -> list[float]:
-    """The seconds of work that wait at each replica, as the router sees it."""
-    return [stats.queue_seconds for stats in fleet.router.stats(fleet.now).replicas.values()]
-
-
-def test_several_routers_decide_alike() -> None:
-    fleets = routers(3, hear=True)
-    for number in range(50):
-        question = RoutedRequest(f"both {number}", prompt(f"both {number}"), 1601)
-        placed = [fleet.router.select(question, 1.0) for fleet in fleets]
-        assert len({each.replica for each in placed}) == 1
-        for fleet in fleets:
-            fleet.router.finished(question.request_id, 1.0)
-
-
-def test_what_another_router_reserved_counts_as_soon_there_until_it_ends() -> None:
-    one, two = TestFleet(), TestFleet()
-    placed = one.send(prompt("chat"))
-    two.router.heard(placed.reservation, 0.0)
-    assert two.router.select(RoutedRequest("x", prompt("chat"), 1601), 0.0).expected == 1600
-    for news in (one.router.started("request-1", 0, 1.0), one.router.finished("request-1", 2.0)):
-        assert news is not None
-        two.router.heard(news, news.at)
-    two.router.finished("x", 2.0)
-    stats = two.router.stats(2.0).replicas[placed.replica]
-    assert (stats.waiting, stats.running, stats.queue_seconds) == (0, 0, 0.0)
-
-
-def test_reservations_of_a_router_that_died_are_forgotten() -> None:
-    one, two = TestFleet(), TestFleet()
-    two.router.heard(one.send(prompt("chat")).reservation, 0.0)
-    two.now = 700.0
-    two.router.select(RoutedRequest("own", prompt("other"), 1601), two.now)
-    assert sum(each.waiting for each in two.router.stats(700.0).replicas.values()) == 1
-
-
 def test_a_silent_publisher_is_told_and_routing_goes_on_by_what_was_placed() -> None:
     """dynamo#11194: it fell back without a word."""
     fleet = TestFleet(config=RouterConfig(silent_after=3))

@@ -117,7 +117,6 @@ class Reservation:
     hashes: BlockHashes
     tokens: int
     seconds: float
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,11 @@ class Progress:
 
     request_id: str
     ended: bool
-    cached_tokens: int
-    at: float
+    cached_tokens: int = 0
+
+
+News = Reservation | Progress
+"""What one router tells the others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

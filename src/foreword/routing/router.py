@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from foreword.routing.records import (
     BlockHashes,
     FeedCounts,
     Lost,
+    News,
     Placement,
     Progress,
     ReplicaEvent,
@@ -51,22 +52,32 @@ class _Replica:
 
 @dataclass(eq=False)
 class _Held:
-    """A reservation, whether another router made it, and when its request began to answer."""
+    """A reservation, which other router made it (None: this one), and when its request began to answer."""
 
     reservation: Reservation
-    heard: bool
+    peer: str | None
     started: float | None = None
+    cached: int = 0  # tokens of its prompt, as the replica found them
 
 
 class Router:
     """Chooses replicas for requests: those that have their prefix, unless more work waits there than that saves.
 
-    It does no IO and reads no clock: whoever runs it hands in what replicas tell of themselves and what other routers tell
-    of their reservations, and passes its own on. ``now`` is in seconds of any clock that does not go back.
+    It does no IO and reads no clock: whoever runs it hands in what replicas tell of themselves. ``now`` is in seconds of any
+    clock that does not go back.
+
+    Several routers of one fleet see all of its work if each passes what it is told by ``tell`` to the others' ``heard``, in
+    that order. They need no common clock, but each request needs a name of its own in all of them.
     """
 
-    def __init__(self, config: RouterConfig | None = None, identity: ModelFingerprint | None = None):
-        """``identity``: what replicas must be equal in; None: in what the first one is."""
+    def __init__(
+        self,
+        config: RouterConfig | None = None,
+        identity: ModelFingerprint | None = None,
+        tell: Callable[[News], None] = lambda _: None,
+    ):
+        """``identity``: what replicas must be equal in; None: in what the first one is. ``tell``: takes what other routers
+        are to hear; it is called in the midst of a choice and must not raise."""
         self.config = RouterConfig() if config is None else config
         self._identity = identity
         self._memory = PrefixIndex(self.config.expected_blocks)
@@ -81,6 +92,7 @@ class Router:
         self._held: dict[str, _Held] = {}  # by request
         self._heard: dict[str, float] = {}  # requests of other routers, and when they were placed, oldest first
         self._tally = Tally()
+        self._tell = tell
 
     def join(self, replica: str, facts: ReplicaFacts) -> None:
         """A replica takes requests from now on; ask it for a snapshot if it has computed anything before.
@@ -114,10 +126,12 @@ class Router:
     def died(self, replica: str, now: float) -> tuple[Lost, ...]:
         """A replica is gone, with all that it had. Returns the requests that this router had placed there."""
         known = self._replica(replica)
-        lost = [(held, self._end(name, now)) for name, held in list(known.held.items())]
+        held = list(known.held.values())
+        for each in held:
+            self._end(each.reservation.request_id, now)
         if replica in self._replicas:
             self._forget(replica, known)
-        return tuple(Lost(held.reservation.request_id, held.started is not None) for held, _ in lost if not held.heard)
+        return tuple(Lost(each.reservation.request_id, each.started is not None) for each in held if each.peer is None)
 
     def apply(self, replica: str, sequence: int, events: Sequence[ReplicaEvent]) -> Applied:
         """Take a batch of a replica's events; ``sequence`` counts its batches from 0. Says whether a snapshot is needed.
@@ -139,8 +153,7 @@ class Router:
     def select(self, request: RoutedRequest, now: float) -> Placement:
         """Choose a replica and reserve it: from now on the request counts as work there, and its prefix as soon there.
 
-        Pass ``Placement.reservation`` on to other routers. Overloaded if no replica takes requests; PromptTooLong if none
-        takes one of that many tokens.
+        Overloaded if no replica takes requests; PromptTooLong if none takes one of that many tokens.
         """
         if request.request_id in self._held:
             raise ParameterError(f"Request {request.request_id!r} has a place: say that it finished before it gets another.")
@@ -150,32 +163,46 @@ class Router:
         choice = choose(
             coverage, request.tokens, self._block_size, refuses, self._loads, self._salts ^ seed, self.config, now
         )
-        placement = self._placement(request, coverage, choice, now)
-        self._hold(placement.reservation, heard=False)
+        placement = self._placement(request, coverage, choice)
+        self._hold(placement.reservation, None, now)
         self._count(placement)
         return placement
 
-    def started(self, request_id: str, cached_tokens: int, now: float) -> Progress | None:
-        """A request's first token came; its replica had so many tokens of the prompt. None for requests without a place."""
-        if request_id not in self._held:
-            return None
-        self._start(request_id, cached_tokens, now)
-        self._tally.delivered_tokens += cached_tokens
-        return Progress(request_id, False, cached_tokens, now)
+    def started(self, request_id: str, cached_tokens: int, now: float) -> None:
+        """A request's first token came; its replica had so many tokens of the prompt. Nothing for one without a place."""
+        if request_id in self._held:
+            self._start(request_id, cached_tokens, now)
+            self._tally.delivered_tokens += cached_tokens
 
-    def finished(self, request_id: str, now: float) -> Progress | None:
-        """A request has ended, however it ended: its place is free. None for requests without a place."""
-        return None if self._end(request_id, now) is None else Progress(request_id, True, 0, now)
+    def finished(self, request_id: str, now: float) -> None:
+        """A request has ended, however it ended: its place is free. Nothing for one without a place."""
+        self._end(request_id, now)
 
-    def heard(self, news: Reservation | Progress, now: float) -> None:
+    def heard(self, peer: str, news: News, now: float) -> None:
         """Another router has reserved, or says what became of its reservation. Of replicas unknown here nothing is kept."""
-        match news:
-            case Reservation(request_id, replica) if replica in self._replicas and request_id not in self._held:
-                self._hold(news, heard=True)
-            case Progress(request_id, ended=True):
-                self._end(request_id, now)
-            case Progress(request_id, cached_tokens=tokens):
-                self._start(request_id, tokens, now)
+        held = self._held.get(news.request_id)
+        if isinstance(news, Reservation):
+            if news.replica in self._replicas and held is None:
+                self._hold(news, peer, now)
+        elif held is not None and held.peer == peer:
+            if news.ended:
+                self._end(news.request_id, now)
+            else:
+                self._start(news.request_id, news.cached_tokens, now)
+
+    def news(self) -> tuple[News, ...]:
+        """All that another router which begins now is to hear of this one: the reservations that it has open."""
+        own = [held for held in self._held.values() if held.peer is None]
+        told: list[News] = [held.reservation for held in own]
+        return (
+            *told,
+            *(Progress(held.reservation.request_id, False, held.cached) for held in own if held.started is not None),
+        )
+
+    def peer_gone(self, peer: str, now: float) -> None:
+        """Another router has died: what it had reserved counts no more."""
+        for request_id in [name for name, held in self._held.items() if held.peer == peer]:
+            self._end(request_id, now)
 
     def stats(self, now: float) -> RouterStats:
         """The fleet as this router sees it."""
@@ -223,13 +250,13 @@ class Router:
             lower = depths(self._lower.reach(hashes), places)[self._lower_places]
         return Coverage(self._memory.reach(hashes), self._flights.reach(hashes), lower)
 
-    def _placement(self, request: RoutedRequest, coverage: Coverage, choice: Choice, now: float) -> Placement:
+    def _placement(self, request: RoutedRequest, coverage: Coverage, choice: Choice) -> Placement:
         at, holder = choice.replica, choice.holder
         cached = min(depth(coverage.memory, at) * self._block_size, choice.here)
         seconds = choice.compute + choice.load
         why = Why.COLD if not choice.available else Why.PREFIX if holder == at else Why.SPREAD
         return Placement(
-            reservation=Reservation(request.request_id, self._names[at], request.hashes, request.tokens, seconds, now),
+            reservation=Reservation(request.request_id, self._names[at], request.hashes, request.tokens, seconds),
             why=why,
             cached=cached,
             expected=choice.here - cached,
@@ -259,14 +286,16 @@ class Router:
             leaving=known.leaving,
         )
 
-    def _hold(self, reservation: Reservation, heard: bool) -> None:
+    def _hold(self, reservation: Reservation, peer: str | None, now: float) -> None:
         known = self._replicas[reservation.replica]
-        held = known.held[reservation.request_id] = _Held(reservation, heard)
+        held = known.held[reservation.request_id] = _Held(reservation, peer)
         self._held[reservation.request_id] = held
-        if heard:
-            self._heard[reservation.request_id] = reservation.at
+        if peer is None:
+            self._tell(reservation)
+        else:
+            self._heard[reservation.request_id] = now
         self._flights.add(known.number, reservation.hashes)
-        self._loads.placed(known.number, reservation.seconds, reservation.at)
+        self._loads.placed(known.number, reservation.seconds, now)
         known.placed += 1
         known.seconds += reservation.seconds
 
@@ -283,7 +312,9 @@ class Router:
         held = self._held.get(request_id)
         if held is None or held.started is not None:
             return
-        held.started = now
+        held.started, held.cached = now, cached_tokens
+        if held.peer is None:
+            self._tell(Progress(request_id, False, cached_tokens))
         reservation = held.reservation
         known = self._replicas[reservation.replica]
         self._loads.started(known.number, reservation.seconds, now)
@@ -292,10 +323,12 @@ class Router:
             if known.unheard >= self.config.silent_after:
                 known.feed.believe(reservation.hashes)
 
-    def _end(self, request_id: str, now: float) -> _Held | None:
+    def _end(self, request_id: str, now: float) -> None:
         held = self._held.pop(request_id, None)
         if held is None:
-            return None
+            return
+        if held.peer is None:
+            self._tell(Progress(request_id, True))
         self._heard.pop(request_id, None)
         reservation = held.reservation
         known = self._replicas[reservation.replica]
@@ -307,7 +340,6 @@ class Router:
             self._loads.ended(known.number, now - held.started)
         if known.leaving and not known.held:
             self._forget(reservation.replica, known)
-        return held
 
     def _forget(self, name: str, known: _Replica) -> None:
         """A replica that has nothing placed there is gone."""
