@@ -118,7 +118,7 @@ def test_a_router_that_begins_later_hears_what_is_open() -> None:
     busy(bus)
     late = TestFleet()
     for name, fleet in bus.fleets.items():
-        for news in fleet.router.news():
+        for news in fleet.router.stats(fleet.now).news:
             late.router.heard(name, news, late.now)
     assert np.allclose(loads(late), loads(bus.fleets["one"]))
 
@@ -127,7 +127,7 @@ def test_of_a_router_that_died_nothing_counts_any_more() -> None:
     bus = Bus("one", "two")
     busy(bus)
     two = bus.fleets["two"]
-    two.router.peer_gone("one", two.now)
+    two.router.heard("one", None, two.now)
     assert loads(two)[:, 1].sum() == 20
     two.now = 700.0  # nor does what nobody said was over
     ask(two, "own")

@@ -294,8 +294,10 @@ def test_names_that_are_unknown_or_taken_are_errors() -> None:
     with pytest.raises(ParameterError, match="'request-1' has a place"):
         fleet.router.select(RoutedRequest("request-1", prompt("chat"), 1601), 0.0)
     fleet.answer(placed)
-    assert fleet.router.started("request-1", 0, 0.0) is None
-    assert fleet.router.finished("request-1", 0.0) is None
+    before = fleet.router.stats(0.0)
+    fleet.router.started("request-1", 0, 0.0)
+    fleet.router.finished("request-1", 0.0)
+    assert fleet.router.stats(0.0) == before
 
 
 def test_a_router_that_was_killed_decides_as_before_after_a_snapshot() -> None:

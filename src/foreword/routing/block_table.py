@@ -19,6 +19,9 @@ class BlockTable:
     ``count``: how many hashes there are.
     """
 
+    _hashes: BlockHashes
+    _numbers: Numbers
+
     def __init__(self, expected: int = 1024):
         """``expected``: hashes for which there is room before the table grows."""
         self.count = 0
@@ -150,6 +153,6 @@ class BlockTable:
     def _make_room(self, expected: int) -> None:
         """Empty arrays for so many hashes: 0 where there is nothing."""
         bits = max(6, int(expected / FULL / LANES).bit_length())
-        self._hashes: BlockHashes = np.zeros((1 << bits, LANES), np.uint64)
-        self._numbers: Numbers = np.zeros(LANES << bits, np.uint32)
+        self._hashes = np.zeros((1 << bits, LANES), np.uint64)
+        self._numbers = np.zeros(LANES << bits, np.uint32)
         self._shift = 64 - (self._hashes.size - 1).bit_length()

@@ -272,6 +272,8 @@ class RouterStats:
 
     imbalance
         The largest work placed at a replica since it joined, over the mean.
+    news
+        The reservations that it has open: what another router that begins now is to hear of it.
     """
 
     tally: Tally
@@ -279,3 +281,4 @@ class RouterStats:
     index_blocks: int
     index_bytes: int
     replicas: Mapping[str, ReplicaStats]
+    news: tuple[News, ...] = ()

@@ -178,8 +178,13 @@ class Router:
         """A request has ended, however it ended: its place is free. Nothing for one without a place."""
         self._end(request_id, now)
 
-    def heard(self, peer: str, news: News, now: float) -> None:
-        """Another router has reserved, or says what became of its reservation. Of replicas unknown here nothing is kept."""
+    def heard(self, peer: str, news: News | None, now: float) -> None:
+        """Another router has reserved, or says what became of its reservation; or (None) it has died, and what it had
+        reserved counts no more. Of replicas unknown here nothing is kept."""
+        if news is None:
+            for request_id in [name for name, each in self._held.items() if each.peer == peer]:
+                self._end(request_id, now)
+            return
         held = self._held.get(news.request_id)
         if isinstance(news, Reservation):
             if news.replica in self._replicas and held is None:
@@ -189,20 +194,6 @@ class Router:
                 self._end(news.request_id, now)
             else:
                 self._start(news.request_id, news.cached_tokens, now)
-
-    def news(self) -> tuple[News, ...]:
-        """All that another router which begins now is to hear of this one: the reservations that it has open."""
-        own = [held for held in self._held.values() if held.peer is None]
-        told: list[News] = [held.reservation for held in own]
-        return (
-            *told,
-            *(Progress(held.reservation.request_id, False, held.cached) for held in own if held.started is not None),
-        )
-
-    def peer_gone(self, peer: str, now: float) -> None:
-        """Another router has died: what it had reserved counts no more."""
-        for request_id in [name for name, held in self._held.items() if held.peer == peer]:
-            self._end(request_id, now)
 
     def stats(self, now: float) -> RouterStats:
         """The fleet as this router sees it."""
@@ -215,6 +206,7 @@ class Router:
             index_blocks=self._memory.blocks() + self._lower.blocks(),
             index_bytes=self._memory.nbytes() + self._lower.nbytes(),
             replicas=replicas,
+            news=self._news(),
         )
 
     @property
@@ -270,6 +262,11 @@ class Router:
             names=self._names,
             costs=choice.costs,
         )
+
+    def _news(self) -> tuple[News, ...]:
+        own = [held for held in self._held.values() if held.peer is None]
+        begun = [Progress(held.reservation.request_id, False, held.cached) for held in own if held.started is not None]
+        return (*(held.reservation for held in own), *begun)
 
     def _stats_of(self, known: _Replica, queue_seconds: float) -> ReplicaStats:
         table, at = self._loads.table, known.number
