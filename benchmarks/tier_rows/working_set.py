@@ -6,7 +6,6 @@ Three engines answer the same requests, one at a time: one whose memory holds al
 that one over a store on disk.
 """
 
-import gzip
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +55,7 @@ def rows(model: str, name: str, trace: Path, folder: Path) -> list[Row]:
 def chosen(trace: Path) -> list[TraceRequest]:
     """The first turns of the first sessions that have as many: the first of each, the second of each, and so on."""
     turns: dict[int, list[TraceRequest]] = defaultdict(list)
-    with gzip.open(trace) as stream:
+    with trace.open("rb") as stream:  # packed or not
         for request in read_trace(stream).requests:
             turns[_session(request)].append(request)
     sessions = [session[:TURNS] for session in turns.values() if len(session) >= TURNS][:SESSIONS]
