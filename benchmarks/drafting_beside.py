@@ -7,7 +7,7 @@
 
 repeat  The same prompt of 512 random tokens again, greedy, 256 tokens: of the model of 0.22 B parameters (--model).
 edit    A file of 200 lines written again with one name changed, greedy, 400 tokens: SmolLM2 (--gguf). vLLM reads no GGUF.
-random  A prompt of 32 random tokens, 128 more at temperature 100, so that nothing repeats: of the same model.
+random  A prompt of 32 random tokens, 128 more at temperature 100 (vLLM: 2), so that nothing repeats: of the same model.
 
 Tokens a second are those behind the first. The environments are made by shared/peers/setup; only ``work`` and ``foreword``
 need Foreword. llama.cpp drafts by LlamaPromptLookupDecoding of its Python package, vLLM by the method ``ngram``.
@@ -27,6 +27,8 @@ from typing import Any
 
 VOCABULARY = 32_000
 """Of the model of 0.22 B parameters."""
+HOT, VLLM_HOT = 100.0, 2.0
+"""Temperatures at which nothing repeats; vLLM takes no higher one."""
 VLLM_DRAFT = {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
 Answering = Callable[[dict[str, Any]], tuple[list[int], float]]
 """Answers one piece of work: tokens, and the seconds behind the first of them."""
@@ -64,7 +66,7 @@ def foreword(model: str, drafting: bool, most: int) -> Answering:
     side = Side.of(parts, drafting)
 
     def answer(work: dict[str, Any]) -> tuple[list[int], float]:
-        temperature = 0.0 if work["greedy"] else 100.0
+        temperature = 0.0 if work["greedy"] else HOT
         params = SamplingParams(temperature=temperature, seed=0, max_tokens=work["tokens"], ignore_eos=True)
         run = side.run([work["prompt"]], [params])
         return run.tokens[0], run.seconds
@@ -82,7 +84,7 @@ def llama(model: str, drafting: bool, most: int) -> Answering:
     engine = Llama(model, **sizes, draft_model=draft, logits_all=drafting, seed=0, verbose=False)  # drafts need all logits
 
     def answer(work: dict[str, Any]) -> tuple[list[int], float]:
-        chosen = {"temp": 0.0, "top_k": 1} if work["greedy"] else {"temp": 100.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        chosen = {"temp": 0.0, "top_k": 1} if work["greedy"] else {"temp": HOT, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
         return timed((int(token) for token in engine.generate(work["prompt"], **chosen)), work["tokens"])
 
     return answer
@@ -106,7 +108,7 @@ def vllm(model: str, drafting: bool, most: int) -> Answering:
     engine = made.llm_engine
 
     def tokens(work: dict[str, Any]) -> Iterable[int]:
-        temperature = 0.0 if work["greedy"] else 100.0
+        temperature = 0.0 if work["greedy"] else VLLM_HOT
         params = SamplingParams(
             temperature=temperature, seed=0, max_tokens=work["tokens"], ignore_eos=True, detokenize=False
         )

@@ -2,11 +2,11 @@
 
     python benchmarks/start.py [MODEL ...] [--runs 5] [--beside SRC]
 
-For the model in the package and for each MODEL: `foreword serve` until it is ready, and `foreword demo` until its first
-token; and `foreword --help`. Every run is a process of its own: its wall time, and the CPU time of all its threads, up to
-that moment. *First* starts have an empty cache folder, *second* ones that of a first. With ``--beside`` another source tree
-takes turns with this one. Byte code is kept, as where `pip` installed it, in a folder of the benchmark's own; the first run
-of each kind, which may have to write it and to read files from the disk, is not counted.
+For the model in the package and for each MODEL: `foreword serve` until it is ready, and until the first token of an answer;
+`foreword demo` until its first token; and `foreword --help`. Every run is a process of its own: its wall time, and the CPU
+time of all its threads, up to that moment. *First* starts have an empty cache folder, *second* ones that of a first. With
+``--beside`` another source tree takes turns with this one. Byte code is kept, as where `pip` installed it, in a folder of
+the benchmark's own; the first run of each kind, which may have to write it and to read files from the disk, is not counted.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from statistics import median
 from tqdm import tqdm
 
 HERE = Path(__file__).parents[1] / "src"
-SERVE, DEMO, HELP = "serve, to ready", "demo, to the first token", "--help"
+SERVE, ANSWER, DEMO, HELP = "serve, to ready", "serve, to the first token", "demo, to the first token", "--help"
 CHILD = """
 import os, sys, threading, time
 began, watched, told = float(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -36,13 +36,24 @@ def done():
     os._exit(0)
 
 def listens():
+    import json
     import urllib.request
+    what, _, port = watched.partition(" ")
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{watched}/ready", timeout=5).close()
-            done()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).close()
+            break
         except OSError:
             time.sleep(0.02)
+    if what == "answer":
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models") as answer:
+            model = json.load(answer)["data"][0]["id"]
+        body = {"model": model, "prompt": "The capital of France is", "max_tokens": 4, "stream": True}
+        headers = {"content-type": "application/json"}
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(asked) as answer:
+            assert answer.readline().startswith(b"data: {")
+    done()
 
 if watched == "token":
     from foreword import LLM
@@ -70,7 +81,8 @@ def one_run(source: Path, what: str, model: str | None, cache: str, byte_code: s
     """Seconds of wall time and of CPU time."""
     named = [] if model is None else [model]
     watched, command = {
-        SERVE: (str(port), ["serve", *named, "--port", str(port)]),
+        SERVE: (f"ready {port}", ["serve", *named, "--port", str(port)]),
+        ANSWER: (f"answer {port}", ["serve", *named, "--port", str(port)]),
         DEMO: ("token", ["demo", *(["--model", model] if model else [])]),
         HELP: ("end", ["--help"]),
     }[what]
@@ -98,7 +110,7 @@ def processor() -> str:
 def measure(sources: list[Path], models: list[str | None], runs: int, port: int) -> dict[Case, list[tuple[float, float]]]:
     """(Wall, CPU) seconds of each run by what, model, first or second, and source tree."""
     found = defaultdict(list)
-    cases = [(HELP, None), *((what, model) for model in models for what in (SERVE, DEMO))]
+    cases = [(HELP, None), *((what, model) for model in models for what in (SERVE, ANSWER, DEMO))]
     with tempfile.TemporaryDirectory() as folder:
         for run in tqdm(range(runs + 1), unit="round"):
             for what, model in cases:
