@@ -86,6 +86,19 @@ def test_bad_words_are_refused_by_name(serve: Any, path: str) -> None:
         assert post(live, path, said.value, cache_conversation=said.value).status_code == 200
 
 
+def test_a_header_may_come_twice_but_says_one_thing(serve: Any) -> None:
+    live = serve()
+
+    def status(*said: str) -> int:
+        with live.client(headers=[("x-cache-conversation", word) for word in said]) as client:
+            answered: int = client.post(PATHS[0], json=BODY).status_code
+        return answered
+
+    assert status("ended", "ended") == 200
+    assert status("ended", "goes_on") == 400
+    assert status("ended", "perhaps") == 400
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_what_goes_on_is_kept_and_what_ends_is_not(serve: Any, path: str) -> None:
     live: Live = serve()

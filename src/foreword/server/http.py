@@ -33,15 +33,14 @@ class Caller:
 def caller(request: Request) -> Caller:
     """Who sent a request, as the gate found out, and what its header says of the conversation.
 
-    ParameterError for a header that says neither word.
+    ParameterError for a header that says neither word, or is there more than once and says both.
     """
     found: Caller = request.scope["foreword.caller"]
-    said = request.headers.get(CONVERSATION_HEADER)
-    if said is None:
-        return found
-    if said not in list(ConversationState):
-        raise ParameterError(f"{CONVERSATION_HEADER} is {said!r}; it must be {' or '.join(ConversationState)}.")
-    return replace(found, conversation=ConversationState(said))
+    said = [value.strip() for value in request.headers.getlist(CONVERSATION_HEADER)]
+    for word in said:
+        if word not in list(ConversationState):
+            raise ParameterError(f"{CONVERSATION_HEADER} is {word!r}; it must be {' or '.join(ConversationState)}.")
+    return replace(found, conversation=conversation_said(found, *said))
 
 
 def conversation_said(who: Caller, *said: str | None) -> ConversationState | None:

@@ -170,6 +170,11 @@ class Service:
             return b""
         try:
             return await self._prompts.tokens_of(text)
+        except PromptTooLong as error:
+            raise ParameterError(
+                f"prediction has at least {error.tokens} tokens, but prompt and answer together may have {error.most}. "
+                f"Leave out what is not in the answer."
+            ) from None
         except PromptError as error:
             raise ParameterError(f"prediction cannot be what is answered: {error}") from None
 

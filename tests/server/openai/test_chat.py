@@ -1,5 +1,6 @@
 """Chat completions through the official SDK."""
 
+import re
 from typing import Any
 
 import openai
@@ -75,13 +76,20 @@ def test_what_a_client_predicts_changes_the_usage_alone(table_reader: Live, part
 
 
 @pytest.mark.parametrize(
-    "prediction", [{"type": "content"}, {"type": "image", "content": "x"}, {"type": "content", "content": 3}]
+    ("prediction", "named"),
+    [
+        ({"type": "content"}, "prediction.content"),
+        ({"type": "image", "content": "x"}, "prediction.type"),
+        ({"type": "content", "content": 3}, "prediction.content"),
+        ({"type": "content", "content": [{"type": "text"}]}, "prediction.content.0.text: required"),
+        ({"type": "content", "content": [{"type": "text", "text": 3}]}, "prediction.content.0.text: "),
+    ],
 )
-def test_a_prediction_of_another_form_is_refused_by_its_name(live: Live, prediction: dict[str, Any]) -> None:
+def test_a_prediction_of_another_form_is_refused_by_its_name(live: Live, prediction: dict[str, Any], named: str) -> None:
     with live.client() as client:
         answer = client.post("/v1/chat/completions", json={**ASKED, "prediction": prediction})
     assert answer.status_code == 400
-    assert "prediction" in answer.json()["error"]["message"]
+    assert named in answer.json()["error"]["message"]
 
 
 def test_a_prediction_that_no_answer_can_be_is_refused(live: Live) -> None:
@@ -90,7 +98,7 @@ def test_a_prediction_that_no_answer_can_be_is_refused(live: Live) -> None:
             "/v1/chat/completions", json={**ASKED, "prediction": {"type": "content", "content": "z" * 10**6}}
         )
     assert answer.status_code == 400
-    assert "prediction" in answer.json()["error"]["message"]
+    assert re.match("prediction has at least [0-9]+ tokens", answer.json()["error"]["message"])
 
 
 def test_a_stream_adds_up_to_the_answer(client: openai.OpenAI) -> None:

@@ -94,8 +94,9 @@ def _field_names(place: tuple[int | str, ...]) -> list[int | str]:
     names = [
         part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str", "bool"))
     ]
-    tags = [at for at, part in enumerate(names) if at and part in TAGS and isinstance(names[at - 1], int)]
-    tags += [at for at, part in enumerate(names) if at and names[at - 1] in CHOSEN and at < len(names) - 1]
+    inner = range(1, len(names) - 1)
+    tags = [at for at in inner if names[at] in TAGS and isinstance(names[at - 1], int)]
+    tags += [at for at in inner if names[at - 1] in CHOSEN]
     return [part for at, part in enumerate(names) if at not in tags]
 
 
