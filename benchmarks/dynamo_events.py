@@ -31,7 +31,7 @@ SETTLE_SECONDS = 0.5  # for events to arrive
 
 async def serve() -> None:
     """Answer lines of token ids by the blocks that the selector knows of them at the server."""
-    from dynamo.llm import SelectionService
+    from dynamo.llm import SelectionService  # type: ignore[import-not-found]
 
     service = SelectionService(indexer_threads=1)
     facts = {"worker_id": 0, "model_name": "m", "endpoint": f"http://127.0.0.1:{PORT}", "block_size": BLOCK}
@@ -65,7 +65,7 @@ def ask(prompt: list[int]) -> int:
 
 def salt() -> str:
     """Under which salt the server tells of what a client without a key has: by an event, before Dynamo listens."""
-    socket = zmq.Context.instance().socket(zmq.SUB)
+    socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.SUB)
     socket.connect(f"tcp://127.0.0.1:{EVENTS}")
     socket.subscribe(b"")
     time.sleep(SETTLE_SECONDS)
