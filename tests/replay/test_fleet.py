@@ -11,11 +11,11 @@ from foreword.cache import CacheConfig
 from foreword.cache.kv_events import KVEvent
 from foreword.errors import ConfigError
 from foreword.replay import SPACE, ReplayConfig, costs_from_rates, read_trace
-from foreword.replay.fleet import Fleet, FleetResult
+from foreword.replay.fleet import Fleet, FleetResult, shared_out
 from foreword.replay.fleet_config import FleetConfig
 from foreword.replay.fleet_report import FLEET_COLUMNS, fleet_json, fleet_row, fleet_svg
 from foreword.replay.fleet_routers import ROUTERS, FleetRouter, PrefixRouting, Snapshots
-from foreword.replay.fleet_sweep import fleet_sweep, offered
+from foreword.replay.fleet_sweep import by_crowds, fleet_sweep, offered
 from foreword.replay.traces import TraceRequest
 from foreword.routing import News, ReplicaFacts, RoutedRequest, Router, replica_event
 from foreword.sched import SchedulerConfig
@@ -152,6 +152,25 @@ def test_a_sweep_has_a_row_a_fleet_a_file_and_a_picture() -> None:
     assert len(picture.findall("{*}circle")) == 2 + 2 * 4
 
 
+def test_work_shared_out_is_as_even_as_its_largest_part_lets_it_be() -> None:
+    assert shared_out([3, 3, 2, 2, 2], 2) == pytest.approx(7 / 6)
+    assert shared_out([8, 1, 1, 1, 1], 2) == pytest.approx(8 / 6)
+    assert shared_out([], 3) == 1.0
+    found = result(ROUTERS["prefix"]())
+    assert 1.0 <= found.shared_out <= found.imbalance
+
+
+def test_crowds_ask_as_much_each_and_share_nothing() -> None:
+    one = offered(requests, block_size=8, scale=8)
+    played = list(by_crowds(requests, 3)(""))
+    assert [each.arrival for each in played] == sorted(each.arrival for each in played)
+    assert len({each.number for each in played}) == len(played) == 3 * one.requests
+    three = offered(by_crowds(requests, 3), block_size=8, scale=8)
+    assert three.hit_rate == pytest.approx(one.hit_rate)
+    assert (one.by(3).requests, one.by(3).seconds) == (three.requests, three.seconds)
+    assert one.by(3).computed_tokens == pytest.approx(three.computed_tokens, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -162,6 +181,7 @@ def test_a_sweep_has_a_row_a_fleet_a_file_and_a_picture() -> None:
         ({"arrivals": "load:0"}, "arrivals is 'load:0'"),
         ({"arrivals": "trace:2"}, "arrivals is 'trace:2'"),
         ({"scale": 0}, "scale is 0"),
+        ({"crowds": 0}, "crowds is 0"),
     ],
 )
 def test_options_that_say_nothing_are_refused(fields: dict[str, str], told: str) -> None:

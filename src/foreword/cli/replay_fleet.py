@@ -10,7 +10,7 @@ from foreword.errors import TraceError
 from foreword.replay import Costs, ReplayConfig
 from foreword.replay.fleet_config import FleetConfig
 from foreword.replay.fleet_report import FLEET_COLUMNS, fleet_json, fleet_row
-from foreword.replay.fleet_sweep import FleetCell, Offered, OpenTrace, fleet_sweep, offered, simulated_sizes
+from foreword.replay.fleet_sweep import FleetCell, Offered, OpenTrace, by_crowds, fleet_sweep, offered, simulated_sizes
 
 
 def replay_fleets(
@@ -18,8 +18,8 @@ def replay_fleets(
 ) -> tuple[Offered, list[FleetCell]]:
     """Replay a trace through every fleet that the options name."""
     cache, _ = simulated_sizes(config, fleets.scale)
-    asked = offered(open_trace, cache.block_size, fleets.scale)
-    return asked, list(fleet_sweep(open_trace, config, fleets, costs, asked))
+    asked = offered(open_trace, cache.block_size, fleets.scale).by(fleets.crowds)
+    return asked, list(fleet_sweep(by_crowds(open_trace, fleets.crowds), config, fleets, costs, asked))
 
 
 def require_answers(cells: list[FleetCell], trace: Path) -> None:
@@ -47,7 +47,9 @@ def print_fleets(
         f"{asked.requests:,} requests; refused: {refused}. One cache without bounds hits {asked.hit_rate:.1%}. A replica "
         f"has {cache.num_blocks * cache.block_size * scale:,} tokens of cache and computes up to "
         f"{scheduler.max_num_batched_tokens * scale:,} a step. Imbalance: the most prompt tokens that a replica computed "
-        f"over the mean; at least: what the longest prompt alone makes of it. TTFT is predicted, from {costs.origin}.",
+        f"over the mean; shared out: the same "
+        f"with all work known beforehand, the largest first to whoever has least; at least: what the longest prompt alone "
+        f"makes of it. TTFT is predicted, from {costs.origin}.",
         highlight=False,
         soft_wrap=True,
     )

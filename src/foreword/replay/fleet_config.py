@@ -21,6 +21,9 @@ class FleetConfig:
     """When requests come to a fleet: `trace`, at their times; `load:0.7`, at their times, but so fast that the prompt tokens
     which one cache without bounds would not save are 0.7 of what all replicas can compute; `poisson:0.7`, as fast, by
     chance."""
+    crowds: int = 1
+    """How many crowds play the trace, each ten seconds of it behind the one before, sharing nothing with each other: a
+    larger fleet gets as much work a replica as a small one."""
     scale: int = 1
     """Tokens of the trace that one simulated token stands for: a fleet is simulated about so many times faster, in blocks
     and steps that are coarser by as much."""
@@ -28,6 +31,7 @@ class FleetConfig:
     def __post_init__(self) -> None:
         require_types(self)
         require(self.scale >= 1, f"scale is {self.scale}; it must be at least 1.")
+        require(self.crowds >= 1, f"crowds is {self.crowds}; it must be at least 1.")
         self.sizes()
         self.routers()
         self.load()

@@ -1,5 +1,6 @@
 """A sweep over fleets: one trace through every number of replicas with every router, beside one cache without bounds."""
 
+import heapq
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from foreword.sched import SchedulerConfig
 
 OpenTrace = Callable[[str], Iterable[TraceRequest]]
 """Opens the trace anew; it is told for what."""
+BETWEEN_CROWDS = 10.0
+"""Seconds of the trace by which each crowd that plays it begins after the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Offered:
     computed_tokens: int
     seconds: float
     longest: int
+
+    def by(self, crowds: int) -> "Offered":
+        """The same of so many crowds."""
+        seconds = self.seconds + (crowds - 1) * BETWEEN_CROWDS
+        return replace(self, requests=crowds * self.requests, computed_tokens=crowds * self.computed_tokens, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,11 @@ def offered(open_trace: OpenTrace, block_size: int, scale: int) -> Offered:
     return Offered(requests, result.hit_rate, computed, seconds, longest)
 
 
+def by_crowds(open_trace: OpenTrace, crowds: int) -> OpenTrace:
+    """The trace as several crowds play it, who share nothing with each other, in the order of arrivals."""
+    return open_trace if crowds == 1 else lambda name: _played(open_trace(name), crowds)
+
+
 def fleet_sweep(
     open_trace: OpenTrace, config: ReplayConfig, fleets: FleetConfig, costs: Costs, asked: Offered
 ) -> Iterator[FleetCell]:
@@ -77,6 +90,19 @@ def fleet_sweep(
             requests = open_trace(f"{name}, {replicas} replicas")
             fleet = Fleet(ROUTERS[name](), replicas, cache, scheduler, costs, fleets.scale)
             yield FleetCell(name, replicas, speed, fleet.run(arriving(requests, fleets, asked, speed)))
+
+
+def _played(requests: Iterable[TraceRequest], crowds: int) -> Iterator[TraceRequest]:
+    coming: list[tuple[float, int, TraceRequest]] = []  # a heap
+    for request in requests:
+        while coming and coming[0][0] <= request.arrival:
+            yield heapq.heappop(coming)[2]
+        for crowd in range(crowds):
+            at, number = request.arrival + crowd * BETWEEN_CROWDS, request.number * crowds + crowd
+            played = replace(request, arrival=at, number=number, scope=f"{request.scope}, crowd {crowd}")
+            heapq.heappush(coming, (at, number, played))
+    while coming:
+        yield heapq.heappop(coming)[2]
 
 
 def simulated_sizes(config: ReplayConfig, scale: int) -> tuple[CacheConfig, SchedulerConfig]:
