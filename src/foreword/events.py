@@ -128,7 +128,23 @@ class StepFinished:
         return self.generating + sum(draft.drafted for draft in self.drafts)
 
 
-Event = CacheEvent | RequestFinished | StepFinished
+@dataclass(frozen=True, slots=True)
+class StoreAnswered:
+    """It has turned out what a store below the KV memory has of a prompt: by a look-up, a load, or as something was stored.
+
+    It has the whole blocks of ``tokens`` (token ids as little-endian int32, from the prompt's begin) at the positions
+    [start, until), and none that could be had from ``until`` on. Whose they are as in BlockStored.
+    """
+
+    namespace: bytes
+    tokens: bytes
+    start: int
+    until: int
+    owner: str | None = None
+    private_from: int = 0
+
+
+Event = CacheEvent | RequestFinished | StepFinished | StoreAnswered
 EventSink = Callable[[Event], None]
 CacheEventSink = Callable[[CacheEvent], None]
 

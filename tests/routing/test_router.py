@@ -40,6 +40,31 @@ def test_a_prefix_on_a_lower_tier_is_loaded_where_that_is_quicker() -> None:
             assert placed.load_seconds == pytest.approx(0.16)
 
 
+def test_a_prefix_on_disk_goes_before_none_and_behind_one_in_memory() -> None:
+    fleet = TestFleet(facts=replace(FACTS, load_rate=10_000.0))
+    fleet.router.apply("b", 0, [Stored(prompt("chat"), medium="STORAGE")])
+    placed = fleet.send(prompt("chat"))
+    assert (placed.replica, placed.why, placed.cached, placed.loadable) == ("b", Why.PREFIX, 0, 1600)
+    fleet.answer(placed)
+    fleet.has("c", prompt("chat"))
+    placed = fleet.send(prompt("chat"))
+    assert (placed.replica, placed.why, placed.cached, placed.loadable) == ("c", Why.PREFIX, 1600, 0)
+    fleet.answer(placed)
+    fleet.router.apply("c", 1, [Removed(prompt("chat")[::-1])])
+    assert fleet.send(prompt("chat")).replica == "b"
+    fleet.router.apply("b", 1, [Removed(prompt("chat")[::-1], medium="STORAGE")])
+    assert fleet.send(prompt("chat"), avoid="b").why is Why.COLD
+
+
+@pytest.mark.parametrize("store", [None, "s3"])
+def test_a_snapshot_is_all_that_a_replicas_own_disk_has_but_not_all_of_a_shared_store(store: str | None) -> None:
+    fleet = TestFleet(facts=replace(FACTS, load_rate=10_000.0, store=store))
+    fleet.router.apply("b", 0, [Stored(prompt("chat"), medium="STORAGE")])
+    fleet.router.snapshot("b", 0, [Stored(prompt("other"), medium="STORAGE")])
+    assert fleet.send(prompt("other")).loadable == 1600
+    assert fleet.send(prompt("chat")).loadable == (0 if store is None else 1600)
+
+
 def test_what_a_shared_store_has_every_replica_can_load() -> None:
     fleet = TestFleet(facts=replace(FACTS, load_rate=10_000.0, store="s3"))
     fleet.router.apply("b", 0, [Stored(prompt("chat"), medium="STORAGE")])

@@ -1,13 +1,13 @@
 """A router's end of the KV events, written from the format's description: MessagePack, an index, a subscriber."""
 
 import struct
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
 
 SECONDS = 10.0
+Blocks = dict[int, tuple[int | None, tuple[int, ...]]]
 
 
 def unpacked(data: bytes) -> Any:
@@ -61,6 +61,9 @@ LENGTHS = {
 class Subscriber:
     """An index of one server's blocks: the parent and the tokens of each, by its hash. It asks for what it has missed.
 
+    blocks, stored
+        In memory, and in stores below it.
+
     waiting
         Messages that its socket keeps for it.
     number
@@ -73,12 +76,12 @@ class Subscriber:
     replay_endpoint: str
     topic: str = ""
     waiting: int = 1000
-    blocks: dict[int, tuple[int | None, tuple[int, ...]]] = field(default_factory=dict)
+    blocks: Blocks = field(default_factory=dict)
+    stored: Blocks = field(default_factory=dict)
     number: int = -1
     gaps: int = 0
 
     def __post_init__(self) -> None:
-        self._children: Counter[int | None] = Counter()
         self.context = zmq.Context[zmq.Socket[bytes]]()
         self.socket = self.context.socket(zmq.SUB)
         self.socket.rcvtimeo = int(SECONDS * 1000)
@@ -127,12 +130,13 @@ class Subscriber:
                 assert topic == self.topic.encode()
                 found.append((int.from_bytes(number, "big"), payload))
 
-    def paths(self) -> list[tuple[int, ...]]:
-        """The tokens of every block with all before it, sorted."""
+    def paths(self, stored: bool = False) -> list[tuple[int, ...]]:
+        """The tokens of every block with all before it, sorted: of those in memory, or in stores."""
+        blocks = self.stored if stored else self.blocks
         found: dict[int | None, tuple[int, ...]] = {None: ()}
-        for name, (parent, tokens) in self.blocks.items():  # parents have come before children
+        for name, (parent, tokens) in blocks.items():  # parents have come before children
             found[name] = (*found[parent], *tokens)
-        return sorted(found[name] for name in self.blocks)
+        return sorted(found[name] for name in blocks)
 
     def snapshot(self) -> None:
         """Begin anew with all that there is."""
@@ -151,19 +155,20 @@ class Subscriber:
         kind = event.pop("type")
         if kind == "AllBlocksCleared":
             self.blocks.clear()
-            self._children.clear()
-        elif kind == "BlockRemoved":
+            self.stored.clear()
+            return
+        blocks = {"GPU": self.blocks, "STORAGE": self.stored}[event["medium"]]
+        if kind == "BlockRemoved":
             for name in event["block_hashes"]:
-                assert not self._children[name], "a child is left"
-                self._children[self.blocks.pop(name)[0]] -= 1
+                del blocks[name]
+            gone = set(event["block_hashes"])
+            assert not any(parent in gone for parent, _ in blocks.values()), "a child is left"
         else:
             assert kind == "BlockStored"
-            assert event["medium"] == "GPU"
             size, parent, tokens = event["block_size"], event["parent_block_hash"], event["token_ids"]
-            assert parent is None or parent in self.blocks, "an unknown parent"
+            assert parent is None or parent in blocks, "an unknown parent"
             assert len(tokens) == size * len(event["block_hashes"])
             for place, name in enumerate(event["block_hashes"]):
-                assert name not in self.blocks, "stored twice"
-                self.blocks[name] = parent, tuple(tokens[place * size : (place + 1) * size])
-                self._children[parent] += 1
+                assert name not in blocks, "stored twice"
+                blocks[name] = parent, tuple(tokens[place * size : (place + 1) * size])
                 parent = name

@@ -13,10 +13,11 @@ from cache.harness import Machine
 from cache.test_properties import Life
 from foreword.cache import CacheConfig, Namespace, PrivatePart
 from foreword.errors import ConfigError
-from foreword.events import BlockRemoved, BlockStored
+from foreword.events import BlockRemoved, BlockStored, StoreAnswered
 from foreword.serving.kv_publisher import SNAPSHOT, KVEventPublisher, KVSockets
 from foreword.serving.log import make_log
 from foreword.testing.hash_kv import MODEL
+from foreword.tokens import pack_tokens
 from serving.fake_front import INFO
 from serving.kv_subscriber import Subscriber, unpacked
 
@@ -124,6 +125,27 @@ def test_what_a_message_is_made_of() -> None:
         assert key.startswith("dynamo-cache-salt:")
         assert "pepper" not in key
         assert not set(first["block_hashes"]) & set(salted["block_hashes"])
+
+
+def test_what_stores_have_is_told_as_storage_beside_what_memory_has() -> None:
+    prompt, shared = [*range(12)], Namespace(MODEL).key
+    with world(small()) as made:
+        subscriber, tell = made.subscriber, made.publisher.sink
+        made.serve(prompt)
+        tell(StoreAnswered(shared, pack_tokens(prompt), 0, 12))
+        subscriber.catch_up(made.last())
+        ways = [tuple(prompt[:end]) for end in (4, 8, 12)]
+        assert subscriber.paths() == subscriber.paths(stored=True) == ways
+        assert subscriber.blocks == subscriber.stored, "one block has one name, wherever it lies"
+        made.machine.cache.reset()
+        subscriber.catch_up(made.last())
+        assert (subscriber.paths(), subscriber.paths(stored=True)) == ([], ways), "stores have it still"
+        tell(StoreAnswered(shared, pack_tokens(prompt), 0, 4))
+        subscriber.catch_up(made.last())
+        assert subscriber.paths(stored=True) == ways[:1]
+        with closing(Subscriber(subscriber.endpoint, subscriber.replay_endpoint, TOPIC)) as late:
+            late.snapshot()
+            assert late.stored == subscriber.stored
 
 
 def test_the_first_message_and_the_last_say_that_all_is_gone() -> None:

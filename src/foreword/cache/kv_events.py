@@ -16,6 +16,8 @@ from foreword.cache.block_hashes import BlockHasher
 from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
 from foreword.tokens import TOKEN_BYTES, TOKEN_TYPE
 
+MEMORY, STORAGE = "GPU", "STORAGE"
+"""The media of blocks in the words of the field: what a model computes from, whatever the processor; a store below it."""
 SNAPSHOT_BLOCKS = 1024
 """Blocks that one record of a snapshot has at most."""
 
@@ -32,19 +34,23 @@ class StoredBlocks:
         Their token ids, packed.
     scope
         Who alone can use them: a name of the namespace or owner; None: everyone who asks this model without a salt.
+    medium
+        Where they lie.
     """
 
     hashes: tuple[int, ...]
     parent: int | None
     tokens: bytes
     scope: str | None = None
+    medium: str = MEMORY
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedBlocks:
-    """Blocks are gone: the last of a prompt first."""
+    """Blocks are gone from a medium: the last of a prompt first."""
 
     hashes: tuple[int, ...]
+    medium: str = MEMORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from foreword.cache import CacheAction, CopyBlock, StoreBlocks, Usage
+from foreword.cache import CacheAction, CopyBlock, Query, StoreBlocks, Usage
 from foreword.engine.drafting import Drafting
 from foreword.engine.generation import Continuation, Generation
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
-from foreword.engine.records import request_finished, step_finished
+from foreword.engine.records import request_finished, step_finished, store_found, store_moved
 from foreword.engine.request import EngineRequest, check_request, scope_of
 from foreword.engine.runner import Runner, Sampled, Step, StepChunk
 from foreword.engine.tier import Found, Loaded, PutAway, Tier
@@ -97,7 +97,7 @@ class Engine:
         self._events = EventRelay() if events is None else events
         self._reported: Exception | None = None
         self._tier = tier
-        self._asked: dict[int, list[Request]] = {}  # whose prompts are being looked up below, by the look-up's number
+        self._asked: dict[int, tuple[Query, list[Request]]] = {}  # what is looked up below and for whom, by its number
         self._look_ups = itertools.count()
         self._verifier = verifier
         self._drafting = drafting
@@ -297,7 +297,7 @@ class Engine:
         match = cache.match(first.namespace, prompt, first.private)
         if match.found // cache.config.block_size < (first.num_prompt_tokens - 1) // cache.config.block_size:
             number = next(self._look_ups)
-            self._asked[number] = requests
+            self._asked[number] = match.query, requests
             for request in requests:
                 request.stored = None
             self._tier.look_up(number, match.query)
@@ -308,12 +308,18 @@ class Engine:
         for news in () if self._tier is None else self._tier.news():
             match news:
                 case Found(number, stored):
-                    for request in self._asked.pop(number):
+                    query, requests = self._asked.pop(number)
+                    for request in requests:
                         request.stored = stored
+                    told = partial(store_found, query, news)
                 case Loaded(load, until, reason):
                     transfers.arrived(load, until, now, reason)
+                    told = partial(store_moved, news)
                 case PutAway(store, until):
                     transfers.put_away(store, until)
+                    told = partial(store_moved, news)
+            if self._events:
+                self._events(told())
             self.scheduler.look_again()
 
     def _begin_transfers(self, actions: Sequence[CacheAction]) -> list[CopyBlock]:

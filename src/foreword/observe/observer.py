@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from foreword.config import require, require_types
-from foreword.events import Event, RequestFinished, StepFinished
+from foreword.events import Event, RequestFinished, StepFinished, StoreAnswered
 from foreword.observe.counters import Counters, Counts
 from foreword.observe.curve import CurveSnapshot, HitRateCurve
 from foreword.observe.explain import (
@@ -187,7 +187,7 @@ class Observer:
                 self._costs.observe(event.seconds, event.spans, event.generating_rows)
             elif isinstance(event, RequestFinished):
                 self._take(event)
-            else:
+            elif not isinstance(event, StoreAnswered):
                 self._counters.cache(event)
 
     def _take(self, request: RequestFinished) -> None:

@@ -1,8 +1,8 @@
 """Which replica of a fleet takes a request: the index of prefixes, the work that waits, and the choice. Pure."""
 
+from foreword.cache.kv_events import MEMORY
 from foreword.routing.config import RouterConfig
 from foreword.routing.records import (
-    MEMORY,
     Applied,
     BlockHashes,
     Cleared,

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foreword.cache.kv_events import MEMORY
 from foreword.routing.index import PrefixIndex
-from foreword.routing.records import MEMORY, BlockHashes, Cleared, Removed, ReplicaEvent, Stored
+from foreword.routing.records import BlockHashes, Cleared, Removed, ReplicaEvent, Stored
 
 Batch = tuple[int, Sequence[ReplicaEvent]]
 
@@ -21,14 +22,17 @@ class Feed:
         ``batches``, ``doubled``, ``gaps``, ``unknown_parents``, ``unknown_removals``, ``garbage``, ``snapshots``.
     """
 
-    def __init__(self, replica: int, memory: PrefixIndex, lower: PrefixIndex, lower_place: int, kept_batches: int):
-        """``lower_place``: as which replica of ``lower`` its lower tier counts; with a shared store others do so too."""
+    def __init__(
+        self, replica: int, memory: PrefixIndex, lower: PrefixIndex, lower_place: int, shares: bool, kept_batches: int
+    ):
+        """``lower_place``: as whom ``lower`` knows its lower tier; if it ``shares`` a store, others too."""
         self.wants_snapshot: str | None = None
         self.counts: Counter[str] = Counter()
         self._replica = replica
         self._memory = memory
         self._lower = lower
         self._lower_place = lower_place
+        self._shares = shares
         self._next = 0
         self._kept: deque[Batch] = deque()
         self._most = kept_batches
@@ -66,6 +70,9 @@ class Feed:
         self.wants_snapshot = None
         self._kept.clear()
         self._memory.clear(self._replica)
+        if not self._shares:  # else others have told of it too
+            self._lower.clear(self._lower_place)
+            self._lower.doubt(self._lower_place)
         self._apply_events(events)
         self._next = sequence + 1
         for number, batch in behind:

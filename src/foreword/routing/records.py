@@ -7,14 +7,11 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from foreword.cache.kv_events import ClearedBlocks, KVEvent, RemovedBlocks, StoredBlocks
+from foreword.cache.kv_events import MEMORY, ClearedBlocks, KVEvent, RemovedBlocks, StoredBlocks
 from foreword.cache.namespace import ModelFingerprint
 
 BlockHashes = npt.NDArray[np.uint64]
 """Hashes of the whole blocks of a prompt, first to last (``foreword.cache.block_hashes``); none of them is 0."""
-
-MEMORY = "GPU"
-"""The medium of blocks that a step can read, as the field calls it; all others are media of a lower tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,10 @@ class ReplicaFacts:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Consecutive blocks became readable behind ``parent`` (None: they begin a prompt)."""
+    """Consecutive blocks became readable behind ``parent`` (None: they begin a prompt).
+
+    ``medium``: MEMORY, or one of a lower tier, whatever its name.
+    """
 
     hashes: BlockHashes
     parent: int | None = None
@@ -71,10 +71,10 @@ ReplicaEvent = Stored | Removed | Cleared
 def replica_event(event: KVEvent) -> ReplicaEvent:
     """An event of a cache in this process (``foreword.cache.kv_events``) as a router takes it."""
     match event:
-        case StoredBlocks(hashes, parent):
-            return Stored(np.array(hashes, np.uint64), parent)
-        case RemovedBlocks(hashes):
-            return Removed(np.array(hashes, np.uint64))
+        case StoredBlocks(hashes, parent, medium=medium):
+            return Stored(np.array(hashes, np.uint64), parent, medium)
+        case RemovedBlocks(hashes, medium):
+            return Removed(np.array(hashes, np.uint64), medium)
         case ClearedBlocks():
             return Cleared()
 

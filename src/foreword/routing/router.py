@@ -111,7 +111,7 @@ class Router:
         self._salts[number] = _name_hash(replica)
         place = 2 * number if facts.store is None else 2 * self._stores.setdefault(facts.store, len(self._stores)) + 1
         self._lower_places[number] = place
-        feed = Feed(number, self._memory, self._lower, place, self.config.kept_batches)
+        feed = Feed(number, self._memory, self._lower, place, facts.store is not None, self.config.kept_batches)
         self._replicas[replica] = _Replica(number, facts, feed)
         self._loads.join(number, facts)
 

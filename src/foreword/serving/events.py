@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from foreword.engine.info import EngineInfo
-from foreword.events import Event, RequestFinished, StepFinished
+from foreword.events import Event, RequestFinished, StepFinished, StoreAnswered
 from foreword.observe import BlockLives
 from foreword.serving.metrics import Metrics
 
@@ -27,6 +27,6 @@ class EventMetrics:
             self._metrics.token_gaps.step(event.generating, self._now(), together, event.gap)
             for draft in event.drafts:
                 self._metrics.drafts.add(draft)
-        elif not isinstance(event, RequestFinished):
+        elif not isinstance(event, RequestFinished | StoreAnswered):
             for life in self._block_lives(event, self._now()):
                 self._metrics.block(life)

@@ -17,15 +17,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 import zmq
 
 from foreword.cache.kv_events import ClearedBlocks, KVEvent, KVEventTranslator, RemovedBlocks, StoredBlocks
 from foreword.cache.namespace import Namespace
+from foreword.cache.stored_blocks import StoreTranslator
 from foreword.engine.info import EngineInfo
 from foreword.errors import ConfigError
-from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event
+from foreword.events import AllBlocksCleared, BlockRemoved, BlockStored, Event, StoreAnswered
 from foreword.faults import fault_lines
 from foreword.serving.log import Log
 from foreword.tokens import unpack_tokens
@@ -36,8 +38,6 @@ SNAPSHOT = 2**64 - 1
 """The number to ask for to get all that is cached now."""
 REPLAY_OFFSET = 1000
 """The ROUTER socket's port lies so far behind the PUB socket's where it is not named."""
-MEDIUM = "GPU"
-"""What routers take for the memory that a model computes from, whatever the processor; "CPU" is a tier below it to them."""
 SCOPE = "dynamo-cache-salt:"
 """What a scope begins with among the extra keys of a block: Dynamo keeps those apart, others take any text for a salt."""
 KEPT_BATCHES, KEPT_BYTES = 10_000, 64 * 2**20
@@ -133,7 +133,9 @@ class KVEventPublisher:
         self._topic = topic.encode()
         self._log = log
         self._block_size = info.block_size
-        self._translator = KVEventTranslator(info.num_blocks, info.block_size, Namespace(info.fingerprint).key)
+        shared = Namespace(info.fingerprint).key
+        self._translator = KVEventTranslator(info.num_blocks, info.block_size, shared)
+        self._stores = StoreTranslator(info.block_size, shared)
         self._encoder = msgspec.msgpack.Encoder()
         self._kept: deque[tuple[int, bytes]] = deque()
         self._kept_batches = kept_batches
@@ -147,7 +149,7 @@ class KVEventPublisher:
 
     def sink(self, event: Event) -> None:
         """Take an event; costs the engine's thread next to nothing."""
-        if isinstance(event, BlockStored | BlockRemoved | AllBlocksCleared):
+        if isinstance(event, BlockStored | BlockRemoved | AllBlocksCleared | StoreAnswered):
             self._put(event)
 
     def close(self, timeout: float = 10.0) -> None:
@@ -193,12 +195,19 @@ class KVEventPublisher:
         while self._events and going_on:
             event = self._events.popleft()
             going_on = event is not None
-            found = ClearedBlocks() if event is None else self._translator(event)
-            if found is not None:
-                told.append(self._wire(found))
+            told += [self._wire(each) for each in ([ClearedBlocks()] if event is None else self._changes(event))]
         if told:
             self._publish(told)
         return going_on
+
+    def _changes(self, event: Event) -> list[KVEvent]:
+        """What an event of the engine comes to. Who hears that all is gone forgets stores too: they are told anew."""
+        if isinstance(event, StoreAnswered):
+            return [*self._stores(event)]
+        found = self._translator(event)
+        if isinstance(found, ClearedBlocks):
+            return [found, *self._stores.snapshot()]
+        return [] if found is None else [found]
 
     def _publish(self, events: list[Stored | Removed | Cleared]) -> None:
         payload = self._encoder.encode(Batch(time.time(), events))
@@ -231,7 +240,7 @@ class KVEventPublisher:
             yield from ((number, payload) for number, payload in self._kept if number >= start)
             return
         events: list[Stored | Removed | Cleared] = [Cleared()]
-        for record in self._translator.snapshot():
+        for record in chain(self._translator.snapshot(), self._stores.snapshot()):
             events.append(self._wire(record))
             if len(events) == SNAPSHOT_RECORDS:
                 yield self._next - 1, self._encoder.encode(Batch(time.time(), events))
@@ -244,14 +253,14 @@ class KVEventPublisher:
         if isinstance(event, ClearedBlocks):
             return Cleared()
         if isinstance(event, RemovedBlocks):
-            return Removed(event.hashes, MEDIUM)
+            return Removed(event.hashes, event.medium)
         return Stored(
             block_hashes=event.hashes,
             parent_block_hash=event.parent,
             token_ids=unpack_tokens(event.tokens),
             block_size=self._block_size,
             lora_id=None,
-            medium=MEDIUM,
+            medium=event.medium,
             lora_name=None,
             extra_keys=_extra_keys(event),
         )
