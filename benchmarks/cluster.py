@@ -38,6 +38,8 @@ SECRET = "of a benchmark"
 REPLICA = Path(__file__).with_name("cluster_replica.py")
 WORDS = ("table", "row", "column", "sum", "of", "the", "north", "south", "east", "cost", "price", "year", "name", "number")
 CLIENTS = 6
+PAUSE = 0.02
+"""Seconds before a request that is timed: what a server does after an answer is not to be charged to the other one."""
 SERVER = ServerConfig(port=0, max_queue=1000, served_model_names=("*",))
 
 
@@ -265,19 +267,21 @@ def _shares(shares: list[tuple[float, float]], disturbed: list[float]) -> dict[s
 
 async def crowd(model: str, count: int = 64) -> dict[str, Any]:
     """Equal cold prompts at once."""
-    found = []
+    found, beyond = [], []
     async with (
         served(model, 3, 10.0) as (_, ingress, url),
         httpx2.AsyncClient(timeout=300, limits=httpx2.Limits(max_connections=count)) as client,
     ):
         for turn in range(3):
             (body,) = bodies(1, 100 + turn)
-            body |= {"stream": True, "max_tokens": 4, "temperature": 0}
+            body |= {"stream": True, "max_tokens": 4, "temperature": 0, "prompt": f"{turn} {body['prompt']}"}
             got = await asyncio.gather(*(ask(client, url, body) for _ in range(count)))
             computed, prompt = sum(each.computed for each in got), got[0].prompt
             found.append(round(computed / prompt, 3))
+            beyond.append(computed - prompt - (count - 1))
         placed = {name: each.placed for name, each in ingress.fleet.stats().replicas.items()}
-    return {"requests": count, "prompt tokens": prompt, "computed, in prompts": found, "placed": placed}
+    least = "tokens computed beyond once, and the last one of each request"
+    return {"requests": count, "prompt tokens": prompt, "computed, in prompts": found, least: beyond, "placed": placed}
 
 
 async def overhead(model: str, times: int = 150) -> dict[str, Any]:
@@ -298,15 +302,23 @@ async def overhead(model: str, times: int = 150) -> dict[str, Any]:
         serving = asyncio.create_task(alone.serve())
         urls = {"ingress": url, "one process": f"http://127.0.0.1:{await listens}"}
         seconds: dict[str, list[float]] = {name: [] for name in urls}
-        for _ in range(times):
-            for name, each in urls.items():
+        for turn in range(times):
+            for name in sorted(urls, reverse=turn % 2 == 0):
+                await asyncio.sleep(PAUSE)
                 began = time.perf_counter()
-                await ask(client, each, body)
+                await ask(client, urls[name], body)
                 seconds[name].append(time.perf_counter() - began)
         alone.should_exit = True
         await serving
     middle = {name: round(1000 * median(values), 3) for name, values in seconds.items()}
-    return {"milliseconds": middle, "ingress adds": round(middle["ingress"] - middle["one process"], 3)}
+    pairs = zip(seconds["ingress"], seconds["one process"], strict=True)
+    added = sorted(1000 * (fleet - one) for fleet, one in pairs)
+    quarters = [round(added[len(added) * part // 4], 3) for part in (1, 2, 3)]
+    return {
+        "milliseconds": middle,
+        "ingress adds": round(middle["ingress"] - middle["one process"], 3),
+        "quartiles": quarters,
+    }
 
 
 def main() -> None:
