@@ -105,6 +105,18 @@ class SmallFleet:
         """One that was held up goes on where it was."""
         self.members[name].pipe.flows.set()
 
+    @asynccontextmanager
+    async def another_ingress(self) -> AsyncIterator[Fleet]:
+        """A second front of the same replicas, to which all of them have joined."""
+        ingress = await open_ingress(self.addresses, SECRET, self._config)
+        async with asyncio.timeout(20):
+            while set(ingress.fleet.replicas) != self.announced:
+                await asyncio.sleep(0.01)
+        try:
+            yield ingress.fleet
+        finally:
+            await ingress.close()
+
     async def have_joined(self, *names: str) -> None:
         """Wait until just these replicas have joined."""
         async with asyncio.timeout(20):

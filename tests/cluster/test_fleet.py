@@ -1,6 +1,7 @@
 """A fleet without enough replicas, with wrong ones, and with a request that takes them down."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,20 +12,21 @@ from cluster.small_fleet import answer, small_fleet
 from engine.test_resume import joined
 from foreword import SamplingParams
 from foreword.account import Account, Source
-from foreword.cache import ModelFingerprint
+from foreword.cache import CacheConfig, ModelFingerprint
 from foreword.cluster.config import FleetConfig
 from foreword.cluster.failover import Tell
 from foreword.cluster.fleet import NO_USAGE, Fleet
-from foreword.cluster.messages import Welcome
-from foreword.engine import EngineInfo, EngineRequest
+from foreword.cluster.messages import Placing, Progressed, Reserved, Welcome
+from foreword.engine import Engine, EngineInfo, EngineRequest
 from foreword.engine.info import EngineState
 from foreword.engine.model_text import ModelText
+from foreword.engine.runner import Step
 from foreword.engine.stream import RequestEnd
 from foreword.errors import ConfigError, StepFailed, Unavailable
 from foreword.outputs import ChoiceDelta, Delta, RequestMetrics
 from foreword.replay.simulated import NoWords
 from foreword.serving.metrics import TokenGaps
-from foreword.testing import fake_engine
+from foreword.testing import FakeRunner, fake_engine
 from foreword.tokens import pack_tokens
 
 INFO = EngineInfo("fake", 1000, 1000, 64, 4, 1.0, 8, True, frozenset(), ModelFingerprint("one", block_size=4))
@@ -39,6 +41,7 @@ class FakeReplica:
     info: EngineInfo = INFO
     asked: list[EngineRequest] = field(default_factory=list)
     tells: list[Tell] = field(default_factory=list)
+    passed: list[Placing] = field(default_factory=list)
     cancelled: int = 0
     state: EngineState = field(default_factory=lambda: EngineState(0, 0, 0, NO_USAGE))
 
@@ -57,6 +60,9 @@ class FakeReplica:
 
     def want_snapshot(self) -> None:
         """It has nothing to say."""
+
+    def pass_on(self, placing: Placing) -> None:
+        self.passed.append(placing)
 
     def say(self, *tokens: int, last: bool = False) -> None:
         """Tokens of the request that was asked last."""
@@ -209,7 +215,109 @@ def test_a_crowd_with_one_cold_prompt_computes_it_once() -> None:
             asked = [replace(ASKED, request_id=f"number {number}") for number in range(16)]
             told = await asyncio.gather(*(answer(small.fleet, each) for each in asked))
             computed = sum(deltas[-1].account.computed for deltas in told)
-            assert computed < 2 * 20 + 16 * 4  # once, a copy at most, and of each the block of its last token
+            copies = sum(replica.placed > 0 for replica in small.fleet.fleet_state().replicas)
+            assert copies <= 2
+            assert computed == copies * 20 + (16 - copies)  # where it goes once, and of each other request the last token
             assert {joined(deltas, 0)[0] for deltas in told} == {(20, 21, 22, 23)}
+
+    run(test)
+
+
+def test_one_that_is_to_end_gets_no_more_and_is_missed_by_nobody() -> None:
+    async def test() -> None:
+        one, two = FakeReplica("one"), FakeReplica("two")
+        made = fleet(one)
+        stream = made.submit(ASKED, lambda _: None)
+        one.say(65)
+        made.join(two)
+        made.leave(one)
+        made.submit(replace(ASKED, request_id="later"), lambda _: None)
+        assert (len(one.asked), len(two.asked)) == (1, 1)  # though the other one has its prefix
+        one.say(66, 67, 68, last=True)
+        assert (await stream.next()).choices[0].text == "ABCD"
+        made.lose(one, "it has ended")
+        assert made.fleet_state().resumed == 0
+        made.leave(two)
+        with pytest.raises(Unavailable, match="No replica is ready"):
+            made.submit(replace(ASKED, request_id="too late"), lambda _: None)
+        made.lose(two, "it was killed")
+        made.join(FakeReplica("three"))
+        assert made.fleet_state().resumed == 1
+
+    run(test)
+
+
+def test_what_is_placed_is_told_to_other_ingresses() -> None:
+    async def test() -> None:
+        one = FakeReplica("one")
+        made, other = fleet(one), fleet(FakeReplica("one"))
+        stream = made.submit(ASKED, lambda _: None)
+        one.say(65)
+        assert [type(each) for each in one.passed] == [Reserved, Progressed]
+        peer = other.replicas["one"]
+        other.heard(peer, "0", one.passed[:1])
+        assert other.fleet_state().replicas[0].waiting == 1
+        other.heard(peer, "0", one.passed[1:])
+        assert other.fleet_state().replicas[0].running == 1
+        stream.close()
+        other.heard(peer, "0", one.passed[2:])
+        assert other.fleet_state().replicas[0].running == 0
+
+    run(test)
+
+
+def slow_engine() -> Engine:
+    """One that is still at its answers when others look."""
+
+    def take_time(_: Step) -> float:
+        time.sleep(0.05)
+        return 0.0
+
+    cache = CacheConfig(num_blocks=64, block_size=4)
+    return fake_engine(cache, runner=FakeRunner(cache, step_seconds=take_time))
+
+
+async def open_requests(fleet: Fleet, count: int) -> None:
+    """Wait until a fleet's router knows of so many."""
+    async with asyncio.timeout(20):
+        while sum(each.waiting + each.running for each in fleet.fleet_state().replicas) != count:
+            await asyncio.sleep(0.005)
+
+
+def test_ingresses_hear_of_each_other_whenever_they_come_and_go() -> None:
+    async def test() -> None:
+        asked = replace(ASKED, params=SamplingParams(max_tokens=100))
+        async with small_fleet(slow_engine, "a", "b", "c") as small, small.another_ingress() as other:
+            first = small.fleet.submit(replace(asked, request_id="first"), lambda _: None)
+            await open_requests(other, 1)
+            other.submit(replace(asked, request_id="second"), lambda _: None)
+            assert other.placements["second"].replica == small.fleet.placements["first"].replica
+            async with small.another_ingress() as late:
+                await open_requests(late, 2)
+                late.submit(replace(asked, request_id="third"), lambda _: None)
+                await open_requests(other, 3)
+            await open_requests(other, 2)  # an ingress has gone, and what it had asked for
+            first.close()
+            await open_requests(other, 1)
+
+    run(test)
+
+
+def test_a_replica_that_is_to_end_goes_on_with_what_it_has() -> None:
+    async def test() -> None:
+        asked = replace(ASKED, params=SamplingParams(max_tokens=12))
+        async with small_fleet(slow_engine, "a", "b") as small:
+            answering = asyncio.create_task(answer(small.fleet, replace(asked, request_id="first")))
+            await open_requests(small.fleet, 1)
+            holder = small.fleet.placements["first"].replica
+            leaving = asyncio.create_task(small.members[holder].server.leave(20.0))
+            async with asyncio.timeout(20):
+                while not small.fleet.fleet_state().replicas[0].leaving ^ small.fleet.fleet_state().replicas[1].leaving:
+                    await asyncio.sleep(0.005)
+            later = await answer(small.fleet, replace(asked, request_id="later"))
+            assert small.fleet.placements["later"].replica != holder
+            assert joined(await answering, 0) == joined(later, 0)
+            await leaving
+            assert small.fleet.counts.resumed == 0
 
     run(test)

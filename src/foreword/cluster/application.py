@@ -17,12 +17,14 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
 from foreword.cluster.config import ClusterConfig
 from foreword.cluster.ingress import open_ingress
 from foreword.cluster.replica import ReplicaServer, prefill_rate
+from foreword.cluster.scaling import IN_HAND
 from foreword.config import build_config
 from foreword.engine.async_llm import AsyncEngine
 from foreword.engine.config import EngineConfig
@@ -30,6 +32,8 @@ from foreword.errors import ConfigError, Unavailable
 from foreword.serving.config import ServerConfig
 
 ANNOUNCE_SECONDS = 0.5
+KILL_SECONDS = 5.0
+"""A replica that has been to end for so much longer than it may go on with its answers is killed."""
 FORGET_SECONDS = 10.0
 """Who has not announced itself for so long is not named any more."""
 WHAT = "option of foreword.cluster:app"
@@ -66,6 +70,7 @@ class EngineReplica:
 
             return AsyncEngine(lambda: build_engine(engine))
 
+        self._drain_seconds = cluster.drain_seconds
         self._llm = await asyncio.to_thread(make)
         self._name = serve.get_replica_context().replica_id.unique_id
         rate = await prefill_rate(self._llm)
@@ -81,6 +86,15 @@ class EngineReplica:
             raise Unavailable(str(self._llm.death))
         if self._server.refused is not None:
             raise ConfigError(self._server.refused)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve where the number of replicas follows the work; see scaling.py."""
+        state = self._llm.state
+        return {IN_HAND: state.running + state.waiting}
+
+    async def __del__(self) -> None:  # called and awaited by Serve where a replica is to end
+        self._announcing.cancel()
+        await self._server.leave(self._drain_seconds)
 
     async def _announce(self) -> None:
         while True:
@@ -167,12 +181,25 @@ def _roster() -> Application:
 
 
 def _replicas(engine: EngineConfig, cluster: ClusterConfig, secret: str, roster: Application) -> Application:
+    scaled = _scaling(cluster)
     deployment = serve.deployment(
         name="Replica",
-        num_replicas=cluster.replicas,
+        num_replicas=None if scaled else cluster.replicas,
+        autoscaling_config=scaled,
         health_check_period_s=2.0,
         health_check_timeout_s=30.0,
         graceful_shutdown_wait_loop_s=0.1,
-        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_timeout_s=cluster.drain_seconds + KILL_SECONDS,
     )(EngineReplica)
     return deployment.options(ray_actor_options={"num_cpus": cluster.replica_cpus}).bind(engine, cluster, secret, roster)
+
+
+def _scaling(cluster: ClusterConfig) -> AutoscalingConfig | None:
+    if cluster.max_replicas is None:
+        return None
+    return AutoscalingConfig(
+        min_replicas=cluster.replicas,
+        max_replicas=cluster.max_replicas,
+        target_ongoing_requests=cluster.requests_per_replica,
+        policy=AutoscalingPolicy(policy_function="foreword.cluster.scaling:replicas_wanted"),
+    )

@@ -29,6 +29,12 @@ class ClusterConfig(FleetConfig):
 
     replicas: int = 2
     """Engines, each with the model in its memory, in a process of its own."""
+    max_replicas: int | None = None
+    """With more work there are up to so many replicas, with less again ``replicas``; None: always ``replicas``."""
+    requests_per_replica: float = 8.0
+    """Requests in hand, running and waiting, that ask for one replica, where ``max_replicas`` lets their number change."""
+    drain_seconds: float = 30.0
+    """How long a replica that is to end goes on with its answers; what is left then goes on at another one."""
     address: str | None = None
     """Address of the Ray cluster to run on (``auto``: the one that this machine belongs to); None: one is started here."""
     replica_cpus: float = 1.0
@@ -39,5 +45,12 @@ class ClusterConfig(FleetConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.replicas >= 1, f"replicas is {self.replicas}; at least 1.")
+        most = self.max_replicas
+        require(
+            most is None or most >= self.replicas, f"max_replicas is {most}; it cannot be below replicas, {self.replicas}."
+        )
+        for name in ("requests_per_replica", "drain_seconds"):
+            value = getattr(self, name)
+            require(0 < value < 1e6, f"{name} is {value}; it must be above 0.")
         require(self.replica_cpus >= 0, f"replica_cpus is {self.replica_cpus}; 0 or more.")
         require(self.replica_threads >= 1, f"replica_threads is {self.replica_threads}; at least 1.")

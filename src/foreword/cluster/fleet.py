@@ -6,7 +6,7 @@ Knows no network and no Ray: whoever finds replicas hands them in, says when one
 import random
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from foreword.cache import Usage
 from foreword.cache.block_hashes import BlockHasher
 from foreword.cluster.config import FleetConfig
 from foreword.cluster.failover import FRUITLESS, FleetStream, Tell
-from foreword.cluster.messages import BlocksRemoved, BlocksStored, CacheNews, Noted, Welcome
+from foreword.cluster.messages import BlocksRemoved, BlocksStored, CacheNews, Noted, Placing, Progressed, Reserved, Welcome
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest, check_request, scope_of
@@ -26,11 +26,14 @@ from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (
     Cleared,
+    News,
     Placement,
+    Progress,
     Removed,
     ReplicaEvent,
     ReplicaFacts,
     ReplicaStats,
+    Reservation,
     RoutedRequest,
     Router,
     RouterStats,
@@ -66,6 +69,10 @@ class Replica(Protocol):
         """Have it tell again of all that its cache holds."""
         ...
 
+    def pass_on(self, placing: Placing) -> None:
+        """Have it tell other ingresses what this one has placed there."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FleetCounts:
@@ -95,7 +102,6 @@ class Fleet:
         info: EngineInfo,
         text: ModelText,
         config: FleetConfig,
-        router: Router | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
         self.text = text
@@ -107,12 +113,14 @@ class Fleet:
         """Where requests went of late, by id: of one that was resumed the last place."""
         self.now = now
         self._one = self.info = info
-        self._router = router or Router(identity=info.fingerprint)
+        self._router = Router(identity=info.fingerprint, tell=self._pass_on)
         self._hasher = BlockHasher(info.block_size)
         self._seeds = random.SystemRandom()
         self._replicas: dict[str, Replica] = {}
         self._open: dict[str, dict[FleetStream, None]] = {}  # by replica
+        self._leaving: set[str] = set()
         self._places: dict[FleetStream, str] = {}
+        self._reserved: dict[str, Replica] = {}  # at whom each request of the router's is
         self._homeless: dict[FleetStream, float] = {}  # lost with their replicas; until when they wait for another one
         self._sinks: list[EventSink] = []
         self._closed: Exception | None = None
@@ -165,13 +173,22 @@ class Fleet:
         for stream in homeless:
             self._go_on(stream)
 
+    def leave(self, replica: Replica) -> None:
+        """A replica is to end: it takes no more requests, and goes on with those that it has."""
+        name = replica.welcome.name
+        if self._replicas.get(name) is replica and name not in self._leaving:
+            self._leaving.add(name)
+            self._router.leave(name)
+
     def lose(self, replica: Replica, why: str) -> None:
         """A replica is gone, or taken for gone: what it was answering goes on elsewhere."""
         name = replica.welcome.name
         if self._replicas.get(name) is not replica:
             return
         del self._replicas[name]
-        self._router.died(name, self.now())
+        self._leaving.discard(name)
+        if name in self.stats().replicas:  # one that was leaving and had nothing to do is forgotten
+            self._router.died(name, self.now())
         self.counts = replace(self.counts, lost=self.counts.lost + 1)
         self.losses.append(f"{name}: {why}")
         self._add_up()
@@ -183,12 +200,19 @@ class Fleet:
     def cache_news(self, replica: Replica, news: CacheNews) -> None:
         """What has left and entered a replica's cache."""
         name = replica.welcome.name
-        if self._replicas.get(name) is not replica:
+        if self._replicas.get(name) is not replica or name in self._leaving:
             return
         events = [_event(event) for event in news.events]
         take = self._router.snapshot if news.snapshot else self._router.apply
         if take(name, news.sequence, events).wants_snapshot is not None:
             replica.want_snapshot()
+
+    def heard(self, replica: Replica, peer: str, of: Sequence[Placing]) -> None:
+        """What another ingress has placed at a replica, which calls it ``peer``."""
+        name = replica.welcome.name
+        if self._replicas.get(name) is replica:
+            for placing in of:
+                self._router.heard(f"{peer} at {name}", _news(placing, name), self.now())
 
     def noted(self, news: Noted) -> None:
         """What a replica's engine tells an observer: of requests in the fleet's names and by the fleet's clock."""
@@ -305,6 +329,16 @@ class Fleet:
             self.placements.popitem(last=False)
         stream.asked(self._replicas[placement.replica].ask(request, stream.teller()))
 
+    def _pass_on(self, news: News) -> None:
+        """Have other ingresses hear what the router has reserved, and what became of it: by the replica that it is at."""
+        if isinstance(news, Reservation):
+            replica = self._reserved[news.request_id] = self._replicas[news.replica]
+        else:
+            replica = self._reserved[news.request_id]
+            if news.ended:
+                del self._reserved[news.request_id]
+        replica.pass_on(_placing(news))
+
     def _started(self, stream: FleetStream, cached_tokens: int) -> None:
         self._router.started(stream.attempt_id, cached_tokens, self.now())
 
@@ -330,7 +364,21 @@ def _view(welcome: Welcome, known: ReplicaStats) -> ReplicaView:
         waiting=known.waiting,
         running=known.running,
         placed=known.placed,
+        leaving=known.leaving,
     )
+
+
+def _placing(news: News) -> Placing:
+    if isinstance(news, Reservation):
+        return Reserved(news.request_id, news.hashes.astype(HASH).tobytes(), news.tokens, news.seconds)
+    return Progressed(news.request_id, news.ended, news.cached_tokens)
+
+
+def _news(placing: Placing, replica: str) -> News:
+    if isinstance(placing, Reserved):
+        hashes = np.frombuffer(placing.hashes, HASH)
+        return Reservation(placing.request_id, replica, hashes, placing.tokens, placing.seconds)
+    return Progress(placing.request_id, placing.ended, placing.cached_tokens)
 
 
 def _event(told: object) -> ReplicaEvent:

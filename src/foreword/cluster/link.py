@@ -14,9 +14,12 @@ from foreword.cluster.messages import (
     Drop,
     FromIngress,
     FromReplica,
+    Heard,
     Hello,
+    Leaving,
     News,
     Noted,
+    Placing,
     Refused,
     SentRequest,
     SignOfLife,
@@ -61,6 +64,10 @@ class Link:
         """Have the replica say again what its cache holds."""
         self._send(WantSnapshot())
 
+    def pass_on(self, placing: Placing) -> None:
+        """Have the replica tell other ingresses what this one has placed there."""
+        self._send(placing)
+
     def took(self, message: FromReplica, fleet: Fleet) -> None:
         """A message has come. Unavailable where it is the last one."""
         match message:
@@ -73,6 +80,10 @@ class Link:
                 fleet.noted(message)
             case SignOfLife(state):
                 self.state = state
+            case Heard(peer, of):
+                fleet.heard(self, peer, of)
+            case Leaving():
+                fleet.leave(self)
             case Refused(why):
                 raise Unavailable(why)
             case Welcome():

@@ -101,6 +101,39 @@ class WantSnapshot(msgspec.Struct, tag=True, frozen=True):
     """From an ingress: say again what the cache holds."""
 
 
+class Reserved(msgspec.Struct, tag=True, frozen=True):
+    """A request has been placed at this replica: its blocks' hashes as little-endian 64-bit numbers, the tokens of its
+    prompt, and the seconds of work that it is."""
+
+    request_id: str
+    hashes: bytes
+    tokens: int
+    seconds: float
+
+
+class Progressed(msgspec.Struct, tag=True, frozen=True):
+    """A request that was placed has begun to be answered, so much of its prompt having been cached; or has ended."""
+
+    request_id: str
+    ended: bool
+    cached_tokens: int = 0
+
+
+Placing = Reserved | Progressed
+"""From an ingress, for all others: what it has placed at the replica that it tells."""
+
+
+class Heard(msgspec.Struct, tag=True, frozen=True):
+    """From a replica: what another ingress has placed there. ``peer`` is the name of that one at this replica."""
+
+    peer: str
+    of: tuple[Placing, ...]
+
+
+class Leaving(msgspec.Struct, tag=True, frozen=True):
+    """From a replica: it is to end, and takes no more requests; it goes on with those that it has."""
+
+
 class Welcome(msgspec.Struct, tag=True, frozen=True):
     """From a replica, first: what it is, and the process that it is, by host and number.
 
@@ -182,8 +215,8 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     why: str
 
 
-FromIngress = Hello | Ask | Drop | WantSnapshot | Refused
-FromReplica = Welcome | News | SignOfLife | CacheNews | Noted | Refused
+FromIngress = Hello | Ask | Drop | WantSnapshot | Placing | Refused
+FromReplica = Welcome | News | SignOfLife | CacheNews | Noted | Heard | Leaving | Refused
 Message = FromIngress | FromReplica
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
 
@@ -25,10 +26,15 @@ from foreword.cluster.messages import (
     Fault,
     FromIngress,
     FromReplica,
+    Heard,
     Hello,
+    Leaving,
     News,
     Noted,
+    Placing,
+    Progressed,
     Refused,
+    Reserved,
     SentRequest,
     SignOfLife,
     WantSnapshot,
@@ -49,6 +55,8 @@ from foreword.tokens import pack_tokens
 logger = logging.getLogger("foreword")
 LIFE_SECONDS = 0.25
 """Between two signs of life."""
+LOOK_SECONDS = 0.05
+"""Between two looks at whether what is to be ended has ended."""
 MEASURED_TOKENS = 256
 """Of the prompt by which it is measured how fast prompts are computed."""
 HASH = np.dtype("<u8")
@@ -94,6 +102,8 @@ class ReplicaServer:
         self._due = False
         self._stepped = time.monotonic()  # when the last step ended
         self._callers: dict[_Caller, None] = {}
+        self._names = count()  # of callers
+        self._leaving = False
         self._unsubscribe = llm.subscribe(self._sink)
         self._server: asyncio.Server | None = None
         self._living: asyncio.Task[None] | None = None
@@ -113,6 +123,15 @@ class ReplicaServer:
         for caller in list(self._callers):
             caller.writer.close()
 
+    async def leave(self, seconds: float) -> None:
+        """Take no more requests, and go on with those that there are, for so long at most."""
+        self._leaving = True
+        for caller in self._callers:
+            caller.send(Leaving())
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and any(caller.busy for caller in self._callers):
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def _live(self) -> None:
         while True:
             dead = self._llm.death
@@ -125,7 +144,7 @@ class ReplicaServer:
             await asyncio.sleep(LIFE_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        caller = _Caller(self._llm, self._grammars, writer)
+        caller = _Caller(str(next(self._names)), self._llm, self._grammars, writer)
         try:
             async for message in read_from_ingress(reader):
                 await self._took(caller, message)
@@ -133,6 +152,7 @@ class ReplicaServer:
             logger.warning("An ingress was left: %s", error)
         finally:
             self._callers.pop(caller, None)
+            self._pass_placing(caller, tuple(Progressed(name, ended=True) for name in caller.placed))
             caller.end()
             writer.close()
             with contextlib.suppress(Exception):
@@ -144,13 +164,15 @@ class ReplicaServer:
                 if not hmac.compare_digest(secret.encode(), self._secret.encode()):
                     caller.send(Refused("The secret is another one: this replica is of another fleet."))
                     raise StepFailed("somebody came without the fleet's secret")
-                if self._llm.death is not None:
-                    caller.send(Refused(str(self._llm.death)))
+                if self._llm.death is not None or self._leaving:
+                    caller.send(Refused(str(self._llm.death or "This replica is to end.")))
                     return
                 text = self._llm.text.notes() if wants_text else None
                 where = socket.gethostname(), os.getpid()
                 caller.send(Welcome(self._name, *where, self._llm.info, self._rate, self._store, text))
                 caller.welcome = True
+                for other in self._callers:
+                    self._send_placing(caller, other.name, other.open_placings())
                 self._callers[caller] = None
                 await self._snapshot(caller)
             case _ if not caller.welcome:
@@ -159,11 +181,24 @@ class ReplicaServer:
                 caller.ask(number, request)
             case Drop(number):
                 caller.drop(number)
+            case Reserved() | Progressed():
+                caller.place(message)
+                self._pass_placing(caller, (message,))
             case WantSnapshot():
                 await self._snapshot(caller)
             case Refused(why):
                 self.refused = why
                 logger.error("This replica was refused: %s", why)
+
+    def _pass_placing(self, caller: "_Caller", of: tuple[Placing, ...]) -> None:
+        """Have all other ingresses hear what one of them has placed here."""
+        for other in self._callers:
+            if other is not caller:
+                self._send_placing(other, caller.name, of)
+
+    def _send_placing(self, to: "_Caller", peer: str, of: tuple[Placing, ...]) -> None:
+        if of:
+            to.send(Heard(peer, of))
 
     async def _snapshot(self, caller: "_Caller") -> None:
         """Have an ingress told of all that is cached, and from then on of what changes."""
@@ -226,10 +261,16 @@ class ReplicaServer:
 
 
 class _Caller:
-    """One ingress: its requests, and what there is to tell it."""
+    """One ingress: its requests, and what there is to tell it.
 
-    def __init__(self, llm: AsyncEngine, grammars: Grammars, writer: asyncio.StreamWriter):
+    placed
+        What it has placed here and not ended, by request.
+    """
+
+    def __init__(self, name: str, llm: AsyncEngine, grammars: Grammars, writer: asyncio.StreamWriter):
+        self.name = name
         self.writer = writer
+        self.placed: dict[str, tuple[Placing, ...]] = {}
         self.welcome = False
         self.listens = False
         self.sequence = 0
@@ -243,6 +284,23 @@ class _Caller:
         """Have it told; nothing if it is gone."""
         if not self.writer.is_closing():
             self.writer.write(written(message))
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has requests here."""
+        return bool(self._tasks)
+
+    def place(self, placing: Placing) -> None:
+        """It has placed a request here, or says what became of one."""
+        name = placing.request_id
+        if isinstance(placing, Progressed) and placing.ended:
+            self.placed.pop(name, None)
+        else:
+            self.placed[name] = (*self.placed.get(name, ()), placing)
+
+    def open_placings(self) -> tuple[Placing, ...]:
+        """What it has placed here, as it told of it."""
+        return tuple(each for told in self.placed.values() for each in told)
 
     def ask(self, number: int, request: SentRequest) -> None:
         """It wants a request answered."""

@@ -72,4 +72,4 @@ async def _serve(
 
 def _processors(cluster: ClusterConfig) -> int:
     """What a Ray of our own is to count, so that it places all replicas: it does not measure."""
-    return max(os.cpu_count() or 1, int(cluster.replicas * cluster.replica_cpus) + 2)
+    return max(os.cpu_count() or 1, int((cluster.max_replicas or cluster.replicas) * cluster.replica_cpus) + 2)

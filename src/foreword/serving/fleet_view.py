@@ -6,7 +6,8 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """One replica. ``queue_seconds``: of work that waits there; ``placed``: requests since it joined."""
+    """One replica. ``queue_seconds``: of work that waits there; ``placed``: requests since it joined; ``leaving``: it takes
+    no more."""
 
     name: str
     host: str
@@ -16,6 +17,7 @@ class ReplicaView:
     waiting: int
     running: int
     placed: int
+    leaving: bool
 
 
 @dataclass(frozen=True, slots=True)
