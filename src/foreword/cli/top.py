@@ -66,17 +66,18 @@ def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[st
 
 
 def _fleet(fleet: dict[str, Any]) -> RenderableType:
-    table = Table("replica", "process", "blocks", "work queued", "waiting", "running", "placed", box=None, padding=(0, 2))
+    table = Table("replica", "process", "blocks", "work queued", "waiting", "running", "placed", "", box=None, padding=(0, 2))
     for each in fleet["replicas"]:
         table.add_row(
             Text(each["name"]), Text(f"{each['host']}/{each['pid']}"), f"{each['blocks']:,}",
             f"{each['queue_seconds']:.1f} s", str(each["waiting"]), str(each["running"]), f"{each['placed']:,}",
+            "leaving" if each["leaving"] else "",
         )  # fmt: skip
     of = max(1, fleet["prompt_tokens"])
     hits = ", ".join(f"{fleet[f'{name}_tokens'] / of:.1%} {name}" for name in ("available", "routed", "delivered"))
     return Group(
         f"Prefixes of prompts: {hits}; {fleet['routing_misses']:,} routing misses; imbalance {fleet['imbalance']:.2f}",
-        f"{fleet['joined']} replicas joined, {fleet['lost']} were lost; {fleet['resumed']} requests went on elsewhere",
+        f"Replicas joined: {fleet['joined']}, lost: {fleet['lost']}; requests that went on elsewhere: {fleet['resumed']}",
         table,
     )
 
