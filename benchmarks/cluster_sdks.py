@@ -55,7 +55,8 @@ def fleet(url: str) -> dict[str, Any]:
 
 def text(url: str, pieces: Iterator[str], kill: bool) -> tuple[str, float]:
     """An answer and the longest wait for its next piece, in seconds; with ``kill`` its replica dies in the midst of it."""
-    told, longest, last = [], 0.0, time.perf_counter()
+    told: list[str] = []
+    longest, last = 0.0, time.perf_counter()
     for piece in pieces:
         now = time.perf_counter()
         longest, last = max(longest, now - last) if told else 0.0, now

@@ -197,9 +197,10 @@ def _replicas(engine: EngineConfig, cluster: ClusterConfig, secret: str, roster:
 def _scaling(cluster: ClusterConfig) -> AutoscalingConfig | None:
     if cluster.max_replicas is None:
         return None
+    policy = AutoscalingPolicy(policy_function="foreword.cluster.scaling:replicas_wanted")  # type: ignore[no-untyped-call]
     return AutoscalingConfig(
         min_replicas=cluster.replicas,
         max_replicas=cluster.max_replicas,
         target_ongoing_requests=cluster.requests_per_replica,
-        policy=AutoscalingPolicy(policy_function="foreword.cluster.scaling:replicas_wanted"),
+        policy=policy,
     )
