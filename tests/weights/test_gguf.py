@@ -268,7 +268,9 @@ def test_a_shape_that_does_not_fit_the_type_or_the_metadata_is_refused_by_the_te
         ((65, 96), 8, "the shape .96, 65., which Q8_0 cannot have: its rows are made of blocks of 32"),
         ((64, 128), 8, "has the wrong size: as Q8_0 of shape .128, 64. it would run into the next tensor"),
         ((64, 96), 0, "has the wrong size: as F32"),
-        ((32, 96), 8, "has the shape .96, 32.; by the file's metadata it is .96, 64."),
+        ((64, 96), 2, "has the wrong size: as Q4_0 of shape .96, 64. it would leave 3072 bytes before the next tensor"),
+        ((32, 96), 8, "has the wrong size: as Q8_0 of shape .96, 32. it would leave 3264 bytes before the next tensor"),
+        ((96, 64), 8, "has the shape .64, 96.; by the file's metadata it is .96, 64."),
         ((64, 96), 999, "is of type 999, which this version of the package 'gguf' does not know"),
     ]:
         struct.pack_into("<IQQI", content, at, 2, *dimensions, kind)

@@ -168,7 +168,11 @@ class GgufPart:
         return flat.reshape(tensor.rows, tensor.row_bytes)
 
     def _placed(self, infos: list[tuple[str, tuple[int, ...], int, int]], header: int) -> Iterator[StoredTensor]:
-        """The tensors where they lie. Each has to be of a size that its type can have, and to lie within the file, alone."""
+        """The tensors where they lie, in the order of the file.
+
+        Each has to be of a size that its type can have, and to lie within the file, alone, with less than
+        the alignment between two of them. ModelError for others.
+        """
         alignment = self.metadata.get("general.alignment", ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
             raise ModelError(f"GGUF file {str(self.path)!r} has the alignment {alignment!r}; it is a power of two. {MEND}")
@@ -190,6 +194,11 @@ class GgufPart:
                 raise ModelError(
                     f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
                     f"shape {list(tensor.shape)} it would run into the next tensor. {MEND}"
+                )
+            if tensor is not placed[-1] and end - tensor.end >= alignment:
+                raise ModelError(
+                    f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
+                    f"shape {list(tensor.shape)} it would leave {end - tensor.end} bytes before the next tensor. {MEND}"
                 )
             yield tensor
 
