@@ -5,7 +5,9 @@
 The index has ``--blocks`` blocks of 16 tokens, in conversations that begin with one of eight system prompts of 128 blocks; a
 conversation is at one to three replicas, a system prompt at all. A decision: a prompt that goes on with a conversation is
 placed (chosen and reserved); its first token and its end are told outside the clock, with as many requests open as the
-replicas run. ``snapshot``: a router that has been killed is given all blocks of one replica anew.
+replicas run. ``snapshot``: a router that has been killed is given all blocks of one replica anew. ``killed``: a second router
+is given snapshots of all replicas and the reservations that are open, and both are asked of the same prompts. What is not told
+anew is how much work each replica was given of late: with that weighed (``balance``) and without.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from foreword.routing import BlockHashes, ReplicaFacts, RoutedRequest, Router, R
 
 BLOCK = 16
 SYSTEM_BLOCKS = 128
+LATER = 1000.0  # seconds: when all that has been placed would have been computed
 FACTS = ReplicaFacts(ModelFingerprint("w", block_size=BLOCK), prefill_rate=8000.0, concurrency=64, max_tokens=1_000_000)
 
 
@@ -97,6 +100,30 @@ def rebuilt(count: int) -> float:
     return time.perf_counter() - begin
 
 
+def agreeing(people: Crowd, replicas: int, asked: int, balance: float) -> float:
+    """The share of requests that a router which has been killed and given all anew sends where it would have sent them."""
+    config = RouterConfig(balance=balance)
+    before, after = Router(config), Router(config)
+    for number in range(replicas):
+        name = f"replica-{number}"
+        before.join(name, FACTS)
+        after.join(name, FACTS)
+        has = [Stored(prompt) for prompt, at in zip(people.prompts, people.holders, strict=True) if number in at]
+        before.apply(name, 0, has)
+        after.snapshot(name, 0, has)
+    decisions(before, people, 10 * replicas, open_requests=4 * replicas)
+    for news in before.stats(0.0).news:
+        after.heard("before", news, 0.0)
+    draw, alike = np.random.default_rng(3), 0
+    for number in range(asked):
+        prompt = people.prompts[draw.integers(len(people.prompts))]
+        request = RoutedRequest(f"asked {number}", prompt, BLOCK * len(prompt) + 1)
+        alike += before.select(request, LATER).replica == after.select(request, LATER).replica
+        before.finished(request.request_id, LATER)
+        after.finished(request.request_id, LATER)
+    return alike / asked
+
+
 def main() -> None:
     """Measure and print."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,6 +140,9 @@ def main() -> None:
     print(f"memory of the router: {taken / blocks:.1f} bytes a block")
     print(f"decision: median {np.median(took):.0f} us, 99 in 100 below {np.percentile(took, 99):.0f} us")
     print(f"snapshot of 100,000 blocks: {rebuilt(100_000):.2f} s")
+    few = crowd(100_000, given.tokens // BLOCK, given.replicas)
+    for balance in (0.0, RouterConfig().balance):
+        print(f"killed, balance {balance:g}: {agreeing(few, given.replicas, 500, balance):.1%} of 500 decisions as before")
 
 
 if __name__ == "__main__":
