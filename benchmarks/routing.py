@@ -5,9 +5,9 @@
 The index has ``--blocks`` blocks of 16 tokens, in conversations that begin with one of eight system prompts of 128 blocks; a
 conversation is at one to three replicas, a system prompt at all. A decision: a prompt that goes on with a conversation is
 placed (chosen and reserved); its first token and its end are told outside the clock, with as many requests open as the
-replicas run. ``snapshot``: a router that has been killed is given all blocks of one replica anew. ``killed``: a second router
-is given snapshots of all replicas and the reservations that are open, and both are asked of the same prompts. What is not told
-anew is how much work each replica was given of late: with that weighed (``balance``) and without.
+replicas run. ``snapshot``: a router that has been killed is given all blocks of one replica anew. ``killed``: another router
+is given snapshots of all replicas and the reservations that are open, and both are asked of the same prompts. What nobody
+tells anew is how much work each replica was given of late: with that weighed (``balance``) and without.
 """
 
 import argparse

@@ -154,10 +154,11 @@ def test_a_sweep_has_a_row_a_fleet_a_file_and_a_picture() -> None:
 
 def test_work_shared_out_is_as_even_as_its_largest_part_lets_it_be() -> None:
     assert shared_out([3, 3, 2, 2, 2], 2) == pytest.approx(7 / 6)
+    assert shared_out([1, 1, 1, 1, 8], 2) == pytest.approx(10 / 6)
     assert shared_out([8, 1, 1, 1, 1], 2) == pytest.approx(8 / 6)
     assert shared_out([], 3) == 1.0
     found = result(ROUTERS["prefix"]())
-    assert 1.0 <= found.shared_out <= found.imbalance
+    assert 1.0 <= found.shared_out <= found.in_turn <= 1.3 and found.shared_out <= found.imbalance
 
 
 def test_crowds_ask_as_much_each_and_share_nothing() -> None:

@@ -36,6 +36,8 @@ class FleetResult:
     shared_out
         The imbalance if the same work had been shared out with all of it known beforehand, wherever prefixes lie: the
         requests that computed most first, each to whoever had least.
+    in_turn
+        The imbalance if each request had gone to whoever had least so far, wherever prefixes lie.
     ttft
         Seconds from a request's arrival to its first token: half, nine in ten, 95 and 99 in a hundred were not slower.
     seconds
@@ -48,6 +50,7 @@ class FleetResult:
     cached_tokens: int
     work: tuple[int, ...]
     shared_out: float
+    in_turn: float
     ttft: tuple[float | None, float | None, float | None, float | None]
     preemptions: int
     seconds: float
@@ -69,9 +72,9 @@ def imbalance(work: Sequence[int]) -> float:
 
 
 def shared_out(jobs: Iterable[int], replicas: int) -> float:
-    """The imbalance of jobs shared out the largest first, each to the replica that has least."""
+    """The imbalance of jobs shared out in this order, each to the replica that has least."""
     work = [0] * replicas
-    for job in sorted(jobs, reverse=True):
+    for job in jobs:
         heapq.heapreplace(work, work[0] + job)
     return imbalance(work)
 
@@ -245,6 +248,6 @@ class _Tally:
         p50, p90, p95, p99 = (self._ttft.quantile(share) for share in (0.5, 0.9, 0.95, 0.99))
         return FleetResult(
             self._requests, self.refused, self._prompt * self._scale, self._cached * self._scale,
-            tuple((self._work * self._scale).tolist()), shared_out(self._jobs, len(self._work)),
-            (p50, p90, p95, p99), preemptions, seconds,
+            tuple((self._work * self._scale).tolist()), shared_out(sorted(self._jobs, reverse=True), len(self._work)),
+            shared_out(self._jobs, len(self._work)), (p50, p90, p95, p99), preemptions, seconds,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from foreword.replay.fleet_sweep import FleetCell, Offered
 from foreword.replay.report import COLOURS, GREY, duration
 
 FLEET_COLUMNS = (
-    "replicas", "router", "speed", "hit rate", "of one cache", "imbalance", "shared out", "at least",
+    "replicas", "router", "speed", "hit rate", "of one cache", "imbalance", "in turn", "shared out", "at least",
     "TTFT p50", "p90", "p95", "p99", "took",
 )  # fmt: skip
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 460, 320, 56, 64, 16, 48
@@ -25,6 +25,7 @@ def fleet_row(cell: FleetCell, asked: Offered) -> tuple[str, ...]:
         f"{result.hit_rate:.1%}",
         f"{_of_one_cache(cell, asked):.1%}",
         f"{result.imbalance:.2f}",
+        f"{result.in_turn:.2f}",
         f"{result.shared_out:.2f}",
         f"{least_imbalance(cell, asked):.2f}",
         *(duration(seconds) for seconds in result.ttft),
@@ -52,6 +53,7 @@ def fleet_json(cells: Sequence[FleetCell], asked: Offered) -> dict[str, Any]:
             "hit_rate": cell.result.hit_rate,
             "of_one_cache": _of_one_cache(cell, asked),
             "imbalance": cell.result.imbalance,
+            "imbalance_in_turn": cell.result.in_turn,
             "imbalance_shared_out": cell.result.shared_out,
             "least_imbalance": least_imbalance(cell, asked),
             "ttft": dict(zip(("p50", "p90", "p95", "p99"), cell.result.ttft, strict=True)),
