@@ -195,7 +195,7 @@ class GgufPart:
                     f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
                     f"shape {list(tensor.shape)} it would run into the next tensor. {MEND}"
                 )
-            if tensor is not placed[-1] and end - tensor.end >= alignment:
+            if end - tensor.end >= alignment and end < len(self._content):
                 raise ModelError(
                     f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
                     f"shape {list(tensor.shape)} it would leave {end - tensor.end} bytes before the next tensor. {MEND}"

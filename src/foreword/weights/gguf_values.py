@@ -13,6 +13,8 @@ COUNTS = frozenset({
     "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.sliding_window",
     "rope.dimension_count", "rope.scaling.original_context_length", "expert_count", "nextn_predict_layers",
 })  # fmt: skip
+COUNT_END = 1 << 24
+"""Above every count: what no model has, such as a context of 4,294,967,295 tokens, would be asked of memory."""
 POSITIVE = frozenset({"attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.freq_base_swa"})
 NUMBERS = frozenset({
     "rope.scaling.factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_attn_factor",
@@ -60,7 +62,7 @@ def _of_all_layers(file: GgufFile, key: str, value: Any) -> Any:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < COUNT_END
 
 
 def _is_number(value: Any) -> bool:
@@ -79,7 +81,7 @@ def _is_pattern(value: Any) -> bool:
 
 Fits = Callable[[Any], bool]
 KINDS: tuple[tuple[frozenset[str], Fits, str], ...] = (
-    (COUNTS, _is_count, "a whole number, 0 or more"),
+    (COUNTS, _is_count, f"a whole number from 0 to {COUNT_END - 1:,}"),
     (POSITIVE, _is_positive, "a number above 0"),
     (NUMBERS, _is_number, "a number, 0 or more"),
     (frozenset({PATTERN}), _is_pattern, "a whole number above 0, or a list of one value a layer"),
