@@ -290,6 +290,7 @@ def test_a_shape_that_does_not_fit_the_type_or_the_metadata_is_refused_by_the_te
         ({"tokenizer.ggml.merges": None}, r"a tokenizer without merges"),
         ({"llama.expert_count": 8}, r"says llama\.expert_count = 8, which cannot be served"),
         ({"llama.block_count": None}, r"says no block_count of its model"),
+        ({"llama.attention.layer_norm_rms_epsilon": None}, r"says no attention\.layer_norm_rms_epsilon of its model"),
         ({"llama.block_count": 4}, r"has no tensor 'blk\.3\."),
         ({"llama.block_count": 2}, r"tensors that its architecture is not known to have, 'blk\.2\."),
         ({"llama.rope.scaling.type": "new"}, r"scales its positions by 'new'"),

@@ -66,7 +66,9 @@ def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[st
 
 
 def _fleet(fleet: dict[str, Any]) -> RenderableType:
-    table = Table("replica", "process", "blocks", "work queued", "waiting", "running", "placed", "", box=None, padding=(0, 2))
+    table = Table(
+        "replica", "process", "blocks", "work queued", "waiting", "running", "placed", "", box=None, padding=(0, 2)
+    )
     for each in fleet["replicas"]:
         table.add_row(
             Text(each["name"]), Text(f"{each['host']}/{each['pid']}"), f"{each['blocks']:,}",

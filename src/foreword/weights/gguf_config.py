@@ -107,8 +107,8 @@ def _refuse(file: GgufFile, name: str, values: Mapping[str, Any]) -> None:
 
 
 def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str, Any]:
-    def number(key: str) -> int:
-        found: int | None = values.get(key)
+    def number(key: str) -> Any:
+        found = values.get(key)
         if not found:
             raise ModelError(
                 f"GGUF file {str(file.path)!r} says no {key} of its model that can be used ({found!r}). Check the file, or "
@@ -138,7 +138,7 @@ def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str,
         "num_key_value_heads": keys,
         "head_dim": head,
         "max_position_embeddings": number("context_length"),
-        "rms_norm_eps": values.get("attention.layer_norm_rms_epsilon", 1e-6),
+        "rms_norm_eps": number("attention.layer_norm_rms_epsilon"),
         "vocab_size": _vocabulary(file),
         "tie_word_embeddings": "output.weight" not in file.tensors,
         "rope_parameters": values["rope"],
