@@ -38,6 +38,8 @@ SECRET = "of a benchmark"
 REPLICA = Path(__file__).with_name("cluster_replica.py")
 WORDS = ("table", "row", "column", "sum", "of", "the", "north", "south", "east", "cost", "price", "year", "name", "number")
 CLIENTS = 6
+AFTER_FAULT = 0.2
+"""After a failed request."""
 PAUSE = 0.02
 """Seconds before a request that is timed: what a server does after an answer is not to be charged to the other one."""
 SERVER = ServerConfig(port=0, max_queue=1000, served_model_names=("*",))
@@ -190,6 +192,17 @@ async def ask(client: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> Ans
     return Answered(choices, gap, usage["prompt_tokens"] - cached, usage["prompt_tokens"])
 
 
+async def disturb(replicas: Replicas, name: str, how: str) -> None:
+    """Kill a replica and start another one, or have it stand still for three seconds."""
+    if how == "KILL":
+        await replicas.kill(name)
+        await replicas.start()
+        return
+    os.kill(replicas.alive[name].process.pid, signal.SIGSTOP)
+    await asyncio.sleep(3.0)
+    os.kill(replicas.alive[name].process.pid, signal.SIGCONT)
+
+
 async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> dict[str, Any]:
     """Disturb replicas, one at a time, while clients ask the same things again and again."""
     rng = random.Random(seed)
@@ -212,30 +225,28 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
                     got = await ask(client, url, asked[at])
                 except Exception as error:
                     faults.append(f"client {number}: {error!r}")
+                    await asyncio.sleep(AFTER_FAULT)
                     continue
                 answers += 1
                 differing += got.choices != right[at].choices
                 gaps.append(got.gap)
                 shares.append((time.perf_counter(), 1 - got.computed / got.prompt))
 
-        clients = [asyncio.create_task(go_on(number)) for number in range(CLIENTS)]
-        await asyncio.sleep(2)
-        ends = time.perf_counter() + seconds
-        while len(disturbed) < times and time.perf_counter() < ends:
-            await asyncio.sleep(rng.uniform(0.05, 0.4))
-            name = rng.choice(sorted(replicas.alive))
-            disturbed.append(time.perf_counter())
-            if how == "KILL":
-                await replicas.kill(name)
-                await replicas.start()
-            else:
-                os.kill(replicas.alive[name].process.pid, signal.SIGSTOP)
-                await asyncio.sleep(3.0)
-                os.kill(replicas.alive[name].process.pid, signal.SIGCONT)
-            await joined(ingress, 3)
-        await asyncio.sleep(2)
-        over = True
-        await asyncio.gather(*clients)
+        async with asyncio.TaskGroup() as clients:
+            for number in range(CLIENTS):
+                clients.create_task(go_on(number))
+            try:
+                await asyncio.sleep(2)
+                ends = time.perf_counter() + seconds
+                while len(disturbed) < times and time.perf_counter() < ends:
+                    await asyncio.sleep(rng.uniform(0.05, 0.4))
+                    name = rng.choice(sorted(replicas.alive))
+                    disturbed.append(time.perf_counter())
+                    await disturb(replicas, name, how)
+                    await joined(ingress, 3)
+                await asyncio.sleep(2)
+            finally:
+                over = True
         counts = ingress.fleet.counts
     told = {
         "signal": how,
