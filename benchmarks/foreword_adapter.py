@@ -26,6 +26,8 @@ BATCHED_TOKENS = int(os.environ.get("BATCHED_TOKENS", "0")) or EngineConfig.max_
 
 KV_DTYPE = os.environ.get("KV_DTYPE", EngineConfig.kv_dtype)
 """What keys and values are kept in."""
+DRAFT = os.environ.get("DRAFT", "off")
+"""Other engines draft nothing unless they are told to; random models repeat themselves, which drafts would make look quick."""
 PRECISIONS = {"float32": "none", "gguf": "none"}
 """The harness's names, where ours for linear layers are others; a GGUF file has its own formats."""
 
@@ -39,6 +41,7 @@ class Adapter:
             model=model_dir,
             quantization=PRECISIONS.get(precision, precision),
             kv_dtype=KV_DTYPE,
+            draft=DRAFT,
             enable_prefix_caching=prefix_caching,
             kv_cache_memory_bytes=int(CACHE_GIB * 2**30),
             max_num_batched_tokens=BATCHED_TOKENS,
@@ -53,6 +56,7 @@ class Adapter:
             "block_size": self.config.block_size,
             "cache_gib": CACHE_GIB,
             "kv_dtype": KV_DTYPE,
+            "draft": DRAFT,
             "max_num_batched_tokens": BATCHED_TOKENS,
             "self_test_passed": self_test is not None and self_test.passed,
         }
