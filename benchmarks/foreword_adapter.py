@@ -27,7 +27,7 @@ BATCHED_TOKENS = int(os.environ.get("BATCHED_TOKENS", "0")) or EngineConfig.max_
 KV_DTYPE = os.environ.get("KV_DTYPE", EngineConfig.kv_dtype)
 """What keys and values are kept in."""
 DRAFT = os.environ.get("DRAFT", "off")
-"""Other engines draft nothing unless they are told to, and random models repeat themselves: drafts would make ours look quick."""
+"""Other engines draft only where they are told to; random models repeat themselves, which drafts would make look quick."""
 PRECISIONS = {"float32": "none", "gguf": "none"}
 """The harness's names, where ours for linear layers are others; a GGUF file has its own formats."""
 
