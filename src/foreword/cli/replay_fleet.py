@@ -47,10 +47,9 @@ def print_fleets(
         f"{asked.requests:,} requests; refused: {refused}. One cache without bounds hits {asked.hit_rate:.1%}. A replica "
         f"has {cache.num_blocks * cache.block_size * scale:,} tokens of cache and computes up to "
         f"{scheduler.max_num_batched_tokens * scale:,} a step. Imbalance: the most prompt tokens that a replica computed "
-        f"over the mean; in turn: if "
-        f"each request went to whoever had least so far, wherever prefixes lie; shared out: the same "
-        f"with all work known beforehand, the largest first to whoever has least; at least: what the longest prompt alone "
-        f"makes of it. TTFT is predicted, from {costs.origin}.",
+        f"over the mean; in turn: if each request went to whoever had least so far, wherever prefixes lie; shared out: the "
+        f"same with all work known beforehand, the largest first to whoever has least; at least: what the longest prompt "
+        f"alone makes of it. TTFT is predicted, from {costs.origin}.",
         highlight=False,
         soft_wrap=True,
     )
