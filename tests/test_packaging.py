@@ -60,6 +60,23 @@ def test_it_works_without_torch(code: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
+OTHERS = {"xxhash", "cryptography", "valkey", "obstore", "zmq", "msgspec", "ray", "zstandard", "faker", "matplotlib"}
+"""What the engine and the server do without: it comes with other extras."""
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [
+        (OTHERS | SERVER, "import foreword.engine.build, foreword.engine.llm, foreword.engine.async_llm, foreword.cli.demo"),
+        (OTHERS, "import foreword.engine.build, foreword.server.build, foreword.server.server, foreword.cli.serve"),
+    ],
+    ids=["engine", "server"],
+)
+def test_an_extra_needs_no_other(missing: set[str], code: str) -> None:
+    result = run_without(missing, code)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["generate", "--help"], ["top", "-h"]])
 def test_help_needs_neither_torch_nor_numpy(arguments: list[str]) -> None:
     code = f"sys.argv = ['foreword', *{arguments!r}]\nfrom foreword.cli.main import run; run()"

@@ -8,10 +8,10 @@ from statistics import median
 from tqdm import tqdm
 
 from foreword.tiers.base import ROOT, BlockKey
+from foreword.tiers.checksum import checksum
 from foreword.tiers.identity import Identity
 from foreword.tiers.pack_file import PackWriter
 from foreword.tiers.pack_folder import INDEX, PackFolder
-from foreword.tiers.pieces import checksum
 from tier_rows.asking import Asked, in_a_process
 from tier_rows.row import Row
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable
 
 from foreword.tiers.base import BlockKey, Pieces
+from foreword.tiers.checksum import checksum
 from foreword.tiers.identity import Identity
 from foreword.tiers.pack_file import PackWriter
 from foreword.tiers.pack_folder import PackFolder, UnfinishedPack
 from foreword.tiers.pack_index import Place
-from foreword.tiers.pieces import checksum
 
 
 class PackAppender:

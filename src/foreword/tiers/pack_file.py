@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from foreword.tiers.base import NAME_BYTES, BlockKey, Pieces
+from foreword.tiers.checksum import CHECKSUM_BYTES, checksum
 from foreword.tiers.identity import Identity
-from foreword.tiers.pieces import CHECKSUM_BYTES, checksum, read_pieces, size_of, write_pieces
+from foreword.tiers.pieces import read_pieces, size_of, write_pieces
 
 MAGIC, END = b"FWKVPACK", b"FWKVDONE"
 VERSION = 1

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from foreword.tiers.base import BlockKey, Outcome, Pieces
+from foreword.tiers.checksum import checksum
 from foreword.tiers.pack_folder import PackFolder
 from foreword.tiers.pack_index import Place
-from foreword.tiers.pieces import checksum, read_pieces, size_of
+from foreword.tiers.pieces import read_pieces, size_of
 
 
 class Wanted(NamedTuple):

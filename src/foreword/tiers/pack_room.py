@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from foreword.tiers.base import BlockKey
+from foreword.tiers.checksum import checksum
 from foreword.tiers.pack_appender import PackAppender
 from foreword.tiers.pack_file import EMPTY_BYTES, UnreadablePack, read_contents
 from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.pack_shelf import PackShelf
-from foreword.tiers.pieces import checksum, read_pieces
+from foreword.tiers.pieces import read_pieces
 
 COPIED_SHARE = 0.1
 """What is copied forward, of what was written: write amplification stays below 1 + this."""

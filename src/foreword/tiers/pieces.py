@@ -1,33 +1,19 @@
-"""A block's pieces between memory and a file, without a copy of ours; and their checksum."""
+"""A block's pieces between memory and a file, without a copy of ours."""
 
 import os
 from collections.abc import Sequence
 
-from foreword.lazy import extra_needed
 from foreword.tiers.base import Pieces
-
-with extra_needed("A store of KV", "tiers"):
-    import xxhash
 
 MAX_VECTORS = 1024
 """How many pieces one system call takes (IOV_MAX of Linux)."""
 STAGED_BELOW = 1024
 """Pieces shorter than this on average go through one buffer: to the system each costs more than a copy."""
-CHECKSUM_BYTES = 16
 
 
 def size_of(pieces: Pieces) -> int:
     """Bytes of a block."""
     return sum(map(len, pieces))
-
-
-def checksum(pieces: Pieces) -> bytes:
-    """16 bytes (XXH3-128) that tell an accident, and no forger."""
-    digest = xxhash.xxh3_128()
-    update = digest.update
-    for piece in pieces:
-        update(piece)
-    return digest.digest()
 
 
 def gather(pieces: Pieces) -> bytes:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from foreword.errors import NotFoundError
 from foreword.tiers.base import ROOT
+from foreword.tiers.checksum import checksum
 from foreword.tiers.pack_file import PackContents, UnreadablePack, read_contents
 from foreword.tiers.pack_folder import PackFolder
 from foreword.tiers.pack_shelf import PackShelf
-from foreword.tiers.pieces import checksum, read_pieces
+from foreword.tiers.pieces import read_pieces
 
 
 @dataclass

@@ -8,7 +8,8 @@ A store takes a value as a whole, so one head is enough; packs have footers inst
 import struct
 
 from foreword.tiers.base import NAME_BYTES, BlockKey, Outcome, Pieces
-from foreword.tiers.pieces import CHECKSUM_BYTES, checksum, scatter, size_of
+from foreword.tiers.checksum import CHECKSUM_BYTES, checksum
+from foreword.tiers.pieces import scatter, size_of
 
 MAGIC = b"FWKVALUE"
 VERSION = 1
