@@ -13,7 +13,7 @@ import pytest
 import torch
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.compiler import KernelModule, object_key
+from foreword.backends.cpu.kernels.compiler import KernelModule, kernel_module, object_key
 from foreword.backends.cpu.kernels.elementwise import ADD, elementwise_kernels
 from foreword.backends.cpu.kernels.signature import Signature
 from foreword.backends.cpu.kernels.target import Target, best_target
@@ -66,25 +66,35 @@ def test_what_was_compiled_is_found_again_and_gives_the_same(tmp_path: Path) -> 
     assert len(objects.kept) == 1
 
 
-def add(constant: int) -> KernelModule[()]:
+CONSTANT = Signature("constant", out="pointer")
+
+
+@kernel_module(CONSTANT)
+def constant_kernels(module: ir.Module, _: Target, constant: int) -> None:
     """A kernel that puts a constant."""
-    signature = Signature("constant", out="pointer")
-
-    def define(module: ir.Module, _: Target) -> None:
-        with signature.define(module) as (b, f):
-            b.parallel_for(f.taken, f.items, lambda item: b.store(ir.Constant(ir.IntType(64), constant), f.out, item))
-
-    return KernelModule(define, (signature,))
+    with CONSTANT.define(module) as (b, f):
+        b.parallel_for(f.taken, f.items, lambda item: b.store(ir.Constant(ir.IntType(64), constant), f.out, item))
 
 
-def test_another_kernel_is_compiled_by_itself(tmp_path: Path) -> None:
+@kernel_module(CONSTANT)
+def other_kernels(module: ir.Module, target: Target, constant: int) -> None:
+    """Another definition, of the next one."""
+    constant_kernels.define(module, target, constant + 1)
+
+
+def test_what_is_another_definition_or_variant_is_compiled_by_itself(tmp_path: Path) -> None:
     objects = Counted(tmp_path / "kernels")
-    for constant in (5, 6, 5):
-        module = add(constant)
+    for define, constant, expected in (
+        (constant_kernels, 5, 5),
+        (constant_kernels, 6, 6),
+        (other_kernels, 5, 6),
+        (constant_kernels, 5, 5),
+    ):
+        define.forget()
         out = torch.zeros(3, dtype=torch.int64)
-        module.compile(best_target(), objects=objects)[module.signatures[0]].call(items=3, out=out).run()
-        assert out.tolist() == [constant] * 3
-    assert len(set(objects.kept)) == 2
+        define.compile(best_target(), constant, objects=objects)[CONSTANT].call(items=3, out=out).run()
+        assert out.tolist() == [expected] * 3
+    assert len(set(objects.kept)) == 3
     assert len(objects.found) == 1
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from foreword.cli.config_flags import Flags, config_flags
-from foreword.cli.engine_options import EngineFlags, ModelArgument, with_model
+from foreword.cli.engine_options import EngineFlags, ModelArgument, collections_paused, loading, with_model
 from foreword.engine.config import EngineConfig
 from foreword.lazy import extra_needed
 from foreword.serving.config import ServerConfig
@@ -47,7 +47,7 @@ def start_server(engine: EngineConfig, server: ServerConfig) -> None:
 
 def serve_until_told(run: Callable[["Sequence[QueuedOutput]", deque[int]], int | None]) -> None:
     """Run a server, given the process' outputs and signals; it returns the signal that ended it, which ends the process."""
-    with extra_needed("This command", "server"):
+    with extra_needed("This command", "server"), collections_paused():
         from foreword.server.server import end_process
         from foreword.server.signals import noted_signals
         from foreword.serving.output import queued_standard_output
@@ -63,14 +63,14 @@ def serve_until_told(run: Callable[["Sequence[QueuedOutput]", deque[int]], int |
 
 def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[QueuedOutput]", signals: deque[int]) -> int | None:
     """Serve until the end; returns the signal that brought it."""
-    with extra_needed("This command", "server"):
-        from foreword.engine.build import build_engine
-        from foreword.server.build import make_server
-    from foreword.engine.async_llm import AsyncEngine
-
-    tenants, process = checked(server, outputs, signals)
     notes = Console(stderr=True)
-    with notes.status(f"Loading {engine.model or 'the table reader in the package'} ..."):
+    with loading(notes, engine):
+        with extra_needed("This command", "server"):
+            from foreword.engine.async_llm import AsyncEngine
+            from foreword.engine.build import build_engine
+            from foreword.server.build import make_server
+        gc.freeze()  # modules stay: the collection below need not go through them
+        tenants, process = checked(server, outputs, signals)
         front = AsyncEngine(partial(build_engine, engine), server.idle_check_seconds)
         running = make_server(front, server, tenants, announce=partial(say_where, notes), process=process)
     # What loading left stays: a collection that went through all of it would stop everybody for a quarter of a second.

@@ -6,7 +6,6 @@ options; so it is kept under a digest of these, and found out anew when one of t
 checked before it is used: for a fixed prompt it must give the very bits, KV and logits, that were found.
 """
 
-import hashlib
 import json
 import logging
 import platform
@@ -14,7 +13,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import tokenizers
 import torch
 
 from foreword.backends.base import AttentionStep, Backend, Span
+from foreword.backends.code_digest import code_digest, digest_of
 from foreword.backends.kept_files import KeptFiles
 from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel, described_text, install, load_model
@@ -129,10 +129,10 @@ def findings_key(checkpoint: Checkpoint, backend: Backend[Any], max_model_len: i
     described, options = backend.describe(), replace(backend.options, kernel_folder=None)
     texts = [part for name, content in checkpoint.text_files().items() for part in (name.encode(), content)]
     told = (
-        checkpoint.digest(), _digest(texts), _code(), *_versions(), repr(options), described.words, repr(described.numerics),
-        _processor(), repr(max_model_len),
+        checkpoint.digest(), digest_of(texts), code_digest(CODE), *_versions(), repr(options), described.words,
+        repr(described.numerics), _processor(), repr(max_model_len),
     )  # fmt: skip
-    return _digest(part.encode() for part in told)
+    return digest_of(part.encode() for part in told)
 
 
 @torch.inference_mode()
@@ -145,7 +145,7 @@ def sample(model: LoadedModel, backend: Backend[Any]) -> str:
     step = AttentionStep.of(backend.attention, memory, [Span(0, 0, SAMPLE_TOKENS, blocks)], SAMPLE_TOKENS)
     ids = torch.arange(SAMPLE_TOKENS) * STEP % model.vocab_size
     logits = run_model(model.module, ids, positions, torch.arange(SAMPLE_TOKENS), step)
-    return _digest([memory.read_blocks(blocks.tolist()).tobytes(), logits.float().contiguous().numpy().tobytes()])
+    return digest_of([memory.read_blocks(blocks.tolist()).tobytes(), logits.float().contiguous().numpy().tobytes()])
 
 
 def _found(model: LoadedModel, checkpoint: Checkpoint, backend: Backend[Any]) -> Findings:
@@ -221,13 +221,6 @@ def _words(notes: TextNotes | None, checkpoint: Checkpoint) -> ModelText | None:
     return notes.model_text(lambda: checkpoint.tokenizer)
 
 
-def _code() -> str:
-    """Digest of our code, as it is installed."""
-    package = Path(str(resources.files("foreword")))
-    files = sorted(file for folder in CODE for file in (package / folder).rglob("*.py"))
-    return _digest(part for file in files for part in (str(file.relative_to(package)).encode(), file.read_bytes()))
-
-
 def _versions() -> Iterable[str]:
     return (f"{name} {metadata.version(name)}" for name in LIBRARIES)
 
@@ -241,10 +234,3 @@ def _processor() -> str:
     return "\n".join(
         line for line in lines if line.startswith(("vendor_id", "model", "stepping", "flags", "Features", "CPU "))
     )
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()

@@ -56,6 +56,7 @@ class CpuBackend:
         self._kv_dtype: torch.dtype = getattr(torch, options.kv_dtype)
         self._bits = _bits(options.activation_bits)
         self._targets, self._differs = targets(options.kernel_path), differs
+        self._objects = None if options.kernel_folder is None else KeptFiles(options.kernel_folder)
         self._use(self._targets[0])
 
     def _use(self, target: Target) -> None:
@@ -67,10 +68,8 @@ class CpuBackend:
 
     def warm_up(self) -> None:
         """See Backend."""
-        folder = self.options.kernel_folder
-        objects = None if folder is None else KeptFiles(folder)
-        self._format.compile(objects)
-        compile_all(self._target, self._kv_dtype, objects)
+        self._format.compile(self._objects)
+        compile_all(self._target, self._kv_dtype, self._objects)
 
     def prepare(self, module: nn.Module, probed: list[ProbedLayer], source: WeightSource) -> bool:
         """See Backend. Layers of the common shape become one program, all linear layers are packed."""
@@ -98,6 +97,8 @@ class CpuBackend:
     def _leave_wrong_paths(self, names: set[str]) -> None:
         """Go on to the first path that computes these formats as they should be. ModelError where none does."""
         for target in self._targets:
+            for name in names:
+                weight_format(name, target, self._bits).compile(self._objects)
             wrong = sorted(name for name in names if self._differs(target, name, self._bits))
             if not wrong:
                 if target != self._target:

@@ -15,7 +15,7 @@ from llvmlite import ir
 from foreword.backends.cpu import formats, kernels
 from foreword.backends.cpu.formats.q4_0 import LAYOUT
 from foreword.backends.cpu.formats.q4_k import LAYOUT as NESTED_LAYOUT
-from foreword.backends.cpu.kernels.compiler import KernelModule, Kernels, kernel_module
+from foreword.backends.cpu.kernels.compiler import KernelModule, kernel_module
 from foreword.backends.cpu.kernels.signature import Kind, Signature
 from foreword.backends.cpu.kernels.target import Target, best_target
 
@@ -110,11 +110,15 @@ def test_a_kernel_declares_only_fields_that_it_reads() -> None:
 
 
 def test_a_module_defines_what_it_declares() -> None:
-    module, declared = ir.Module("m"), Signature("declared")
-    with declared.define(module) as (_, f):
-        _ = f.items
+    declared = Signature("declared")
+
+    @kernel_module(declared, SCALE)
+    def kernels(module: ir.Module, _: Target) -> None:
+        with declared.define(module) as (_, f):
+            _ = f.items
+
     with pytest.raises(TypeError, match="defines \\['declared'\\], declared are \\['declared', 'scale'\\]"):
-        Kernels(module, [declared, SCALE], best_target())
+        kernels(best_target())
 
 
 def test_the_order_in_which_fields_are_written_does_not_matter() -> None:

@@ -1,9 +1,9 @@
 """Compiles modules of kernels for a target, each once in a process."""
 
 import ctypes
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Lock
 from typing import Generic, Protocol, TypeVarTuple, cast
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from llvmlite import ir
 
+from foreword.backends.code_digest import code_digest, digest_of
 from foreword.backends.cpu.kernels.signature import BETWEEN, COUNTERS, Argument, Packed, Signature
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.threads import Function, Threads, process_threads
@@ -21,6 +22,8 @@ from foreword.backends.cpu.kernels.threads import Function, Threads, process_thr
 Variant = TypeVarTuple("Variant")
 OPTIMIZATION = 3
 """LLVM's level, for choosing instructions and registers."""
+CODE = code_digest(["backends"])
+"""Of what kernels are defined by, read when it is imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def addresses(tensors: Iterable[torch.Tensor]) -> npt.NDArray[np.int64]:
 
 
 class ObjectCache(Protocol):
-    """Keeps machine code between runs, by the digest of what it was compiled from (kept_files.py)."""
+    """Keeps machine code between runs, by the digest of all that it was compiled from (kept_files.py)."""
 
     def get(self, key: str) -> bytes | None:
         """What was put under this key, if that is still there and can be trusted."""
@@ -80,16 +83,9 @@ class ObjectCache(Protocol):
 
 
 class Kernels:
-    """The kernels of one module, compiled; or linked, where ``objects`` has kept what they were compiled to."""
+    """The kernels of one module, in machine code that is ready to be called."""
 
-    def __init__(
-        self, module: ir.Module, signatures: Iterable[Signature], target: Target, objects: ObjectCache | None = None
-    ):
-        signatures = list(signatures)
-        public = {function.name for function in module.functions if not function.is_declaration and not function.linkage}
-        if public != {signature.name for signature in signatures}:
-            raise TypeError(f"module {module.name!r} defines {sorted(public)}, declared are {[s.name for s in signatures]}")
-        code = _machine_code(module, target, objects)
+    def __init__(self, signatures: Iterable[Signature], code: llvm.ExecutionEngine):
         self._kernels = {}
         for signature in signatures:
             address = code.get_function_address(signature.name)
@@ -99,51 +95,58 @@ class Kernels:
         return self._kernels[signature]
 
 
-def _machine_code(module: ir.Module, target: Target, objects: ObjectCache | None) -> llvm.ExecutionEngine:
-    """A module's machine code in memory, ready to be called."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    native = llvm.Target.from_default_triple()
-    # No passes of LLVM's optimiser: what they gain is lost in noise, and they take four times as long as all the rest.
-    machine = native.create_target_machine(cpu=target.processor, features=target.features, opt=OPTIMIZATION)
-    module.triple = native.triple
-    text = str(module)
-    key = object_key(text, native.triple, target.processor, target.features)
-    if objects is not None and (code := objects.get(key)) is not None:
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    else:
-        parsed = llvm.parse_assembly(text)
-        parsed.verify()
-        engine = llvm.create_mcjit_compiler(parsed, machine)
-        if objects is not None:
-            engine.set_object_cache(notify_func=lambda _, compiled: objects.put(key, compiled))
+def _compiled(module: ir.Module, target: Target, keep: Callable[[bytes], None] | None) -> llvm.ExecutionEngine:
+    """A module's machine code; ``keep`` is given it too."""
+    machine = _machine(target)
+    module.triple = machine.triple
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    engine = llvm.create_mcjit_compiler(parsed, machine)
+    if keep is not None:
+        engine.set_object_cache(notify_func=lambda _, code: keep(code))
     engine.finalize_object()
     return engine
 
 
+def _linked(code: bytes, target: Target) -> llvm.ExecutionEngine:
+    """The same of what ``_compiled`` gave to be kept."""
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(target))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
+
+
+def _machine(target: Target) -> llvm.TargetMachine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    native = llvm.Target.from_default_triple()
+    # No passes of LLVM's optimiser: what they gain is lost in noise, and they take four times as long as all the rest.
+    return native.create_target_machine(cpu=target.processor, features=target.features, opt=OPTIMIZATION)
+
+
 def object_key(*compiled_from: str) -> str:
-    """The digest of all that machine code depends on: these texts, the compiler and how it is asked."""
+    """The digest of all that machine code depends on: these texts, our code, the compiler and how it is asked."""
     compiler = (
         llvmlite.__version__,
         repr(llvm.llvm_version_info),
+        llvm.get_default_triple(),
         f"opt={OPTIMIZATION}",
         f"{8 * ctypes.sizeof(ctypes.c_void_p)} bits",
     )
-    digest = hashlib.sha256()
-    for part in (*compiler, *compiled_from):
-        content = part.encode()
-        digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.hexdigest()
+    return digest_of(part.encode() for part in (CODE, *compiler, *compiled_from))
 
 
 class KernelModule(Generic[*Variant]):
-    """A module of kernels, for each target and in its variants compiled once in a process: when it is first asked for."""
+    """A module of kernels, for each target and in its variants compiled once in a process: when it is first asked for.
+
+    Where machine code is kept between runs, it is known by our code, the definition's name, the target and the variant: so a
+    definition depends on nothing else, and a variant says in its ``repr`` all that it is.
+    """
 
     def __init__(self, define: Callable[[ir.Module, Target, *Variant], None], signatures: tuple[Signature, ...]):
         self.name = define.__name__
         self.signatures = signatures
-        self._define = define
+        self.define = define
         self._compiled: dict[tuple[Target, *Variant], Kernels] = {}
         self._lock = Lock()
 
@@ -153,14 +156,31 @@ class KernelModule(Generic[*Variant]):
         return kernels if kernels is not None else self.compile(target, *variant)
 
     def compile(self, target: Target, *variant: *Variant, objects: ObjectCache | None = None) -> Kernels:
-        """The same; compiled, if they are not yet, with the help of what was compiled in earlier runs."""
+        """The same; compiled, if they are not yet, or linked, where ``objects`` has kept what an earlier run compiled."""
         key = (target, *variant)
         with self._lock:
             if key not in self._compiled:
-                module = ir.Module(self.name)
-                self._define(module, target, *variant)
-                self._compiled[key] = Kernels(module, self.signatures, target, objects)
+                self._compiled[key] = Kernels(self.signatures, self._code(target, *variant, objects=objects))
             return self._compiled[key]
+
+    def _code(self, target: Target, *variant: *Variant, objects: ObjectCache | None) -> llvm.ExecutionEngine:
+        if objects is None:
+            return _compiled(self._module(target, *variant), target, None)
+        key = object_key(f"{self.define.__module__}.{self.define.__qualname__}", repr(target), *map(repr, variant))
+        code = objects.get(key)
+        if code is not None:
+            return _linked(code, target)
+        return _compiled(self._module(target, *variant), target, partial(objects.put, key))
+
+    def _module(self, target: Target, *variant: *Variant) -> ir.Module:
+        """What the kernels do. TypeError where those that are declared are not those that it defines."""
+        module = ir.Module(self.name)
+        self.define(module, target, *variant)
+        public = {function.name for function in module.functions if not function.is_declaration and not function.linkage}
+        declared = {signature.name for signature in self.signatures}
+        if public != declared:
+            raise TypeError(f"module {module.name!r} defines {sorted(public)}, declared are {sorted(declared)}")
+        return module
 
     @property
     def compiled(self) -> list[tuple[Target, *Variant]]:
