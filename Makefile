@@ -5,7 +5,7 @@ VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo chat serve lint check test test-lowest test-no-torch format reference figures screenshots docs packages clean
+.PHONY: demo chat serve lint check test suite test-lowest test-no-torch format reference figures screenshots docs packages clean
 
 demo: $(VENV)/engine-installed
 	$(VENV)/bin/foreword demo
@@ -22,11 +22,18 @@ lint: $(VENV)/dev-installed
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
-check: lint
-	$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
+# A worker more than two processors have: tests often wait for a process, or a clock.
+PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: lint
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+check: lint
+	$(VENV)/bin/python $(PYTEST) -m 'not slow'
+
+# Linters beside the tests; what either finds fails it.
+test: $(VENV)/dev-installed
+	$(MAKE) -j 2 lint suite
+
+suite: $(VENV)/dev-installed
+	$(VENV)/bin/python $(PYTEST)
 
 # The lowest version of each direct dependency that pyproject.toml allows. pip cannot choose those; uv can. torch is of the build
 # that $(VENV) has, for uv knows nothing of pip's settings, and another build may be gigabytes.
@@ -37,7 +44,7 @@ test-lowest: $(VENV)/dev-installed
 	$(VENV)/bin/python -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(LOWEST)/torch.txt
 	UV_FIND_LINKS="$$PIP_FIND_LINKS" $(VENV)/bin/uv pip install -q --python $(LOWEST)/bin/python --resolution lowest-direct \
 		-c $(LOWEST)/torch.txt $(UV_OPTIONS) -e '.[engine,server,tiers,kv-events,cluster,audit,training,plots,dev]'
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(LOWEST)/bin/python $(PYTEST)
 
 # What works without the engine: the folders that import no torch, and the commands that need no model.
 NO_TORCH := .venv-no-torch

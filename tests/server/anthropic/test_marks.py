@@ -64,7 +64,7 @@ def flood(live: Live, count: int) -> None:
             assert http.post("/v1/completions", json=body).status_code == 200
 
 
-@pytest.mark.parametrize(("ttl", "count"), [("5m", 5000), ("1h", 200)])
+@pytest.mark.parametrize(("ttl", "count"), [("5m", 1000), ("1h", 200)])
 def test_a_flood_of_one_off_prompts_does_not_push_out_a_marked_prefix(small: Live, ttl: str, count: int) -> None:
     ask(small, "x", {**MARK, "ttl": ttl})
     marked = ask(small, "y")
