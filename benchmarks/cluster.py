@@ -40,9 +40,19 @@ WORDS = ("table", "row", "column", "sum", "of", "the", "north", "south", "east",
 CLIENTS = 6
 AFTER_FAULT = 0.2
 """After a failed request."""
+BEFORE, AFTER = 5.0, 30.0
+"""Seconds of load before the first disturbance and after the last."""
+WINDOW = 3.0
+"""Seconds over which the share of prompts that was cached is taken."""
+NEARLY = 0.02
+"""So much less than before, of 1, is back."""
 PAUSE = 0.02
 """Seconds before a request that is timed: what a server does after an answer is not to be charged to the other one."""
 SERVER = ServerConfig(port=0, max_queue=1000, served_model_names=("*",))
+
+
+Share = tuple[float, int, int]
+"""When an answer ended, and the tokens of its prompt that were cached, of all of them."""
 
 
 @dataclass
@@ -210,7 +220,7 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
     faults: list[str] = []
     differing = answers = 0
     gaps: list[float] = []
-    shares: list[tuple[float, float]] = []  # when, and the share of the prompt that was cached
+    shares: list[Share] = []
     disturbed: list[float] = []
     over = False
 
@@ -230,13 +240,13 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
                 answers += 1
                 differing += got.choices != right[at].choices
                 gaps.append(got.gap)
-                shares.append((time.perf_counter(), 1 - got.computed / got.prompt))
+                shares.append((time.perf_counter(), got.prompt - got.computed, got.prompt))
 
         async with asyncio.TaskGroup() as clients:
             for number in range(CLIENTS):
                 clients.create_task(go_on(number))
             try:
-                await asyncio.sleep(2)
+                await asyncio.sleep(BEFORE)
                 ends = time.perf_counter() + seconds
                 while len(disturbed) < times and time.perf_counter() < ends:
                     await asyncio.sleep(rng.uniform(0.05, 0.4))
@@ -244,7 +254,8 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
                     disturbed.append(time.perf_counter())
                     await disturb(replicas, name, how)
                     await joined(ingress, 3)
-                await asyncio.sleep(2)
+                all_there = time.perf_counter()
+                await asyncio.sleep(AFTER)
             finally:
                 over = True
         counts = ingress.fleet.counts
@@ -257,7 +268,7 @@ async def kills(model: str, times: int, how: str, seed: int, seconds: float) -> 
         "faults": faults[:5],
         "differing": differing,
     }
-    return {**told, **_pauses(gaps), **_shares(shares, disturbed)}
+    return {**told, **_pauses(gaps), **_shares(shares, disturbed, all_there)}
 
 
 def _pauses(gaps: list[float]) -> dict[str, float]:
@@ -266,14 +277,25 @@ def _pauses(gaps: list[float]) -> dict[str, float]:
     return {"longest pause": round(ordered[-1], 3), "pause, 99th percentile": round(ordered[int(0.99 * len(ordered))], 3)}
 
 
-def _shares(shares: list[tuple[float, float]], disturbed: list[float]) -> dict[str, float | None]:
-    """The share of prompts that was cached, before the first disturbance and from a second after the last."""
-    before = [share for at, share in shares if at < disturbed[0]]
-    after = [share for at, share in shares if at > disturbed[-1] + 1]
+def _shares(shares: list[Share], disturbed: list[float], all_there: float) -> dict[str, float | None]:
+    """The share of prompts that was cached: before the first disturbance, until the last and after it; and how long after it,
+    and after all replicas were there again, the share was back."""
+    before, last = _share(shares, 0.0, disturbed[0]), disturbed[-1]
+    starts = [last + 0.25 * step for step in range(int((AFTER - WINDOW) / 0.25))]
+    back = next((at for at in starts if _share(shares, at, at + WINDOW) >= before - NEARLY), None)
     return {
-        "cached before": round(median(before), 3) if before else None,
-        "cached after the last": round(median(after), 3) if after else None,
+        "cached before": round(before, 3),
+        "cached meanwhile": round(_share(shares, disturbed[0], last), 3),
+        "cached after the last": round(_share(shares, last, last + AFTER), 3),
+        "seconds until it is back": None if back is None else round(back - last, 2),
+        "seconds until all replicas are there": round(all_there - last, 2),
     }
+
+
+def _share(shares: list[Share], begin: float, end: float) -> float:
+    """Of the prompts whose answers ended in a time."""
+    within = [(cached, prompt) for at, cached, prompt in shares if begin <= at < end]
+    return sum(cached for cached, _ in within) / max(sum(prompt for _, prompt in within), 1)
 
 
 async def crowd(model: str, count: int = 64) -> dict[str, Any]:

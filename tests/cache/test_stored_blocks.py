@@ -8,7 +8,7 @@ from cache.test_kv_events import Index
 from foreword.cache import PrivatePart, pack_tokens
 from foreword.cache.block_hashes import BlockHasher
 from foreword.cache.kv_events import STORAGE, RemovedBlocks, StoredBlocks
-from foreword.cache.stored_blocks import StoreTranslator
+from foreword.cache.stored_blocks import StoredNames, StoreTranslator
 from foreword.events import StoreAnswered
 from foreword.testing.hash_kv import SPACE
 
@@ -75,3 +75,28 @@ def test_of_more_than_is_kept_nothing_is_told_until_some_are_gone() -> None:
     translator(answer([*range(20)], 4))
     (told,) = translator(answer([*range(50, 62)], 12))
     assert isinstance(told, StoredBlocks) and len(told.hashes) == 2
+
+
+def test_names_of_what_is_there_are_kept_until_it_is_missed_or_others_were_told_of_later() -> None:
+    names, (one, two) = StoredNames(SIZE, most=5), ([*range(12)], [*range(50, 62)])
+    (a, b, c), (d, e, f) = (BlockHasher(SIZE).prompt(SPACE.key, pack_tokens(ids)).tolist() for ids in (one, two))
+
+    def told(event: StoreAnswered) -> tuple[list[int], list[int]]:
+        there, gone = names(event)
+        return there.tolist(), gone.tolist()
+
+    assert told(answer(one, 8)) == ([a, b], [c])
+    assert told(answer(one, 12, start=8)) == ([c], [])
+    assert told(answer(two, 8)) == ([d, e], [f])
+    assert names.snapshot().tolist() == [a, b, c, d, e]
+    assert told(answer(one, 4)) == ([a], [b, c])
+    assert names.snapshot().tolist() == [d, e, a]
+    assert told(answer(one, 12)) == ([a, b, c], [])
+    assert told(answer(two, 12, start=8)) == ([f], [])
+    assert names.snapshot().tolist() == [e, a, b, c, f], "five, and d was told of before all others"
+
+
+def test_names_are_those_under_which_a_router_looks_for_an_owners_prompt() -> None:
+    private = PrivatePart(4, "ann")
+    there, _ = StoredNames(SIZE)(answer([*range(12)], 12, private=private))
+    assert there.tolist() == BlockHasher(SIZE).prompt(SPACE.key, pack_tokens(range(12)), private).tolist()

@@ -72,12 +72,13 @@ class Pipe:
 class SmallFleet:
     """``members`` by name; those of ``announced`` are named to the ingress."""
 
-    def __init__(self, make: Callable[[], Engine], config: FleetConfig):
+    def __init__(self, make: Callable[[], Engine], config: FleetConfig, store: str | None = None):
         self.members: dict[str, Member] = {}
         self.announced: set[str] = set()
         self.fleet: Fleet
         self._make = make
         self._config = config
+        self._store = store
 
     async def addresses(self) -> dict[str, str]:
         return {name: self.members[name].address for name in sorted(self.announced)}
@@ -85,7 +86,7 @@ class SmallFleet:
     async def add(self, name: str, make: Callable[[], Engine] | None = None) -> None:
         """Another replica."""
         llm = AsyncEngine(make or self._make)
-        server = ReplicaServer(llm, name, SECRET, 1000.0)
+        server = ReplicaServer(llm, name, SECRET, 1000.0, self._store)
         pipe = Pipe(await server.start("127.0.0.1"))
         await pipe.start()
         self.members[name] = Member(llm, server, pipe)
@@ -126,11 +127,15 @@ class SmallFleet:
 
 @asynccontextmanager
 async def small_fleet(
-    make: Callable[[], Engine], *names: str, silence_seconds: float = 5.0, failover_seconds: float = 5.0
+    make: Callable[[], Engine],
+    *names: str,
+    silence_seconds: float = 5.0,
+    failover_seconds: float = 5.0,
+    store: str | None = None,
 ) -> AsyncIterator[SmallFleet]:
     """Replicas of these names, all joined."""
     config = FleetConfig(silence_seconds=silence_seconds, failover_seconds=failover_seconds)
-    made = SmallFleet(make, config)
+    made = SmallFleet(make, config, store)
     for name in names:
         await made.add(name)
     ingress = await open_ingress(made.addresses, SECRET, config)

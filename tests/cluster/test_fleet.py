@@ -25,6 +25,7 @@ from foreword.engine.stream import RequestEnd
 from foreword.errors import ConfigError, StepFailed, Unavailable
 from foreword.outputs import ChoiceDelta, Delta, RequestMetrics
 from foreword.replay.simulated import NoWords
+from foreword.serving.fleet_view import Placed
 from foreword.serving.metrics import TokenGaps
 from foreword.testing import FakeRunner, fake_engine
 from foreword.tokens import pack_tokens
@@ -206,6 +207,23 @@ def test_where_a_request_went_is_remembered() -> None:
         assert made.placed("another") is None
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("had", "loads", "shared", "words"),
+    [
+        (96, 0, False, "had 96 tokens of it"),
+        (0, 96, True, "loads 96 tokens of it from the shared store"),
+        (32, 64, True, "had 32 tokens of it and loads 64 more from the shared store"),
+        (0, 96, False, "loads 96 tokens of it from its own store"),
+    ],
+)
+def test_it_is_said_what_a_replica_had_and_what_it_loads(had: int, loads: int, shared: bool, words: str) -> None:
+    place = Placed("two", "prefix", had + loads, loads, shared, 96, "two", 0.0, 0.0)
+    assert place.words == f"Sent to two, which {words}."
+    missed = replace(place, holder="one", available_tokens=960, holder_queue_seconds=14.04)
+    held = "A routing miss: 960 tokens were held by one, which had 14.0 s of work queued; sent to two, which"
+    assert missed.words == f"{held} {words}."
 
 
 def test_a_crowd_with_one_cold_prompt_computes_it_once() -> None:

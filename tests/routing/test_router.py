@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from foreword.errors import ConfigError, Overloaded, ParameterError, PromptTooLong
-from foreword.routing import Cleared, Removed, RoutedRequest, Router, RouterConfig, Stored, Why
+from foreword.routing import Cleared, Measured, Removed, RoutedRequest, Router, RouterConfig, Stored, Why
 from routing.fleet import FACTS, MODEL, TestFleet, other, prompt
 
 
@@ -73,6 +73,86 @@ def test_what_a_shared_store_has_every_replica_can_load() -> None:
     assert placed.replica != "b" and placed.loadable == 1600
     fleet.router.died("b", fleet.now)
     assert fleet.send(prompt("chat")).loadable == 1600
+
+
+def shared_fleet(load_rate: float) -> TestFleet:
+    """Of three replicas over one store; ``a`` computed a chat and stored it, ``b`` has measured how fast loading is."""
+    fleet = TestFleet(3, facts=replace(FACTS, store="s3"))
+    chat = prompt("chat")
+    fleet.router.apply("a", 0, [Stored(chat), Stored(chat, medium="STORAGE")])
+    fleet.router.apply("b", 0, [Measured(load_rate)])
+    return fleet
+
+
+@pytest.mark.parametrize(
+    ("load_rate", "work_at_holder", "goes_to_holder"),
+    [
+        (20_000.0, 0.0, True),
+        (20_000.0, 0.05, True),  # loading takes 0.08 s
+        (20_000.0, 0.2, False),
+        (2_000.0, 0.2, True),  # loading takes 0.8 s
+        (2_000.0, 2.0, False),
+        (900.0, 1.0, True),  # computing takes less time than loading: 1.6 s, which others would wait for
+    ],
+)
+def test_a_holder_is_worth_what_loading_costs_elsewhere(load_rate: float, work_at_holder: float, goes_to_holder: bool) -> None:
+    fleet = shared_fleet(load_rate)
+    if work_at_holder:
+        fleet.queue("a", seconds=work_at_holder)
+    placed = fleet.send(prompt("chat"))
+    assert (placed.replica == "a") is goes_to_holder
+    if not goes_to_holder:
+        assert (placed.why, placed.cached, placed.loadable, placed.store) == (Why.PREFIX, 0, 1600, "s3")
+        assert placed.load_seconds == pytest.approx(1600 / load_rate)
+
+
+def test_a_chat_that_only_a_store_has_goes_to_the_least_loaded() -> None:
+    fleet = shared_fleet(20_000.0)
+    fleet.router.apply("a", 1, [Removed(prompt("chat")[::-1])])
+    fleet.queue("a", seconds=1.0)
+    fleet.queue("b", seconds=0.5)
+    placed = fleet.send(prompt("chat"))
+    assert (placed.replica, placed.loadable, placed.available) == ("c", 1600, 1600)
+
+
+def test_what_a_store_has_outlives_who_stored_it_and_is_known_until_someone_misses_it() -> None:
+    fleet = shared_fleet(20_000.0)
+    fleet.router.died("a", fleet.now)
+    fleet.router.join("d", replace(FACTS, store="s3"))
+    assert fleet.send(prompt("chat"), avoid="bc").loadable == 1600, "it loads as fast as others of its store"
+    fleet.router.apply("c", 0, [Removed(prompt("chat")[50:], medium="STORAGE")])
+    assert fleet.send(prompt("chat"), avoid="cd").loadable == 800, "what one finds gone is gone for all"
+
+
+def test_who_has_measured_nothing_loads_as_fast_as_others_of_its_store_and_no_others() -> None:
+    fleet, chat = TestFleet(2, facts=replace(FACTS, store="s3")), prompt("chat")
+    fleet.router.join("z", replace(FACTS, store="another"))
+    for name in "az":
+        fleet.router.apply(name, 0, [Stored(chat, medium="STORAGE")])
+
+    def seconds() -> list[float]:
+        """To load the chat, of each replica."""
+        places = [fleet.send(chat, avoid="abz".replace(name, "")) for name in "abz"]
+        for place in places:
+            fleet.router.finished(place.reservation.request_id, fleet.now)
+        return [round(place.load_seconds, 6) for place in places]
+
+    assert seconds() == [0, 0, 0], "nobody has"
+    fleet.router.apply("a", 1, [Measured(5_000.0)])
+    assert seconds() == [0.32, 0.32, 0]
+    fleet.router.apply("b", 0, [Measured(10_000.0)])
+    fleet.router.apply("a", 2, [Measured(4_000.0)])
+    assert seconds() == [0.4, 0.16, 0]
+
+
+def test_so_many_blocks_of_stores_are_known_at_a_time() -> None:
+    fleet = TestFleet(2, RouterConfig(stored_blocks=150), replace(FACTS, store="s3", load_rate=10_000.0))
+    known = []
+    for name in ("one", "two", "three"):
+        fleet.router.apply("a", len(known), [Stored(prompt(name), medium="STORAGE")])
+        known.append(fleet.router.stats(0.0).stored_blocks)
+    assert known == [100, 0, 100]
+    assert fleet.send(prompt("three")).loadable == 1600
 
 
 def test_equal_cold_prompts_are_computed_once() -> None:

@@ -1,13 +1,17 @@
 """What stores below a cache have, as routers read it: whole blocks named by hashes, each behind its parent.
 
 Stores are not followed as a cache is (kv_events.py): they may hold much from before, and share it with others. What is
-known of them is what the engine was told when it asked, loaded or stored; of that a ``StoreTranslator`` tells.
+known of them is what the engine was told when it asked, loaded or stored; of that a ``StoreTranslator`` tells, and in names
+alone ``StoredNames``.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from foreword.cache.block_hashes import BlockHasher
+import numpy as np
+
+from foreword.cache.block_hashes import BlockHasher, BlockHashes
 from foreword.cache.kv_events import SNAPSHOT_BLOCKS, STORAGE, RemovedBlocks, StoredBlocks
 from foreword.cache.namespace import PrivatePart
 from foreword.events import StoreAnswered
@@ -15,6 +19,8 @@ from foreword.tokens import TOKEN_BYTES
 
 MOST_BLOCKS = 500_000
 """Blocks of which it is told at a time: some 150 MiB."""
+MOST_NAMES = 200_000
+"""Blocks whose names are kept: some 20 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +106,37 @@ class StoreTranslator:
         if event.owner is not None and event.private_from < end:
             return f"{self._hasher.door(root, 0, event.owner):016x}"
         return None if event.namespace == self._shared else f"{root:016x}"
+
+
+class StoredNames:
+    """Names of the blocks that the stores below one cache were last said to have: ``snapshot`` has them. Not thread-safe.
+
+    block_size
+        Of the cache.
+    most
+        So many are kept; those that were told of least recently go.
+    """
+
+    def __init__(self, block_size: int, most: int = MOST_NAMES):
+        self._hasher = BlockHasher(block_size)
+        self._most = most
+        self._names: dict[int, None] = {}  # told of least recently first
+
+    def __call__(self, event: StoreAnswered) -> tuple[BlockHashes, BlockHashes]:
+        """The names of an answer's blocks: those that are there, and those that are not."""
+        private = None if event.owner is None else PrivatePart(event.private_from, event.owner)
+        names = self._hasher.prompt(event.namespace, event.tokens, private)
+        size = self._hasher.block_size
+        there, gone = names[event.start // size : event.until // size], names[event.until // size :]
+        for name in gone.tolist():
+            self._names.pop(name, None)
+        for name in there.tolist():
+            self._names.pop(name, None)
+            self._names[name] = None
+        for name in list(islice(self._names, max(len(self._names) - self._most, 0))):
+            del self._names[name]
+        return there, gone
+
+    def snapshot(self) -> BlockHashes:
+        """All that are known to be there."""
+        return np.fromiter(self._names, np.uint64, len(self._names))

@@ -74,7 +74,8 @@ class EngineReplica:
         self._llm = await asyncio.to_thread(make)
         self._name = serve.get_replica_context().replica_id.unique_id
         rate = await prefill_rate(self._llm)
-        self._server = ReplicaServer(self._llm, self._name, secret, rate, engine.shared_store)
+        shared = None if engine.store else engine.shared_store  # with a folder too, what is below its memory is its own
+        self._server = ReplicaServer(self._llm, self._name, secret, rate, shared)
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._address = f"{host}:{await self._server.start(host)}"
         self._roster = roster
@@ -202,5 +203,6 @@ def _scaling(cluster: ClusterConfig) -> AutoscalingConfig | None:
         min_replicas=cluster.replicas,
         max_replicas=cluster.max_replicas,
         target_ongoing_requests=cluster.requests_per_replica,
+        downscale_delay_s=cluster.idle_seconds,
         policy=policy,
     )

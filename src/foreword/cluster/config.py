@@ -33,6 +33,8 @@ class ClusterConfig(FleetConfig):
     """With more work there are up to so many replicas, with less again ``replicas``; None: always ``replicas``."""
     requests_per_replica: float = 8.0
     """Requests in hand, running and waiting, that ask for one replica, where ``max_replicas`` lets their number change."""
+    idle_seconds: float = 600.0
+    """How long there must be too many replicas for the work before one of them ends."""
     drain_seconds: float = 30.0
     """How long a replica that is to end goes on with its answers; what is left then goes on at another one."""
     address: str | None = None
@@ -49,7 +51,7 @@ class ClusterConfig(FleetConfig):
         require(
             most is None or most >= self.replicas, f"max_replicas is {most}; it cannot be below replicas, {self.replicas}."
         )
-        for name in ("requests_per_replica", "drain_seconds"):
+        for name in ("requests_per_replica", "idle_seconds", "drain_seconds"):
             value = getattr(self, name)
             require(0 < value < 1e6, f"{name} is {value}; it must be above 0.")
         require(self.replica_cpus >= 0, f"replica_cpus is {self.replica_cpus}; 0 or more.")

@@ -16,7 +16,19 @@ from foreword.cache import Usage
 from foreword.cache.block_hashes import BlockHasher
 from foreword.cluster.config import FleetConfig
 from foreword.cluster.failover import FRUITLESS, FleetStream, Tell
-from foreword.cluster.messages import BlocksRemoved, BlocksStored, CacheNews, Noted, Placing, Progressed, Reserved, Welcome
+from foreword.cluster.messages import (
+    BlocksCleared,
+    BlocksRemoved,
+    BlocksStored,
+    CacheChange,
+    CacheNews,
+    LoadMeasured,
+    Noted,
+    Placing,
+    Progressed,
+    Reserved,
+    Welcome,
+)
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import ModelText
 from foreword.engine.request import EngineRequest, check_request, scope_of
@@ -26,6 +38,7 @@ from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (
     Cleared,
+    Measured,
     News,
     Placement,
     Progress,
@@ -157,7 +170,6 @@ class Fleet:
             prefill_rate=welcome.prefill_rate,
             concurrency=info.max_num_seqs,
             max_tokens=min(info.max_model_len - 1, info.cache_tokens),
-            load_rate=welcome.prefill_rate if welcome.store else 0.0,
             store=welcome.store,
         )
         try:
@@ -296,6 +308,8 @@ class Fleet:
             replica=place.replica,
             why=place.why.value,
             routed_tokens=place.cached + place.loadable + place.expected,
+            loadable_tokens=place.loadable,
+            store_shared=place.store is not None,
             available_tokens=place.available,
             holder=place.holder,
             queue_seconds=place.queue_seconds,
@@ -381,13 +395,15 @@ def _news(placing: Placing, replica: str) -> News:
     return Progress(placing.request_id, placing.ended, placing.cached_tokens)
 
 
-def _event(told: object) -> ReplicaEvent:
+def _event(told: CacheChange) -> ReplicaEvent:
     match told:
-        case BlocksStored(hashes, parent):
-            return Stored(np.frombuffer(hashes, HASH), parent)
-        case BlocksRemoved(hashes):
-            return Removed(np.frombuffer(hashes, HASH))
-        case _:
+        case BlocksStored(hashes, parent, medium):
+            return Stored(np.frombuffer(hashes, HASH), parent, medium)
+        case BlocksRemoved(hashes, medium):
+            return Removed(np.frombuffer(hashes, HASH), medium)
+        case LoadMeasured(load_rate):
+            return Measured(load_rate)
+        case BlocksCleared():
             return Cleared()
 
 

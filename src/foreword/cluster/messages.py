@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from foreword.cache import ConversationState, Mark
+from foreword.cache.kv_events import MEMORY
 from foreword.engine.grammars import Grammars
 from foreword.engine.info import EngineInfo, EngineState
 from foreword.engine.model_text import TextNotes
@@ -175,30 +176,42 @@ class SignOfLife(msgspec.Struct, tag=True, frozen=True):
 
 
 class BlocksStored(msgspec.Struct, tag=True, frozen=True):
-    """Consecutive blocks became readable behind ``parent``; hashes as little-endian 64-bit numbers."""
+    """Consecutive blocks became readable behind ``parent``; hashes as little-endian 64-bit numbers. Of a store no parent is
+    told."""
 
     hashes: bytes
     parent: int | None
+    medium: str = MEMORY
 
 
 class BlocksRemoved(msgspec.Struct, tag=True, frozen=True):
-    """Blocks are gone."""
+    """Blocks are gone, or of a store: are not there."""
 
     hashes: bytes
+    medium: str = MEMORY
 
 
 class BlocksCleared(msgspec.Struct, tag=True, frozen=True):
     """All blocks are gone."""
 
 
-class CacheNews(msgspec.Struct, tag=True, frozen=True):
-    """From a replica: a batch of what entered and left its cache, counted from 0 on this connection.
+class LoadMeasured(msgspec.Struct, tag=True, frozen=True):
+    """The replica has measured how many tokens a second it loads from a store."""
 
-    ``snapshot``: it is all that there is after batch ``sequence`` (-1: before the first).
+    load_rate: float
+
+
+CacheChange = BlocksStored | BlocksRemoved | BlocksCleared | LoadMeasured
+
+
+class CacheNews(msgspec.Struct, tag=True, frozen=True):
+    """From a replica: a batch of what entered and left its cache and the stores below, counted from 0 on this connection.
+
+    ``snapshot``: it is all that there is after batch ``sequence`` (-1: before the first), of stores all that is known.
     """
 
     sequence: int
-    events: tuple[BlocksStored | BlocksRemoved | BlocksCleared, ...]
+    events: tuple[CacheChange, ...]
     snapshot: bool = False
 
 

@@ -14,13 +14,16 @@ from itertools import count
 import numpy as np
 
 from foreword.cache import Namespace
-from foreword.cache.kv_events import ClearedBlocks, KVEvent, KVEventTranslator, RemovedBlocks, StoredBlocks
+from foreword.cache.block_hashes import BlockHashes
+from foreword.cache.kv_events import STORAGE, ClearedBlocks, KVEvent, KVEventTranslator, RemovedBlocks, StoredBlocks
+from foreword.cache.stored_blocks import StoredNames
 from foreword.cluster.messages import (
     Ask,
     BlocksCleared,
     BlocksRemoved,
     BlocksStored,
     Brought,
+    CacheChange,
     CacheNews,
     Drop,
     Fault,
@@ -29,6 +32,7 @@ from foreword.cluster.messages import (
     Heard,
     Hello,
     Leaving,
+    LoadMeasured,
     News,
     Noted,
     Placing,
@@ -46,8 +50,9 @@ from foreword.engine.async_llm import AsyncEngine
 from foreword.engine.engine import Engine
 from foreword.engine.grammars import Grammars
 from foreword.engine.request import EngineRequest
+from foreword.engine.tier_state import TierState
 from foreword.errors import ForewordError, StepFailed, Unavailable
-from foreword.events import Event, RequestFinished, StepFinished
+from foreword.events import Event, RequestFinished, StepFinished, StoreAnswered
 from foreword.faults import fault_lines
 from foreword.sampling_params import SamplingParams
 from foreword.tokens import pack_tokens
@@ -96,6 +101,8 @@ class ReplicaServer:
         info = llm.info
         shared = Namespace(info.fingerprint).key
         self._translator = KVEventTranslator(info.num_blocks, info.block_size, shared)  # only the engine's thread uses it
+        self._stored = StoredNames(info.block_size)  # as this
+        self._load_rate: float | None = None  # as it was told last
         self._grammars = Grammars(llm.text.tokenizer, info.vocab_size, info.end_token_ids)
         self._loop = asyncio.get_running_loop()
         self._told: deque[_Told] = deque()
@@ -204,7 +211,10 @@ class ReplicaServer:
         """Have an ingress told of all that is cached, and from then on of what changes."""
 
         def tell(_: Engine) -> None:  # in the engine's thread, between two steps
-            self._tell(_Snapshot(caller, tuple(_sent(record) for record in self._translator.snapshot())))
+            cached = [_sent(record) for record in self._translator.snapshot()]
+            stored = BlocksStored(_named(self._stored.snapshot()), None, STORAGE)
+            rate = [] if self._load_rate is None else [LoadMeasured(self._load_rate)]
+            self._tell(_Snapshot(caller, (*cached, stored, *rate)))
 
         with contextlib.suppress(Unavailable):
             await self._llm.call(tell)
@@ -216,8 +226,22 @@ class ReplicaServer:
             self._tell(replace(event, gap=self._stepped - before))
         elif isinstance(event, RequestFinished):
             self._tell(event)
+        elif isinstance(event, StoreAnswered):
+            self._tell_stored(event)
         elif (change := self._translator(event)) is not None:
             self._tell(_sent(change))
+
+    def _tell_stored(self, event: StoreAnswered) -> None:
+        """From the engine's thread: what stores have of a prompt, and how fast they bring it."""
+        there, gone = self._stored(event)
+        if len(there):
+            self._tell(BlocksStored(_named(there), None, STORAGE))
+        if len(gone):
+            self._tell(BlocksRemoved(_named(gone), STORAGE))
+        rate = _load_rate(self._llm.tier_state)
+        if rate is not None and rate != self._load_rate:
+            self._load_rate = rate
+            self._tell(LoadMeasured(rate))
 
     def _tell(self, told: "_Told") -> None:
         """From the engine's thread: have the event loop look at what there is to tell."""
@@ -229,7 +253,7 @@ class ReplicaServer:
 
     def _pass_on(self) -> None:
         self._due = False
-        blocks: list[BlocksStored | BlocksRemoved | BlocksCleared] = []
+        blocks: list[CacheChange] = []
         steps: list[StepFinished] = []
         while self._told:
             told = self._told.popleft()
@@ -253,7 +277,7 @@ class ReplicaServer:
             for caller in self._callers:
                 caller.send(Noted((), tuple(steps)))
 
-    def _pass_blocks(self, blocks: "list[BlocksStored | BlocksRemoved | BlocksCleared]") -> None:
+    def _pass_blocks(self, blocks: list[CacheChange]) -> None:
         for caller in self._callers if blocks else ():
             if caller.listens:
                 caller.send(CacheNews(caller.sequence, tuple(blocks)))
@@ -359,17 +383,27 @@ class _Snapshot:
     """An ingress is to be told what there is."""
 
     caller: _Caller
-    events: tuple[BlocksStored | BlocksRemoved | BlocksCleared, ...] = field(default=())
+    events: tuple[CacheChange, ...] = field(default=())
 
 
-_Told = _Snapshot | RequestFinished | StepFinished | BlocksStored | BlocksRemoved | BlocksCleared
+_Told = _Snapshot | RequestFinished | StepFinished | CacheChange
 
 
 def _sent(change: KVEvent) -> BlocksStored | BlocksRemoved | BlocksCleared:
     match change:
         case StoredBlocks(hashes, parent):
-            return BlocksStored(np.array(hashes, HASH).tobytes(), parent)
+            return BlocksStored(_named(np.array(hashes, np.uint64)), parent)
         case RemovedBlocks(hashes):
-            return BlocksRemoved(np.array(hashes, HASH).tobytes())
+            return BlocksRemoved(_named(np.array(hashes, np.uint64)))
         case ClearedBlocks():
             return BlocksCleared()
+
+
+def _named(hashes: BlockHashes) -> bytes:
+    return hashes.astype(HASH).tobytes()
+
+
+def _load_rate(tier: TierState | None) -> float | None:
+    """Tokens a second that stores bring: of several the slowest of those that have brought something."""
+    rates = [store.load_rate for store in tier.stores if store.load_rate] if tier is not None else []
+    return min(rates, default=None)

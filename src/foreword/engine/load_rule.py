@@ -36,6 +36,10 @@ class LoadRule:
         self._refused += 1
         return self._refused % TRIED_AGAIN != 0
 
+    def load_rate(self, source: Source) -> float | None:
+        """Tokens a second that come from there; None: nothing has."""
+        return self._loading.get(source)
+
     def seconds_to_compute(self, tokens: int) -> float:
         """How long computing so many tokens takes; infinite while that is unknown."""
         return tokens / self._computing if self._computing else float("inf")

@@ -19,6 +19,8 @@ class StoreState:
         What it has brought into memory since the engine was made.
     lost_loads
         Loads that ended before all had come, by the reason.
+    load_rate
+        Tokens a second that it was measured to bring; None: it has brought nothing.
     """
 
     source: Source
@@ -26,6 +28,7 @@ class StoreState:
     loaded_blocks: int
     loaded_bytes: int
     lost_loads: Mapping[MissReason, int]
+    load_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

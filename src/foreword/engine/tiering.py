@@ -165,7 +165,8 @@ class Tiering:
         states = []
         for source, books in self._books.items():
             loaded, lost = books.loaded_blocks, dict(books.lost_loads)
-            states.append(StoreState(source, books.usage, loaded, loaded * self._block_bytes, lost))
+            rate = self._rule.load_rate(source)
+            states.append(StoreState(source, books.usage, loaded, loaded * self._block_bytes, lost, rate))
         return TierState(tuple(states), self._queue - self._room, self._dropped)
 
     def on_arrival(self, ring: Callable[[], None]) -> None:

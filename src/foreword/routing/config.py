@@ -25,6 +25,8 @@ class RouterConfig:
     silent_after: int = 8
     """A replica that computed so many prompts without telling of one event counts as silent: what is placed there is then
     taken for cached there."""
+    stored_blocks: int = 2_000_000
+    """Blocks that a store may be known to have; with more all are forgotten, and known again as they are used."""
     kept_batches: int = 10_000
     """Batches of events that are kept while a snapshot is awaited."""
     forget_seconds: float = 600.0
@@ -34,7 +36,7 @@ class RouterConfig:
 
     def __post_init__(self) -> None:
         require_types(self)
-        for name in ("expected_blocks", "silent_after", "kept_batches"):
+        for name in ("expected_blocks", "silent_after", "stored_blocks", "kept_batches"):
             value = getattr(self, name)
             require(value >= 1, f"{name} is {value}; it must be at least 1.")
         for name in ("thrift", "balance", "tie_seconds"):

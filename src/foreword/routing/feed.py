@@ -1,13 +1,14 @@
 """The events of one replica: in their order, without doubles, and what to do where some are missing or wrong."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from foreword.cache.kv_events import MEMORY
+from foreword.routing.config import RouterConfig
 from foreword.routing.index import PrefixIndex
-from foreword.routing.records import BlockHashes, Cleared, Removed, ReplicaEvent, Stored
+from foreword.routing.records import BlockHashes, Cleared, Measured, Removed, ReplicaEvent, Stored
 
 Batch = tuple[int, Sequence[ReplicaEvent]]
 
@@ -23,9 +24,17 @@ class Feed:
     """
 
     def __init__(
-        self, replica: int, memory: PrefixIndex, lower: PrefixIndex, lower_place: int, shares: bool, kept_batches: int
+        self,
+        replica: int,
+        memory: PrefixIndex,
+        lower: PrefixIndex,
+        lower_place: int,
+        shares: bool,
+        config: RouterConfig,
+        measured: Callable[[float], None] = lambda _: None,
     ):
-        """``lower_place``: as whom ``lower`` knows its lower tier; if it ``shares`` a store, others too."""
+        """``lower_place``: as whom ``lower`` knows its lower tier; if it ``shares`` a store, others too. ``measured``: told
+        how many tokens a second it loads from there."""
         self.wants_snapshot: str | None = None
         self.counts: Counter[str] = Counter()
         self._replica = replica
@@ -33,9 +42,11 @@ class Feed:
         self._lower = lower
         self._lower_place = lower_place
         self._shares = shares
+        self._measured = measured
         self._next = 0
         self._kept: deque[Batch] = deque()
-        self._most = kept_batches
+        self._most = config.kept_batches
+        self._most_stored = config.stored_blocks
         lower.doubt(lower_place)  # a tier may drop a block and keep those behind it
 
     def apply(self, sequence: int, events: Sequence[ReplicaEvent]) -> bool:
@@ -71,8 +82,7 @@ class Feed:
         self._kept.clear()
         self._memory.clear(self._replica)
         if not self._shares:  # else others have told of it too
-            self._lower.clear(self._lower_place)
-            self._lower.doubt(self._lower_place)
+            self._clear_lower()
         self._apply_events(events)
         self._next = sequence + 1
         for number, batch in behind:
@@ -105,7 +115,7 @@ class Feed:
                     if medium == MEMORY:
                         run.append(event)
                     else:
-                        self._lower.store(self._lower_place, hashes)
+                        self._store_lower(hashes)
                     continue
             self._store(run)
             run = []
@@ -114,6 +124,8 @@ class Feed:
                     self._remove(hashes, medium)
                 case Cleared():
                     self._memory.clear(self._replica)
+                case Measured(load_rate) if 0 < load_rate < float("inf"):
+                    self._measured(load_rate)
                 case _:
                     self.counts["garbage"] += 1
                     self._want(f"an event cannot be read: {str(event)[:80]}")
@@ -131,6 +143,15 @@ class Feed:
                 self.counts["unknown_parents"] += len(unknown)
                 self._want(f"block {unknown[0]}, behind which it stored others, is not known of it")
         self._memory.store(self._replica, hashes)
+
+    def _store_lower(self, hashes: BlockHashes) -> None:
+        self._lower.store(self._lower_place, hashes)
+        if self._lower.blocks(self._lower_place) > self._most_stored:
+            self._clear_lower()
+
+    def _clear_lower(self) -> None:
+        self._lower.clear(self._lower_place)
+        self._lower.doubt(self._lower_place)
 
     def _remove(self, hashes: BlockHashes, medium: str) -> None:
         if medium != MEMORY:

@@ -50,12 +50,17 @@ class Loads:
             "token_seconds": 1 / facts.prefill_rate,
             "token_recent": recent / facts.prefill_rate,
             "limit": float(facts.max_tokens),
-            "token_load_seconds": 1 / facts.load_rate if facts.load_rate > facts.prefill_rate else 0.0,
             "concurrency": float(facts.concurrency),
         }
         self._columns[:, replica] = [row[name] for name in COLUMNS]
+        self.loads_at(replica, facts.load_rate)
         self._share()
         self._add_up(replica)
+
+    def loads_at(self, replica: int, load_rate: float) -> None:
+        """A replica loads so many tokens a second from its lower tier."""
+        quicker = load_rate * self.table["token_seconds"][replica] > 1
+        self.table["token_load_seconds"][replica] = 1 / load_rate if quicker else 0.0
 
     def close(self, replica: int) -> None:
         """A replica takes no more requests."""

@@ -23,7 +23,7 @@ class ReplicaFacts:
     prefill_rate
         Prompt tokens that it was measured to compute in a second.
     load_rate
-        Tokens a second that it loads from a lower tier; 0: it has none.
+        Tokens a second that it loads from a lower tier; 0: it has none, or has measured nothing.
     concurrency
         Requests that it runs at a time; others wait.
     max_tokens
@@ -65,7 +65,14 @@ class Cleared:
     """All blocks of the replica lost their content."""
 
 
-ReplicaEvent = Stored | Removed | Cleared
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The replica has measured how many tokens a second it loads from its lower tier."""
+
+    load_rate: float
+
+
+ReplicaEvent = Stored | Removed | Cleared | Measured
 
 
 def replica_event(event: KVEvent) -> ReplicaEvent:
@@ -145,8 +152,11 @@ class Placement:
     cached, loadable, expected
         What of the prompt the replica has in memory; what of the rest its lower tier has; what of the rest it is
         computing for others.
+    store
+        The shared store that it loads from; None: its lower tier is its own, or it has none.
     available, holder
-        The longest prefix that any replica has or computes, and one that has it; 0 and None where nobody has any.
+        The longest prefix that any replica has, computes or can load, and one of which that is so; 0 and None where nobody
+        has any.
     compute_seconds, load_seconds, queue_seconds
         The cost of the place: computing, loading, and what waits there.
     holder_queue_seconds
@@ -160,6 +170,7 @@ class Placement:
     cached: int
     loadable: int
     expected: int
+    store: str | None
     available: int
     holder: str | None
     compute_seconds: float
@@ -272,6 +283,8 @@ class RouterStats:
 
     imbalance
         The largest work placed at a replica since it joined, over the mean.
+    stored_blocks
+        Of the blocks of the index, those that lower tiers are known to have.
     news
         The reservations that it has open: what another router that begins now is to hear of it.
     """
@@ -279,6 +292,7 @@ class RouterStats:
     tally: Tally
     imbalance: float
     index_blocks: int
+    stored_blocks: int
     index_bytes: int
     replicas: Mapping[str, ReplicaStats]
     news: tuple[News, ...] = ()

@@ -4,6 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,7 @@ class _Replica:
     unheard: int = 0  # prompts that it computed since it last told of an event
     placed: int = 0  # requests
     seconds: float = 0.0  # of work placed
+    loads_at: float = 0.0  # tokens a second from its lower tier, as it measured; 0: it has not
 
 
 @dataclass(eq=False)
@@ -88,6 +90,7 @@ class Router:
         self._names: tuple[str, ...] = ()  # by number; empty where there is none
         self._salts: npt.NDArray[np.uint64] = np.zeros(0, np.uint64)  # by number
         self._stores: dict[str, int] = {}  # shared ones
+        self._store_rates: dict[str | None, float] = {}  # at which replicas were last measured to load from these
         self._lower_places: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # by number: as whom _lower knows its lower tier
         self._held: dict[str, _Held] = {}  # by request
         self._heard: dict[str, float] = {}  # requests of other routers, and when they were placed, oldest first
@@ -111,9 +114,12 @@ class Router:
         self._salts[number] = _name_hash(replica)
         place = 2 * number if facts.store is None else 2 * self._stores.setdefault(facts.store, len(self._stores)) + 1
         self._lower_places[number] = place
-        feed = Feed(number, self._memory, self._lower, place, facts.store is not None, self.config.kept_batches)
-        self._replicas[replica] = _Replica(number, facts, feed)
+        shares, measured = facts.store is not None, partial(self._measured, replica)
+        feed = Feed(number, self._memory, self._lower, place, shares, self.config, measured)
+        self._replicas[replica] = _Replica(number, facts, feed, loads_at=facts.load_rate)
         self._loads.join(number, facts)
+        if not facts.load_rate:
+            self._loads.loads_at(number, self._store_rates.get(facts.store, 0.0))
 
     def leave(self, replica: str) -> None:
         """A replica takes no more requests; those that are there go on. After the last of them it is forgotten."""
@@ -204,6 +210,7 @@ class Router:
             tally=replace(self._tally),
             imbalance=max(seconds) * len(seconds) / sum(seconds) if any(seconds) else 1.0,
             index_blocks=self._memory.blocks() + self._lower.blocks(),
+            stored_blocks=self._lower.blocks(),
             index_bytes=self._memory.nbytes() + self._lower.nbytes(),
             replicas=replicas,
             news=self._news(),
@@ -235,6 +242,18 @@ class Router:
             raise PromptTooLong(told, request.tokens, int(most))
         raise Overloaded("No replica is ready. Try again later.", self.config.retry_seconds)
 
+    def _measured(self, replica: str, load_rate: float) -> None:
+        """A replica loads so many tokens a second; others of its store that have measured nothing are taken to do so, too."""
+        known = self._replicas[replica]
+        known.loads_at = load_rate
+        self._loads.loads_at(known.number, load_rate)
+        store = known.facts.store
+        if store is not None:
+            self._store_rates[store] = load_rate
+            for each in self._replicas.values():
+                if each.facts.store == store and not each.loads_at:
+                    self._loads.loads_at(each.number, load_rate)
+
     def _coverage(self, hashes: BlockHashes) -> Coverage:
         count, lower = len(self._names), None
         if self._lower.blocks():
@@ -253,6 +272,7 @@ class Router:
             cached=cached,
             expected=choice.here - cached,
             loadable=choice.loaded,
+            store=self._replicas[self._names[at]].facts.store,
             available=choice.available,
             holder=self._names[holder] if choice.available else None,
             compute_seconds=choice.compute,

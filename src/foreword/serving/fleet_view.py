@@ -64,6 +64,8 @@ class Placed:
         ``prefix``: its prefix was there. ``spread``: another had more of it and too much work waiting. ``cold``: nobody had.
     routed_tokens, available_tokens
         Of its prompt, at that replica, and at ``holder``, who had the most.
+    loadable_tokens, store_shared
+        Of those at that replica, what it has to load: from a store that the fleet shares, or of its own.
     queue_seconds, holder_queue_seconds
         Work that waited at both.
     """
@@ -71,6 +73,8 @@ class Placed:
     replica: str
     why: str
     routed_tokens: int
+    loadable_tokens: int
+    store_shared: bool
     available_tokens: int
     holder: str | None
     queue_seconds: float
@@ -82,11 +86,22 @@ class Placed:
         if self.holder is None:
             return f"Sent to {self.replica}: no replica had any of its prefix."
         if self.holder == self.replica:
-            return f"Sent to {self.replica}, which had {self.routed_tokens} tokens of it."
+            return f"Sent to {self.replica}, which {self._finds}."
         return (
             f"A routing miss: {self.available_tokens} tokens were held by {self.holder}, which had "
-            f"{self.holder_queue_seconds:.1f} s of work queued; sent to {self.replica}, which had {self.routed_tokens}."
+            f"{self.holder_queue_seconds:.1f} s of work queued; sent to {self.replica}, which {self._finds}."
         )
+
+    @property
+    def _finds(self) -> str:
+        """What the replica has of it, and where."""
+        there = self.routed_tokens - self.loadable_tokens
+        had = f"had {there} tokens of it"
+        if not self.loadable_tokens:
+            return had
+        store = "the shared store" if self.store_shared else "its own store"
+        loads = f"loads {self.loadable_tokens} {'more' if there else 'tokens of it'} from {store}"
+        return f"{had} and {loads}" if there else loads
 
 
 class FleetView(Protocol):

@@ -70,7 +70,7 @@ function showReasons(counts) {
       element("td", { class: "number" }, whole.format(missed)), element("td", {}, bar));
   }));
   document.getElementById("reasons-note").textContent =
-    counts.unclassified ? `${whole.format(counts.unclassified)} requests are still to be looked at more closely.` : "";
+    counts.unclassified ? `${counted(counts.unclassified, "request is", "requests are")} still to be looked at more closely.` : "";
 }
 
 function showFleet(fleet) {
@@ -79,9 +79,9 @@ function showFleet(fleet) {
   const share = (tokens) => percent(tokens / Math.max(1, fleet.prompt_tokens));
   document.getElementById("fleet-text").textContent =
     `Of the prompt tokens ${share(fleet.available_tokens)} were cached somewhere, ${share(fleet.routed_tokens)} where the request ` +
-    `was sent, and ${share(fleet.delivered_tokens)} were found there. ${whole.format(fleet.routing_misses)} requests were sent past ` +
-    `their prefix, for the work that waited there. Imbalance ${fleet.imbalance.toFixed(2)}. ${whole.format(fleet.lost)} replicas ` +
-    `were lost, ${whole.format(fleet.resumed)} requests went on elsewhere.`;
+    `was sent, and ${share(fleet.delivered_tokens)} were found there. ${counted(fleet.routing_misses, "request was", "requests were")} sent past ` +
+    `their prefix, for the work that waited there. Imbalance ${fleet.imbalance.toFixed(2)}. ` +
+    `${counted(fleet.lost, "replica was", "replicas were")} lost, ${counted(fleet.resumed, "request", "requests")} went on elsewhere.`;
   document.querySelector("#replicas tbody").replaceChildren(...fleet.replicas.map((replica) => element("tr", {},
     element("th", { scope: "row" }, replica.name), element("td", {}, `${replica.host}/${replica.pid}`),
     ...[replica.blocks, replica.queue_seconds.toFixed(1), replica.waiting, replica.running, replica.placed].map((value) =>

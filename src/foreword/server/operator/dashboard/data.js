@@ -64,6 +64,8 @@ function sourceBar(counts, most = 0) {
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const percent = (share) => (100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0) + " %";
+// A count with its noun, and whatever goes with it: one, or several.
+const counted = (count, one, several) => `${whole.format(count)} ${count === 1 ? one : several}`;
 const words = (reason) => String(reason).replaceAll("_", " ");
 const bytes = (count) => count >= 2 ** 30 ? (count / 2 ** 30).toFixed(1) + " GB" : (count / 2 ** 20).toFixed(1) + " MB";
 const seconds = (count) => count >= 3600 ? (count / 3600).toFixed(1) + " h" : count >= 60 ? (count / 60).toFixed(1) + " min"
