@@ -278,8 +278,8 @@ def _pauses(gaps: list[float]) -> dict[str, float]:
 
 
 def _shares(shares: list[Share], disturbed: list[float], all_there: float) -> dict[str, float | None]:
-    """The share of prompts that was cached: before the first disturbance, until the last and after it; and how long after it,
-    and after all replicas were there again, the share was back."""
+    """The share of prompts that was cached: before the first disturbance, until the last and after it; and how long after
+    the last one it was back, and all replicas there."""
     before, last = _share(shares, 0.0, disturbed[0]), disturbed[-1]
     starts = [last + 0.25 * step for step in range(int((AFTER - WINDOW) / 0.25))]
     back = next((at for at in starts if _share(shares, at, at + WINDOW) >= before - NEARLY), None)

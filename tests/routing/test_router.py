@@ -85,7 +85,7 @@ def shared_fleet(load_rate: float) -> TestFleet:
 
 
 @pytest.mark.parametrize(
-    ("load_rate", "work_at_holder", "goes_to_holder"),
+    ("load_rate", "busy", "goes_to_holder"),
     [
         (20_000.0, 0.0, True),
         (20_000.0, 0.05, True),  # loading takes 0.08 s
@@ -95,10 +95,10 @@ def shared_fleet(load_rate: float) -> TestFleet:
         (900.0, 1.0, True),  # computing takes less time than loading: 1.6 s, which others would wait for
     ],
 )
-def test_a_holder_is_worth_what_loading_costs_elsewhere(load_rate: float, work_at_holder: float, goes_to_holder: bool) -> None:
+def test_a_holder_is_worth_what_loading_costs_elsewhere(load_rate: float, busy: float, goes_to_holder: bool) -> None:
     fleet = shared_fleet(load_rate)
-    if work_at_holder:
-        fleet.queue("a", seconds=work_at_holder)
+    if busy:
+        fleet.queue("a", seconds=busy)
     placed = fleet.send(prompt("chat"))
     assert (placed.replica == "a") is goes_to_holder
     if not goes_to_holder:
@@ -147,7 +147,7 @@ def test_who_has_measured_nothing_loads_as_fast_as_others_of_its_store_and_no_ot
 
 def test_so_many_blocks_of_stores_are_known_at_a_time() -> None:
     fleet = TestFleet(2, RouterConfig(stored_blocks=150), replace(FACTS, store="s3", load_rate=10_000.0))
-    known = []
+    known: list[int] = []
     for name in ("one", "two", "three"):
         fleet.router.apply("a", len(known), [Stored(prompt(name), medium="STORAGE")])
         known.append(fleet.router.stats(0.0).stored_blocks)

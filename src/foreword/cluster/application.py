@@ -182,7 +182,7 @@ def _roster() -> Application:
 
 
 def _replicas(engine: EngineConfig, cluster: ClusterConfig, secret: str, roster: Application) -> Application:
-    scaled = _scaling(cluster)
+    scaled = autoscaling(cluster)
     deployment = serve.deployment(
         name="Replica",
         num_replicas=None if scaled else cluster.replicas,
@@ -195,7 +195,8 @@ def _replicas(engine: EngineConfig, cluster: ClusterConfig, secret: str, roster:
     return deployment.options(ray_actor_options={"num_cpus": cluster.replica_cpus}).bind(engine, cluster, secret, roster)
 
 
-def _scaling(cluster: ClusterConfig) -> AutoscalingConfig | None:
+def autoscaling(cluster: ClusterConfig) -> AutoscalingConfig | None:
+    """How the number of replicas follows the work, as Serve reads it; None: it does not."""
     if cluster.max_replicas is None:
         return None
     policy = AutoscalingPolicy(policy_function="foreword.cluster.scaling:replicas_wanted")  # type: ignore[no-untyped-call]

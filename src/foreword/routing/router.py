@@ -243,7 +243,7 @@ class Router:
         raise Overloaded("No replica is ready. Try again later.", self.config.retry_seconds)
 
     def _measured(self, replica: str, load_rate: float) -> None:
-        """A replica loads so many tokens a second; others of its store that have measured nothing are taken to do so, too."""
+        """A replica loads so many tokens a second; others of its store that have measured nothing are taken to do so."""
         known = self._replicas[replica]
         known.loads_at = load_rate
         self._loads.loads_at(known.number, load_rate)
