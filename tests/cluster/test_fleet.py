@@ -44,6 +44,7 @@ class FakeReplica:
     tells: list[Tell] = field(default_factory=list)
     passed: list[Placing] = field(default_factory=list)
     cancelled: int = 0
+    snapshots: int = 0
     state: EngineState = field(default_factory=lambda: EngineState(0, 0, 0, NO_USAGE))
 
     @property
@@ -61,6 +62,7 @@ class FakeReplica:
 
     def want_snapshot(self) -> None:
         """It has nothing to say."""
+        self.snapshots += 1
 
     def pass_on(self, placing: Placing) -> None:
         self.passed.append(placing)

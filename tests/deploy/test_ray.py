@@ -16,8 +16,9 @@ from ray.serve.schema import ServeDeploySchema
 from ray.serve.scripts import cli as serve_cli
 from starlette.datastructures import Headers
 
-from foreword.cluster.application import autoscaling, read_options
+from foreword.cluster.application import app, autoscaling, read_options
 from foreword.cluster.config import ClusterConfig
+from foreword.errors import ConfigError
 from foreword.server.hosts import Hosts
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "ray"
@@ -95,3 +96,8 @@ def test_serve_is_told_when_a_replica_is_one_too_many() -> None:
     assert scaled is not None
     assert (scaled.min_replicas, scaled.max_replicas, scaled.target_ongoing_requests) == (2, 5, 4.0)
     assert scaled.downscale_delay_s == 20.0
+
+
+def test_what_a_server_over_a_fleet_cannot_honour_is_refused() -> None:
+    with pytest.raises(ConfigError, match="kv_events is 'tcp://127.0.0.1:5557': a fleet's caches are those of its replicas"):
+        app({"kv_events": "tcp://127.0.0.1:5557"})

@@ -10,7 +10,7 @@ from rich.console import Console
 from foreword.cli.config_flags import Flags, config_flags
 from foreword.cli.engine_options import EngineFlags, ModelArgument, with_model
 from foreword.cli.serve import checked, say_where, serve_until_told
-from foreword.cluster.config import ClusterConfig
+from foreword.cluster.config import ClusterConfig, check_edge
 from foreword.engine.config import EngineConfig
 from foreword.lazy import extra_needed
 from foreword.serving.config import ServerConfig
@@ -44,6 +44,7 @@ def cluster_command(start: Callable[[EngineConfig, ClusterConfig, ServerConfig],
 
 def start_fleet(engine: EngineConfig, fleet: ClusterConfig, server: ServerConfig) -> None:
     """Start the engines, listen, and serve until the process is told to stop."""
+    check_edge(server)
     with extra_needed("This command", "cluster"):
         import foreword.cluster.running  # noqa: F401  # what it needs is said before anything is begun
     serve_until_told(partial(_serve, engine, fleet, server))

@@ -21,7 +21,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
-from foreword.cluster.config import ClusterConfig
+from foreword.cluster.config import ClusterConfig, check_edge
 from foreword.cluster.ingress import open_ingress
 from foreword.cluster.replica import ReplicaServer, prefill_rate
 from foreword.cluster.scaling import IN_HAND
@@ -139,11 +139,12 @@ def app(args: Mapping[str, Any]) -> Application:
     """The whole fleet, for ``serve run foreword.cluster:app model=... replicas=3`` and ``args`` of a config file.
 
     Options are the fields of ClusterConfig, EngineConfig and ServerConfig; ``ingresses``: how many ingress replicas
-    there are (1). ConfigError for others.
+    there are (1). ConfigError for others, and for what a server over a fleet cannot honour.
     """
     given = dict(args)
     ingresses = int(given.pop("ingresses", 1))
     cluster, engine, server = read_options(given)
+    check_edge(server)
     secret, roster = secrets.token_hex(16), _roster()
     ingress = serve.deployment(name="Ingress", num_replicas=ingresses, max_ongoing_requests=10_000)(
         serve.ingress()(FleetIngress)

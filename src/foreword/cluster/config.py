@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from foreword.config import require, require_types
+from foreword.errors import ConfigError
+from foreword.serving.config import ServerConfig
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,12 @@ class ClusterConfig(FleetConfig):
             require(0 < value < 1e6, f"{name} is {value}; it must be above 0.")
         require(self.replica_cpus >= 0, f"replica_cpus is {self.replica_cpus}; 0 or more.")
         require(self.replica_threads >= 1, f"replica_threads is {self.replica_threads}; at least 1.")
+
+
+def check_edge(server: ServerConfig) -> None:
+    """ConfigError for options of a server that one over a fleet cannot honour."""
+    if server.kv_events is not None:
+        raise ConfigError(
+            f"kv_events is {server.kv_events!r}: a fleet's caches are those of its replicas, and its own router reads what they "
+            "tell. Servers that other routers choose among are started one by one: foreword serve --kv-events."
+        )

@@ -37,6 +37,7 @@ from foreword.engine.tier_state import TierState
 from foreword.errors import Overloaded, StepFailed, Unavailable
 from foreword.events import EventSink, RequestFinished
 from foreword.routing import (
+    BlockHashes,
     Cleared,
     Measured,
     News,
@@ -390,7 +391,7 @@ def _placing(news: News) -> Placing:
 
 def _news(placing: Placing, replica: str) -> News:
     if isinstance(placing, Reserved):
-        hashes = np.frombuffer(placing.hashes, HASH)
+        hashes = _hashes(placing.hashes)
         return Reservation(placing.request_id, replica, hashes, placing.tokens, placing.seconds)
     return Progress(placing.request_id, placing.ended, placing.cached_tokens)
 
@@ -398,13 +399,18 @@ def _news(placing: Placing, replica: str) -> News:
 def _event(told: CacheChange) -> ReplicaEvent:
     match told:
         case BlocksStored(hashes, parent, medium):
-            return Stored(np.frombuffer(hashes, HASH), parent, medium)
+            return Stored(_hashes(hashes), parent, medium)
         case BlocksRemoved(hashes, medium):
-            return Removed(np.frombuffer(hashes, HASH), medium)
+            return Removed(_hashes(hashes), medium)
         case LoadMeasured(load_rate):
             return Measured(load_rate)
         case BlocksCleared():
             return Cleared()
+
+
+def _hashes(told: bytes) -> BlockHashes:
+    """Of bytes that are no hashes one that no block has: the router counts it as garbage."""
+    return np.frombuffer(told, HASH) if len(told) % HASH.itemsize == 0 else np.zeros(1, HASH)
 
 
 def _here(event: RequestFinished, now: float) -> RequestFinished:

@@ -25,6 +25,8 @@ from foreword.sampling_params import SamplingParams
 T = TypeVar("T")
 LARGEST = 256 * 2**20
 """Bytes of one message; a snapshot is cut into several."""
+LARGEST_GREETING = 4096
+"""Bytes of the first message of whoever connects: nothing is known of it yet."""
 HEAD = 4
 """Bytes that say how long a message is."""
 FAULTS = {kind.__name__: kind for kind in (GrammarFailed, ParameterError, PromptError, StepFailed, Unavailable)}
@@ -245,25 +247,28 @@ def written(message: Message) -> bytes:
 
 async def read_from_ingress(reader: asyncio.StreamReader) -> AsyncIterator[FromIngress]:
     """Messages as they come, to the end of the connection. ForewordError for what is none."""
-    async for data in _frames(reader):
+    async for data in _frames(reader, LARGEST_GREETING):
         yield _decoded(_from_ingress, data)
 
 
 async def read_from_replica(reader: asyncio.StreamReader) -> AsyncIterator[FromReplica]:
     """Messages as they come, to the end of the connection. ForewordError for what is none."""
-    async for data in _frames(reader):
+    async for data in _frames(reader, LARGEST):
         yield _decoded(_from_replica, data)
 
 
-async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _frames(reader: asyncio.StreamReader, first: int) -> AsyncIterator[bytes]:
+    """``first``: bytes that the first message may have."""
+    largest = first
     while True:
         try:
             length = int.from_bytes(await reader.readexactly(HEAD), "big")
-            if length > LARGEST:
-                raise StepFailed(f"A message of {length} bytes was announced; the largest has {LARGEST}.")
+            if length > largest:
+                raise StepFailed(f"A message of {length} bytes was announced; the largest has {largest}.")
             yield await reader.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return
+        largest = LARGEST
 
 
 def _decoded(decoder: "msgspec.msgpack.Decoder[T]", data: bytes) -> T:

@@ -62,6 +62,8 @@ LIFE_SECONDS = 0.25
 """Between two signs of life."""
 LOOK_SECONDS = 0.05
 """Between two looks at whether what is to be ended has ended."""
+GREETING_SECONDS = 10.0
+"""For whoever connects to say who it is."""
 MEASURED_TOKENS = 256
 """Of the prompt by which it is measured how fast prompts are computed."""
 HASH = np.dtype("<u8")
@@ -152,12 +154,14 @@ class ReplicaServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         caller = _Caller(str(next(self._names)), self._llm, self._grammars, writer)
+        greeting = self._loop.call_later(GREETING_SECONDS, lambda: None if caller.welcome else writer.close())
         try:
             async for message in read_from_ingress(reader):
                 await self._took(caller, message)
         except ForewordError as error:
             logger.warning("An ingress was left: %s", error)
         finally:
+            greeting.cancel()
             self._callers.pop(caller, None)
             self._pass_placing(caller, tuple(Progressed(name, ended=True) for name in caller.placed))
             caller.end()
