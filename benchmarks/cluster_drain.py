@@ -110,7 +110,7 @@ async def drained(how: str, drain_seconds: float, tokens: int) -> dict[str, Any]
         drain_seconds=drain_seconds,
         replica_cpus=0.1,
     )
-    engine, secret = EngineConfig(kv_cache_memory_bytes=2**25, self_test=False), secrets.token_hex(8)
+    engine, secret = EngineConfig(kv_cache_memory_bytes=2**25, self_test=False, draft="off"), secrets.token_hex(8)
 
     async def deploy() -> None:
         await asyncio.to_thread(lambda: serve.run(engines(engine, cluster, secret), name=NAME, route_prefix=None))
@@ -165,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("how", choices=("scale", "deploy"))
     parser.add_argument("--drain-seconds", type=float, default=30.0)
-    parser.add_argument("--tokens", type=int, default=300, help="Of an answer.")
+    parser.add_argument("--tokens", type=int, default=1500, help="Of an answer.")
     given = parser.parse_args()
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "200")
     os.environ.setdefault("RAY_worker_niceness", "0")

@@ -70,7 +70,9 @@ def test_a_stranger_learns_nothing_and_disturbs_nobody(
         LoadMeasured(float("nan")),
     ],
 )
-def test_garbage_of_a_replica_is_counted_and_a_snapshot_asked_for(event: BlocksStored | BlocksRemoved | LoadMeasured) -> None:
+def test_garbage_of_a_replica_is_counted_and_a_snapshot_asked_for(
+    event: BlocksStored | BlocksRemoved | LoadMeasured,
+) -> None:
     async def test() -> None:
         one, two = FakeReplica("one"), FakeReplica("two")
         made = fleet(one, two)

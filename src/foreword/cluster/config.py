@@ -64,6 +64,6 @@ def check_edge(server: ServerConfig) -> None:
     """ConfigError for options of a server that one over a fleet cannot honour."""
     if server.kv_events is not None:
         raise ConfigError(
-            f"kv_events is {server.kv_events!r}: a fleet's caches are those of its replicas, and its own router reads what they "
-            "tell. Servers that other routers choose among are started one by one: foreword serve --kv-events."
+            f"kv_events is {server.kv_events!r}: a fleet's caches are those of its replicas, and its own router reads what "
+            "they tell. Servers that other routers choose among are started one by one: foreword serve --kv-events."
         )
