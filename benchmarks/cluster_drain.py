@@ -156,7 +156,7 @@ async def drained(how: str, drain_seconds: float, tokens: int) -> dict[str, Any]
         "faults": load.faults[:5],
         "differing": load.differing,
         "under way where a replica was to end": sum(busy_at_the_end.values()),
-        "replicas that ended": counts.lost,
+        "replicas that ended": counts.left,
         "went on elsewhere": counts.resumed,
     }
 

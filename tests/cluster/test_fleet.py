@@ -262,7 +262,8 @@ def test_one_that_is_to_end_gets_no_more_and_is_missed_by_nobody() -> None:
             made.submit(replace(ASKED, request_id="too late"), lambda _: None)
         made.lose(two, "it was killed")
         made.join(FakeReplica("three"))
-        assert made.fleet_state().resumed == 1
+        state = made.fleet_state()
+        assert (state.left, state.lost, state.losses, state.resumed) == (2, 0, (), 1)
 
     run(test)
 

@@ -79,7 +79,8 @@ def _fleet(fleet: dict[str, Any]) -> RenderableType:
     hits = ", ".join(f"{fleet[f'{name}_tokens'] / of:.1%} {name}" for name in ("available", "routed", "delivered"))
     return Group(
         f"Prefixes of prompts: {hits}; {fleet['routing_misses']:,} routing misses; imbalance {fleet['imbalance']:.2f}",
-        f"Replicas joined: {fleet['joined']}, lost: {fleet['lost']}; requests that went on elsewhere: {fleet['resumed']}",
+        f"Replicas joined: {fleet['joined']}, left: {fleet['left']}, lost: {fleet['lost']}; "
+        f"requests that went on elsewhere: {fleet['resumed']}",
         table,
     )
 

@@ -92,13 +92,14 @@ class Replica(Protocol):
 class FleetCounts:
     """What became of replicas and requests since the start.
 
-    joined, lost, refused
-        Replicas.
+    joined, left, lost, refused
+        Replicas. Those that left had said that they were to end.
     resumed
         Requests that went on at another replica, each as often as it did.
     """
 
     joined: int = 0
+    left: int = 0
     lost: int = 0
     refused: int = 0
     resumed: int = 0
@@ -199,11 +200,14 @@ class Fleet:
         if self._replicas.get(name) is not replica:
             return
         del self._replicas[name]
-        self._leaving.discard(name)
+        if name in self._leaving:
+            self._leaving.remove(name)
+            self.counts = replace(self.counts, left=self.counts.left + 1)
+        else:
+            self.counts = replace(self.counts, lost=self.counts.lost + 1)
+            self.losses.append(f"{name}: {why}")
         if name in self.stats().replicas:  # one that was leaving and had nothing to do is forgotten
             self._router.died(name, self.now())
-        self.counts = replace(self.counts, lost=self.counts.lost + 1)
-        self.losses.append(f"{name}: {why}")
         self._add_up()
         for stream in self._open.pop(name):
             del self._places[stream]
@@ -294,6 +298,7 @@ class Fleet:
             shared_flights=tally.shared_flights,
             imbalance=stats.imbalance,
             joined=counts.joined,
+            left=counts.left,
             lost=counts.lost,
             refused=counts.refused,
             resumed=counts.resumed,

@@ -33,8 +33,8 @@ class FleetState:
         Requests sent where another was computing their prefix.
     imbalance
         The largest work placed at a replica, over the mean.
-    joined, lost, refused
-        Replicas so far.
+    joined, left, lost, refused
+        Replicas so far. Those that left had said that they were to end.
     resumed
         Requests that went on at another replica.
     losses
@@ -50,6 +50,7 @@ class FleetState:
     shared_flights: int
     imbalance: float
     joined: int
+    left: int
     lost: int
     refused: int
     resumed: int

@@ -79,11 +79,13 @@ function showFleet(fleet) {
   const share = (tokens) => percent(tokens / Math.max(1, fleet.prompt_tokens));
   document.getElementById("fleet-text").textContent =
     `Of the prompt tokens ${share(fleet.available_tokens)} were cached somewhere, ${share(fleet.routed_tokens)} where the request ` +
-    `was sent, and ${share(fleet.delivered_tokens)} were found there. ${counted(fleet.routing_misses, "request was", "requests were")} sent past ` +
-    `their prefix, for the work that waited there. Imbalance ${fleet.imbalance.toFixed(2)}. ` +
+    `was sent, and ${share(fleet.delivered_tokens)} were found there. ` +
+    `${counted(fleet.routing_misses, "request was sent past its", "requests were sent past their")} prefix, ` +
+    `for the work that waited there. Imbalance ${fleet.imbalance.toFixed(2)}. ` +
     `${counted(fleet.lost, "replica was", "replicas were")} lost, ${counted(fleet.resumed, "request", "requests")} went on elsewhere.`;
   document.querySelector("#replicas tbody").replaceChildren(...fleet.replicas.map((replica) => element("tr", {},
-    element("th", { scope: "row" }, replica.name), element("td", {}, `${replica.host}/${replica.pid}`),
+    element("th", { scope: "row" }, replica.name + (replica.leaving ? " (is to end)" : "")),
+    element("td", {}, `${replica.host}/${replica.pid}`),
     ...[replica.blocks, replica.queue_seconds.toFixed(1), replica.waiting, replica.running, replica.placed].map((value) =>
       element("td", { class: "number" }, typeof value === "number" ? whole.format(value) : value)))));
 }
