@@ -21,27 +21,26 @@ import anthropic
 import openai
 
 ASKED = "Write a long story about a lighthouse keeper, his dog and a storm. Tell of each of the three days."
-TOKENS = 120
 KILLED_AT = 8
 """Pieces of the answer that have come when the replica is killed."""
 
 
-def by_openai(url: str, model: str) -> Iterator[str]:
+def by_openai(url: str, model: str, tokens: int) -> Iterator[str]:
     """Pieces of a drawn answer of /v1/chat/completions."""
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0)
     stream = client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": ASKED}], max_tokens=TOKENS, seed=5, temperature=1.0, stream=True
+        model=model, messages=[{"role": "user", "content": ASKED}], max_tokens=tokens, seed=5, temperature=1.0, stream=True
     )
     for chunk in stream:
         for choice in chunk.choices:
             yield choice.delta.content or ""
 
 
-def by_anthropic(url: str, model: str) -> Iterator[str]:
+def by_anthropic(url: str, model: str, tokens: int) -> Iterator[str]:
     """Pieces of a greedy answer of /v1/messages."""
     client = anthropic.Anthropic(base_url=url, api_key="any", max_retries=0)
     with client.messages.stream(
-        model=model, messages=[{"role": "user", "content": ASKED}], max_tokens=TOKENS, extra_body={"temperature": 0}
+        model=model, messages=[{"role": "user", "content": ASKED}], max_tokens=tokens, extra_body={"temperature": 0}
     ) as stream:
         yield from stream.text_stream
 
@@ -87,12 +86,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--replicas", type=int, default=2, help="How many there are to be before one is killed.")
+    parser.add_argument(
+        "--tokens", type=int, default=120, help="Of an answer: enough that it is not over when it is killed."
+    )
     given = parser.parse_args()
     with urlopen(f"{given.url}/v1/models") as response:
         model = json.load(response)["data"][0]["id"]
     asks = {f"openai {openai.__version__}": by_openai, f"anthropic {anthropic.__version__}": by_anthropic}
     same = [
-        compare(given.url, name, lambda ask=ask: ask(given.url, model), given.replicas)  # type: ignore[misc]
+        compare(given.url, name, lambda ask=ask: ask(given.url, model, given.tokens), given.replicas)  # type: ignore[misc]
         for name, ask in asks.items()
     ]
     sys.exit(not all(same))

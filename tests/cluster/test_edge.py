@@ -68,9 +68,8 @@ def test_tenants_and_salts_never_share_and_each_shares_with_itself(make_engine: 
             assert await cached("key-a") == 0
             whole = await cached("key-a")
             assert whole > 16
-            for key, salts in [("key-b", [None, "x"]), ("key-a", ["x", "y"])]:
-                for salt in salts:
-                    assert [await cached(key, cache_salt=salt) for _ in range(2)] == [0, whole]
+            for key, salt in [("key-b", None), ("key-b", "x"), ("key-a", "x"), ("key-a", "y")]:
+                assert [await cached(key, cache_salt=salt) for _ in range(2)] == [0, whole]
             tally = small.fleet.stats().tally
             assert tally.available_tokens == tally.routed_tokens, "nobody was sent to another's prefix"
             assert tally.delivered_tokens == 5 * whole
@@ -130,7 +129,8 @@ def test_limits_hold_for_the_fleet_and_not_for_each_replica(make_engine: Callabl
 
             async def status(key: str) -> int:
                 body, headers = completion(max_tokens=20, ignore_eos=True), {"authorization": f"Bearer {key}"}
-                return (await client.post("/v1/completions", json=body, headers=headers)).status_code
+                found: int = (await client.post("/v1/completions", json=body, headers=headers)).status_code
+                return found
 
             told = await asyncio.gather(*(status("key-a") for _ in range(3)), status("key-b"))
             assert (sorted(told[:3]), told[3]) == ([200, 200, 429], 200)

@@ -76,6 +76,9 @@ def test_what_a_store_has_is_no_reason_to_wait_for_who_computed_it(make_engine: 
             explained = fleet.placed("by what is known")
             assert explained is not None
             assert explained.words == "Sent to b, which loads 96 tokens of it from the shared store."
+            async with small.another_ingress() as late, asyncio.timeout(20):
+                while late.stats().stored_blocks < 2 * WHOLE // 16:  # by snapshots of the replicas
+                    await asyncio.sleep(0.02)
             await small.cut("a")
             await small.add("c")
             await small.have_joined("b", "c")

@@ -70,8 +70,10 @@ def _add_own_endpoints(app: FastAPI, parts: ServerParts) -> None:
 
     @app.get("/ready", tags=["Operation"], response_model=None)
     async def ready() -> Response:
-        """Whether requests are taken: 503 also while the server shuts down."""
+        """Whether requests are taken: 503 also while the server shuts down, or while a fleet has no replica."""
         reason = parts.service.unavailable
+        if reason is None and parts.fleet is not None and all(each.leaving for each in parts.fleet.fleet_state().replicas):
+            reason = "No replica is ready."
         return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
 
     @app.get("/metrics", tags=["Operation"], response_model=None)
