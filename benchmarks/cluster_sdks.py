@@ -86,9 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--replicas", type=int, default=2, help="How many there are to be before one is killed.")
-    parser.add_argument(
-        "--tokens", type=int, default=120, help="Of an answer: enough that it is not over when it is killed."
-    )
+    parser.add_argument("--tokens", type=int, default=120, help="Of an answer: so many that it lasts.")
     given = parser.parse_args()
     with urlopen(f"{given.url}/v1/models") as response:
         model = json.load(response)["data"][0]["id"]
