@@ -31,7 +31,8 @@ from foreword.sampling_params import SamplingParams
 from foreword.tokens import pack_tokens
 
 NAME = "drained"
-PROMPTS, CLIENTS = 8, 4
+PROMPTS, CLIENTS, FEWER = 8, 6, 3
+"""Prompts; clients before a replica is one too many, and then."""
 AFTER = 2.0
 """Seconds of load after the last replica has gone."""
 WAIT = 240.0
@@ -105,7 +106,7 @@ async def drained(how: str, drain_seconds: float, tokens: int) -> dict[str, Any]
     cluster = ClusterConfig(
         replicas=1 if scales else 2,
         max_replicas=2 if scales else None,
-        requests_per_replica=2.0,
+        requests_per_replica=float(FEWER),
         idle_seconds=3.0,
         drain_seconds=drain_seconds,
         replica_cpus=0.1,
@@ -138,7 +139,7 @@ async def drained(how: str, drain_seconds: float, tokens: int) -> dict[str, Any]
         try:
             if scales:
                 took["until there are two"] = await until(lambda: len(fleet.replicas) == 2)
-                load.clients = 2
+                load.clients = FEWER
             else:
                 clients.create_task(deploy())
             took["until those that were to end are gone"] = await until(gone)
