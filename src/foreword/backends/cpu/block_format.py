@@ -147,7 +147,7 @@ class BlockFormat:
         codes, steps, *factors = parts
         nested = {"factors": factors[0]} if self._layout.nested else {}
         product = block_kernels(self._layout)(self._target, self._layout, self._row_bits)[signature].call(
-            items=items_of(panels, len(rows)),
+            items=items_of(panels, len(rows), torch.get_num_threads()),
             panels=panels,
             count=len(rows),
             blocks=blocks,

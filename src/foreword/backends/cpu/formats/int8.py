@@ -93,7 +93,7 @@ class Int8:
         zero = zero_of(self._target, CODES, 0, self._row_bits)
         whole = plain_rows(self._target, rows, STEP * steps, zero, self._row_bits)
         product = int8_kernels(self._target, self._row_bits)[LINEAR].call(
-            items=items_of(panels, len(rows)),
+            items=items_of(panels, len(rows), torch.get_num_threads()),
             panels=panels,
             count=count,
             steps=steps,
@@ -136,7 +136,7 @@ def int8_kernels(module: ir.Module, target: Target, bits: Bits) -> None:
             ]
             b.call(function, [*given, width, f.steps])
 
-        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.panels, f.count, product))
+        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.items, f.panels, f.count, product))
 
 
 def _define_product(module: ir.Module, target: Target, tile: Tile, bits: Bits) -> ir.Function:

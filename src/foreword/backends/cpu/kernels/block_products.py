@@ -135,7 +135,7 @@ def _define_linear(module: ir.Module, target: Target, layout: BlockLayout, bits:
             ]
             b.call(function, [*given, width, f.blocks])
 
-        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.panels, f.count, product))
+        b.parallel_for(f.taken, f.items, lambda item: products.go_through(b, item, f.items, f.panels, f.count, product))
 
 
 def _define_product(module: ir.Module, target: Target, layout: BlockLayout, bits: Bits, tile: Tile) -> ir.Function:

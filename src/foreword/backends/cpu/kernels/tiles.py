@@ -11,9 +11,11 @@ from foreword.backends.cpu.kernels.target import Target
 PANEL = 16
 """Outputs whose weights stand side by side."""
 TOGETHER = 2
-"""Panels of a unit of work, with all rows: side by side, for they share what is made of a row."""
-IN_TURN = 4
-"""Panels of a unit of work with a lone row: one after the other, for memory is read fastest in one stream that goes on."""
+"""Panels that several rows are multiplied with side by side, for they share what is made of a row."""
+FEW_ROWS = 16
+"""So many take less time than their weights take to come from memory, which is read fastest in one stream that goes on."""
+TURNS, LONG = 4, 16
+"""Where rows are few: units of work for each thread at least, and pairs of panels that are a long stream."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,11 @@ def panels_of(out_features: int) -> int:
     return -(-out_features // PANEL)
 
 
-def items_of(panels: int, rows: int) -> int:
-    """Units of work."""
-    return -(-panels // (IN_TURN if rows == 1 else TOGETHER))
+def items_of(panels: int, rows: int, threads: int) -> int:
+    """Units of work: runs of panels that lie side by side, with all rows. Of few rows they get shorter one by one (trapezoid
+    self-scheduling, Tzen and Ni 1993): streams are long, and in the end no thread waits long for another."""
+    pairs = -(-panels // TOGETHER)
+    return pairs if rows >= FEW_ROWS else min(pairs, max(TURNS * threads, pairs // LONG))
 
 
 class Tiles:
@@ -51,26 +55,31 @@ class Tiles:
         self._products = {tile: define(tile) for tile in dict.fromkeys((*tiles, *alone))}
 
     def go_through(
-        self, b: Builder, item: ir.Value, panels: ir.Value, count: ir.Value, product: Callable[..., None]
+        self,
+        b: Builder,
+        item: ir.Value,
+        items: ir.Value,
+        panels: ir.Value,
+        count: ir.Value,
+        product: Callable[..., None],
     ) -> None:
         """All rows times the panels of an item, whose weights stay in the processor's cache; ``product`` calls a function
         for a row, a panel and a vector in it, and what follows them."""
+        pairs = b.sdiv(b.add(panels, int64(TOGETHER - 1)), int64(TOGETHER))
 
-        def in_turn(per_item: int) -> None:
-            first, last = b.mul(item, int64(per_item)), b.add(b.mul(item, int64(per_item)), int64(per_item))
-            last = b.minimum_int(last, panels)
-            b.loop(first, last, 1, lambda panel, _: self._all_rows(b, panel, count, 1, product))
+        few = b.icmp_signed("<", count, int64(FEW_ROWS))
 
-        begin = b.mul(item, int64(TOGETHER))
-        whole = b.icmp_signed("<=", b.add(begin, int64(TOGETHER)), panels)
-        with b.if_else(b.icmp_signed("==", count, int64(1))) as (alone, several):
-            with alone:
-                in_turn(IN_TURN)
-            with several, b.if_else(whole) as (then, otherwise):
-                with then:
-                    self._all_rows(b, begin, count, TOGETHER, product)
-                with otherwise:
-                    in_turn(TOGETHER)
+        def begin(number: ir.Value) -> ir.Value:
+            left = b.sub(items, number)
+            shorter = b.sub(pairs, b.sdiv(b.mul(pairs, b.mul(left, left)), b.mul(items, items)))
+            return b.mul(b.select(few, shorter, number), int64(TOGETHER))
+
+        first, last = begin(item), b.minimum_int(begin(b.add(item, int64(1))), panels)
+        lone = b.icmp_signed("==", count, int64(1))
+        side_by_side = b.select(lone, int64(0), b.and_(b.sub(last, first), int64(-TOGETHER)))
+        then = b.add(first, side_by_side)
+        b.loop(first, then, TOGETHER, lambda panel, _: self._all_rows(b, panel, count, TOGETHER, product))
+        b.loop(then, last, 1, lambda panel, _: self._all_rows(b, panel, count, 1, product))
 
     def _all_rows(self, b: Builder, panel: ir.Value, count: ir.Value, panels: int, product: Callable[..., None]) -> None:
         """The most rows first."""
