@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from foreword.backends.base import AttentionLayer, LayerCall, LayerShape, ProbedLayer, current_step
+from foreword.backends.whole_vectors import in_whole_vectors
 from foreword.engine.plain_families import PLAIN_FAMILIES, PlainFamily
 from foreword.weights.checkpoint import Checkpoint
 from foreword.weights.stored_modules import stored_embedding, stored_linear, wanted
@@ -86,6 +87,9 @@ class Logits:
 class PlainModel(nn.Module):
     """Embedding, layers, norm and head, named as the plan says: linear layers go by the names of their tensors."""
 
+    computes_whole_vectors = True
+    """See forward.py: what it calls of torch's functions it calls so by itself."""
+
     def __init__(self, plan: PlainPlan, embedding: nn.Module, layers: nn.ModuleList, norm: torch.Tensor, head: nn.Module):
         super().__init__()
         self._plan = plan
@@ -107,7 +111,9 @@ class PlainModel(nn.Module):
         """Ids and positions [1, rows] → the logits of the last rows, or of those whose numbers are given."""
         hidden = self.get_submodule(self._plan.embedding)(input_ids)
         plan = self._plan
-        turns = [_turns(position_ids, self.get_buffer(name), plan.turn_scaling) for name in ("inv_freq", "local_inv_freq")]
+        turns = [_turns(position_ids, self.get_buffer("inv_freq"), plan.turn_scaling)]
+        if plan.local_inv_freq:
+            turns.append(_turns(position_ids, self.get_buffer("local_inv_freq"), plan.turn_scaling))
         layers: Any = self.get_submodule(plan.layers)
         for number, layer in enumerate(layers):
             hidden = layer(hidden, position_embeddings=turns[max(USUAL, plan.positions(number))])
@@ -117,7 +123,7 @@ class PlainModel(nn.Module):
         if plan.logit_scale != 1.0:
             logits = logits * plan.logit_scale
         if plan.logit_softcap is not None:
-            logits = torch.tanh(logits / plan.logit_softcap) * plan.logit_softcap
+            logits = in_whole_vectors(torch.tanh, logits / plan.logit_softcap) * plan.logit_softcap
         return Logits(logits)
 
     @property
@@ -210,7 +216,7 @@ class PlainLayer(nn.Module):
             gate, up = mlp.gate_up_proj(rows).chunk(2, -1)
         else:
             gate, up = mlp.gate_proj(rows), mlp.up_proj(rows)
-        out: torch.Tensor = mlp.down_proj(mlp.act_fn(gate) * up)
+        out: torch.Tensor = mlp.down_proj(in_whole_vectors(mlp.act_fn, gate) * up)
         return out
 
     def _normed(self, name: str | None, rows: torch.Tensor) -> torch.Tensor:
@@ -229,7 +235,7 @@ def _turns(positions: torch.Tensor, inv_freq: torch.Tensor, scaling: float) -> t
     """Cosines and sines of positions [1, rows] → [1, rows, numbers that turn]."""
     angles = positions[..., None].float() * inv_freq
     angles = torch.cat((angles, angles), -1)
-    return angles.cos() * scaling, angles.sin() * scaling
+    return in_whole_vectors(torch.cos, angles) * scaling, in_whole_vectors(torch.sin, angles) * scaling
 
 
 def _turn(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
