@@ -25,8 +25,24 @@ LATE = {"post_attention_layernorm": "post_attention_norm", "post_feedforward_lay
         "pre_feedforward_layernorm": "ffn_norm"}  # fmt: skip
 WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 PRE_TOKENIZER = "gpt-2"
-K_BLOCKS = {"Q4_K": {0: 5e-4, 2: 5e-4 * 7.5}, "Q5_K": {0: 2.5e-4, 2: 2.5e-4 * 15.5}, "Q6_K": {208: 5e-5}}
-"""Scales of random blocks, by where they stand in one: of the weights, and of what is taken from them."""
+
+
+def _half(number: float) -> bytes:
+    return np.float16(number).tobytes()
+
+
+DRAWN = {
+    "Q4_K": {0: _half(5e-4), 2: _half(5e-4 * 7.5)}, "Q5_K": {0: _half(2.5e-4), 2: _half(2.5e-4 * 15.5)},
+    "Q6_K": {208: _half(5e-5)}, "Q2_K": {80: _half(8e-3), 82: _half(8e-3 * 1.5)}, "Q3_K": {108: _half(1e-3)},
+    "IQ4_XS": {0: _half(3e-5)}, "IQ4_NL": {0: _half(8e-4)}, "MXFP4": {0: bytes([120])},
+    "NVFP4": {0: bytes([24, 20, 28, 22])}, "TQ1_0": {52: _half(0.05)}, "TQ2_0": {64: _half(0.05)},
+    **{name: {0: _half(3e-4)} for name in ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")},
+    "IQ1_S": {0: _half(8e-3)}, "IQ1_M": {48: bytes([0x21, 0x03, 0x45, 0x06, 0x12, 0x07, 0x33, 0x21])},
+}  # fmt: skip
+"""Types whose blocks are drawn, and bytes that are the same in all of them, by where they stand: scales, for weights of some
+tenths at most."""
+UNREAD = ("Q8_1", "Q8_K", "I8", "I32", "F64")
+"""Types that no file has for weights."""
 
 
 def gguf_name(name: str, architecture: str) -> str:
@@ -46,8 +62,8 @@ def write_gguf(
     more: Mapping[str, Any] | None = None,
     change: Callable[[dict[str, Numbers]], object] = len,
 ) -> Path:
-    """Write a model's file, its matrices in the type ``kind`` where their rows allow that; in one of K_BLOCKS, which the
-    package does not make of floats, they are random.
+    """Write a model's file, its matrices in the type ``kind`` where their rows allow that; in one of DRAWN or UNREAD,
+    which the package does not make of floats, they are random.
 
     ``more`` is metadata beside the usual, None taking a value away; ``change`` may change the tensors, by their names in the
     file, before they are written.
@@ -73,7 +89,7 @@ def write(path: Path, values: Mapping[str, Any], tensors: Mapping[str, Numbers],
         if isinstance(value, bool):
             writer.add_bool(key, value)
         elif isinstance(value, int):
-            writer.add_uint32(key, value)
+            (writer.add_uint32 if value >= 0 else writer.add_int32)(key, value)
         elif isinstance(value, float):
             writer.add_float32(key, value)
         elif isinstance(value, str):
@@ -84,7 +100,8 @@ def write(path: Path, values: Mapping[str, Any], tensors: Mapping[str, Numbers],
     block = gguf.GGML_QUANT_SIZES[wanted][0]
     for name, weight in tensors.items():
         type_ = wanted if weight.ndim > 1 and weight.shape[-1] % block == 0 else GGMLQuantizationType.F32
-        stored = _random_blocks(weight.shape, kind) if type_.name in K_BLOCKS else gguf.quants.quantize(weight, type_)
+        drawn = type_.name in (*DRAWN, *UNREAD)
+        stored = _random_blocks(weight.shape, kind) if drawn else gguf.quants.quantize(weight, type_)
         writer.add_tensor(name, stored, raw_dtype=type_)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -97,8 +114,8 @@ def _random_blocks(shape: tuple[int, ...], kind: str) -> npt.NDArray[np.uint8]:
     """Blocks whose weights are about 0, and some tenths at most."""
     block, size = gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     raw = np.random.default_rng(shape).integers(0, 256, (int(np.prod(shape)) // block, size), np.uint8)
-    for place, number in K_BLOCKS[kind].items():
-        raw[:, place : place + 2] = np.array([number], np.float16).view(np.uint8)
+    for place, fixed in DRAWN.get(kind, {}).items():
+        raw[:, place : place + len(fixed)] = np.frombuffer(fixed, np.uint8)
     return raw.reshape(*shape[:-1], -1)
 
 

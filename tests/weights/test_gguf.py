@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foreword.backends.base import AttentionStep, Span
+from foreword.backends.cpu.formats import FORMATS
 from foreword.backends.registry import make_backend
 from foreword.engine.forward import run_model
 from foreword.engine.model import LoadedModel, load_model
@@ -24,7 +25,7 @@ from foreword.weights.dequantize import dequantized
 from foreword.weights.gguf import GgufCheckpoint
 from foreword.weights.gguf_file import GgufFile
 from foreword.weights.opening import gguf_in, open_checkpoint, packaged_file
-from weights.gguf_files import write_gguf
+from weights.gguf_files import DRAWN, UNREAD, write_gguf
 
 IDS = [5 + 7 * place % 300 for place in range(90)]
 """More than the windows of tiny models."""
@@ -153,15 +154,48 @@ def test_blocks_are_those_of_the_file_and_stand_for_its_weights(
         assert {layer.format.bits for layer in kept.module.modules() if hasattr(layer, "format")} == {16.0}
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose rows are blocks of 256."""
+    sizes = {"hidden_size": 256, "head_dim": 64, "intermediate_size": 512, "tie_word_embeddings": True}
+    return _written(tmp_path_factory.mktemp("wide") / "model", "llama", sizes)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DRAWN if kind.lower() not in FORMATS])
 def test_what_has_no_kernels_is_brought_to_int8_and_that_is_said(
+    wide: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_gguf(tmp_path / "model.gguf", wide, kind)
+    checkpoint = GgufCheckpoint(path, "model")
+    assert set(checkpoint.block_formats().values()) == {kind.lower()}
+    with caplog.at_level(logging.WARNING, "foreword"):
+        loaded, found = logits(path)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Weights stored as {kind.lower()} are brought to int8: there are no kernels for them."
+    ]
+    assert {layer.format.name for layer in loaded.module.modules() if hasattr(layer, "format")} == {"int8"}
+    weights = {name: checkpoint.tensor(name) for name in load_file(wide / "model.safetensors")}
+    assert all(0.01 < float(weight.abs().max()) < 2 for weight in weights.values() if weight is not None)
+    numbers = Path(shutil.copytree(wide, tmp_path / "numbers"))
+    save_file({name: weight.contiguous() for name, weight in weights.items() if weight is not None},
+              numbers / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    assert torch.equal(found, logits(numbers, "int8")[1])
+
+
+def test_what_has_kernels_is_taken_without_a_word(
     model_dir: Callable[..., str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write_gguf(tmp_path / "model.gguf", model_dir("llama"), "Q8_0")
-    content = path.read_bytes()
     with caplog.at_level(logging.WARNING, "foreword"):
-        logits(path)
-    assert not caplog.records  # q8_0 has its own
-    assert content == path.read_bytes()
+        loaded, _ = logits(write_gguf(tmp_path / "model.gguf", model_dir("llama"), "Q8_0"))
+    assert not caplog.records
+    assert {layer.format.name for layer in loaded.module.modules() if hasattr(layer, "format")} == {"q8_0"}
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_a_type_that_nobody_reads_is_refused_by_the_tensor_s_name(wide: Path, tmp_path: Path, kind: str) -> None:
+    path = write_gguf(tmp_path / "model.gguf", wide, kind)
+    with pytest.raises(ModelError, match=rf"Tensor '.*\.weight' of GGUF file .* is of type '{kind.lower()}', which cannot"):
+        load_model(open_checkpoint(str(path)), make_backend("cpu", 16))
 
 
 def test_the_header_is_read_as_the_package_reads_it(file: Path) -> None:
@@ -266,10 +300,10 @@ def test_a_shape_that_does_not_fit_the_type_or_the_metadata_is_refused_by_the_te
     assert struct.unpack_from("<IQQI", content, at) == (2, 64, 96, 8)
     for dimensions, kind, said in [
         ((65, 96), 8, "the shape .96, 65., which Q8_0 cannot have: its rows are made of blocks of 32"),
-        ((64, 128), 8, "has the wrong size: as Q8_0 of shape .128, 64. it would run into the next tensor"),
+        ((64, 128), 8, "has the wrong size: as Q8_0 of shape .128, 64. it would run into tensor 'blk"),
         ((64, 96), 0, "has the wrong size: as F32"),
-        ((64, 96), 2, "has the wrong size: as Q4_0 of shape .96, 64. it would leave 3072 bytes before the next tensor"),
-        ((32, 96), 8, "has the wrong size: as Q8_0 of shape .96, 32. it would leave 3264 bytes before the next tensor"),
+        ((64, 96), 2, "has the wrong size: as Q4_0 of shape .96, 64. it would leave 3072 bytes before tensor 'blk"),
+        ((32, 96), 8, "has the wrong size: as Q8_0 of shape .96, 32. it would leave 3264 bytes before tensor 'blk"),
         ((96, 64), 8, "has the shape .64, 96.; by the file's metadata it is .96, 64."),
         ((64, 96), 999, "is of type 999, which this version of the package 'gguf' does not know"),
     ]:

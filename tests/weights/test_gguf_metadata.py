@@ -65,13 +65,14 @@ def refused(path: Path, said: str) -> None:
         ("general.alignment", 24, r"alignment 24; it is a power of two"),
         ("general.alignment", "x", r"alignment 'x'; it is a power of two"),
         ("tokenizer.ggml.tokens", [1, 2, 3], r"tokens = \[1, 2, 3\], which has to be a list of str"),
-        ("tokenizer.ggml.tokens", "abc", r"tokens = abc, which has to be a list of str"),
+        ("tokenizer.ggml.tokens", "abc", r"tokens = 'abc', which has to be a list of str"),
         ("tokenizer.ggml.token_type", ["a"], r"token_type = \['a'\], which has to be a list of int"),
         ("tokenizer.ggml.token_type", [1, 1], r"320 tokens, but says of 2 what they are"),
         ("tokenizer.ggml.merges", [1, 2], r"merges = \[1, 2\], which has to be a list of str"),
         ("tokenizer.ggml.model", 5, r"a tokenizer of kind 5, which cannot be read"),
         ("tokenizer.ggml.pre", [1], r"the pre-tokenizer \[1\], which is not known here"),
         ("tokenizer.chat_template", 5, r"its chat template 'default' is 5, which has to be text"),
+        ("tokenizer.chat_template", False, r"its chat template 'default' is False, which has to be text"),
         ("tokenizer.chat_template.tool_use", 5, r"its chat template 'tool_use' is 5, which has to be text"),
         ("split.count", 3, r"is one of 3 parts by what it says, and one of 1 by its name"),
     ],
@@ -80,6 +81,25 @@ def test_a_value_that_cannot_be_is_refused_by_its_key(
     model_dir: Callable[..., str], tmp_path: Path, key: str, value: Any, said: str
 ) -> None:
     refused(write_gguf(tmp_path / "model.gguf", model_dir("llama"), more={key: value}), said)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["llama.block_count", "llama.rope.scaling.type", "tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens",
+     "tokenizer.ggml.eos_token_id", "tokenizer.ggml.add_bos_token", "general.alignment", "split.count"],
+)  # fmt: skip
+def test_a_value_of_any_length_is_told_in_one_short_line(model_dir: Callable[..., str], tmp_path: Path, key: str) -> None:
+    path = write_gguf(tmp_path / "model.gguf", model_dir("llama"), more={key: "long\n" * 30000})
+    with pytest.raises(ModelError, match=r"long\\nlong.*\.\.\.") as error:
+        open_checkpoint(str(path)).described()
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600 + len(str(path))
+
+
+def test_a_tensor_s_name_has_an_end(tmp_path: Path, content: bytearray) -> None:
+    path, at = tmp_path / "model.gguf", content.index(TENSOR)
+    path.write_bytes(content[: at - 8] + struct.pack("<Q", 256) + b"x" * 256 + content[at + len(TENSOR) :])
+    refused(path, r"has a tensor whose name is too long: 'x+")
 
 
 def test_a_key_is_of_one_kind() -> None:
@@ -152,8 +172,8 @@ def test_a_tensor_or_a_key_that_is_there_twice(tmp_path: Path, content: bytearra
     ("dimensions", "offset", "said"),
     [
         ((2**32, 2**32), 0, r"cut off: its tensor 'blk\.1\.ffn_up\.weight' would end at byte"),
-        ((64, 0), 0, r"'blk\.1\.ffn_up\.weight' .* of shape \[0, 64\] it would leave 24576 bytes before the next"),
-        ((64, 96), 2**63, r"'blk\.1\.ffn_gate\.weight' .* it would leave 24576 bytes before the next tensor"),
+        ((64, 0), 0, r"'blk\.1\.ffn_up\.weight' .* of shape \[0, 64\] it would leave 24576 bytes before tensor 'blk"),
+        ((64, 96), 2**63, r"cut off: its tensor 'blk\.1\.ffn_up\.weight' would end at byte 92233720"),
         ((64, 1), 3, r"'blk\.1\.ffn_up\.weight' .* begins at byte \d+, which is no multiple of 32"),
     ],
 )
@@ -166,6 +186,25 @@ def test_a_tensor_that_lies_where_it_cannot(
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     refused(path, said)
+
+
+def test_the_last_tensor_is_as_large_as_the_file_says(model_dir: Callable[..., str], tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "model.gguf", model_dir("llama"), "Q8_0")
+    last = max(GgufFile(path).tensors.values(), key=lambda tensor: tensor.begin)
+    content, name = bytearray(path.read_bytes()), last.name.encode()
+    at = content.index(name) + len(name) + 4 + 8 * len(last.shape)
+    struct.pack_into("<I", content, at, 2)
+    path.write_bytes(content)
+    refused(path, rf"'{last.name}' .* as Q4_0 of shape .* it would leave \d+ bytes before the file's end")
+
+
+@pytest.mark.parametrize("kept", ["long", "short"])
+def test_positions_are_scaled_by_both_tensors_or_by_none(model_dir: Callable[..., str], tmp_path: Path, kept: str) -> None:
+    def add(tensors: dict[str, Any]) -> None:
+        tensors[f"rope_factors_{kept}.weight"] = np.ones(8, np.float32)
+
+    path = write_gguf(tmp_path / "model.gguf", model_dir("phi3"), change=add)
+    refused(path, r"has to have tensors 'rope_factors_long\.weight' and 'rope_factors_short\.weight' and say")
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

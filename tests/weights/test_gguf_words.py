@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tokenizers
 
+from foreword.errors import ModelError
 from foreword.weights.gguf import GgufCheckpoint
 from foreword.weights.gguf_file import GgufFile
 from foreword.weights.gguf_tokenizer import GgufWords
@@ -90,7 +91,22 @@ def test_a_prompt_begins_and_ends_as_the_file_says(tmp_path: Path, flags: dict[s
 def test_ends_are_those_that_the_file_names_and_those_known_by_their_text(tmp_path: Path) -> None:
     turn = 259 + 13
     assert words(tmp_path).end_token_ids() == [2, turn]
-    assert words(tmp_path, eos_token_id=turn, eot_token_id=5, eom_token_id=10**6).end_token_ids() == [turn, 5, 2]
+    assert words(tmp_path, eos_token_id=turn, eot_token_id=5).end_token_ids() == [turn, 5, 2]
+    assert words(tmp_path, eom_token_id=2**32 - 1).end_token_ids() == [2, turn], "4294967295 stands for no token"
+
+
+@pytest.mark.parametrize("key", ["bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "padding_token_id"])
+@pytest.mark.parametrize("value", [10**6, 274, -2, "</s>", True, 2.0])
+def test_a_special_token_that_the_vocabulary_has_not_is_refused_by_its_key(tmp_path: Path, key: str, value: Any) -> None:
+    found = words(tmp_path, **{key: value})
+    with pytest.raises(ModelError, match=rf"words\.gguf' says tokenizer\.ggml\.{key} = .*, which is none of its 274 tokens"):
+        found.ids()
+
+
+@pytest.mark.parametrize("key", ["add_bos_token", "add_eos_token", "add_space_prefix"])
+def test_a_flag_is_true_or_false(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ModelError, match=rf"says tokenizer\.ggml\.{key} = 'false', which has to be true or false"):
+        words(tmp_path, **{key: "false"}).tokenizer()
 
 
 def test_sampling_is_as_the_file_recommends(tmp_path: Path) -> None:
@@ -103,7 +119,7 @@ def test_special_tokens_and_templates_have_their_names(tmp_path: Path) -> None:
     found = words(tmp_path, **{"tokenizer.chat_template": "one", "tokenizer.chat_template.tool_use": "two"})
     assert found.special() == {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     assert found.templates() == {"default": "one", "tool_use": "two"}
-    assert words(tmp_path, bos_token_id=10**6).special() == {"eos_token": "</s>", "unk_token": "<unk>"}
+    assert words(tmp_path, bos_token_id=None).special() == {"eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def test_transformers_has_the_same_tokenizer(model_dir: Callable[..., str], tmp_path: Path) -> None:

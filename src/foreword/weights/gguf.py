@@ -37,7 +37,7 @@ class GgufCheckpoint:
         self.path = path
         self._file = GgufFile(path)
         self._words = GgufWords(self._file)
-        self._notes: ModelNotes = read_notes(self._file, self._words.end_token_ids())
+        self._notes: ModelNotes = read_notes(self._file, self._words.ids())
         self._stored = {theirs: ours for ours, theirs in self._notes.names.items()}
         if self._notes.config["tie_word_embeddings"]:
             self._stored[HEAD] = self._stored[EMBEDDING]

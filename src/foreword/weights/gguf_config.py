@@ -22,7 +22,7 @@ from foreword.weights.gguf_families import (
     Family,
     Sizes,
 )
-from foreword.weights.gguf_file import MEND, GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile, shown
 from foreword.weights.gguf_values import architecture_values
 
 ROPE_FACTORS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
@@ -64,13 +64,16 @@ class ModelNotes:
     frequency_factors: tuple[float, ...] | None
 
 
-def read_notes(file: GgufFile, end_token_ids: list[int]) -> ModelNotes:
-    """What a file says. ModelError, which names the file, for an architecture that is not served, sizes that do not fit one
-    another, and tensors that are missing or that the architecture does not have."""
+def read_notes(file: GgufFile, token_ids: Mapping[str, Any]) -> ModelNotes:
+    """What a file says. ``token_ids`` are those of special tokens, in transformers' words.
+
+    ModelError, which names the file, for an architecture that is not served, sizes that do not fit one another, and tensors
+    that are missing or that the architecture does not have.
+    """
     name = file.metadata.get("general.architecture")
     if not isinstance(name, str) or name not in FAMILIES:
         raise ModelError(
-            f"GGUF file {str(file.path)!r} holds a model of architecture {name!r}, which cannot be served from GGUF. "
+            f"GGUF file {str(file.path)!r} holds a model of architecture {shown(name)}, which cannot be served from GGUF. "
             f"Served: {', '.join(FAMILIES)}. Take its safetensors instead."
         )
     family, values = FAMILIES[name], architecture_values(file, name)
@@ -78,9 +81,7 @@ def read_notes(file: GgufFile, end_token_ids: list[int]) -> ModelNotes:
     config = _config(file, family, values)
     names = _names(file, family, config)
     turned = values.get("rope.dimension_count") or config["head_dim"]
-    ids = {key: file.metadata.get(f"tokenizer.ggml.{key}") for key in ("bos_token_id", "padding_token_id")}
-    config |= {"bos_token_id": ids["bos_token_id"], "pad_token_id": ids["padding_token_id"], "eos_token_id": end_token_ids}
-    return ModelNotes(family, config, names, factors(file, ROPE_FACTORS, turned // 2))
+    return ModelNotes(family, {**config, **token_ids}, names, factors(file, ROPE_FACTORS, turned // 2))
 
 
 def factors(file: GgufFile, name: str, count: int) -> tuple[float, ...] | None:
@@ -101,8 +102,8 @@ def _refuse(file: GgufFile, name: str, values: Mapping[str, Any]) -> None:
     for key, harmless in REFUSED.items():
         if key in values and values[key] not in (harmless, None) and key not in KNOWN.get(name, ()):
             raise ModelError(
-                f"GGUF file {str(file.path)!r} says {name}.{key} = {values[key]}, which cannot be served from GGUF. Take "
-                f"its safetensors instead."
+                f"GGUF file {str(file.path)!r} says {name}.{key} = {shown(values[key])}, which cannot be served from GGUF. "
+                f"Take its safetensors instead."
             )
 
 
@@ -111,8 +112,8 @@ def _config(file: GgufFile, family: Family, values: dict[str, Any]) -> dict[str,
         found = values.get(key)
         if not found:
             raise ModelError(
-                f"GGUF file {str(file.path)!r} says no {key} of its model that can be used ({found!r}). Check the file, or "
-                f"download it again."
+                f"GGUF file {str(file.path)!r} says no {key} of its model that can be used ({shown(found)}). Check the "
+                f"file, or download it again."
             )
         return found
 
@@ -182,6 +183,11 @@ def _rope(file: GgufFile, family: Family, values: Mapping[str, Any], head: int) 
             )
         rope["partial_rotary_factor"] = turned / head
     long, short = factors(file, LONG, turned // 2), factors(file, SHORT, turned // 2)
+    if (long is None) != (short is None) or (long is not None and not original):
+        raise ModelError(
+            f"GGUF file {str(file.path)!r} has to have tensors {LONG!r} and {SHORT!r} and say "
+            f"rope.scaling.original_context_length, or none of them. {MEND}"
+        )
     if long is not None and short is not None:
         scaled = {"long_factor": list(long), "short_factor": list(short), "original_max_position_embeddings": original}
         return rope | scaled | {"rope_type": "longrope"}
@@ -193,8 +199,8 @@ def _rope(file: GgufFile, family: Family, values: Mapping[str, Any], head: int) 
         return rope | {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **given}
     if kind != "none":
         raise ModelError(
-            f"GGUF file {str(file.path)!r} scales its positions by {kind!r}, which cannot be served from GGUF. Take its "
-            f"safetensors instead."
+            f"GGUF file {str(file.path)!r} scales its positions by {shown(kind)}, which cannot be served from GGUF. Take "
+            f"its safetensors instead."
         )
     return rope
 

@@ -32,6 +32,10 @@ DEEPEST = 4
 """Lists within lists."""
 SPLIT = re.compile(r"^(?P<stem>.*)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf$")
 MEND = "Check the file, or download it again."
+LONGEST_NAME = 255
+"""Bytes of a tensor's name; ggml takes 63."""
+SHOWN = 80
+"""Characters of a value from a file that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class StoredTensor:
     def end(self) -> int:
         """Behind its last byte."""
         return self.begin + self.rows * self.row_bytes
+
+
+def shown(value: Any) -> str:
+    """A value from a file, in one line that is not too long to be read."""
+    text = repr(value[: SHOWN + 1] if isinstance(value, str | list) else value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 class _Cursor:
@@ -147,7 +157,7 @@ class GgufPart:
         for _ in range(pairs):
             key = cursor.text()
             if key in self.metadata:
-                raise ModelError(f"GGUF file {str(path)!r} says {key!r} a second time. {MEND}")
+                raise ModelError(f"GGUF file {str(path)!r} says {shown(key)} a second time. {MEND}")
             self.metadata[key] = cursor.value(cursor.number("I"))
         infos = [_tensor_info(cursor) for _ in range(count)]
         self.tensors: dict[str, StoredTensor] = {}
@@ -171,36 +181,44 @@ class GgufPart:
         """The tensors where they lie, in the order of the file.
 
         Each has to be of a size that its type can have, and to lie within the file, alone, with less than
-        the alignment between two of them. ModelError for others.
+        the alignment between two of them, and behind the last. ModelError for others.
         """
         alignment = self.metadata.get("general.alignment", ALIGNMENT)
         if not isinstance(alignment, int) or alignment < 1 or alignment & (alignment - 1):
-            raise ModelError(f"GGUF file {str(self.path)!r} has the alignment {alignment!r}; it is a power of two. {MEND}")
+            raise ModelError(
+                f"GGUF file {str(self.path)!r} has the alignment {shown(alignment)}; it is a power of two. {MEND}"
+            )
         first = -(-header // alignment) * alignment
         placed = sorted((self._tensor(info, first) for info in infos), key=lambda tensor: tensor.begin)
-        ends = [*(following.begin for following in placed[1:]), len(self._content)]
-        for tensor, end in zip(placed, ends, strict=False):
-            if tensor.begin % alignment:
-                raise ModelError(
-                    f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} begins at byte {tensor.begin}, which is no "
-                    f"multiple of {alignment}. {MEND}"
-                )
-            if tensor.end > len(self._content):
-                raise ModelError(
-                    f"GGUF file {str(self.path)!r} is cut off: its tensor {tensor.name!r} would end at byte {tensor.end}, "
-                    f"but the file has {len(self._content)}. {MEND}"
-                )
+        for tensor in placed:
+            self._check_place(tensor, alignment)
+        behind = [(following.begin, f"tensor {following.name!r}") for following in placed[1:]]
+        for tensor, (end, what) in zip(placed, [*behind, (len(self._content), "the file's end")], strict=False):
             if tensor.end > end:
-                raise ModelError(
-                    f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
-                    f"shape {list(tensor.shape)} it would run into the next tensor. {MEND}"
-                )
-            if end - tensor.end >= alignment and end < len(self._content):
-                raise ModelError(
-                    f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of "
-                    f"shape {list(tensor.shape)} it would leave {end - tensor.end} bytes before the next tensor. {MEND}"
-                )
+                raise self._wrong_size(tensor, f"run into {what}")
+            if end - tensor.end >= alignment:
+                raise self._wrong_size(tensor, f"leave {end - tensor.end} bytes before {what}")
             yield tensor
+
+    def _check_place(self, tensor: StoredTensor, alignment: int) -> None:
+        """ModelError for a tensor that does not lie within the file, or not where one may begin."""
+        if tensor.end > len(self._content):
+            raise ModelError(
+                f"GGUF file {str(self.path)!r} is cut off: its tensor {tensor.name!r} would end at byte {tensor.end}, "
+                f"but the file has {len(self._content)}. {MEND}"
+            )
+        if tensor.begin % alignment:
+            raise ModelError(
+                f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} begins at byte {tensor.begin}, which is no "
+                f"multiple of {alignment}. {MEND}"
+            )
+
+    def _wrong_size(self, tensor: StoredTensor, what: str) -> ModelError:
+        """What to say of a tensor that is not as large as the room that it has."""
+        return ModelError(
+            f"Tensor {tensor.name!r} of GGUF file {str(self.path)!r} has the wrong size: as {tensor.type.name} of shape "
+            f"{list(tensor.shape)} it would {what}. {MEND}"
+        )
 
     def _tensor(self, info: tuple[str, tuple[int, ...], int, int], first: int) -> StoredTensor:
         name, shape, number, offset = info
@@ -279,13 +297,13 @@ def _check_split(part: GgufPart, number: int, count: int) -> None:
     own = part.metadata.get("split.no", number)
     if told != count:
         raise ModelError(
-            f"GGUF file {str(part.path)!r} is one of {told} parts by what it says, and one of {count} by its name. Put all "
-            f"parts into one directory, under the names that they were published with."
+            f"GGUF file {str(part.path)!r} is one of {shown(told)} parts by what it says, and one of {count} by its name. "
+            f"Put all parts into one directory, under the names that they were published with."
         )
     if own != number:
         raise ModelError(
-            f"GGUF file {str(part.path)!r} is part {own} by what it says, counted from 0, and part {number} by its name. "
-            f"Check that all parts are of one model, under the names that they were published with."
+            f"GGUF file {str(part.path)!r} is part {shown(own)} by what it says, counted from 0, and part {number} by its "
+            f"name. Check that all parts are of one model, under the names that they were published with."
         )
 
 
@@ -310,6 +328,8 @@ def _counts(cursor: _Cursor) -> tuple[int, int]:
 def _tensor_info(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
     """Name, shape as torch has it, number of the type, and offset of one tensor."""
     name, dimensions = cursor.text(), cursor.number("I")
+    if len(name) > LONGEST_NAME:
+        raise ModelError(f"GGUF file {str(cursor.path)!r} has a tensor whose name is too long: {shown(name)}. {MEND}")
     if dimensions > 4:
         raise ModelError(f"Tensor {name!r} of GGUF file {str(cursor.path)!r} has {dimensions} dimensions; at most 4. {MEND}")
     shape = tuple(cursor.number("Q") for _ in range(dimensions))[::-1]

@@ -9,7 +9,7 @@ from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from tokenizers import models as tokenizer_models
 
 from foreword.errors import ModelError
-from foreword.weights.gguf_file import MEND, GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile, shown
 from foreword.weights.gguf_pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
@@ -19,6 +19,8 @@ BLANK = "▁"
 SPECIAL = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id",
            "pad_token": "padding_token_id"}  # fmt: skip
 """What templates call special tokens, and files their ids."""
+NO_TOKEN = (-1, 2**32 - 1)
+"""Ids that stand for no token."""
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 END_TEXTS = frozenset({
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "<|end_of_text|>",
@@ -58,7 +60,9 @@ class GgufWords:
         ids = {token: place for place, token in enumerate(self._tokens)}
         if len(ids) != len(self._tokens):
             twice = next(token for place, token in enumerate(self._tokens) if ids[token] != place)
-            raise ModelError(f"GGUF file {str(self._file.path)!r} has the token {twice!r} twice. Convert the model again.")
+            raise ModelError(
+                f"GGUF file {str(self._file.path)!r} has the token {shown(twice)} twice. Convert the model again."
+            )
         if self._kind == "gpt2":
             made = self._byte_level(ids)
         elif self._kind == "llama":
@@ -67,8 +71,8 @@ class GgufWords:
             made = self._sentence_pieces(ids, self._merges())
         else:
             raise ModelError(
-                f"GGUF file {str(self._file.path)!r} has a tokenizer of kind {self._kind!r}, which cannot be read; known: "
-                f"gpt2 (byte pairs), llama (SentencePiece), gemma4. Take its safetensors instead."
+                f"GGUF file {str(self._file.path)!r} has a tokenizer of kind {shown(self._kind)}, which cannot be read; "
+                f"known: gpt2 (byte pairs), llama (SentencePiece), gemma4. Take its safetensors instead."
             )
         self._add_special(made)
         return made
@@ -82,14 +86,20 @@ class GgufWords:
         """Chat templates by name."""
         begin = TEMPLATE + "."
         named = {key.removeprefix(begin): value for key, value in self._metadata.items() if key.startswith(begin)}
-        found = {"default": self._metadata[TEMPLATE]} if self._metadata.get(TEMPLATE) else {}
+        default = self._metadata.get(TEMPLATE, "")
+        found = {} if default == "" else {"default": default}
         for name, value in (found | named).items():
             if not isinstance(value, str):
                 raise ModelError(
-                    f"GGUF file {str(self._file.path)!r} says that its chat template {name!r} is {str(value)[:40]}, which "
+                    f"GGUF file {str(self._file.path)!r} says that its chat template {shown(name)} is {shown(value)}, which "
                     f"has to be text. {MEND}"
                 )
         return found | named
+
+    def ids(self) -> dict[str, Any]:
+        """Ids of special tokens, as a configuration of transformers has them."""
+        begin, pad = self._id("bos_token_id"), self._id("padding_token_id")
+        return {"bos_token_id": begin, "pad_token_id": pad, "eos_token_id": self.end_token_ids()}
 
     def end_token_ids(self) -> list[int]:
         """Tokens that end an answer: those that the file names, and those that are known to by their text."""
@@ -109,20 +119,27 @@ class GgufWords:
         found = self._metadata.get(f"tokenizer.ggml.{key}") or []
         if not isinstance(found, list) or not all(isinstance(each, kind) for each in found):
             raise ModelError(
-                f"GGUF file {str(self._file.path)!r} says tokenizer.ggml.{key} = {str(found)[:40]}, which has to be a list "
+                f"GGUF file {str(self._file.path)!r} says tokenizer.ggml.{key} = {shown(found)}, which has to be a list "
                 f"of {kind.__name__}. {MEND}"
             )
         return found
 
     def _id(self, key: str) -> int | None:
-        """A token's id by its key; None where the file does not say, or says one that is not in the vocabulary."""
+        """A token's id by its key; None where the file names none. ModelError for one that is not in the vocabulary."""
         place = self._metadata.get(f"tokenizer.ggml.{key}")
-        return place if isinstance(place, int) and 0 <= place < len(self._tokens) else None
+        if place is None or place in NO_TOKEN:
+            return None
+        if not isinstance(place, int) or isinstance(place, bool) or not 0 <= place < len(self._tokens):
+            raise ModelError(
+                f"GGUF file {str(self._file.path)!r} says tokenizer.ggml.{key} = {shown(place)}, which is none of its "
+                f"{len(self._tokens)} tokens. {MEND}"
+            )
+        return place
 
     def _pre_tokenizer(self) -> PreTokenizer:
         name = self._metadata.get("tokenizer.ggml.pre")
         if not isinstance(name, str) or name not in PRE_TOKENIZERS:
-            said = f"the pre-tokenizer {name!r}, which is not known here" if name else "no name of its pre-tokenizer"
+            said = f"the pre-tokenizer {shown(name)}, which is not known here" if name else "no name of its pre-tokenizer"
             raise ModelError(
                 f"GGUF file {str(self._file.path)!r} has {said} (tokenizer.ggml.pre): its text would be split wrongly. "
                 f"Known: {', '.join(PRE_TOKENIZERS)}. Take a newer file of this model, or its safetensors."
@@ -160,7 +177,7 @@ class GgufWords:
                 byte_fallback=True,
             )
         )
-        begins = bool(self._metadata.get("tokenizer.ggml.add_space_prefix", self._kind == "llama"))
+        begins = self._flag("add_space_prefix", self._kind == "llama")
         replace = normalizers.Replace(" ", BLANK)
         made.normalizer = normalizers.Sequence([normalizers.Prepend(BLANK), replace]) if begins else replace
         parts = [decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse()]
@@ -203,7 +220,17 @@ class GgufWords:
     def _puts(self, key: str) -> bool:
         """Whether a token is put before or behind a prompt."""
         begins = self._kind != "gpt2" or self._pre_tokenizer().begins
-        return bool(self._metadata.get(f"tokenizer.ggml.{key}", key == "add_bos_token" and begins))
+        return self._flag(key, key == "add_bos_token" and begins)
+
+    def _flag(self, key: str, usual: bool) -> bool:
+        """What a key says; ``usual`` where there is none. ModelError for what is neither true nor false."""
+        found = self._metadata.get(f"tokenizer.ggml.{key}", usual)
+        if found not in (0, 1):
+            raise ModelError(
+                f"GGUF file {str(self._file.path)!r} says tokenizer.ggml.{key} = {shown(found)}, which has to be true or "
+                f"false. {MEND}"
+            )
+        return bool(found)
 
 
 def _pairs(token: str, ids: Mapping[str, int]) -> Iterator[tuple[str, str]]:

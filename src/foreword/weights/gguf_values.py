@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from foreword.errors import ModelError
-from foreword.weights.gguf_file import MEND, GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile, shown
 
 COUNTS = frozenset({
     "embedding_length", "block_count", "feed_forward_length", "context_length", "attention.head_count",
@@ -38,7 +38,7 @@ def architecture_values(file: GgufFile, name: str) -> dict[str, Any]:
         for keys, fits, wanted in KINDS:
             if key in keys and not fits(value):
                 raise ModelError(
-                    f"GGUF file {str(file.path)!r} says {name}.{key} = {value!r}, which has to be {wanted}. {MEND}"
+                    f"GGUF file {str(file.path)!r} says {name}.{key} = {shown(value)}, which has to be {wanted}. {MEND}"
                 )
     pattern, layers = values.get(PATTERN), values.get("block_count")
     if isinstance(pattern, list) and len(pattern) != layers:
@@ -55,8 +55,8 @@ def _of_all_layers(file: GgufFile, key: str, value: Any) -> Any:
         return value
     if any(each != value[0] for each in value):
         raise ModelError(
-            f"GGUF file {str(file.path)!r} has layers of different kinds ({key} is {value[:8]}), which cannot be served "
-            f"from GGUF. Take its safetensors instead."
+            f"GGUF file {str(file.path)!r} has layers of different kinds ({shown(key)} is {shown(value[:8])}), which "
+            f"cannot be served from GGUF. Take its safetensors instead."
         )
     return value[0]
 
