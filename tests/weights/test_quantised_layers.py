@@ -156,6 +156,16 @@ def test_a_layer_is_the_weight_that_its_tensors_stand_for(case: Case) -> None:
     assert found.weight("a.norm.weight") is None
 
 
+def told_of_packed(**more: Any) -> dict[str, Any]:
+    """A configuration's group whose weights are told to be otherwise."""
+    (group,) = of_packed(False, False)[0]["config_groups"].values()
+    return {"config_groups": {"a": {"weights": {**group["weights"], **more}}}}
+
+
+def two_groups(**more: Any) -> dict[str, Any]:
+    return {"config_groups": {**told_of_packed()["config_groups"], "b": {"weights": more}}}
+
+
 @pytest.mark.parametrize(
     ("case", "more", "said"),
     [
@@ -164,8 +174,34 @@ def test_a_layer_is_the_weight_that_its_tensors_stand_for(case: Case) -> None:
             {"bits": 3},
             r"'gptq' in a way that cannot be read \(3 bits, where 4 and 8 are known\)",
         ),
-        (of_awq(16), {"version": "gemv"}, r"'awq' in a way that cannot be read \(version 'gemv', where 'gemm' is known\)"),
-        (of_packed(False, False), {"config_groups": {}}, r"\(groups of layers of different kinds\)"),
+        (of_gptq(4, 16, False, "gptq"), {"checkpoint_format": "marlin"}, r"\(checkpoint_format 'marlin', where .*'gptq_v2'"),
+        (of_gptq(4, 16, False, "gptq"), {"pack_dtype": "int8"}, r"\(pack_dtype 'int8', where"),
+        (of_gptq(4, 16, False, "gptq"), {"is_marlin_format": True}, r"\(is_marlin_format 'True', where"),
+        (of_awq(16), {"version": "gemv"}, r"'awq' in a way that cannot be read \(version 'gemv', where .*'gemm'"),
+        (of_awq(16), {"group_size": 48}, r"64 columns of 'a\.proj' in 4 groups of 48\)"),
+        (of_packed(False, False), {"config_groups": {}}, r"\(None bits, where 4 and 8 are known\)"),
+        (of_packed(False, False), {"config_groups": ["a"]}, r"\(config_groups .* are not known\)"),
+        (of_packed(False, False), {"config_groups": {"a": None}}, r"\(config_groups .* are not known\)"),
+        (of_packed(False, False), told_of_packed(type="float"), r"\(packed numbers of type 'float'\)"),
+        (
+            of_packed(False, False),
+            told_of_packed(symmetric=False),
+            r"\(not symmetric, and 'a\.proj' has no weight_zero_point\)",
+        ),
+        (of_packed(False, False), told_of_packed(actorder="group"), r"\(actorder, and 'a\.proj' has no weight_g_idx\)"),
+        (of_packed(False, False), told_of_packed(group_size=64), r"64 columns of 'a\.proj' in 4 groups of 64\)"),
+        (of_packed(False, False), two_groups(num_bits=8), r"\(groups of layers of different kinds\)"),
+        (of_packed(False, False), {"format": "nvfp4-pack-quantized"}, r"\(format 'nvfp4-pack-quantized', where"),
+        (
+            of_packed(False, False),
+            {"transform_config": {"config_groups": {}}},
+            r"\(transform_config .*hadamard|transform_config",
+        ),
+        (of_fp8((16, 16)), {"weight_block_size": [8, 16]}, r"do not fit one another, .*in blocks of \[8, 16\]"),
+        (of_fp8((16, 16)), {"weight_block_size": [16, 128]}, r"do not fit one another, .*in blocks of \[16, 128\]"),
+        (of_fp8((16, 16)), {"weight_block_size": [0, 0]}, r"do not fit one another"),
+        (of_fp8((16, 16)), {"weight_block_size": [16]}, r"do not fit one another"),
+        (of_fp8((16, 16)), {"weight_block_size": "x"}, r"do not fit one another"),
         (of_awq(16), {"quant_method": "hqq"}, r"quantised by 'hqq' .*known are gptq, awq, compressed-tensors, fp8"),
         (of_awq(16), {"quant_method": ""}, r"quantised by '' .*Take the model unquantised, or as a GGUF file"),
     ],
@@ -176,10 +212,47 @@ def test_what_cannot_be_read_is_refused_by_name(case: Case, more: dict[str, Any]
         layers({**config, **more}, tensors).weight("a.proj.weight")
 
 
-def test_tensors_that_do_not_fit_are_refused_by_name() -> None:
-    config, tensors, _ = of_gptq(4, 16, False, "gptq")
-    with pytest.raises(ModelError, match=r"'a\.proj\.weight' of model 'model', quantised by 'gptq', .*do not fit"):
-        layers(config, {**tensors, "scales": tensors["scales"][:2]}).weight("a.proj.weight")
+@pytest.mark.parametrize(
+    ("case", "part", "change"),
+    [
+        (of_gptq(4, 16, False, "gptq"), "scales", lambda tensor: tensor[:, :2]),
+        (of_gptq(4, 16, False, "gptq"), "qweight", lambda tensor: tensor.float()),
+        (of_gptq(4, 16, False, "gptq"), "qweight", lambda tensor: tensor.flatten()),
+        (of_gptq(4, 16, True, "gptq"), "g_idx", lambda tensor: tensor + 4),
+        (of_gptq(4, 16, True, "gptq"), "g_idx", lambda tensor: tensor - 1),
+        (of_gptq(4, 16, True, "gptq"), "g_idx", lambda tensor: tensor[:-1]),
+        (of_awq(16), "qzeros", lambda tensor: tensor.to(torch.int64)),
+        (of_packed(False, False), "weight_shape", lambda _: torch.tensor([-5, 64])),
+        (of_packed(False, False), "weight_shape", lambda _: torch.tensor([OUT, 2 * IN])),
+        (of_packed(False, False), "weight_shape", lambda _: torch.tensor([OUT])),
+        (of_packed(False, False), "weight_packed", lambda tensor: tensor.to(torch.uint8)),
+        (of_fp8((16, 16)), "weight", lambda tensor: tensor.to(torch.bfloat16)),
+        (of_fp8((16, 16)), "weight_scale_inv", lambda tensor: tensor.repeat(2, 1)),
+        (of_fp8((16, 16)), "weight_scale_inv", lambda tensor: tensor[:0]),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused_by_name(case: Case, part: str, change: Callable[[Any], torch.Tensor]) -> None:
+    config, tensors, _ = case
+    with pytest.raises(ModelError, match=r"'a\.proj\.weight' of model 'model', quantised by .*do not fit"):
+        layers(config, {**tensors, part: change(tensors[part])}).weight("a.proj.weight")
+
+
+def test_an_order_that_is_told_and_not_there_is_refused() -> None:
+    config, tensors, _ = of_gptq(4, 16, True, "gptq")
+    del tensors["g_idx"]
+    with pytest.raises(ModelError, match=r"\(desc_act, and 'a\.proj' has no g_idx\)"):
+        layers(config, tensors).weight("a.proj.weight")
+
+
+def test_the_last_group_may_be_shorter() -> None:
+    """48 and 16 columns, not 32 and 32."""
+    config, tensors, _ = of_gptq(4, 32, False, "gptq")
+    del tensors["g_idx"]
+    found = layers({**config, "group_size": 48}, tensors).weight("a.proj.weight")
+    named = layers(config, {**tensors, "g_idx": torch.arange(IN) // 48}).weight("a.proj.weight")
+    assert found is not None
+    assert named is not None
+    assert torch.equal(found, named)
 
 
 def test_a_model_gives_the_logits_of_the_weights_it_stands_for(

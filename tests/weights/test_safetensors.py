@@ -177,6 +177,23 @@ def test_tensors_that_nobody_asks_for_are_not_left_out(copy: Path, extra: str, t
         load(str(copy))
 
 
+def test_layers_beyond_those_that_the_configuration_says_are_not_left_out(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    with pytest.raises(ModelError, match=r"hold 2 layers more than its configuration says, 'model\.layers\.1' among them"):
+        load(str(copy))
+
+
+def test_a_layer_that_guesses_further_tokens_may_be_left_out(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights = load_file(copy / "model.safetensors")
+    begin = "model.layers.2."
+    guesses = {name.replace(begin, "model.layers.3."): weight.clone() for name, weight in weights.items() if begin in name}
+    guesses["model.layers.3.eh_proj.weight"] = torch.ones(2, 2)
+    save_file({**weights, **guesses}, copy / "model.safetensors", {"format": "pt"})
+    load(str(copy))
+    assert "tensors in the model's files are not used, model.layers.3.eh_proj.weight among them" in caplog.text
+
+
 def test_scales_of_an_unknown_quantisation_are_told_by_its_name(copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "new-kind"}}))

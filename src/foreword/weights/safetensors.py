@@ -140,7 +140,8 @@ class SafetensorsCheckpoint:
     def _quantised(self) -> QuantisedLayers | None:
         """The layers that another program has quantised; None: there are none, or transformers has its own way with them."""
         told = json.loads((self.path / "config.json").read_bytes())
-        config = told.get("quantization_config") or (told.get("text_config") or {}).get("quantization_config")
+        parts = [part for part in (told, told.get("text_config")) if isinstance(part, dict)]
+        config = next((part["quantization_config"] for part in parts if part.get("quantization_config")), None)
         if not isinstance(config, dict) or config.get("quant_method", "") in OF_TRANSFORMERS:
             return None
         return QuantisedLayers(str(self.path), config, self._files_of_tensors.keys(), self._stored)

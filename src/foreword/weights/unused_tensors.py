@@ -6,6 +6,7 @@ heads that guess further tokens) may be left out.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 
 from torch import nn
@@ -16,14 +17,15 @@ logger = logging.getLogger("foreword")
 
 HARMLESS = ("inv_freq", ".masked_bias", ".attn.bias", ".attention.bias", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached")
 """Ends of names of what is computed anew, or was written by mistake."""
+LAYER = re.compile(r"(.*?\blayers\.\d+)\.(.+)")
+"""A numbered layer, and what it holds."""
 NUMBERS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Types that are numbers by themselves, as safetensors calls them."""
 
 
 def refuse_unused(name: str, model: nn.Module, unused: Iterable[str], types: Mapping[str, str], method: str) -> None:
     """ModelError for tensors that a model would need: ``unused`` are those that its code did not ask for, ``types`` the
-    types of
-    all. ``method`` is what the configuration calls the quantisation, or empty."""
+    types of all. ``method`` is what the configuration calls the quantisation, or empty."""
     quantised = f" Its quantisation is {method!r}." if method else ""
     for tensor, kind in sorted(types.items()):
         if kind not in NUMBERS and tensor.endswith((".weight", "weight_packed", "qweight")):
@@ -40,8 +42,25 @@ def refuse_unused(name: str, model: nn.Module, unused: Iterable[str], types: Map
             f"{needed[0]!r} among them, so its answers would be wrong.{quantised} Take the model unquantised, as it was "
             f"published, or as a GGUF file."
         )
+    if more := _layers_beyond(left, types):
+        raise ModelError(
+            f"The files of model {name!r} hold {len(more)} layers more than its configuration says, {more[0]!r} among them, "
+            f"so its answers would be wrong. Check num_hidden_layers in config.json, or download the files again."
+        )
     if left:
         logger.warning("%d tensors in the model's files are not used, %s among them.", len(left), left[0])
+
+
+def _layers_beyond(unused: Iterable[str], types: Mapping[str, str]) -> list[str]:
+    """Numbered layers that nobody asked for, and that hold what another one holds: those that guess further tokens hold
+    more."""
+    held: dict[str, set[str]] = {}
+    for tensor in types:
+        if numbered := LAYER.match(tensor):
+            held.setdefault(numbered[1], set()).add(numbered[2])
+    beyond = {numbered[1] for tensor in unused if (numbered := LAYER.match(tensor))}
+    usual = [parts for layer, parts in held.items() if layer not in beyond]
+    return sorted(layer for layer in beyond if held[layer] in usual)
 
 
 def _parent(tensor: str) -> str:
