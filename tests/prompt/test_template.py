@@ -169,11 +169,26 @@ def test_the_generation_tag_and_loop_controls_are_known() -> None:
         "{{ 1 / 0 }}",
         "{% for i in range(10**9) %}{% endfor %}",
         "{{ missing.attribute }}",
+        "{{ 'x' * 10**10 }}",
+        "{{ 10**10 * messages[0].content }}",
+        "{{ [messages] * 10**9 }}",
+        "{{ 10 ** (10 ** 8) }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ '%*d' % (10**10, 1) }}",
+        "{{ '{:9999999999}'.format(1) }}",
+        "{{ 'a'.center(10**10) }}",
+        "{{ lipsum(n=10**9) }}",
     ],
 )
 def test_a_hostile_or_failing_template_is_a_prompt_error(source: str) -> None:
     with pytest.raises(PromptError, match="did not take the conversation"):
         PromptTemplate(source, ApproximateTokenizer()).render([{"role": "user", "content": "x"}])
+
+
+def test_ordinary_operations_are_what_they_are() -> None:
+    source = "{{ '-' * 40 }}{{ 3 * 4 }}{{ 2 ** 10 }}{{ 7 % 4 }}{{ '%05d' % 42 }}{{ '{:>3}'.format(1) }}{{ 'a'.center(3) }}"
+    made = PromptTemplate(source, ApproximateTokenizer()).render([{"role": "user", "content": "x"}])
+    assert made == "-" * 40 + "12" + "1024" + "3" + "00042" + "  1" + " a "
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,9 @@ def test_a_hostile_or_failing_template_is_a_prompt_error(source: str) -> None:
         ({"tokenizer.json": "x", "chat_template.jinja": "y"}, "cannot be read"),
         ({"tokenizer.json": files("chatml")["tokenizer.json"]}, "no chat template"),
         ({**files("chatml"), "chat_template.jinja": "{% for %}"}, "not valid Jinja, line 1"),
+        ({**files("chatml"), "chat_template.jinja": "{{" + "(" * 5000}, r"'default' cannot be read \(RecursionError\)"),
+        ({**files("chatml"), "chat_template.jinja": "{% for x in y %}" * 30 + "{% endfor %}" * 30}, "nested too deeply"),
+        ({**files("chatml"), "chat_template.jinja": "{% if x %}" * 200 + "{% endif %}" * 200}, "nested too deeply"),
         ({**files("chatml"), "tokenizer_config.json": "["}, "tokenizer_config.json is not JSON"),
         ({**files("chatml"), "tokenizer_config.json": "[]"}, "holds a list"),
     ],

@@ -14,15 +14,12 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from jinja2 import meta, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import meta
 
 from foreword.errors import ModelError, PromptError
 from foreword.prompt.abilities import TemplateAbilities, find_abilities
 from foreword.prompt.chat import MessageDict, Tool
+from foreword.prompt.sandbox import Sandbox
 from foreword.prompt.tokenizer import Encoded, HubTokenizer, Tokenizer
 from foreword.prompt.vendor_forms.openai import REASONING
 
@@ -39,6 +36,8 @@ _GIVEN = frozenset(
     {"messages", "tools", "xml_tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception", "namespace"}
 )
 
+UNREADABLE = (RecursionError, SyntaxError, ValueError, OverflowError, MemoryError)
+"""What compiling a template raises that is nested deeper than Jinja or Python can read."""
 _END = "\ue000"
 """A sign behind the text of an answer that has begun, to see where a template goes on writing behind it."""
 _SHORT_ID = 9  # the length that Mistral's templates want
@@ -87,7 +86,7 @@ class PromptTemplate:
             raise ModelError(
                 "There is no chat template. Give one as text, or add chat_template.jinja to the model's directory."
             )
-        environment = _environment()
+        environment = Sandbox()
         self.tokenizer = tokenizer
         self.special_tokens = dict(special_tokens or {})
         self._templates = {name: _compile(environment, name, source) for name, source in sources.items()}
@@ -194,7 +193,7 @@ class PromptTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """What the templates read beside messages, tools and special tokens: variables that a caller may have to give."""
-        environment = _environment()
+        environment = Sandbox()
         read = (_read_by(environment, source) for source in self.sources.values())
         return frozenset().union(*read) - _GIVEN - frozenset(SPECIAL_TOKENS)
 
@@ -246,51 +245,18 @@ class PromptTemplate:
         return "one\ue000" in text and "two\ue000" in text and "'type'" not in text and '"type"' not in text
 
 
-class _Generation(Extension):
-    """``{% generation %}`` marks what the model wrote, for training; here its content is just text."""
-
-    tags = {"generation"}  # noqa: RUF012 (the name and type that Jinja asks for)
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-class _PlainNamespace(Namespace):
-    """``namespace()`` without names that begin with an underscore: templates come from strangers."""
-
-    def __init__(*args: Any, **attributes: Any):  # a template may pass a ``self`` of its own
-        values = dict(*args[1:], **attributes)
-        for name in values:
-            _check_attribute(name)
-        Namespace.__init__(args[0], values)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _check_attribute(name)
-        super().__setitem__(name, value)
-
-
-def _check_attribute(name: str) -> None:
-    if name.startswith("_"):
-        raise jinja2.exceptions.SecurityError(f"a namespace cannot hold {name!r}: it begins with an underscore")
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-    environment.filters["tojson"] = _tojson
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["namespace"] = _PlainNamespace
-    return environment
-
-
-def _compile(environment: ImmutableSandboxedEnvironment, name: str, source: str) -> jinja2.Template:
+def _compile(environment: Sandbox, name: str, source: str) -> jinja2.Template:
     try:
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise ModelError(f"The chat template {name!r} is not valid Jinja, line {error.lineno}: {error.message}") from error
+    except UNREADABLE as error:
+        raise ModelError(
+            f"The chat template {name!r} cannot be read ({type(error).__name__}): is it nested too deeply?"
+        ) from error
 
 
-def _read_by(environment: ImmutableSandboxedEnvironment, source: str) -> set[str]:
+def _read_by(environment: Sandbox, source: str) -> set[str]:
     """The variables that a template reads and does not set before."""
     return meta.find_undeclared_variables(environment.parse(source))
 
@@ -298,21 +264,6 @@ def _read_by(environment: ImmutableSandboxedEnvironment, source: str) -> set[str
 def _tools_variable(read: set[str]) -> str:
     """In which variable a template takes tools: SmolLM3's has one of its own."""
     return "xml_tools" if "xml_tools" in read and "tools" not in read else "tools"
-
-
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON as it is: Jinja's own filter would escape what matters in HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 def _clock(now: datetime | None) -> Any:
