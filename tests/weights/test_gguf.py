@@ -90,6 +90,14 @@ def test_a_file_gives_the_logits_of_the_model_it_was_made_of(
     assert loaded.max_context == of_directory.max_context
 
 
+@pytest.mark.parametrize("key", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_factor_of_positions_without_a_type_is_linear(tmp_path: Path, key: str) -> None:
+    linear = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+    directory = _written(tmp_path / "model", "llama", {"rope_parameters": linear})
+    more = {"llama.rope.scaling.type": None, "llama.rope.scaling.factor": None, f"llama.{key}": 4.0}
+    assert_near(logits(write_gguf(tmp_path / "model.gguf", directory, more=more))[1], logits(directory)[1])
+
+
 def test_no_family_imports_transformers_to_start_and_answer(model_dir: Callable[..., str], tmp_path: Path) -> None:
     families = ("llama", "mistral", "qwen3", "gemma2", "gemma3", "phi3", "SmolLM3", "Granite", "Olmo2")
     files = [str(write_gguf(tmp_path / f"{family}.gguf", model_dir(family))) for family in families]

@@ -93,7 +93,7 @@ def test_a_value_of_any_length_is_told_in_one_short_line(model_dir: Callable[...
     with pytest.raises(ModelError, match=r"long\\nlong.*\.\.\.") as error:
         open_checkpoint(str(path)).described()
     assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 600 + len(str(path))
+    assert len(str(error.value)) < 1500 + len(str(path))
 
 
 def test_a_tensor_s_name_has_an_end(tmp_path: Path, content: bytearray) -> None:

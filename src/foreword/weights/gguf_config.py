@@ -172,8 +172,9 @@ def _biases(file: GgufFile, family: Family) -> dict[str, Any]:
 
 def _rope(file: GgufFile, family: Family, values: Mapping[str, Any], head: int) -> dict[str, Any]:
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": values.get("rope.freq_base", 10000.0)}
-    kind = values.get("rope.scaling.type") or "none"
     factor, original = values.get("rope.scaling.factor"), values.get("rope.scaling.original_context_length")
+    factor = factor or values.get("rope.scale_linear")
+    kind = values.get("rope.scaling.type") or ("linear" if factor else "none")
     turned = values.get("rope.dimension_count") or head
     if turned != head:
         if family.model_type != "phi3":

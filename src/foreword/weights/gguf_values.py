@@ -17,9 +17,9 @@ COUNT_END = 1 << 24
 """Above every count: what no model has, such as a context of 4,294,967,295 tokens, would be asked of memory."""
 POSITIVE = frozenset({"attention.layer_norm_rms_epsilon", "rope.freq_base", "rope.freq_base_swa"})
 NUMBERS = frozenset({
-    "rope.scaling.factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "rope.scaling.yarn_attn_factor",
-    "attn_logit_softcapping", "final_logit_softcapping", "attention.scale", "embedding_scale", "residual_scale",
-    "logit_scale",
+    "rope.scaling.factor", "rope.scale_linear", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_attn_factor", "attn_logit_softcapping", "final_logit_softcapping", "attention.scale",
+    "embedding_scale", "residual_scale", "logit_scale",
 })  # fmt: skip
 PATTERN = "attention.sliding_window_pattern"
 """Which layers have a window: one value a layer, or every how many layers there is none."""
