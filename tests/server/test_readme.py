@@ -22,6 +22,7 @@ NOT_RUN = {
     "foreword api-key": "the same",
     "foreword bench": "measures for minutes, with a model that only a reader has",
     "pip install": "changes what is installed; what a wheel holds is tested in test_packaging.py",
+    "docker build": "needs an engine for containers, and minutes",
     "pip wheel": "made in test_packaging.py",
 }
 """What a block begins with, and why it is not run."""
