@@ -13,7 +13,7 @@ def test_unknown_and_forgotten_requests_are_told_apart_and_it_says_how_long_they
     for name in ("a", "b", "c"):
         recent.add(requests.run("hello", name=name))
     assert recent.get("c").request_id == "c"
-    with pytest.raises(NotFoundError, match=r"'a' has been forgotten\. The last 2 finished requests are kept, up to 1000"):
+    with pytest.raises(NotFoundError, match=r"'a' has been forgotten\. The last 2 finished requests are kept, up to 1,000"):
         recent.get("a")
     with pytest.raises(NotFoundError, match="'x' is not known"):
         recent.get("x")

@@ -65,7 +65,7 @@ class RecentRequests:
         request = self._by_id.get(request_id)
         if request is not None:
             return request
-        kept = f"The last {self.max_requests} finished requests are kept, up to {self.max_tokens} tokens in all"
+        kept = f"The last {self.max_requests:,} finished requests are kept, up to {self.max_tokens:,} tokens in all"
         if request_id in self._forgotten:
             raise NotFoundError(f"Request {request_id!r} has been forgotten. {kept}; ask sooner, or keep more.")
         raise NotFoundError(f"Request {request_id!r} is not known: it never was, has not finished, or was long ago. {kept}.")

@@ -66,7 +66,7 @@ class Observation:
     def kept(self) -> str:
         """How long requests can be explained, in words."""
         config = self._observer.config
-        return f"The last {config.recent_requests} requests are kept, up to {config.recent_tokens} tokens in all."
+        return f"The last {config.recent_requests:,} requests are kept, up to {config.recent_tokens:,} tokens in all."
 
     async def read(self, function: Callable[[Observer], T]) -> T:
         """What a function makes of the observer; all events so far are taken."""

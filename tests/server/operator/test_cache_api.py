@@ -1,12 +1,15 @@
 """/v1/cache over HTTP: explanations, permissions, bad input."""
 
 import random
+import re
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 import pytest
 
 from foreword.observe import ObserverConfig
+from foreword.observe.explain import Reason
 from foreword.server.tenants import Tenants, new_key
 from server.live import Live
 
@@ -75,7 +78,7 @@ def test_counts_recent_prefixes_curve_and_savings_add_up(serve: Callable[..., Li
     assert counts["cached"] + counts["shared_in_flight"] + counts["computed"] == counts["prompt_tokens"]
     assert sum(counts["requests_by_reason"].values()) == 4
     assert [request["reason"] for request in recent["requests"]] == ["diverged"] * 3
-    assert "The last 2048 requests are kept" in recent["kept"]
+    assert "The last 2,048 requests are kept" in recent["kept"]
     prefix = get(live, "prefixes")["prefixes"][0]
     assert (prefix["requests"], prefix["hits"], prefix["text"][:10]) == (4, 3, RULES[:10])
     curve = get(live, "curve")
@@ -278,3 +281,10 @@ def test_binary_rubbish_is_answered_and_explained(serve: Callable[..., Live]) ->
             assert found["cached"] + found["shared_in_flight"] + found["computed"] == found["prompt_tokens"]
     assert [request["position"] for request in get(live, "recent")["requests"]][2] == 150
     assert get(live, "prefixes")["prefixes"]
+
+
+def test_the_page_says_of_every_reason_what_it_means() -> None:
+    script = (resources.files("foreword.server.operator.dashboard") / "charts.js").read_text("utf-8")
+    table = re.search(r"^const MEANINGS = \{\n(.*?)^\};", script, flags=re.DOTALL | re.MULTILINE)
+    assert table is not None
+    assert set(re.findall(r"^  (\w+): \"", table[1], flags=re.MULTILINE)) == set(Reason)

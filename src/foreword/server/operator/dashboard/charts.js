@@ -58,6 +58,27 @@ function forgetCharts() {
   for (const id of Object.keys(charts)) { charts[id].destroy(); delete charts[id]; }
 }
 
+// What a reason says, for who has not read the page on reasons.
+const MEANINGS = {
+  complete: "all was there",
+  first_seen: "nobody had asked so far before",
+  diverged: "another text was cached there",
+  volatile_value: "a time, an id or a counter was another one",
+  tools_reordered: "the same tools, in another order",
+  json_reordered: "the same JSON, written otherwise",
+  template_rerender: "the same conversation, written otherwise",
+  stored_corrupt: "a store gave what had not been stored",
+  stored_other_identity: "a store gave another model's",
+  load_failed: "a store did not bring it",
+  load_slower: "computing it took less time than loading",
+  evicted: "it was cached, and had to make room",
+  adapter_or_weights_changed: "it is cached for other weights",
+  namespace_differs: "it is cached for another tenant or salt",
+  below_minimum: "the prompt is shorter than what is cached",
+  disabled: "the cache was off for it",
+  not_admitted: "it ended before it was looked up",
+};
+
 function showReasons(counts) {
   const rows = Object.entries(counts.requests_by_reason).sort((a, b) => b[1] - a[1]);
   const most = Math.max(1, ...Object.values(counts.missed_tokens_by_reason));
@@ -65,7 +86,7 @@ function showReasons(counts) {
     const missed = counts.missed_tokens_by_reason[reason] ?? 0;
     const bar = element("span", { class: "bar" });
     bar.style.width = (100 * missed) / most + "%";
-    return element("tr", {}, element("th", { scope: "row" }, words(reason)),
+    return element("tr", {}, element("th", { scope: "row" }, words(reason), element("small", {}, MEANINGS[reason] ?? "")),
       element("td", { class: "number" }, whole.format(requests)),
       element("td", { class: "number" }, whole.format(missed)), element("td", {}, bar));
   }));
