@@ -92,6 +92,25 @@ SLOW = (
 models anew, or try thousands of cases."""
 
 
+LONGEST = (
+    "server/test_soak.py",
+    "engine/test_bit_identity.py",
+    "bench/test_isolation.py",
+    "cli/test_cli.py",
+    "engine/test_environment.py",
+    "docs/test_tutorial.py",
+    "server/test_readme.py",
+    "engine/test_fingerprint.py",
+    "weights/test_safetensors.py",
+    "server/operator/test_page.py",
+    "engine/test_structured_outputs.py",
+    "cluster/test_ray.py",
+    "server/test_serve_commands.py",
+    "replay/test_loops.py",
+)
+"""Files whose tests take a good part of a minute. They come first, so that no worker is alone with one at the end."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is kept between runs is kept between tests, and nowhere else."""
@@ -101,10 +120,12 @@ def own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The minute of soak is first, so that the other worker does not wait for it at the end; slow tests are marked."""
-    items.sort(key=lambda item: item.path.name != "test_soak.py")
+    """The longest files are first, slow tests are marked."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    names = {item: item.nodeid.split("tests/")[-1] for item in items}
+    items.sort(key=lambda item: places.get(names[item].split("::")[0], len(LONGEST)))
     for item in items:
-        if item.nodeid.split("tests/")[-1].startswith(SLOW):
+        if names[item].startswith(SLOW):
             item.add_marker("slow")
 
 
