@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from foreword.engine.pacing import IDLE_SECONDS, SHARE, Pace
+from foreword.engine.pacing import CALM, FULL_SHARE, IDLE_SECONDS, SHARE, Pace, share
 
 TURN = 0.004
 
@@ -17,6 +17,7 @@ class Day:
         self.now = 100.0
         self.waits: list[float] = []
         self.on_wait: Callable[[], None] = lambda: None
+        self.fullness = 0.0
         self._spent = 0.0
         self.pace = Pace(lambda: self.now, lambda: self._spent, self.wait)
 
@@ -27,7 +28,7 @@ class Day:
 
     def turn(self, on_disk: float = 0.0) -> float:
         """When a turn begins; it takes some of the processor's time, and waits for a disk."""
-        with self.pace.turn():
+        with self.pace.turn(lambda: self.fullness):
             begun = self.now
             self.now += TURN + on_disk
             self._spent += TURN
@@ -94,3 +95,33 @@ def test_of_two_that_work_both_are_given_way_to(day: Day) -> None:
             first = day.turn()
         day.now += 2 * IDLE_SECONDS
         assert day.turn() - first >= TURN / SHARE
+
+
+@pytest.mark.parametrize(("fullness", "expected"), [(0.0, SHARE), (CALM, SHARE), (1.0, FULL_SHARE), (2.5, FULL_SHARE)])
+def test_the_fuller_the_queue_the_larger_the_share(fullness: float, expected: float) -> None:
+    assert share(fullness) == expected
+    assert SHARE <= share(fullness) <= share(fullness + 0.1) <= FULL_SHARE
+
+
+def test_turns_keep_up_with_what_is_given_as_soon_as_half_the_queue_is_full(day: Day) -> None:
+    """What comes in takes a tenth of a core to store: eight times what turns take while there is room."""
+    most, given, stored = 100, 0, 0
+    with day.step():
+        begun = day.now
+        while stored < 20 * most:
+            given = int((day.now - begun) * 0.1 / TURN)
+            day.fullness = (given - stored) / most
+            day.turn()
+            stored += 1
+    assert given - stored < 0.75 * most
+
+
+def test_who_waits_for_a_turn_gets_it_sooner_when_the_queue_fills(day: Day) -> None:
+    def fill() -> None:
+        day.fullness = 1.0
+
+    with day.step():
+        first = day.turn()
+        day.on_wait = fill
+        second = day.turn()
+    assert second - first < 2 * IDLE_SECONDS < TURN / SHARE

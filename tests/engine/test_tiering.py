@@ -230,6 +230,30 @@ def test_at_the_end_storing_gives_way_to_nobody() -> None:
     assert sorted(shelf.kept.values()) == [b"a", b"b", b"c"]
 
 
+def seconds_waited(queue_blocks: int, stores: int) -> float:
+    """How long who stores three blocks some times waits for its turns, beside a step; each takes a second."""
+    now, spent = [0.0], itertools.count(0.0)
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    under = Under(Shelf(), queue_blocks, Pace(lambda: now[0], lambda: next(spent), wait))
+    with under.tiering.giving_way():
+        for _ in range(stores):
+            under.store()
+    under.tiering.close(5.0)
+    return now[0]
+
+
+def test_storing_gives_way_the_less_the_fuller_its_queue() -> None:
+    assert seconds_waited(queue_blocks=3, stores=1) < seconds_waited(queue_blocks=6, stores=1) / 10
+
+
+def test_what_is_stored_has_left_the_queue() -> None:
+    """Three of six blocks are no hurry, however many came before."""
+    assert seconds_waited(queue_blocks=6, stores=4) == pytest.approx(seconds_waited(queue_blocks=600, stores=4))
+
+
 class Panic(BaseException):
     """As native code raises it."""
 

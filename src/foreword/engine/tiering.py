@@ -1,8 +1,8 @@
 """The tiers below an engine's KV memory: the stores, and the threads that read and write them. Imports no torch.
 
 Three threads, so that a look-up does not wait for a load, nor a load for a store: one answers look-ups, one loads, one
-stores, and gives way to steps and loads. Stores wait in a queue that takes a bounded share of the KV memory's blocks, which
-are held meanwhile; what finds no place there is given again when it is used again.
+stores, and gives way to steps and loads, the less the more waits to be stored. Stores wait in a queue that takes a bounded
+share of the KV memory's blocks, which are held meanwhile; what finds no place there is given again when it is used again.
 """
 
 import contextlib
@@ -104,8 +104,9 @@ class Tiering:
         self._news: queue.SimpleQueue[TierNews] = queue.SimpleQueue()
         self._ring: Callable[[], None] = lambda: None
         self._awaited = 0
-        self._room = self._queue = queue_blocks
+        self._queue = queue_blocks
         self._dropped = 0
+        self._given = self._written = 0  # blocks: counted by the engine's thread, and by the one that stores
         self._idle_seconds = idle_seconds
         self._finder = ThreadPoolExecutor(1, "foreword-tier-find")
         self._loader = ThreadPoolExecutor(1, "foreword-tier-load")
@@ -122,15 +123,14 @@ class Tiering:
 
     def begin(self, transfer: LoadBlocks | StoreBlocks) -> None:
         """See Tier."""
+        self._awaited += 1
         match transfer:
             case LoadBlocks():
-                self._awaited += 1
                 self._loader.submit(self._tell, lambda: self._load(transfer), Loaded(transfer, transfer.start))
-            case StoreBlocks() if self._room > 0:
-                self._room -= len(transfer.blocks)
+            case StoreBlocks() if self._waiting < self._queue:
+                self._given += len(transfer.blocks)
                 self._to_store.put(transfer)
             case StoreBlocks():
-                self._room -= len(transfer.blocks)
                 self._dropped += len(transfer.blocks)
                 self._say(PutAway(transfer, transfer.start))
 
@@ -140,17 +140,12 @@ class Tiering:
         with contextlib.suppress(queue.Empty):
             while True:
                 come.append(self._news.get_nowait())
-        for news in come:
-            match news:
-                case PutAway(store, _):
-                    self._room += len(store.blocks)
-                case _:
-                    self._awaited -= 1
+        self._awaited -= len(come)
         return come
 
     def awaited(self) -> bool:
         """See Tier."""
-        return self._awaited > 0 or self._room < self._queue
+        return self._awaited > 0
 
     def giving_way(self) -> AbstractContextManager[None]:
         """See Tier."""
@@ -167,7 +162,7 @@ class Tiering:
             loaded, lost = books.loaded_blocks, dict(books.lost_loads)
             rate = self._rule.load_rate(source)
             states.append(StoreState(source, books.usage, loaded, loaded * self._block_bytes, lost, rate))
-        return TierState(tuple(states), self._queue - self._room, self._dropped)
+        return TierState(tuple(states), self._waiting, self._dropped)
 
     def on_arrival(self, ring: Callable[[], None]) -> None:
         """See Tier."""
@@ -251,7 +246,7 @@ class Tiering:
 
     def _write(self) -> None:
         """The thread that stores."""
-        flushed = True
+        flushed, done = True, 0
         while True:
             if self._clock() - self._usage_asked >= self._idle_seconds:
                 self._ask_usage()
@@ -267,10 +262,12 @@ class Tiering:
                 return
             flushed = False
             self._tell(functools.partial(self._store, store), PutAway(store, store.start))
+            done += len(store.blocks)
+            self._written = done  # also where not all was taken
 
     def _store(self, store: StoreBlocks) -> PutAway:
         """Give blocks to every store, some at a time; what the first one took counts."""
-        with self._pace.turn():
+        with self._pace.turn(self._fullness):
             keys = self._keys(store.namespace, store.tokens, store.private)[store.start // self._size :]
         keep_until = time.time() + store.keep_seconds if store.keep_seconds else 0.0
         for at in range(0, len(keys), self._stored):
@@ -278,11 +275,21 @@ class Tiering:
                 return PutAway(store, store.start + at * self._size)
             some = keys[at : at + self._stored]
             blocks = _PiecesOf(store.blocks[at : at + self._stored], self._pieces)
-            with self._pace.turn():
+            with self._pace.turn(self._fullness):
                 taken = [each.store.put_many(some, blocks, keep_until) for each in self.stores]
+            self._written += len(some)
             if taken[0] < len(some):
                 return PutAway(store, store.start + at * self._size)
         return PutAway(store, store.until)
+
+    @property
+    def _waiting(self) -> int:
+        """Blocks that were given and are not stored yet. More may be held: those before them in the transfer under way."""
+        return self._given - self._written
+
+    def _fullness(self) -> float:
+        """How much of the queue's room is taken."""
+        return self._waiting / max(self._queue, 1)
 
     def _flush(self) -> None:
         for each in self.stores:
