@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import overload
 
 from foreword.account import MissReason, Source
-from foreword.cache import LoadBlocks, Namespace, PrivatePart, Query, StoreBlocks, Stored
+from foreword.cache import LoadBlocks, ModelFingerprint, Namespace, PrivatePart, Query, StoreBlocks, Stored
 from foreword.cache.pool import Blocks
 from foreword.engine.load_rule import LoadRule
 from foreword.engine.pacing import Pace
@@ -183,29 +183,35 @@ class Tiering:
             each.store.close()
 
     def _find(self, query: Query) -> tuple[Stored, ...]:
-        """How far the stores have a prompt, one after the other."""
+        """How far the stores have a prompt, one after the other; if not at all, whether one has it for another model."""
         keys = self._keys(query.namespace, query.tokens, query.private)
         found: list[Stored] = []
+        elsewhere: list[Stored] = []
         at = 0
         for each in self.stores:
-            there = each.store.exists_many([key.name for key in keys[at:]])
-            count = there.index(False) if False in there else len(there)
+            others = self._names_of_others(query, self._books[each.source].usage.others)
+            there = each.store.exists_many([*(key.name for key in keys[at:]), *others])
+            ours, theirs = there[: len(keys) - at], there[len(keys) - at :]
+            if True in theirs:
+                elsewhere.append(Stored(self._size, each.source, MissReason.STORED_OTHER_IDENTITY))
+            count = ours.index(False) if False in ours else len(ours)
             if count:
                 at += count
                 why_not = MissReason.LOAD_SLOWER if self._rule.is_slower(each.source) else None
                 found.append(Stored(at * self._size, each.source, why_not))
-        return tuple(found) or self._of_other_models(query)
+        return tuple(found or elsewhere[:1])
 
-    def _of_other_models(self, query: Query) -> tuple[Stored, ...]:
-        """Whether a store has a prompt's first block for another model, under the same tenant and salt: that is told."""
-        for each in self.stores:
-            for model in self._books[each.source].usage.others:
-                namespace, block = replace(query.namespace, model=model), query.tokens[: model.block_size * TOKEN_BYTES]
-                private = _private(namespace, query.private)
-                keys = BlockNames(namespace.key, model.block_size, self._tenants).keys(block, private)
-                if keys and each.store.exists_many([keys[0].name])[0]:
-                    return (Stored(self._size, each.source, MissReason.STORED_OTHER_IDENTITY),)
-        return ()
+    def _names_of_others(self, query: Query, others: Sequence[ModelFingerprint]) -> list[bytes]:
+        """What a prompt's first block is called for other models, under the same tenant and salt.
+
+        They are asked for beside one's own names: that costs no further answer of the store.
+        """
+        names = []
+        for model in others:
+            namespace, block = replace(query.namespace, model=model), query.tokens[: model.block_size * TOKEN_BYTES]
+            private = _private(namespace, query.private)
+            names += [key.name for key in BlockNames(namespace.key, model.block_size, self._tenants).keys(block, private)]
+        return names
 
     def _load(self, load: LoadBlocks) -> Loaded:
         """Load, and count what has come and why no more."""

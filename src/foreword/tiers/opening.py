@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from foreword.errors import ConfigError
 from foreword.lazy import extra_needed
+from foreword.tiers.announcing import BOARD, AnnouncedStore
 from foreword.tiers.base import BlockStore
 from foreword.tiers.breaker import GuardedStore
 from foreword.tiers.identity import Identity
@@ -23,20 +24,26 @@ def open_packs(path: Path, identity: Identity, options: PackOptions, tenants: Te
     """The packs of a local folder. StoreFailed if it cannot be used; ImportError names the extra that is lacking."""
     with extra_needed("A store of KV", "tiers"):
         from foreword.tiers.packs import LocalPacks
-    return _guarded(LocalPacks(path, identity, options), f"The store {path}", identity, tenants)
+    name = f"The store {path}"
+    _tell_if_plain(name, tenants)
+    return GuardedStore(_sealed(LocalPacks(path, identity, options), identity, tenants), name)
 
 
 def open_shared(url: str, identity: Identity, tenants: TenantKeys | None) -> GuardedStore:
     """A store that engines share: valkey://host, s3://bucket/path, file:///a/folder. ConfigError for a URL of another kind.
 
-    StoreFailed if a folder or object store cannot be used; a server is asked when it is first needed.
+    StoreFailed if a folder or object store cannot be used; a server is asked when it is first needed. It tells who else
+    uses it, and those who this one is (announcing.py).
     """
     parts = urlsplit(url)
     open_one = _opener(parts.scheme)
     if open_one is None:
         known = ", ".join(f"{scheme}://" for scheme in ("file", *VALKEY, *OBJECTS))
         raise ConfigError(f"The URL of a shared store begins with one of {known}; got {_shown(url)!r}.")
-    return _guarded(open_one(url, identity), f"The shared store {_shown(url)}", identity, tenants)
+    name = f"The shared store {_shown(url)}"
+    _tell_if_plain(name, tenants)
+    store, board = (_sealed(open_one(url, whose), whose, tenants) for whose in (identity, BOARD))
+    return GuardedStore(AnnouncedStore(store, board, identity, tenants), name)
 
 
 def _opener(scheme: str) -> Callable[[str, Identity], BlockStore] | None:
@@ -68,14 +75,17 @@ def _objects(url: str, identity: Identity) -> BlockStore:
     return ObjectBlocks(object_store(url), identity)
 
 
-def _guarded(store: BlockStore, name: str, identity: Identity, tenants: TenantKeys | None) -> GuardedStore:
+def _sealed(store: BlockStore, identity: Identity, tenants: TenantKeys | None) -> BlockStore:
+    if tenants is None:
+        return store
+    with extra_needed("A store's key", "tiers"):
+        from foreword.tiers.sealed import SealedStore
+    return SealedStore(store, tenants, identity)
+
+
+def _tell_if_plain(name: str, tenants: TenantKeys | None) -> None:
     if tenants is None:
         logger.warning("%s is not encrypted: whoever can read it can read what prompts were about.", name)
-    else:
-        with extra_needed("A store's key", "tiers"):
-            from foreword.tiers.sealed import SealedStore
-        store = SealedStore(store, tenants, identity)
-    return GuardedStore(store, name)
 
 
 def _shown(url: str) -> str:
