@@ -146,10 +146,12 @@ def test_the_names_of_vllm_are_there(asked: Live) -> None:
     assert all(dict(labels)["model_name"] == "tiny" for _, labels in found)
 
 
-def test_the_dashboard_asks_for_what_is_exported(asked: Live) -> None:
-    """Every metric in it, with every label it selects or groups by."""
+def test_the_dashboard_asks_for_what_is_exported(asked: Live, engine_config: Any, tmp_path: Path) -> None:
+    """Every metric in it, with every label it selects or groups by; those of stores where there is one."""
     labels: dict[str, set[str]] = {}
-    for name, given in samples(asked):
+    with live_server(engine_config(store=str(tmp_path)), served_model_name="tiny") as over_a_store:
+        found = [*samples(asked), *samples(over_a_store)]
+    for name, given in found:
         labels.setdefault(name, set()).update(label for label, _ in given)
     panels = json.loads(DASHBOARD.read_text())["panels"]
     expressions = [target["expr"] for panel in panels for target in panel["targets"]]

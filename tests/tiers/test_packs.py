@@ -228,11 +228,14 @@ def test_a_folder_that_is_removed_is_made_anew(open_packs: Open, folder: Path) -
     store = open_packs(clock=lambda: float(next(clock)))
     put(store, KEYS[:4])
     store.put_many(KEYS[4:6], made_blocks(KEYS[4:6]))
+    written = store.usage().written_bytes
     shutil.rmtree(folder)
     assert read(store, KEYS) == [Outcome.MISSING] * 8
+    assert store.usage().written_bytes == written, "what was written has been, wherever it is now"
     assert put(store, KEYS) == 8
     assert found(store, KEYS) == 8
     assert len(packs(folder)) == 2
+    assert store.usage().written_bytes > written
 
 
 def test_what_another_process_finishes_is_found_and_what_it_removes_is_not(open_packs: Open) -> None:

@@ -40,6 +40,7 @@ class GuardedStore:
         self._in_a_row = 0
         self._closed_until = 0.0
         self._pause = FIRST_PAUSE
+        self._counted = StoreUsage()
 
     @property
     def left_alone(self) -> bool:
@@ -67,9 +68,15 @@ class GuardedStore:
         self._ask(self._inner.flush, None)
 
     def usage(self) -> StoreUsage:
-        """What the store says of itself, and its failures; it is not asked while they are in a row, and does not end one."""
+        """What the store says of itself, and its failures; it is not asked while they are in a row, and does not end one.
+
+        Where it cannot be asked, what this process has done is what it said last: counts never fall.
+        """
         failing = self._in_a_row >= FAILURES  # who needs it tries it out
-        usage = StoreUsage() if failing else self._ask(self._inner.usage, StoreUsage(), proves=False)
+        usage = self._counted if failing else self._ask(self._inner.usage, self._counted, proves=False)
+        self._counted = StoreUsage(
+            written_bytes=usage.written_bytes, copied_bytes=usage.copied_bytes, refused=usage.refused
+        )
         return replace(usage, failures=self.failures, left_alone=self.left_alone)
 
     def close(self) -> None:

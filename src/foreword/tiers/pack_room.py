@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 
 from foreword.tiers.base import BlockKey
 from foreword.tiers.checksum import checksum
@@ -16,16 +17,30 @@ COPIED_SHARE = 0.1
 """What is copied forward, of what was written: write amplification stays below 1 + this."""
 
 
-class PackRoom:
-    """Keeps the packs of a shelf within their limits. For one thread at a time."""
+@dataclass
+class PackCounts:
+    """Bytes of blocks that this process has written for others, and again to make room."""
 
-    def __init__(self, shelf: PackShelf, appender: PackAppender, options: PackOptions, now: Callable[[], float]):
+    written_bytes: int = 0
+    copied_bytes: int = 0
+
+
+class PackRoom:
+    """Keeps the packs of a shelf within their limits, and counts what is written. For one thread at a time."""
+
+    def __init__(
+        self,
+        shelf: PackShelf,
+        appender: PackAppender,
+        options: PackOptions,
+        counts: PackCounts,
+        now: Callable[[], float],
+    ):
         self._shelf = shelf
         self._appender = appender
         self._options = options
+        self._counts = counts
         self._now = now
-        self.written_bytes = 0
-        self.copied_bytes = 0
 
     def make(self, size: int) -> int:
         """Remove packs until ``size`` bytes may be written; returns how many may, if there is no room for all.
@@ -43,7 +58,7 @@ class PackRoom:
 
     def count_written(self, size: int) -> None:
         """So many bytes of blocks have been written."""
-        self.written_bytes += size
+        self._counts.written_bytes += size
         self._shelf.index.count_written(self._today(), size)
 
     def written_today(self) -> int:
@@ -65,13 +80,13 @@ class PackRoom:
                     key = BlockKey(block.name, block.parent, block.tokens)
                     self._appender.append(key, pieces, block.kept_until)
                     left -= block.length
-        self.copied_bytes += most - left
+        self._counts.copied_bytes += most - left
         self._shelf.index.count_written(self._today(), most - left)
 
     def _evict(self, pack: str) -> None:
         """Remove a pack. Its blocks that are used more than most are copied forward, as far as that may cost."""
         hot = self._shelf.index.names_in(pack, hot=True)
-        budget = int(COPIED_SHARE * self.written_bytes) - self.copied_bytes
+        budget = int(COPIED_SHARE * self._counts.written_bytes) - self._counts.copied_bytes
         if hot and budget > 0:
             self.copy(pack, frozenset(hot), min(budget, self._shelf.index.size_of(pack) // 2))
         self._shelf.remove(pack)

@@ -19,7 +19,7 @@ from foreword.tiers.pack_folder import is_finished
 from foreword.tiers.pack_index import is_full
 from foreword.tiers.pack_options import PackOptions
 from foreword.tiers.pack_reader import Wanted, read_blocks
-from foreword.tiers.pack_room import PackRoom
+from foreword.tiers.pack_room import PackCounts, PackRoom
 from foreword.tiers.pack_shelf import FolderGone, PackShelf
 
 logger = logging.getLogger("foreword")
@@ -52,7 +52,7 @@ class LocalPacks:
         self.options = options or PackOptions()
         self._now, self._clock = now, clock
         self._writing = threading.RLock()
-        self._refused = 0
+        self._refused, self._counts = 0, PackCounts()  # also of folders that have been there before this one
         self._index_failed = self._doubted = False
         with self._failures():
             self._open()
@@ -120,8 +120,8 @@ class LocalPacks:
                 blocks=blocks,
                 used_bytes=used,
                 max_bytes=self.options.max_bytes,
-                written_bytes=self._room.written_bytes,
-                copied_bytes=self._room.copied_bytes,
+                written_bytes=self._counts.written_bytes,
+                copied_bytes=self._counts.copied_bytes,
                 written_today=self._room.written_today(),
                 daily_bytes=self.options.daily_bytes,
                 refused=self._refused,
@@ -227,7 +227,7 @@ class LocalPacks:
     def _open(self) -> None:
         self._shelf = PackShelf(self.path, self._clock)
         self._appender = PackAppender(self._shelf.folder, self.identity, self._clock)
-        self._room = PackRoom(self._shelf, self._appender, self.options, self._now)
+        self._room = PackRoom(self._shelf, self._appender, self.options, self._counts, self._now)
         self._index_failed = False
 
     @contextmanager
