@@ -74,9 +74,7 @@ class GuardedStore:
         """
         failing = self._in_a_row >= FAILURES  # who needs it tries it out
         usage = self._counted if failing else self._ask(self._inner.usage, self._counted, proves=False)
-        self._counted = StoreUsage(
-            written_bytes=usage.written_bytes, copied_bytes=usage.copied_bytes, refused=usage.refused
-        )
+        self._counted = StoreUsage(written_bytes=usage.written_bytes, copied_bytes=usage.copied_bytes, refused=usage.refused)
         return replace(usage, failures=self.failures, left_alone=self.left_alone)
 
     def close(self) -> None:
