@@ -1,7 +1,7 @@
 """The sandbox in which a model's chat template runs: it is a stranger's program.
 
 It reaches no attribute that begins with an underscore, changes nothing that it is given, and none of its operators and calls
-fills the memory at once. How long it runs is not bounded: loops within loops take any time.
+fills the memory by itself. What loops come to is not bounded: they may take any time, and write a text of any length.
 """
 
 import json
