@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import laws
-from conftest import SLOW
+from conftest import LONGEST, SLOW
 from laws import Source
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +96,10 @@ def test_what_is_called_slow_is_there() -> None:
     for file, _, name in (entry.partition("::") for entry in SLOW):
         text = (ROOT / "tests" / file).read_text(encoding="utf-8")
         assert f"def {name}" in text, f"{file}::{name}: mend SLOW in tests/conftest.py"
+
+
+def test_what_is_called_long_is_there() -> None:
+    assert [file for file in LONGEST if not (ROOT / "tests" / file).is_file()] == []
 
 
 def _beyond_the_seams(source: Source) -> Iterator[str]:
