@@ -96,8 +96,8 @@ $(VENV)/smollm2-installed: $(VENV)/engine-installed
 	touch $@
 
 $(VENV)/server-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build, some GB with CUDA) and the server. Some minutes.'
-	$(INSTALL) -e '.[server]'
+	@echo 'Installing the engine (torch: about 200 MB to download in the CPU build, some GB with CUDA), the server and its stores. Some minutes.'
+	$(INSTALL) -e '.[server,tiers]'
 	touch $@
 
 $(VENV)/dev-installed: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -135,3 +135,15 @@ def test_the_lessons_are_true(walker: Walker) -> None:
 
 def test_no_block_of_the_first_page_escapes() -> None:
     assert [text.startswith(NOT_RUN) for _, _, text in blocks("index")] == [True]
+
+
+def test_what_the_first_page_installs_is_what_the_lessons_use() -> None:
+    """The lessons are walked here with everything installed; a reader has what the targets of the first page bring."""
+    (_, _, text), makefile = blocks("index")[0], (ROOT / "Makefile").read_text("utf-8")
+    installed = set()
+    for target in re.findall(r"\.venv/([\w-]+)", text.splitlines()[0]):
+        rule = re.search(rf"^\$\(VENV\)/{target}:.*\n((?:\t.*\n)+)", makefile, flags=re.MULTILINE)
+        assert rule is not None, target
+        installed |= {extra for extras in re.findall(r"\.\[([\w,-]+)\]", rule[1]) for extra in extras.split(",")}
+    assert "foreword serve smollm2 --port 8000 --store" in "".join(text for _, _, text in blocks("restart"))
+    assert installed >= {"server", "tiers"}
