@@ -6,8 +6,16 @@ The names follow the KV events that routers of the field already read.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from foreword.account import Account
+
+
+class ConversationState(StrEnum):
+    """Whether a request's conversation goes on, as its client says."""
+
+    GOES_ON = "goes_on"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class RequestFinished:
         ``stop``, ``length``, ``abort`` or ``error``.
     account
         Where the prompt's tokens came from, and why and where the hit ended.
+    conversation
+        Whether it goes on, as the client says; None: it says nothing.
     """
 
     request_id: str
@@ -92,6 +102,7 @@ class RequestFinished:
     account: Account
     owner: str | None = None
     private_from: int = 0
+    conversation: ConversationState | None = None
 
 
 @dataclass(frozen=True, slots=True)

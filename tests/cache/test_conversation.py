@@ -14,6 +14,8 @@ from foreword.cache import (
     pack_tokens,
 )
 from foreword.cache.conversation import GOES_ON_SECONDS
+from foreword.cache.eviction import LearnedReuse
+from foreword.cache.tree import NO_BLOCKS, RadixTree, Root
 from foreword.replay.cache_loop import process
 
 SPACE = Namespace(ModelFingerprint("weights"))
@@ -152,7 +154,33 @@ def test_the_same_words_under_another_salt_stay() -> None:
     assert (m.has(turn(100), space=other), m.has(turn(100))) == (8, 0)
 
 
-@pytest.mark.parametrize("policy", ["lru", "protected-lru", "learned"])
+def test_what_goes_on_is_kept_before_what_is_newer_by_a_policy_that_has_learned_nothing_yet() -> None:
+    m = Machine(8, "learned")
+    m.ask(turn(100), GOES_ON, answer=(1, 2, 3, 4, 5))
+    m.ask(turn(200, 4))
+    m.ask(turn(300, 16))
+    assert (m.has([*turn(100), 1, 2, 3, 4]), m.has(turn(200, 4))) == (12, 0)
+    assert m.cache.usage().marked_blocks == 0
+
+
+def test_a_policy_that_learns_believes_what_proves_true() -> None:
+    policy, node = LearnedReuse(), RadixTree(SIZE).attach(Root(b""), memoryview(pack_tokens(turn(0, 512))), NO_BLOCKS)
+    node.uses = 1
+
+    def group(goes_on: bool) -> int:
+        node.goes_on = goes_on
+        return policy.used(node, None)
+
+    told, untold = group(True), group(False)
+    assert policy.worth(told, 20) > 2 * policy.worth(untold, 20)
+    for _ in range(2000):  # what was to go on does not, and the other does
+        node.group = group(True)
+        node.group = group(False)
+        policy.used(node, 30.0)
+    assert policy.worth(told, 20) < policy.worth(untold, 20) / 2
+
+
+@pytest.mark.parametrize("policy", ["lru", "protected-lru"])
 def test_what_goes_on_is_kept_for_a_while(policy: str) -> None:
     m = Machine(8, policy)
     m.ask(turn(100), GOES_ON)

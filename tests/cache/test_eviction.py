@@ -195,6 +195,67 @@ def test_what_comes_back_after_a_while_is_worth_most_just_before() -> None:
     assert policy.worth(node.group, 200) < policy.worth(node.group, 0)
 
 
+def test_answers_that_nobody_sends_back_are_worth_less_than_prompts() -> None:
+    policy, prompt, answer = LearnedReuse(), leaf(0), leaf(0)
+    prompt.end = answer.end = 512
+    prompt.uses = answer.uses = 1
+    answer.answer = True
+    for _ in range(1000):
+        gone, prompt.group = policy.used(answer, None), policy.used(prompt, None)
+        policy.used(prompt, 20.0)
+    assert policy.worth(gone, 10) < policy.worth(prompt.group, 10) / 10
+
+
+def test_what_is_left_behind_says_nothing_of_what_goes_on() -> None:
+    honest, misled = LearnedReuse(), LearnedReuse()
+    for policy in (misled, honest):
+        node, rest = leaf(0), leaf(0)
+        node.end, rest.end = 512, 1024
+        node.uses = rest.uses = 1
+        for _ in range(1000):
+            node.group, rest.group = policy.used(node, None), policy.used(rest, None)
+            assert node.group == rest.group
+            if policy is honest:
+                rest.group = policy.left_behind(rest)
+            policy.used(node, 20.0)
+    assert honest.worth(node.group, 10) > 2 * misled.worth(node.group, 10)
+    assert honest.worth(rest.group, 10) < honest.worth(node.group, 10) / 10
+
+
+class Noted(LRU):
+    """LRU that notes from which position on something was left behind."""
+
+    learns = True
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+
+    def left_behind(self, node: Node) -> int:
+        self.left.append(node.start)
+        return 1
+
+
+def test_a_conversation_leaves_behind_what_only_its_last_turn_had() -> None:
+    policy = Noted()
+    cache = PrefixCache(CacheConfig(num_blocks=100, block_size=4), policy)
+
+    def ask(prompt: list[int], answer: tuple[int, ...] = ()) -> list[int]:
+        policy.left.clear()
+        process(cache, SPACE, pack_tokens(prompt), 1.0, generated=pack_tokens(answer))
+        cache.check_integrity()
+        return policy.left
+
+    first = ids(0, 18)  # ends in a begun block
+    assert ask(first, tuple(ids(900, 6))) == []
+    assert ask([*ids(0, 16), *ids(100, 8)]) == [16], "the begun block, with its answer"
+    assert ask([*ids(0, 16), *ids(200, 8)]) == [], "two have gone on from here: it is a prefix that many share"
+    assert ask([*ids(0, 16), *ids(200, 8), *ids(300, 8)]) == [], "all of the last turn goes on"
+    assert ask([*ids(0, 8), *ids(400, 8)]) == [], "what is behind is not a single line"
+    assert ask(ids(2000, 24)) == []
+    assert ask(ids(3000, 8)) == [], "at the root nothing goes on"
+    assert ask(ids(2000, 14)) == [], "a beginning of it, asked by itself, goes on from nothing"
+
+
 @pytest.mark.parametrize("policy", [LRU(), ProtectedLRU(), LearnedReuse()])
 def test_the_queue_forgets_stale_entries(policy: EvictionPolicy) -> None:
     queue = EvictionQueue(policy)

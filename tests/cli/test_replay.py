@@ -114,7 +114,7 @@ def test_bad_input_is_named_with_status_two(tmp_path: Path, content: bytes, opti
     result = replay(path, "--loop", "cache", *options)
     assert result.returncode == 2
     assert message in re.sub(r"\s+", " ", result.stderr)
-    assert "Error:" in result.stderr
+    assert result.stderr.startswith("Error:"), "no empty line before it"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from foreword.engine.async_llm import AsyncLLM
 from foreword.engine.runner import Sampled, Step
 from foreword.engine.stream import RequestEnd, Stream
 from foreword.errors import ConfigError, IntegrityError, NotFoundError, ParameterError, PromptError, StepFailed, Unavailable
+from foreword.events import RequestFinished
 from foreword.outputs import Delta
 from foreword.tokens import pack_tokens
 
@@ -152,6 +153,20 @@ def test_a_prompt_may_have_any_form(started: Started) -> None:
     assert written.outputs == chat.outputs == salted.outputs
     assert (chat.prompt, salted.num_cached_tokens) == ("<user>the fox\n<assistant>", 0)
     assert chat.num_cached_tokens == len(chat.prompt_token_ids) - 1
+
+
+def test_what_is_said_of_a_conversation_reaches_the_engine(started: Started) -> None:
+    seen: list[Any] = []
+    started.engine.subscribe(seen.append)
+
+    async def main() -> None:
+        await started.llm.generate({**PROMPT, "cache_conversation": "goes_on"}, greedy())
+        await started.llm.chat([{"role": "user", "content": "the fox"}], greedy(), cache_conversation="ended")
+        with pytest.raises(PromptError, match="'cache_conversation' is 'on'"):
+            await started.llm.chat([{"role": "user", "content": "the fox"}], greedy(), cache_conversation="on")
+
+    asyncio.run(main())
+    assert [event.conversation for event in seen if isinstance(event, RequestFinished)] == ["goes_on", "ended"]
 
 
 def test_parameters_that_are_none_are_refused(started: Started) -> None:

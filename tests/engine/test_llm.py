@@ -16,6 +16,7 @@ from foreword.engine.llm import LLMOverEngine
 from foreword.engine.options import EngineOptions
 from foreword.engine.runner import Sampled, Step
 from foreword.errors import ConfigError, ModelError, ParameterError, PromptError, Unavailable
+from foreword.events import RequestFinished
 from foreword.testing.tiny_models import write_model
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
@@ -192,6 +193,21 @@ def test_salts_share_with_their_own_kind_only(llm: LLM) -> None:
 
     assert [cached("a"), cached("b"), cached(None)] == [0, 0, 0]
     assert [cached("a"), cached("b"), cached(None)] == [47, 47, 47]
+
+
+def test_what_is_said_of_a_conversation_reaches_the_engine(llm: LLM) -> None:
+    seen: list[Any] = []
+    llm.engine.subscribe(seen.append)
+    messages = [{"role": "user", "content": "the fox"}]
+    llm.generate({**PROMPT, "cache_conversation": "goes_on"}, GREEDY)
+    [*llm.stream({**PROMPT, "cache_conversation": "ended"}, GREEDY)]
+    llm.chat(messages, GREEDY, cache_conversation="ended")
+    llm.chat([messages], GREEDY, cache_conversation="goes_on", use_tqdm=False)
+    llm.chat(messages, GREEDY)
+    said = [event.conversation for event in seen if isinstance(event, RequestFinished)]
+    assert said == ["goes_on", "ended", "ended", "goes_on", None]
+    with pytest.raises(PromptError, match="'cache_conversation' is 'on'"):
+        llm.chat(messages, GREEDY, cache_conversation="on")
 
 
 def test_reset_forgets(llm: LLM) -> None:

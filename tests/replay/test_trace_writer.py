@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from foreword.account import Account, Source
 from foreword.cache import CacheConfig, ModelFingerprint, Namespace, PrivatePart
 from foreword.engine.request import EngineRequest
 from foreword.errors import TraceError
-from foreword.events import EventRelay, RequestFinished, StepFinished
+from foreword.events import ConversationState, EventRelay, RequestFinished, StepFinished
 from foreword.replay import EngineReplay, TraceRequest, TraceWriter, read_trace, replay_cache
 from foreword.replay.trace_writer import BLOCK_TOKENS
 from foreword.sampling_params import SamplingParams
@@ -61,6 +62,17 @@ def test_lengths_times_and_shared_beginnings_are_kept() -> None:
     assert (first.arrival, second.arrival) == (0.0, 1.5)
     whole = first.prompt() + first.answer()
     assert common_with_edge(whole, 0, memoryview(second.prompt())) == 12, "to within three of 13"
+
+
+def test_what_was_said_of_a_conversation_is_kept() -> None:
+    written = Written()
+    for said in (ConversationState.GOES_ON, None, ConversationState.ENDED):
+        written.writer(replace(event([1, 2, 3]), conversation=said))
+    assert [request.conversation for request in written.requests()] == ["goes_on", None, "ended"]
+    assert "conversation" not in written.lines[2]
+    broken = [written.lines[0], written.lines[1].replace("goes_on", "over")]
+    with pytest.raises(TraceError, match="Line 2: 'conversation' is 'over'; it is goes_on or ended, or left out"):
+        [*read(broken)]
 
 
 def test_who_may_not_share_is_told_apart_but_not_named() -> None:

@@ -43,6 +43,13 @@ def test_equal_ids_are_equal_tokens_and_others_are_not(packed: bool) -> None:
     assert min(unpack_tokens(first.prompt())) >= 0
 
 
+def test_a_column_tells_whether_conversations_go_on() -> None:
+    first, second = requests({**mooncake(0, 200, [1, 2, 3, 4]), "conversation": "ended"}, mooncake(0, 200, [1, 2, 3, 5]))
+    assert (first.conversation, second.conversation) == ("ended", None)
+    with pytest.raises(TraceError, match="Line 1: 'conversation' is True"):
+        requests({**mooncake(0, 200, [1, 2, 3, 4]), "conversation": True})
+
+
 def test_the_size_of_blocks_is_told_from_the_lengths_or_said() -> None:
     assert requests(mooncake(0, 200, [1, 2, 3, 4]))[0].block_tokens == 64
     assert requests(mooncake(0, 513, [1, 2]))[0].block_tokens == 512

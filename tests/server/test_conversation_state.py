@@ -8,6 +8,7 @@ import pytest
 
 from foreword.cache import ConversationState
 from foreword.errors import ParameterError
+from foreword.prompt import PromptBuilder
 from foreword.sampling_params import SamplingParams
 from foreword.server.anthropic import messages
 from foreword.server.anthropic.schema import MessagesBody
@@ -43,6 +44,16 @@ def anthropic_request(who: Caller, **more: Any) -> NeutralRequest:
 def test_a_field_and_an_option_say_it(read: Callable[..., NeutralRequest], more: dict[str, Any]) -> None:
     assert read(WHO, **more).cache.conversation is ConversationState.ENDED
     assert read(WHO).cache.conversation is None
+
+
+def test_a_prompt_that_was_built_says_it_in_a_field() -> None:
+    builder = PromptBuilder()
+    builder.turn("question", "quick brown fox")
+    built = builder.build()
+    chats = ChatBody.model_validate(built.openai("tiny", cache_conversation="ended"))
+    assert chat.neutral_request(chats, WHO, SamplingParams()).cache.conversation is ConversationState.ENDED
+    said = MessagesBody.model_validate(built.anthropic("tiny", 2, cache_control={"type": "ephemeral", **SAYS}))
+    assert messages.neutral_request(said, WHO, SamplingParams()).cache.conversation is ConversationState.ENDED
 
 
 def test_a_mark_that_says_it_marks_nothing() -> None:

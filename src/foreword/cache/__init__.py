@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from foreword.account import Account, HitEnd, MissReason, Source
     from foreword.cache.actions import CacheAction, CopyBlock, LoadBlocks, StoreBlocks, Stored
     from foreword.cache.config import CacheConfig, CacheOptions
-    from foreword.cache.conversation import ConversationState
     from foreword.cache.ledger import RequestLedger
     from foreword.cache.lookup import Query
     from foreword.cache.marks import Mark
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from foreword.cache.prefix_cache import PrefixCache
     from foreword.cache.reservation import Reservation
     from foreword.cache.results import Chunk, Match, Usage
+    from foreword.events import ConversationState
     from foreword.tokens import pack_tokens, unpack_tokens
 
 __all__ = [
@@ -57,7 +57,7 @@ _HOMES = {
     "StoreBlocks": "cache.actions",
     "CacheConfig": "cache.config",
     "CacheOptions": "cache.config",
-    "ConversationState": "cache.conversation",
+    "ConversationState": "events",
     "RequestLedger": "cache.ledger",
     "Query": "cache.lookup",
     "Mark": "cache.marks",

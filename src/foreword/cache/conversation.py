@@ -6,20 +6,12 @@ and leaves go first: what somebody else's cached prompt hangs on stays.
 """
 
 from collections.abc import Iterator
-from enum import StrEnum
 
 from foreword.cache.namespace import PrivatePart
 from foreword.cache.tree import Node
 
 GOES_ON_SECONDS = 600.0
 """How long a prompt is kept that goes on: of Mooncake's conversations that do, most have within ten minutes."""
-
-
-class ConversationState(StrEnum):
-    """Whether a request's conversation goes on."""
-
-    GOES_ON = "goes_on"
-    ENDED = "ended"
 
 
 def private_tail(leaf: Node, private: PrivatePart | None, kept: int) -> Iterator[Node]:

@@ -20,7 +20,7 @@ from foreword.account import HitEnd, MissReason, Source
 from foreword.cache.actions import Actions, Stored
 from foreword.cache.config import CacheConfig
 from foreword.cache.continuations import Continuations
-from foreword.cache.conversation import GOES_ON_SECONDS, ConversationState
+from foreword.cache.conversation import GOES_ON_SECONDS
 from foreword.cache.copying import Copying
 from foreword.cache.eviction import POLICIES, EvictionPolicy, EvictionQueue
 from foreword.cache.first_use import FirstUse
@@ -40,7 +40,7 @@ from foreword.cache.results import Chunk, Match, Usage
 from foreword.cache.transfers import Transfers
 from foreword.cache.tree import Node, RadixTree, Root, lacking_nodes, path_blocks
 from foreword.errors import PromptError
-from foreword.events import AllBlocksCleared, BlockReused, CacheEventSink
+from foreword.events import AllBlocksCleared, BlockReused, CacheEventSink, ConversationState
 from foreword.tokens import TOKEN_BYTES
 
 
@@ -270,12 +270,15 @@ class PrefixCache:
             self.transfers.marked(hold, now)
         else:
             self._spoil(hold)
+        learns, goes_on = self._residency.queue.policy.learns, conversation is ConversationState.GOES_ON
+        if learns and hold.node is not None:
+            self._residency.say(hold.node, goes_on)
         base = self._insertion.leave(hold, generated, now)
         if base is None:
             return
         root = base.root
         marks = hold.marks
-        if conversation is ConversationState.GOES_ON:
+        if goes_on and not learns:
             marks = (*marks, Mark(hold.length, GOES_ON_SECONDS))
         if (marks or self.parts.marked) and not root.retired:
             computed = hold.tokens[: hold.computed * TOKEN_BYTES]
@@ -358,6 +361,8 @@ class PrefixCache:
         node, source = lookup.node, lookup.source if lookup.partial else None
         if node.end > aligned:
             node = residency.split(node, aligned)
+        if residency.queue.policy.learns and not lookup.whole:
+            residency.leave_behind(node)
         adopted = source if source is not None and self._can_adopt(source, lookup) else None
         held = adopted or node
         residency.hold(held)

@@ -118,6 +118,28 @@ class Residency:
         self.touch(node, now)
         return node
 
+    def say(self, node: Node, goes_on: bool) -> None:
+        """For a policy that learns: what the client that uses the path to a node says of its conversation."""
+        for each in _path(node):
+            each.goes_on = goes_on
+
+    def leave_behind(self, node: Node) -> None:
+        """For a policy that learns: a conversation goes on from a node. What only its last turn had behind it, it lacks now.
+
+        That is a line of only children, of which the first was used whenever the node was.
+        """
+        line, above = [], node
+        while len(above.children) == 1:
+            above = next(iter(above.children.values()))
+            line.append(above)
+        if node.parent is None or not line or above.children or line[0].uses != node.uses:
+            return
+        for each in line:
+            if each.noted and not each.holders:
+                each.group = self.queue.policy.left_behind(each)
+                if is_evictable(each):
+                    self.queue.push(each)
+
     def end_conversation(self, leaf: Node, private: PrivatePart | None, kept: int) -> None:
         """What only the conversation of a path uses, from position ``kept`` on, goes first from now on, marked or not."""
         for node in private_tail(leaf, private, kept):
@@ -132,7 +154,9 @@ class Residency:
         node.uses += 1
         node.ended = False
         if self.queue.policy.learns:
+            assert node.parent is not None
             fresh = sum(each.end - each.start for each in _path(node) if not each.noted)
+            node.goes_on, node.answer = node.parent.goes_on, True
             self._note(node, fresh, now)
         node.last_use = now
         if is_evictable(node):
@@ -203,6 +227,7 @@ class Residency:
         path = _path(node)
         fresh = sum(each.end - each.start for each in path if not each.noted)
         for each in path:
+            each.answer = False
             self._note(each, fresh, now)
 
     def _note(self, node: Node, fresh: int, now: float) -> None:

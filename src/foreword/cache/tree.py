@@ -42,6 +42,7 @@ class Node:
     """An edge and what is below it; its positions are those of the drawing above."""
 
     __slots__ = (
+        "answer",
         "backed",
         "blocks",
         "children",
@@ -51,6 +52,7 @@ class Node:
         "ended",
         "fresh",
         "given",
+        "goes_on",
         "group",
         "holders",
         "key",
@@ -81,6 +83,8 @@ class Node:
         self.last_use = 0.0  # seconds of the caller's clock
         self.uses = 0  # how often it was held or entered, in vain not counted
         self.fresh = 0  # tokens that its last use brought anew, on the whole path
+        self.answer = False  # its last use was to enter it, behind the prompt of its request
+        self.goes_on = False  # at its last use the client said so of its conversation; see conversation.py
         self.group = 0  # of the eviction policy
         self.noted = False  # whether a policy that learns has been told of a use
         self.given = 0.0  # when a lower tier was given it last, of the same clock
@@ -260,6 +264,7 @@ class RadixTree:
         upper.stored = node.stored if node.stored < at else at
         upper.holders, upper.last_use, upper.marks = node.holders, node.last_use, node.marks
         upper.uses, upper.fresh, upper.group, upper.noted = node.uses, node.fresh, node.group, node.noted
+        upper.answer, upper.goes_on = node.answer, node.goes_on
         upper.given, upper.ended = node.given, node.ended
         upper.load = node.load if node.load is not None and node.load.start < at else None
         upper.copier, node.copier = node.copier, None

@@ -139,7 +139,9 @@ def _opened(stack: ExitStack, trace: Path, passes: int, notes: Console) -> Any:
 
 def _progress(notes: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[requests]:,} requests"))
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=notes, transient=True)
+    return Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=notes, transient=True, disable=not notes.is_terminal
+    )
 
 
 def _requests(

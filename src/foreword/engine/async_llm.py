@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self, TypeVar, Unpack
 
@@ -21,7 +22,7 @@ from foreword.events import EventSink
 from foreword.faults import run_carriable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import Delta, RequestOutput
-from foreword.prompt import Prompt, PromptInput, parse_prompt
+from foreword.prompt import Prompt, PromptInput, parse_conversation, parse_prompt
 from foreword.sampling_params import SamplingParams, checked_params
 
 T = TypeVar("T")
@@ -166,12 +167,14 @@ class AsyncLLM(AsyncEngine):
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        cache_conversation: str | None = None,
     ) -> RequestOutput:
         """Answer a conversation. Messages have ``role`` and ``content``; the chat template renders them: see LLM.chat."""
+        said = parse_conversation(cache_conversation)
         prompt = await self.render_chat(
             messages, add_generation_prompt, tools=tools, chat_template_kwargs=chat_template_kwargs
         )
-        return await self.generate(prompt, sampling_params)
+        return await self.generate(replace(prompt, conversation=said), sampling_params)
 
     async def render_chat(
         self,
@@ -243,6 +246,7 @@ class AsyncLLM(AsyncEngine):
             sampling,
             text=prompt.text,
             cache_salt=prompt.cache_salt,
+            conversation=prompt.conversation,
             stream=stream,
             grammar=grammar,
             resume=resume,

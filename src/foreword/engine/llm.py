@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self, Unpack
 
@@ -18,7 +19,7 @@ from foreword.engine.request import EngineRequest
 from foreword.errors import InputError, ParameterError, Unavailable
 from foreword.observe import Explanation, Observer, TokenReader
 from foreword.outputs import RequestMetrics, RequestOutput
-from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_prompt
+from foreword.prompt import Prompt, PromptInput, group_by_prefix, parse_conversation, parse_prompt
 from foreword.sampling_params import SamplingParams, checked_params
 
 Message = Mapping[str, Any]
@@ -63,7 +64,8 @@ class LLM:
         """Answer prompts; returns one output for each, in order. They run in the order of their shared prefixes.
 
         A prompt is a string, ``{"prompt": ...}`` or ``{"prompt_token_ids": [...]}``, both with an optional
-        ``"cache_salt"``, or what ``render_chat`` gives. A single prompt that cannot be answered raises its error; in a list
+        ``"cache_salt"``, and ``"cache_conversation"``: ``"goes_on"`` or ``"ended"``, by which the cache knows what to keep;
+        or what ``render_chat`` gives. A single prompt that cannot be answered raises its error; in a list
         the others are answered, and the output of the one has ``error`` set and no continuation.
         """
         if isinstance(prompts, str | Mapping | Prompt):
@@ -82,17 +84,21 @@ class LLM:
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        cache_conversation: str | None = None,
     ) -> list[RequestOutput]:
         """Answer a conversation, or several. Messages have ``role`` and ``content``; the chat template renders them.
 
         ``tools``: functions that the model is told of, ``{"type": "function", "function": {...}}``; a call is a part of the
         text. ``chat_template_kwargs``: variables of the template's own (``enable_thinking`` and the like).
+        ``cache_conversation``: ``"goes_on"`` or ``"ended"``, by which the cache knows what to keep.
         """
+        said = parse_conversation(cache_conversation)
 
         def rendered(conversation: Any) -> Prompt:
-            return self.render_chat(
+            prompt = self.render_chat(
                 conversation, add_generation_prompt, tools=tools, chat_template_kwargs=chat_template_kwargs
             )
+            return replace(prompt, conversation=said)
 
         if messages and isinstance(messages[0], Mapping):
             return self.generate(rendered(messages), sampling_params, use_tqdm=False)
@@ -213,7 +219,13 @@ class LLM:
         tokens = self.engine.text.tokens(prompt)
         grammar = self._grammars.of(params.structured_outputs)
         request = EngineRequest(
-            tokens, params, text=prompt.text, cache_salt=prompt.cache_salt, stream=stream, grammar=grammar
+            tokens,
+            params,
+            text=prompt.text,
+            cache_salt=prompt.cache_salt,
+            conversation=prompt.conversation,
+            stream=stream,
+            grammar=grammar,
         )
         return self.engine.add_request(request)
 

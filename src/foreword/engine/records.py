@@ -31,6 +31,7 @@ def request_finished(asked: EngineRequest, continuation: Continuation, outcome: 
         account=request.account(),
         owner=None if request.private is None else request.private.owner,
         private_from=0 if request.private is None else request.private.start,
+        conversation=asked.conversation,
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from foreword.prompt.conversation import Conversation
     from foreword.prompt.grouping import Grouping, group_by_prefix
-    from foreword.prompt.inputs import Prompt, PromptInput, parse_prompt
+    from foreword.prompt.inputs import Prompt, PromptInput, parse_conversation, parse_prompt
     from foreword.prompt.prices import ModelPrice, PriceTable
     from foreword.prompt.segments import Piece, SegmentedPrompt, segment
     from foreword.prompt.template import TEMPLATE_FILES, PromptTemplate
@@ -57,6 +57,7 @@ __all__ = [
     "default_scenarios",
     "find_volatile",
     "group_by_prefix",
+    "parse_conversation",
     "parse_prompt",
     "segment",
 ]
@@ -73,6 +74,7 @@ _HOMES = {
     "group_by_prefix": "prompt.grouping",
     "Prompt": "prompt.inputs",
     "PromptInput": "prompt.inputs",
+    "parse_conversation": "prompt.inputs",
     "parse_prompt": "prompt.inputs",
     "ModelPrice": "prompt.prices",
     "PriceTable": "prompt.prices",

@@ -6,18 +6,20 @@ from typing import Any
 
 from foreword.config import unknown_option
 from foreword.errors import PromptError
+from foreword.events import ConversationState
 from foreword.tokens import pack_tokens
 
-KEYS = ["prompt", "prompt_token_ids", "cache_salt"]
+KEYS = ["prompt", "prompt_token_ids", "cache_salt", "cache_conversation"]
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as text, packed tokens or both (then the tokens count), and its cache salt."""
+    """A prompt as text, packed tokens or both (then the tokens count); its cache salt; whether its conversation goes on."""
 
     text: str | None
     tokens: bytes | None
     cache_salt: str | None = None
+    conversation: ConversationState | None = None
 
 
 PromptInput = str | Mapping[str, Any] | Prompt
@@ -45,4 +47,12 @@ def parse_prompt(given: PromptInput) -> Prompt:
         raise PromptError("The prompt is empty; it needs at least one token.")
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise PromptError(f"'cache_salt' is {salt!r}; it must be a non-empty string, or left out.")
-    return Prompt(text, None if ids is None else pack_tokens(list(ids)), salt)
+    conversation = parse_conversation(given.get("cache_conversation"))
+    return Prompt(text, None if ids is None else pack_tokens(list(ids)), salt, conversation)
+
+
+def parse_conversation(said: str | None) -> ConversationState | None:
+    """Whether a conversation goes on, in a client's word for it; PromptError for any other."""
+    if said is None or said in list(ConversationState):
+        return None if said is None else ConversationState(said)
+    raise PromptError(f"'cache_conversation' is {said!r}; it must be {' or '.join(map(repr, map(str, ConversationState)))}.")

@@ -1,9 +1,10 @@
 """One's own server as a trace: an event sink that makes a line of every request that has ended.
 
-What a line tells: when a request came, how long its prompt and its answer were, who may share with it, and which other
-requests begin as it does. What it does not tell: a word, a token id, a tenant's name. A block of tokens is named by a hash
-of all tokens up to its end, under a key that is drawn for this trace and written nowhere: who has the file sees that two
-prompts begin alike, and cannot try whether one begins with words that he knows.
+What a line tells: when a request came, how long its prompt and its answer were, who may share with it, which other
+requests begin as it does, and whether its conversation goes on, if the client said so. What it does not tell: a word, a
+token id, a tenant's name. A block of tokens is named by a hash of all tokens up to its end, under a key that is drawn for
+this trace and written nowhere: who has the file sees that two prompts begin alike, and cannot try whether one begins with
+words that he knows.
 """
 
 import json
@@ -56,6 +57,8 @@ class TraceWriter:
         }
         if event.account.hit_end is not None and event.account.hit_end.reason is MissReason.DISABLED:
             line["cache"] = False
+        if event.conversation is not None:
+            line["conversation"] = event.conversation.value
         self._put(line)
 
     def _keys(self, event: RequestFinished) -> bytes:

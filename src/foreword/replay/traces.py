@@ -211,6 +211,14 @@ def _keys(number: int, ids: list[Any], high: int = 0) -> Keys:
     raise TraceError(f"Line {number}: ids of blocks must be whole numbers from 0 to 2**32 - 1, got {str(ids)[:60]}.")
 
 
+def _said(number: int, record: Mapping[str, Any]) -> ConversationState | None:
+    """What the client said of the conversation; the column may be left out."""
+    word = record.get("conversation")
+    if word is None or word in list(ConversationState):
+        return None if word is None else ConversationState(word)
+    raise TraceError(f"Line {number}: 'conversation' is {word!r}; it is {' or '.join(ConversationState)}, or left out.")
+
+
 def _in_order(requests: Iterable[TraceRequest]) -> Iterator[TraceRequest]:
     """By arrival, counted from the first one. What lies further apart than the window comes as late as its place."""
     window: list[tuple[float, int, TraceRequest]] = []
@@ -240,25 +248,26 @@ def _hash_ids(lines: Lines, size: int | None) -> Iterator[TraceRequest]:
 
     def requests() -> Iterator[TraceRequest]:
         for record in chain(known, (_hash_record(number, text) for number, text in lines)):
-            number, seconds, prompt, output, keys = record
-            yield TraceRequest(seconds, prompt, output, keys, size, number=number)
+            number, seconds, prompt, output, keys, said = record
+            yield TraceRequest(seconds, prompt, output, keys, size, number=number, conversation=said)
 
     return _in_order(requests())
 
 
-_HashRecord = tuple[int, float, int, int, Keys]
+_HashRecord = tuple[int, float, int, int, Keys, ConversationState | None]
 
 
 def _hash_record(number: int, text: str) -> _HashRecord:
     record = _json(number, text)
     seconds = _field(number, record, "timestamp", (int, float)) / 1000
     lengths = _field(number, record, "input_length"), _field(number, record, "output_length")
-    return number, seconds, *lengths, _keys(number, _field(number, record, "hash_ids", list))
+    keys = _keys(number, _field(number, record, "hash_ids", list))
+    return number, seconds, *lengths, keys, _said(number, record)
 
 
 def _block_size(known: list[_HashRecord]) -> int:
     """The size of block by which most prompts have as many blocks as ids."""
-    fits = {size: sum(-(-prompt // size) == len(keys) for _, _, prompt, _, keys in known) for size in BLOCK_SIZES}
+    fits = {size: sum(-(-prompt // size) == len(keys) for _, _, prompt, _, keys, _ in known) for size in BLOCK_SIZES}
     best = max(BLOCK_SIZES, key=lambda size: fits[size])
     if fits[best] < 0.9 * len(known):
         raise TraceError(
@@ -378,5 +387,5 @@ def _foreword_request(number: int, record: dict[str, Any], section: _Section, be
     arrival, scope = begin + _field(number, record, "arrival", (int, float)), _field(number, record, "scope", str)
     return TraceRequest(
         arrival, prompt, output, keys, size, scope,
-        uses_cache=record.get("cache", True) is True, keys_go_on=True, number=number,
+        uses_cache=record.get("cache", True) is True, keys_go_on=True, number=number, conversation=_said(number, record),
     )  # fmt: skip

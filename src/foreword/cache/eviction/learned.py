@@ -1,14 +1,17 @@
 """What is least likely to be used again soon goes first, as far as earlier uses tell.
 
-Nodes are put into groups by what tells conversations that go on from those that are over: how many times their conversation
-has gone on, and how much its last request brought that was new. For every group it is counted after how many seconds nodes
-are used again. A leaf is worth the best rate of uses that can be had by keeping it some time longer, from its age on:
+Nodes are put into groups by what tells conversations that go on from those that are over: whether the client says that this
+one does, how many times it has gone on, and how much its last request brought that was new. Answers are groups of their own,
+since many clients do not send them back as they were, and so is what a conversation left behind when it went on. For every
+group it is counted after how many seconds nodes are used again. A leaf is worth the best rate of uses that can be had by
+keeping it some time longer, from its age on:
 
     worth  =  max over times t of  (share that is used within t)  /  (mean time that it is kept for that, at most t)
 
 So what has just been used may go before what is older, where people think before they go on; and a large prompt that
 nobody went on from goes soon. What a group has not shown yet is taken from all groups together, and at first from a curve on
-which the longer ago something was used, the less it is worth: then this is LRU.
+which the longer ago something was used, the less it is worth: then this is LRU. A client's word counts for several times the
+chance until its conversations have shown what it is worth; whoever says it of everything gains nothing by it.
 """
 
 import math
@@ -21,13 +24,16 @@ from foreword.cache.tree import Node
 
 TURNS = 5  # 1, 2, 3 to 4, 5 to 8, more
 FRESH = (1024, 2048, 4096, 8192, 16384)  # tokens: bounds of how much was new
-GROUPS = TURNS * (len(FRESH) + 1)
+PROMPTS = TURNS * (len(FRESH) + 1)  # groups of them, and one of answers, by what was said: first of nothing, then goes on
+LEFT_BEHIND = 2 * (PROMPTS + 1)
+GROUPS = LEFT_BEHIND + 1
 AGES = 40  # bins of idle seconds: below 1, then two a doubling
 LONGEST_CHAIN = 64  # nodes that are looked at to count turns
 COUNTED_AS_ONE = 512  # tokens: a longer node counts for more
 BETWEEN = 500  # uses after which worths are computed anew
 DECAY = 0.95  # what counts so far keep at that moment
 OWN_PRIOR, COMMON_PRIOR = 20.0, 200.0  # uses that a prior counts for
+TOLD = 16.0  # times the chance: what a prior holds of those that go on as their clients say
 FIRST_HAZARD = np.concatenate(([0.25], 0.1 / (1 + 0.15 * np.arange(1, AGES))))  # ever fewer a second
 
 
@@ -54,9 +60,17 @@ class LearnedReuse:
             self._uses += 1
             if self._uses % BETWEEN == 0:
                 self._weigh()
-        group = _turns(node) * (len(FRESH) + 1) + sum(node.fresh > bound for bound in FRESH)
+        group = PROMPTS if node.answer else _turns(node) * (len(FRESH) + 1) + sum(node.fresh > bound for bound in FRESH)
+        group += (PROMPTS + 1) * node.goes_on
         self._entered[group] += weight
         return group
+
+    def left_behind(self, node: Node) -> int:
+        """Its conversation has gone on without it: it was of another group by mistake."""
+        weight = (node.end - node.start) / COUNTED_AS_ONE
+        self._entered[node.group] = max(0.0, self._entered[node.group] - weight)
+        self._entered[LEFT_BEHIND] += weight
+        return LEFT_BEHIND
 
     def worth(self, group: int, idle: float) -> float:
         """Uses a second that keeping it brings, at best."""
@@ -64,8 +78,9 @@ class LearnedReuse:
 
     def _weigh(self) -> None:
         """Compute the worths of all groups and ages, and let the counts so far fade."""
-        common = _hazards(self._hits.sum(axis=0)[None], self._entered.sum()[None], FIRST_HAZARD, COMMON_PRIOR)[0]
-        hazards = _hazards(self._hits, self._entered, common, OWN_PRIOR)
+        common = _hazards(self._hits.sum(axis=0)[None], self._entered.sum()[None], FIRST_HAZARD[None], COMMON_PRIOR)
+        told = np.append(np.repeat((1.0, TOLD), PROMPTS + 1), 1.0)[:, None]
+        hazards = _hazards(self._hits, self._entered, np.minimum(told * common, 0.5), OWN_PRIOR)
         left = np.cumprod(np.hstack((np.ones((GROUPS, 1)), 1 - hazards)), axis=1)  # at the begin of each bin
         kept = np.cumsum(np.hstack((np.zeros((GROUPS, 1)), self._widths * (left[:, :-1] + left[:, 1:]) / 2)), axis=1)
         used = left[:, :-1, None] - left[:, None, 1:]
@@ -82,7 +97,7 @@ def _hazards(
     """The share of what has come to each age that is used at it, [groups, ages]; a prior counts for ``weight`` uses."""
     before = np.cumsum(hits, axis=1) - hits
     at_risk = np.maximum(np.maximum(entered[:, None] - before, 0.0), hits)
-    weights = weight * np.concatenate(([1.0], np.cumprod(1 - prior)[:-1]))
+    weights = weight * np.cumprod(np.hstack((np.ones((len(prior), 1)), 1 - prior[:, :-1])), axis=1)
     found: npt.NDArray[np.float64] = (hits + weights * prior) / (at_risk + weights)
     return np.minimum(found, 0.999)
 

@@ -15,6 +15,10 @@ class LRU:
         """All nodes are alike."""
         return 0
 
+    def left_behind(self, node: Node) -> int:  # noqa: ARG002
+        """All nodes are alike."""
+        return 0
+
     def worth(self, group: int, idle: float) -> float:  # noqa: ARG002
         """The less the longer ago it was used."""
         return -idle

@@ -10,10 +10,14 @@ class EvictionPolicy(Protocol):
 
     name: ClassVar[str]
     learns: ClassVar[bool]
-    """Whether ``used`` is to be called; if not, all nodes are in group 0."""
+    """Whether it is to be told of uses; if not, all nodes are in group 0."""
 
     def used(self, node: Node, idle: float | None) -> int:
         """A node has just been used after so many seconds, or for the first time (None); returns its group from now on."""
+        ...
+
+    def left_behind(self, node: Node) -> int:
+        """Its conversation has just gone on without this node; returns its group from now on."""
         ...
 
     def worth(self, group: int, idle: float) -> float:

@@ -22,6 +22,10 @@ class ProtectedLRU:
         """All nodes are alike."""
         return 0
 
+    def left_behind(self, node: Node) -> int:  # noqa: ARG002
+        """All nodes are alike."""
+        return 0
+
     def worth(self, group: int, idle: float) -> float:  # noqa: ARG002
         """Of the young ones the newest is worth least; any that is older is worth less than they, the oldest least."""
         return idle if idle < self.young_seconds else -idle
