@@ -1,4 +1,5 @@
-"""Charts of results: figures beside their bounds, TTFT over the length of a prefix, Foreword beside other engines.
+"""Charts of results: figures beside their bounds, TTFT over the length of a prefix, Foreword beside other engines, hit
+rates over the size of a cache.
 
 Pictures have no background, and greys that can be read on white and on black. Each has in its
 description a digest of what it was drawn from.
@@ -34,12 +35,15 @@ NAMES = {"foreword_adapter": "Foreword", "openvino_genai_cb": "OpenVINO GenAI", 
 def chart_data(raw: list[dict[str, Any]]) -> tuple[str, Any]:
     """Which chart a benchmark's own output makes, and the part of the output that is drawn.
 
-    ``raw`` has the objects that were printed: one by ``foreword bench`` and ``engine.py``, many by the peers harness.
+    ``raw`` has the objects that were printed: one by ``foreword bench``, ``engine.py``, ``policies.py``; many by the peers
+    harness.
 
     Raises:
         ValueError: it is the output of none of them.
     """
     first = raw[0]
+    if "sweeps" in first:
+        return "sweeps", first["sweeps"]
     if "results" in first:
         rows = [{"workload": each["workload"], **row} for each in first["results"] for row in each["figures"]]
         fields = ("workload", "name", "unit", "median", "bound", "share_of_bound")
@@ -50,7 +54,8 @@ def chart_data(raw: list[dict[str, Any]]) -> tuple[str, Any]:
         return "lengths", {"suffix": part["suffix"], "rows": rows}
     if "event" in first:
         return "engines", _medians([line for line in raw if line["event"] == "result"])
-    raise ValueError("This is not of 'foreword bench', benchmarks/engine.py --parts lengths, or the peers harness.")
+    known = "'foreword bench', benchmarks/engine.py --parts lengths, benchmarks/policies.py, or the peers harness"
+    raise ValueError(f"This is not of {known}.")
 
 
 def draw(chart: dict[str, Any], folder: Path) -> None:
@@ -141,7 +146,30 @@ def _engines(data: list[dict[str, Any]]) -> Any:
     return figure
 
 
-KINDS: dict[str, Callable[[Any], Any]] = {"bounds": _bounds, "lengths": _lengths, "engines": _engines}
+def _sweeps(data: list[dict[str, Any]]) -> Any:
+    """A picture a trace: the hit rate over the size of the cache, a line a policy; broken where clients say what goes on."""
+    figure, grid = plt.subplots(1, len(data), figsize=(4.2 * len(data), 3.8), squeeze=False)
+    colours = {"lru": COLD, "protected-lru": "#5b7fd1", "learned": WARM, "optimum": GREY}
+    for axes, each in zip(grid[0], data, strict=True):
+        for name, rates in each["rates"].items():
+            policy, says, _ = name.partition(", told")
+            line = {"color": colours[policy], "linestyle": "--" if says else "-", "linewidth": 2, "label": name}
+            axes.plot(each["sizes"], [100 * rate for rate in rates], marker="o", markersize=3, **line)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(each["sizes"], [f"{size:g}" for size in each["sizes"]], fontsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel("million tokens of cache", color=GREY)
+        axes.set_title(f"{each['trace']}: hit rate, per cent", color=GREY, loc="left", fontsize=10)
+        axes.tick_params(colors=GREY)
+        axes.grid(axis="y", color=GREY, alpha=0.25)
+        for name, spine in axes.spines.items():
+            spine.set_visible(name in ("left", "bottom"))
+            spine.set_color(GREY)
+    grid[0][-1].legend(frameon=False, labelcolor=GREY, fontsize=8)
+    return figure
+
+
+KINDS: dict[str, Callable[[Any], Any]] = {"bounds": _bounds, "lengths": _lengths, "engines": _engines, "sweeps": _sweeps}
 """How each kind of chart is drawn from its data."""
 
 
