@@ -17,6 +17,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from foreword.cache import CacheConfig
 from foreword.cache.eviction import POLICIES
 from foreword.replay import TraceRequest, grid, optima, read_trace, replay_cache
@@ -55,11 +58,16 @@ KINDS = (*product(POLICIES, (False,)), ("lru", True), ("learned", True))
 """Policies, and whether clients say what goes on."""
 
 
-def hit_rate(folder: Path, load: Load, size: float, policy: str, says: bool) -> float:
-    """The share of prompt tokens that one cache had."""
+def bits(folder: Path, load: Load) -> npt.NDArray[np.bool_]:
+    """Of each request whether its conversation goes on."""
+    return goes_on(load.requests(folder))
+
+
+def hit_rate(folder: Path, load: Load, size: float, policy: str, going_on: npt.NDArray[np.bool_] | None) -> float:
+    """The share of prompt tokens that one cache had; with ``going_on`` its clients say so."""
     requests = load.requests(folder)
-    if says:
-        requests = told(requests, goes_on(load.requests(folder)))
+    if going_on is not None:
+        requests = told(requests, going_on)
     return replay_cache(requests, load.cache(size, policy), scale=load.scale).hit_rate
 
 
@@ -71,13 +79,11 @@ def best(folder: Path, load: Load) -> list[float]:
 
 def sweep(pool: ProcessPoolExecutor, folder: Path, load: Load) -> dict[str, list[float]]:
     """Hit rates of every kind of cache, and of the optimum, by size."""
-    optimum = pool.submit(best, folder, load)
-    cells = {
-        f"{policy}, told" if says else policy: [
-            pool.submit(hit_rate, folder, load, size, policy, says) for size in load.sizes
-        ]
-        for policy, says in KINDS
-    }
+    going_on, optimum = pool.submit(bits, folder, load), pool.submit(best, folder, load)
+    cells = {}
+    for policy, says in KINDS:
+        name, said = (f"{policy}, told", going_on.result()) if says else (policy, None)
+        cells[name] = [pool.submit(hit_rate, folder, load, size, policy, said) for size in load.sizes]
     return {name: [cell.result() for cell in row] for name, row in cells.items()} | {OPTIMUM: optimum.result()}
 
 

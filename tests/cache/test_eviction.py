@@ -195,6 +195,17 @@ def test_what_comes_back_after_a_while_is_worth_most_just_before() -> None:
     assert policy.worth(node.group, 200) < policy.worth(node.group, 0)
 
 
+def test_no_age_is_worth_more_than_its_chance_where_nearly_nothing_comes_to_it() -> None:
+    policy, node = LearnedReuse(), leaf(0)
+    node.end, node.uses = 512_000, 1
+    for idle in (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0):
+        for _ in range(500):
+            node.group = policy.used(node, idle)
+            policy.left_behind(node)
+    worths = [policy.worth(node.group, idle) for idle in (0, 1, 10, 100, 1000, 10_000, 1e9)]
+    assert all(0 <= worth < 10 for worth in worths)
+
+
 def test_answers_that_nobody_sends_back_are_worth_less_than_prompts() -> None:
     policy, prompt, answer = LearnedReuse(), leaf(0), leaf(0)
     prompt.end = answer.end = 512

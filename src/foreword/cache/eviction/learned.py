@@ -81,12 +81,13 @@ class LearnedReuse:
         common = _hazards(self._hits.sum(axis=0)[None], self._entered.sum()[None], FIRST_HAZARD[None], COMMON_PRIOR)
         told = np.append(np.repeat((1.0, TOLD), PROMPTS + 1), 1.0)[:, None]
         hazards = _hazards(self._hits, self._entered, np.minimum(told * common, 0.5), OWN_PRIOR)
-        left = np.cumprod(np.hstack((np.ones((GROUPS, 1)), 1 - hazards)), axis=1)  # at the begin of each bin
-        kept = np.cumsum(np.hstack((np.zeros((GROUPS, 1)), self._widths * (left[:, :-1] + left[:, 1:]) / 2)), axis=1)
-        used = left[:, :-1, None] - left[:, None, 1:]
-        time = kept[:, None, 1:] - kept[:, :-1, None]
-        later = np.tri(AGES, dtype=np.bool_).T
-        self._worths = np.where(later, used / np.where(later, time, 1.0), 0.0).max(axis=2).tolist()
+        worths = np.empty((GROUPS, AGES))
+        for age in range(AGES):
+            left = np.cumprod(1 - hazards[:, age:], axis=1)  # of what has come to this age, at the end of each bin
+            before = np.hstack((np.ones((GROUPS, 1)), left[:, :-1]))
+            kept = np.cumsum(self._widths[age:] * (before + left) / 2, axis=1)
+            worths[:, age] = ((1 - left) / kept).max(axis=1)
+        self._worths = worths.tolist()
         self._hits *= DECAY
         self._entered *= DECAY
 
