@@ -102,9 +102,9 @@ def make_unreadable(file: Path) -> None:
 
 
 def add_foreign_packs(path: Path) -> None:
+    ours = next(path.glob("*.pack"))
     (path / "0000000000000000.pack").write_bytes(random.Random(1).randbytes(50_000))
     (path / "1111111111111111.pack").write_bytes(b"")
-    ours = next(path.glob("[2-f]*.pack"))
     (path / "2222222222222222.pack").write_bytes(ours.read_bytes()[:HEADER_BYTES] * 2)
 
 
