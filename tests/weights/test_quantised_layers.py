@@ -208,8 +208,9 @@ def two_groups(**more: Any) -> dict[str, Any]:
 )
 def test_what_cannot_be_read_is_refused_by_name(case: Case, more: dict[str, Any], said: str) -> None:
     config, tensors, _ = case
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=said) as error:
         layers({**config, **more}, tensors).weight("a.proj.weight")
+    assert str(error.value).count("model 'model'") + str(error.value).count("Model 'model'") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,21 @@ def test_a_damaged_configuration(copy: Path, damage: bytes) -> None:
     (copy / "config.json").write_bytes(damage)
     with pytest.raises(ModelError, match=r"configuration of model '.*copy' could not be loaded"):
         load(str(copy))
+
+
+@pytest.mark.parametrize("value", [1, "odd", [None], -1.5, {}])
+def test_what_an_architecture_is_called_may_be_anything(copy: Path, value: Any) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "architectures": value}))
+    assert load(str(copy)).layers
+
+
+def test_a_value_that_cannot_be_is_told_with_its_key_and_the_reason(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "vocab_size": [None]}))
+    with pytest.raises(ModelError, match=r"field 'vocab_size': \w+.* Check the files") as error:
+        load(str(copy))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 200, -100])

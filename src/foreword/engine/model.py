@@ -170,7 +170,8 @@ def _refuse_weights(name: str, module: torch.nn.Module) -> None:
 
 def _refuse_config(config: Any) -> None:
     text = config.get_text_config()
-    kind = ", ".join(getattr(config, "architectures", None) or [config.model_type])
+    told = getattr(config, "architectures", None)
+    kind = ", ".join(map(str, told)) if isinstance(told, list) and told else str(config.model_type)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{kind} is an encoder-decoder model and cannot be served. Served: {SERVED}.")
     rope = getattr(text, "rope_parameters", None) or {}

@@ -73,6 +73,8 @@ class QuantisedLayers:
             return None
         try:
             return self._weight(layer)
+        except ModelError:
+            raise
         except (RuntimeError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
             raise ModelError(
                 f"Tensor {name!r} of model {self._model!r}, quantised by {self.method!r}, is made of tensors that do not "

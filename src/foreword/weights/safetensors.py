@@ -254,5 +254,7 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error says first; of one that says where in a line of its own, what as well."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    line = " ".join(each.strip() for each in lines[: 2 if lines[0].endswith(":") else 1])
     return line if line.endswith((".", "!", "?")) else line + "."
