@@ -80,6 +80,15 @@ def test_weights_that_lack_a_layer(copy: Path) -> None:
         load(str(copy))
 
 
+@pytest.mark.parametrize(("key", "value"), [("intermediate_size", 97), ("vocab_size", 319)])
+def test_sizes_that_do_not_fit_are_told_by_the_tensor_s_name(copy: Path, key: str, value: int) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, key: value}))
+    shapes = rf"the shape \[.*{config[key]}.*\]; by its configuration it is \[.*{value}.*\]"
+    with pytest.raises(ModelError, match=rf"Tensor '.*weight' of model '.*copy' has {shapes}"):
+        load(str(copy))
+
+
 def test_missing_tokenizer(copy: Path) -> None:
     for file in copy.glob("token*"):
         file.unlink()

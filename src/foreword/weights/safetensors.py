@@ -79,8 +79,15 @@ class SafetensorsCheckpoint:
             experts_implementation=ONE_BY_ONE,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to say which, and to refuse them
             **brought,
         )
+        if unlike := sorted(info["mismatched_keys"]):
+            name, stored, wanted = unlike[0]
+            raise ModelError(
+                f"Tensor {name!r} of model {str(self.path)!r} has the shape {list(stored)}; by its configuration it is "
+                f"{list(wanted)}. Check the files, or download them again."
+            )
         if missing := sorted(info["missing_keys"]):
             raise ModelError(
                 f"The weights of model {str(self.path)!r} lack {len(missing)} tensors, {missing[0]} among them. "
