@@ -195,7 +195,9 @@ def test_what_else_is_served_is_right_and_bit_identical(tmp_path: Path, kind: st
     )
     whole = [alone.run(each)[0] for each in (prompt(1, 300), prompt(2, 90))]
     for got, expected in zip(engine.run(prompt(1, 300), prompt(2, 90)), whole, strict=True):
-        assert all(torch.equal(got.logits[at], expected.logits[at]) for at in got.logits.keys() & expected.logits.keys())
+        shared = got.logits.keys() & expected.logits.keys()
+        assert shared, "the request ended with an error"
+        assert all(torch.equal(got.logits[at], expected.logits[at]) for at in shared)
         if prefix != "Phi3" or len(got.kv[0][0]) > 200:  # for shorter prompts transformers turns by other frequencies
             assert_like_plain(model, got)
 

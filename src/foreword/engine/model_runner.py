@@ -154,9 +154,11 @@ def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Sequence[Row] | BaseE
 
 
 def _stems_of(module: Any) -> list[torch.nn.Module]:
-    """What gives the rows that the head chooses from: a model calls its base, or goes past it to the decoder inside."""
-    decoder = module.get_decoder() if hasattr(module, "get_decoder") else module.base_model
-    return [module.base_model] if decoder is module.base_model else [module.base_model, decoder]
+    """What gives the rows that the head chooses from: a model calls its base, or goes past it to the decoder inside. One
+    that says that it is its own base and decoder (Llama 4) has them as ``model``."""
+    base = module.base_model if module.base_model is not module else module.model
+    decoder = module.get_decoder() if hasattr(module, "get_decoder") else base
+    return [base] if decoder in (base, module) else [base, decoder]
 
 
 @contextmanager
