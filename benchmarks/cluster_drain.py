@@ -170,7 +170,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "200")
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(num_cpus=4, include_dashboard=False, configure_logging=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, configure_logging=False, log_to_driver=False)
     try:
         serve.start(proxy_location="Disabled")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -25,7 +25,7 @@ def slow_prefill(live: Live) -> None:
 def test_hits_stand_out_across_tenants_only_where_they_share(serve: Any, share: str, told: bool) -> None:
     live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), share=share)
     slow_prefill(live)
-    report = probe_isolation(live.url, "a", "b", samples=8, characters=400)
+    report = probe_isolation(live.url, "a", "b", samples=12, characters=400)
     assert report.within.auc > 0.9
     assert report.told_apart is told
     assert report.telling.telling or not told, "cached tokens"

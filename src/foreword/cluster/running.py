@@ -33,7 +33,9 @@ def run_fleet(
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes longer than Ray waits
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 leaves replicas what other programs do not want
     if cluster.address is None:
-        ray.init(num_cpus=_processors(cluster), include_dashboard=False, configure_logging=False, log_to_driver=False)
+        ray.init(
+            "local", num_cpus=_processors(cluster), include_dashboard=False, configure_logging=False, log_to_driver=False
+        )
     else:
         ray.init(cluster.address, log_to_driver=False)
     try:

@@ -1,6 +1,5 @@
-"""How the thread that stores gives way: while others compute or load it takes a small share of a core, as long as what
-
-waits to be stored has room; the fuller the queue, the larger the share. Imports no torch.
+"""How the thread that stores gives way: while others compute or load it takes a small share of a core, which grows as its
+queue fills. Imports no torch.
 """
 
 import threading
