@@ -169,6 +169,7 @@ SERVED: dict[str, tuple[str, dict[str, Any]]] = {
             "attn_scale": 0.3,
         },
     ),
+    "a head that is called decoder": ("ModernBertDecoder", {"local_attention": 32}),
     "scales by position": ("Ministral3", {"rope_parameters": SCALED}),
     "rope dynamic": ("Llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
     "rope longrope": ("Phi3", {"original_max_position_embeddings": 200, "rope_parameters": LONG}),

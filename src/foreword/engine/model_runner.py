@@ -132,7 +132,8 @@ class ModelRunner:
         with _watched(self._stems) as seen:
             given, places = torch.from_numpy(ids.astype(np.int64)), torch.from_numpy(positions)
             logits = run_model(self.model.module, given, places, torch.from_numpy(rows), step)
-        return logits.float(), seen[-1][0].sum(-1).isfinite()
+        whole = next(found for found in reversed(seen) if found.shape[1] == len(ids))
+        return logits.float(), whole[0].sum(-1).isfinite()
 
 
 def _leading(numbers: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> int:
@@ -155,7 +156,8 @@ def _sampled(logits: torch.Tensor, chunk: StepChunk, made: Sequence[Row] | BaseE
 
 def _stems_of(module: Any) -> list[torch.nn.Module]:
     """What gives the rows that the head chooses from: a model calls its base, or goes past it to the decoder inside. One
-    that says that it is its own base and decoder (Llama 4) has them as ``model``."""
+    that says that it is its own base and decoder (Llama 4) has them as ``model``; what another calls its decoder
+    (ModernBERT) is the head."""
     base = module.base_model if module.base_model is not module else module.model
     decoder = module.get_decoder() if hasattr(module, "get_decoder") else base
     return [base] if decoder in (base, module) else [base, decoder]
