@@ -277,7 +277,9 @@ def plan_of(module: Any, probed: list[ProbedLayer]) -> PlainPlan | None:
 def over_parts(plan: PlainPlan, module: Any) -> PlainModel:
     """The plain model over the parts of the one that the plan was made of, whose layers a backend has replaced."""
     layers, norm = module.get_submodule(plan.layers), module.get_submodule(plan.norm).weight
-    return PlainModel(plan, module.get_input_embeddings(), layers, norm, module.get_output_embeddings())
+    plain = PlainModel(plan, module.get_input_embeddings(), layers, norm, module.get_output_embeddings())
+    plain.computes_whole_vectors = False  # layers that no backend has replaced are transformers'
+    return plain
 
 
 @torch.inference_mode()

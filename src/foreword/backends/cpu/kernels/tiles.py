@@ -66,7 +66,6 @@ class Tiles:
         """All rows times the panels of an item, whose weights stay in the processor's cache; ``product`` calls a function
         for a row, a panel and a vector in it, and what follows them."""
         pairs = b.sdiv(b.add(panels, int64(TOGETHER - 1)), int64(TOGETHER))
-
         few = b.icmp_signed("<", count, int64(FEW_ROWS))
 
         def begin(number: ir.Value) -> ir.Value:
