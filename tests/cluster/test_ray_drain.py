@@ -20,4 +20,4 @@ def test_replicas_that_end_in_the_midst_of_answers_are_missed_by_nobody() -> Non
     assert (told["failed"], told["differing"]) == (0, 0), told["faults"]
     assert told["replicas that ended"] == 2
     assert told["went on elsewhere"] >= 1
-    assert told["answers"] >= told["went on elsewhere"]
+    assert told["answers"] >= 1
