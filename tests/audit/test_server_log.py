@@ -1,7 +1,9 @@
 """The log that foreword serve writes: read whole where it has the prompts, and by its figures where it has not."""
 
+import contextlib
 import io
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from foreword.account import Account, Source
 from foreword.audit.readers import LogLineError, ServerFigures, parse_line
 from foreword.audit.readers.server_log import EVENTS, ServerLog, server_pieces
 from foreword.audit.request import ReportedUsage
-from foreword.serving.log import make_log
+from foreword.serving.log import engine_told, make_log
 
 SOURCES = Path(foreword.__file__).parent
 TABLE = "".join(f"| P{i} | {i}000 |\n" for i in range(60))
@@ -23,6 +25,8 @@ def written(stamp: str, prompts: bool, requests: int = 8) -> str:
     """Lines as the server's own logger writes them; ``stamp``, with the number in it, is the head of the system message."""
     stream = io.StringIO()
     log = make_log(stream)
+    with contextlib.redirect_stderr(stream), engine_told():
+        logging.getLogger("foreword").info("Model %s: context %d tokens.", "table-reader", 2048)
     log.info("serving", url="http://127.0.0.1:8000", model="table-reader", share="none")
     for number in range(requests):
         text = (
@@ -40,8 +44,8 @@ def written(stamp: str, prompts: bool, requests: int = 8) -> str:
 
 
 def test_a_line_with_its_prompt_is_a_request() -> None:
-    record, _ = parse_line(written("Be brief.", prompts=True).splitlines()[2])
-    (request,) = ServerLog().read(record, 2)
+    record, _ = parse_line(written("Be brief.", prompts=True).splitlines()[3])
+    (request,) = ServerLog().read(record, 3)
     assert [(piece.section, piece.role) for piece in request.pieces] == [
         ("system", ""), ("message", "user"), ("message", "assistant"),
     ]  # fmt: skip
@@ -53,7 +57,7 @@ def test_a_line_with_its_prompt_is_a_request() -> None:
 
 
 def test_a_line_without_its_prompt_says_how_to_get_it() -> None:
-    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[1])
+    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[2])
     with pytest.raises(LogLineError, match="--log-prompts"):
         list(ServerLog().read(record, 1))
 
@@ -76,7 +80,7 @@ def test_what_the_server_says_beside_its_requests_is_known() -> None:
 
 
 def test_tokens_of_every_source_are_counted() -> None:
-    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[1])
+    record, _ = parse_line(written("Be brief.", prompts=False).splitlines()[2])
     told = ServerFigures.of([{**record, **{source.value: 3 + place for place, source in enumerate(Source)}}])
     assert told.sources == {source.value: 3 + place for place, source in enumerate(Source)}
 
@@ -96,7 +100,7 @@ def test_the_command_reads_it(tmp_path: Path) -> None:
     assert found.returncode == 1, found.stderr
     assert "FW101 volatile-value" in found.stdout
     said = " ".join(found.stdout.split())
-    assert "log of foreword serve, 8 requests, 2 records without a request" in said
+    assert "log of foreword serve, 8 requests, 3 records without a request" in said
     assert "skipped" not in said
     assert "No price is known for table-reader" in said
     log.write_text(written("Be brief.", prompts=True))

@@ -26,6 +26,7 @@ PORT = "8000"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 SAYS = ("it prints", "it says")
 SERVER = "the server's terminal"
+KILL = "pkill -KILL"
 NOT_RUN = "make .venv/"
 """The first page's command makes the environment in which this test runs."""
 
@@ -60,6 +61,8 @@ class Walker:
                 self.type_at_the_server(line)
         elif title:
             (self.folder / title).write_text(text, "utf-8")
+        elif text.startswith(KILL):  # other processes of its name are not ours to kill
+            self.stop(signal.SIGKILL)
         else:
             assert language == "sh", text
             self.ran.append(text)
@@ -70,10 +73,7 @@ class Walker:
             self.printed = done.stdout
 
     def type_at_the_server(self, line: str) -> None:
-        """Start a server, after Ctrl-C to an earlier one, or kill it. Other processes of its name are not ours to kill."""
-        if line.startswith("pkill -KILL"):
-            self.stop(signal.SIGKILL)
-            return
+        """Start a server, after Ctrl-C to an earlier one: nothing else can be typed where one runs."""
         assert line.startswith("foreword serve"), line
         self.stop(signal.SIGINT)
         self.server = subprocess.Popen(line.split(), cwd=self.folder, env=self.environment, stderr=subprocess.DEVNULL)

@@ -1,6 +1,7 @@
 """foreword serve, api-key and probe-isolation as commands."""
 
 import dataclasses
+import json
 import re
 import signal
 import subprocess
@@ -123,7 +124,12 @@ def test_it_serves_says_where_and_asks_for_the_key() -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        said = next(line for line in process.stderr if line.startswith("Serving at"))
+        said, log = "", []
+        for said in process.stderr:
+            if said.startswith("Serving at"):
+                break
+            log.append(json.loads(said))
+        assert any("KV cache: " in line["event"] and line["level"] == "info" for line in log)
         url = re.findall(r"http://127.0.0.1:\d+", said)[0]
         assert f"dashboard at {url}/dashboard" in said
         assert httpx2.get(f"{url}/dashboard", follow_redirects=True).status_code == 200

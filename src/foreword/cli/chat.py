@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 HELP = """/help   this text
 /reset  forget the conversation, but not the system message
-/exit   end; so do an empty line and Ctrl-D
+/exit   end; so do /quit, an empty line and Ctrl-D
 Ctrl-C ends an answer, or drops the line that is being typed. A line that begins with a space is sent even if a / follows."""
+
+ENDS = ("", "/exit", "/quit")
 
 
 @config_flags
@@ -46,6 +48,8 @@ def chat(
     messages = list(start)
     with suppress(ImportError):
         importlib.import_module("readline")  # input() then has line editing and history; Windows has none
+    if sys.stdin.isatty():
+        console.print("[dim]/help tells what can be typed beside questions; an empty line ends.[/dim]")
     while (line := _ask()) is not None:
         if line == "/reset":
             messages = list(start)
@@ -71,7 +75,7 @@ def _ask() -> str | None:
             print("  (Ctrl-D ends the conversation)")
         except EOFError:
             return None
-    return None if not line.strip() or line.strip() == "/exit" else line.rstrip()
+    return None if line.strip() in ENDS else line.rstrip()
 
 
 def _answer(

@@ -4,13 +4,20 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
 from foreword.account import Source
 from foreword.cli.options import HERE, Key, Url, cache_client
 from foreword.errors import ParameterError
+
+WIDE = 100
+"""Columns of a terminal in which a request with its reason is one line."""
+PARTED = "▸"
+"""Stands where two texts part, for terminals and files without colours."""
 
 
 def explain_request(
@@ -31,7 +38,7 @@ def explain_request(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif request_id is None:
-        console.print(requests_table(found["requests"]))
+        console.print(requests_table(found["requests"], console.width))
         console.print(found["kept"], style="dim")
     else:
         _print_explanation(console, found)
@@ -44,18 +51,29 @@ def newest(requests: list[dict[str, Any]]) -> str:
     return str(requests[0]["request_id"])
 
 
-def requests_table(requests: list[dict[str, Any]]) -> Table:
-    """The latest requests; ids and tenants are shown as they are, never as markup, and ids whole, to be pasted."""
+def requests_table(requests: list[dict[str, Any]], width: int) -> Table:
+    """The latest requests, for a terminal of so many columns: where it is narrow, reasons and tenants stand below the ids.
+
+    Ids are shown whole, to be pasted; they and tenants, which stand there where there are several, are never markup.
+    """
+    apart, several = width >= WIDE, len({request["tenant"] for request in requests}) > 1
     longest = max((len(request["request_id"]) for request in requests), default=0)
-    first = Column("request", no_wrap=True, min_width=longest)
-    table = Table(first, "tenant", "ago", "prompt", "not computed", "reason", expand=True)
+    columns = [
+        Column("request", no_wrap=True, min_width=longest, ratio=None if apart else 1),
+        *(Column(head, no_wrap=True, min_width=len(head), justify="right") for head in ("ago", "prompt", "reused")),
+        *([Column("reason", ratio=2)] if apart else []),
+        *([Column("tenant", ratio=1)] if apart and several else []),
+    ]
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, expand=True)
     for request in requests:
         reused = sum(request[source] for source in Source if source is not Source.COMPUTED)
-        share = reused / max(1, request["prompt_tokens"])
-        table.add_row(
-            Text(request["request_id"]), Text(request["tenant"] or ""), f"{max(0, request['age']):.0f} s",
-            str(request["prompt_tokens"]), f"{share:.0%}", request["reason"].replace("_", " "),
-        )  # fmt: skip
+        share = f"{reused / max(1, request['prompt_tokens']):.0%}"
+        figures = [f"{max(0, request['age']):.0f} s", str(request["prompt_tokens"]), share]
+        name, words = request["request_id"], [request["reason"].replace("_", " ")]
+        if several:
+            words.append(request["tenant"] or "")
+        cells = [name, *figures, *words] if apart else [f"{name}\n  {', '.join(words)}", *figures]
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
@@ -92,4 +110,5 @@ def _print_explanation(console: Console, found: dict[str, Any]) -> None:
     ):
         if found[key]:
             console.print(f"{title}:", style="dim")
-            console.print(Text.assemble(("  …" + found["shared_text"], "dim"), (found[key], style)))
+            text = Text.assemble(("…" + found["shared_text"], "dim"), (PARTED, "bold"), (found[key], style))
+            console.print(Padding(text, (0, 0, 0, 2), expand=False))

@@ -50,8 +50,9 @@ def serve_until_told(run: Callable[["Sequence[QueuedOutput]", deque[int]], int |
     with extra_needed("This command", "server"), collections_paused():
         from foreword.server.server import end_process
         from foreword.server.signals import noted_signals
+        from foreword.serving.log import engine_told
         from foreword.serving.output import queued_standard_output
-    with queued_standard_output() as outputs, noted_signals() as signals:
+    with queued_standard_output() as outputs, noted_signals() as signals, engine_told():
         ended_by = run(outputs, signals)
         if ended_by == signal.SIGINT:
             print("Stopped.", file=sys.stderr)

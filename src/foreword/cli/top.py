@@ -8,7 +8,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from foreword.account import Source
@@ -25,6 +25,8 @@ SOURCES = (
     (Source.STORED_SHARED, "cyan"),
     (Source.COMPUTED, "red"),
 )
+BESIDE_BAR = 44
+"""Columns of a panel that are not a bar: its frame, a source's name, its tokens, its share and its rate."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -39,21 +41,25 @@ def top(
     with cache_client(url, api_key) as client:
         before, now = None, client.get("counts")
         if once:
-            console.print(screen(client, before, now, console.height + 20))
+            console.print(screen(client, before, now, console.width, console.height + 20))
             return
         with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(screen(client, before, now, console.height), refresh=True)
+                live.update(screen(client, before, now, console.width, console.height), refresh=True)
                 time.sleep(interval)
                 before, now = now, client.get("counts")
 
 
-def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[str, Any], height: int) -> RenderableType:
-    """All of it; fewer requests in a lower terminal."""
+def screen(
+    client: "CacheClient", before: dict[str, Any] | None, counts: dict[str, Any], width: int, height: int
+) -> RenderableType:
+    """All of it; fewer requests in a lower terminal, shorter bars in a narrower one."""
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1)
     grid.add_column(ratio=1)
-    grid.add_row(Panel(_sources(before, counts), title="Prompt tokens"), Panel(_reasons(counts), title="Why hits ended"))
+    grid.add_row(
+        Panel(_sources(before, counts, width // 2), title="Prompt tokens"), Panel(_reasons(counts), title="Why hits ended")
+    )
     grid.add_row(
         Panel(_prefixes(client.get("prefixes", limit=40)), title="Prominent prefixes"),
         Panel(_curve(client.get("curve"), client.get("savings")), title="Memory and savings"),
@@ -62,7 +68,7 @@ def screen(client: "CacheClient", before: dict[str, Any] | None, counts: dict[st
     replicas = [] if fleet is None else [Panel(_fleet(fleet), title="Replicas")]
     lines = 0 if fleet is None else 5 + len(fleet["replicas"])
     recent = client.get("recent", limit=max(3, height - 26 - lines))["requests"]
-    return Group(grid, *replicas, requests_table(recent))
+    return Group(grid, *replicas, requests_table(recent, width))
 
 
 def _fleet(fleet: dict[str, Any]) -> RenderableType:
@@ -85,34 +91,36 @@ def _fleet(fleet: dict[str, Any]) -> RenderableType:
     )
 
 
-def _sources(before: dict[str, Any] | None, counts: dict[str, Any]) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
+def _sources(before: dict[str, Any] | None, counts: dict[str, Any], width: int) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    longest = min(20, max(0, width - BESIDE_BAR))
     elapsed = counts["now"] - before["now"] if before else 0
     for source, style in SOURCES:
         share = counts[source] / max(1, counts["prompt_tokens"])
         rate = f"{(counts[source] - before[source]) / elapsed:,.0f} /s" if before and elapsed > 0 else ""
-        bar = Text("█" * round(20 * share), style=style)
-        table.add_row(source.replace("_", " "), f"{counts[source]:,}", f"{share:.0%}", bar, rate)
+        bar = Text("█" * round(longest * share), style=style)
+        table.add_row(Text(source.replace("_", " "), no_wrap=True), f"{counts[source]:,}", f"{share:.0%}", bar, rate)
     drafts = f"{counts['accepted']:,} of {counts['drafted']:,} drafted tokens were right"
     return Group(f"[b]{counts['hit_rate']:.1%}[/b] not computed, {counts['requests']:,} requests; {drafts}", table)
 
 
 def _reasons(counts: dict[str, Any]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    table.add_row("", Text("requests", style="dim"), Text("tokens computed", style="dim"))
+    table.add_row("", Text("requests", style="dim"), Text("computed", style="dim"))
     for reason, requests in sorted(counts["requests_by_reason"].items(), key=lambda pair: -pair[1])[:8]:
         table.add_row(reason.replace("_", " "), f"{requests:,}", f"{counts['missed_tokens_by_reason'].get(reason, 0):,}")
     return table
 
 
 def _prefixes(found: dict[str, Any]) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
+    figures = (Column(no_wrap=True, min_width=least) for least in (9, 4, 10))
+    table = Table.grid(*figures, Column(no_wrap=True, overflow="ellipsis", ratio=1), padding=(0, 1))
     prominent = sorted(
         found["prefixes"], key=lambda prefix: prefix["requests"] * (prefix["end"] - prefix["start"]), reverse=True
     )
     for prefix in prominent[:5]:
         share = prefix["saved_tokens"] / max(1, prefix["requests"] * (prefix["end"] - prefix["start"]))
-        text = Text(" ".join(prefix["text"].split())[:48], no_wrap=True, overflow="ellipsis")
+        text = Text(" ".join(prefix["text"].split())[:96])
         table.add_row(f"{prefix['start']}–{prefix['end']}", f"{prefix['requests']} ×", f"{share:.0%} saved", text)
     for group in found["near_twins"][:2]:
         table.add_row(

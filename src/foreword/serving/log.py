@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
@@ -26,3 +28,25 @@ def make_log(stream: TextIO | None = None) -> Log:
         cache_logger_on_first_use=True,
     )
     return logger
+
+
+class _LogLines(logging.Handler):
+    """Gives what a standard logger is told to the log, as a line of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Standard error is asked for at each line: while a model is loaded, a spinner stands in its place.
+        make_log().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+
+
+@contextmanager
+def engine_told() -> Iterator[None]:
+    """As long as the block lasts, the log has what the engine, its stores and its backend say, from INFO on."""
+    logger, lines = logging.getLogger("foreword"), _LogLines()
+    before = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(before)

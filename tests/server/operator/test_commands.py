@@ -25,8 +25,8 @@ from server.operator.test_cache_api import RULES, keyed
 from server.operator.test_page import CHROMIUM, HOSTILE
 
 
-def run(*args: str) -> str:
-    result = CliRunner().invoke(app, list(args), env={"COLUMNS": "150", "NO_COLOR": "1"})
+def run(*args: str, columns: int = 150) -> str:
+    result = CliRunner().invoke(app, list(args), env={"COLUMNS": str(columns), "NO_COLOR": "1"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -55,6 +55,31 @@ def test_explain(loaded: tuple[Live, list[str]]) -> None:
     assert f"{ids[-1]}: " in run("explain", "last", "--url", live.url)
     listed = run("explain", "--url", f"{live.url}/v1")
     assert all(name in listed for name in ids)
+
+
+def test_nothing_is_cut_where_a_terminal_has_80_columns(serve: Callable[..., Live]) -> None:
+    tenants, keys = keyed("ann", "boss")
+    live = serve(tenants=tenants, operators=("boss",))
+    ids = []
+    for tenant in ("ann", "boss"):
+        with live.client(headers={"x-api-key": keys[tenant]}) as client:
+            ids.append(client.post("/v1/completions", json={"model": "tiny", "prompt": RULES, "max_tokens": 2}).json()["id"])
+    listed = run("explain", "--url", live.url, "--api-key", keys["boss"], columns=80)
+    shown = run("top", "--once", "--url", live.url, "--api-key", keys["boss"], columns=80)
+    for words in ("request ", "ago ", "prompt ", "reused ", "first seen, ann", "namespace differs, boss", *ids):
+        assert words in listed
+        assert words in shown
+    assert "…" not in listed
+    assert "shared in flight " in shown
+
+
+def test_explain_marks_the_place_without_colours(loaded: tuple[Live, list[str]]) -> None:
+    live, ids = loaded
+    out = run("explain", ids[1], "--url", live.url)
+    (cached,) = [line for line in out.splitlines() if "12:30" in line.replace("▸", "")]
+    (ours,) = [line for line in out.splitlines() if "12:31" in line.replace("▸", "")]
+    assert cached.split("▸")[0] == ours.split("▸")[0]
+    assert cached.startswith("  ")
 
 
 def test_explain_last_before_the_first() -> None:

@@ -45,6 +45,8 @@ EVENTS = frozenset(
     }
 )
 """What the server says beside its requests, in the words of its lines; numbers in front do not count."""
+ENGINE = "foreword"
+"""Who says what the engine, its stores and its backend say there."""
 TURN = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|<\|(?=(?:system|user|assistant|tool)\|>)|\[(?=INST\])"
 )
@@ -59,7 +61,8 @@ class ServerLog(Stateless):
 
     def recognises(self, record: Record) -> bool:
         """See LogReader."""
-        return _is_request(record) or ("level" in record and _event(record) in EVENTS)
+        said = "level" in record and (_event(record) in EVENTS or record.get("logger") == ENGINE)
+        return said or _is_request(record)
 
     def read(self, record: Record, line: int) -> Iterable[LoggedRequest]:
         """See LogReader. LogLineError where a request's line has not the prompt's text."""

@@ -104,5 +104,10 @@ function twinItem(group) {
     `${whole.format(group.requests)} requests differ only at token ${whole.format(group.position)}` +
     `${group.kind ? ` (${words(group.kind)})` : ""}; if that were the same in all, ` +
     `${percent(group.share_of_prefill)} of all prefill would be saved.`,
-    element("pre", {}, group.before, element("del", {}, group.values.join(" | ")), group.after));
+    element("pre", {}, group.before, ...alternatives(group.values), group.after));
+}
+
+// Each value marked for itself, with a bar between them, where they do not stand on lines of their own.
+function alternatives(values) {
+  return values.flatMap((value, place) => [place && !values[place - 1].endsWith("\n") ? " | " : "", element("del", {}, value)]);
 }

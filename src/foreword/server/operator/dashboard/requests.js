@@ -37,10 +37,10 @@ function requestRow(request, longest) {
   return element("tr", {},
     element("td", {}, element("button", { type: "button", "data-request": request.request_id,
       title: request.request_id, onclick: () => link(request.request_id) }, name)),
-    element("td", {}, request.tenant ?? ""),
+    element("td", { class: "aside" }, request.tenant ?? ""),
     element("td", { class: "number" }, Math.max(0, request.age).toFixed(0)),
-    element("td", { class: "number" }, whole.format(request.prompt_tokens)),
-    element("td", { class: "waterfall" }, sourceBar(request, longest)),
+    element("td", { class: "number aside" }, whole.format(request.prompt_tokens)),
+    element("td", { class: "waterfall aside" }, sourceBar(request, longest)),
     element("td", { class: "number" }, percent(reused / Math.max(1, request.prompt_tokens))),
     element("td", {}, words(request.reason)));
 }

@@ -6,6 +6,13 @@ Larch & Sons is a carpenter's workshop in Bergen. It was founded in 1962 by Ingr
 The workshop makes tables, chairs and boats of oak and pine. It is open from Monday to Friday, from 8 to 17.
 A chair of oak costs 240 euros, a chair of pine 150 euros. A table takes three weeks to make.
 Boats are made to order, and the owner, Jonas Larch, draws each of them himself.`;
+const TABLE = `You answer questions about this table. Say only what stands in it.
+| Name | Department | Salary | Location |
+|------|------------|--------|----------|
+| Alice Smith | Engineering | 85000 | New York |
+| Bob Johnson | Marketing | 65000 | Chicago |
+| Carol White | Sales | 75000 | Boston |
+`;
 const talk = { turns: [], model: "", reading: null };
 const field = (id) => document.getElementById(id);
 
@@ -21,6 +28,12 @@ async function begin() {
   if (!response.ok) return void (field("status").textContent = body.error?.message ?? `The server answered ${response.status}.`);
   talk.model = body.data.map((model) => model.id).find((name) => !name.includes("*")) ?? body.data[0].id;
   field("status").textContent = talk.model;
+  if (talk.model === "table-reader" && field("system").value === EXAMPLE) example(TABLE, "What is Bob Johnson's salary?");
+}
+
+function example(system, question) {
+  field("system").value = system;
+  field("question").placeholder = question;
 }
 
 function conversation(question) {
@@ -133,5 +146,5 @@ field("key-form").addEventListener("submit", (event) => {
   sessionStorage.setItem("foreword-key", field("key").value);
   begin();
 });
-field("system").value = EXAMPLE;
+example(EXAMPLE, "How much is a chair of oak?");
 begin();
