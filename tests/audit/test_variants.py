@@ -25,6 +25,7 @@ from audit.test_kinds import (
 )
 from foreword.audit.request import ReportedUsage
 
+EVENTS = [json.loads(line[5:]) for line in STREAM.splitlines() if line.startswith("data:")]
 FLAT_SPAN = {"name": "chat", "start_time": "2026-01-01T10:00:00Z"}
 VARIANTS: dict[str, tuple[Any, str, str, ReportedUsage | None]] = {
     "base64 with a model id": (
@@ -132,6 +133,53 @@ VARIANTS: dict[str, tuple[Any, str, str, ReportedUsage | None]] = {
         "claude-sonnet-4-5",
         ANTHROPIC,
     ),
+    "a stream's events as a list": (
+        {"request": CLAUDE, "response": EVENTS},
+        "Anthropic messages",
+        CLAUDE["model"],
+        ANTHROPIC,
+    ),
+    "a stream's lines as a list": (
+        {"request": CLAUDE, "response": STREAM.splitlines()},
+        "Anthropic messages",
+        CLAUDE["model"],
+        ANTHROPIC,
+    ),
+    "events beside the request": ({"request": CLAUDE, "events": EVENTS}, "Anthropic messages", CLAUDE["model"], ANTHROPIC),
+    "a stream as claude-trace has it": (
+        {"request": {"timestamp": 1767261600, "body": CLAUDE}, "response": {"body_raw": STREAM}},
+        "Anthropic messages",
+        CLAUDE["model"],
+        ANTHROPIC,
+    ),
+    "names of JavaScript": (
+        {"requestBody": json.dumps(CHAT), "responseBody": {"usage": CHAT_USAGE}, "timestamp": "2026-01-01T10:00:00Z"},
+        "OpenAI chat completions",
+        CHAT["model"],
+        OPENAI,
+    ),
+    "an HTTP logger": (
+        {
+            "time": "2026-01-01T10:00:00Z",
+            "req": {"url": "/v1/chat/completions", "body": CHAT},
+            "res": {"body": {"usage": CHAT_USAGE}},
+        },
+        "OpenAI chat completions",
+        CHAT["model"],
+        OPENAI,
+    ),
+    "input and output": (
+        {"input": CHAT, "output": {"usage": CHAT_USAGE}},
+        "OpenAI chat completions",
+        CHAT["model"],
+        OPENAI,
+    ),
+    "an event with a payload": (
+        {"ts": 1767261600, "type": "llm", "payload": {"request": {"body": CHAT}, "response": {"usage": CHAT_USAGE}}},
+        "OpenAI chat completions",
+        CHAT["model"],
+        OPENAI,
+    ),
 }
 
 
@@ -142,6 +190,43 @@ def test_a_record_of_every_variant(name: str) -> None:
     assert reading.broken == []
     assert [(request.kind, request.model, request.usage) for request in requests] == [(kind, model, usage)]
     assert requests[0].time in (1767261600, None)
+
+
+OWN = {"request": CHAT, "response": {"usage": CHAT_USAGE}}
+CARRIED = {
+    "Docker": {"log": json.dumps(OWN) + "\n", "stream": "stdout", "time": "2026-01-01T10:00:00Z"},
+    "journald": {"MESSAGE": json.dumps(OWN), "__REALTIME_TIMESTAMP": "1767261600000000"},
+    "CloudWatch": {"@timestamp": "2026-01-01T10:00:00Z", "@message": json.dumps(OWN)},
+    "a structured logger": {"timestamp": "2026-01-01T10:00:00Z", "level": "info", "message": json.dumps(OWN)},
+    "Google": {"jsonPayload": OWN, "timestamp": "2026-01-01T10:00:00Z"},
+    "Elastic": {"hits": {"total": 1, "hits": [{"_id": "x", "_source": {**OWN, "@timestamp": 0, "ts": 1767261600}}]}},
+    "an export": {"data": [{**OWN, "ts": 1767261600}], "next": None},
+    "an export in pages": {"data": {"items": [{**OWN, "ts": 1767261600}]}},
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_what_collectors_put_around_a_record_is_taken_off(name: str) -> None:
+    reading, (request,) = read(lines(CARRIED[name]))
+    assert reading.broken == []
+    assert (request.model, request.usage, request.time) == (CHAT["model"], OPENAI, 1767261600)
+
+
+@pytest.mark.parametrize(
+    "words", ["2026-01-01T10:00:00Z INFO request ", "[2026-01-01 10:00:00,000] my.logger INFO: ", "DEBUG:openai:sent "]
+)
+def test_words_in_front_of_an_object(words: str) -> None:
+    reading, (request,) = read([words + json.dumps(OWN) + "\n"])
+    assert reading.broken == []
+    assert (request.model, request.usage) == (CHAT["model"], OPENAI)
+    assert request.time == (None if words.startswith("DEBUG") else 1767261600)
+
+
+def test_what_is_carried_and_is_no_request_is_counted_once() -> None:
+    reading, requests = read(lines({"level": "info", "message": "up"}, {"log": '{"level": "info"}'}, {"data": [{"a": 1}]}))
+    assert requests == []
+    assert reading.broken_lines == 3
+    assert "no request body that is known" in reading.broken[1][1]
 
 
 def test_a_posted_body_may_be_packed() -> None:

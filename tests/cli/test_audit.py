@@ -99,6 +99,7 @@ def test_other_formats_go_to_the_terminal_or_a_file(faulty: Path, tmp_path: Path
         ),
         ("log.jsonl.gz", lambda data: gzip.compress(data.decode().encode("utf-16"))),
         ("log.jsonl", lambda data: b"\xef\xbb\xbf" + data.replace(b"\n", b"\r\n")),
+        ("log.jsonl", lambda data: bytes(9000) + data),
     ],
 )
 def test_packed_and_encoded_logs(faulty: Path, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:

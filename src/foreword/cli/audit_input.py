@@ -115,6 +115,7 @@ def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes
     """
     try:
         with _unpacked(raw) as packed:
+            _pass_gap(packed)
             head = packed.peek(PEEKED)[:PEEKED]
             stream = _decoded(packed, head)
             strange = _strange(head) if stream is packed else None
@@ -123,6 +124,12 @@ def log_lines(raw: io.BufferedReader, name: str, longest: int) -> Iterator[bytes
             yield from _bounded(stream, longest)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ParameterError(f"{name} cannot be read to its end: {error}.") from error
+
+
+def _pass_gap(stream: io.BufferedReader) -> None:
+    """Zeros at the beginning: a log that was cut there, and whose writer went on where it had been."""
+    while (head := stream.peek(PEEKED)).startswith(b"\0" * 4):
+        stream.read(len(head) - len(head.lstrip(b"\0")))
 
 
 def _bounded(stream: io.BufferedReader | io.TextIOWrapper, longest: int) -> Iterator[bytes | str]:

@@ -7,6 +7,7 @@ line is refused.
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _OPEN_ENDED = re.compile(r"(?:[\[{,:]|\[\s*\{)\s*$")
 _COLUMNS = re.compile(r"\"?[\w. ]+\"?(?:[,;\t]\"?[\w. /()-]+\"?){2,}\Z")
 TABLE = "it begins as a table (CSV), which is not read: export the requests as JSON, one object a line or a list of them"
+_BEHIND_WORDS = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d[T ][\d:.,]{8,}(?:Z|[+-]\d\d:?\d\d)?)?[^{\"]{1,200}(\{\".*\})\Z")
+"""An object behind the words that a logger puts in front of it: a time perhaps, a level, a name."""
 _BETWEEN = re.compile(r"[\s,\x1e]*")
 
 
@@ -144,6 +147,12 @@ class Documents:
                     yield from self._located(value, number, foreign)
                 return
             source.again(again)
+        behind = _BEHIND_WORDS.match(stripped)
+        if behind is not None:
+            with suppress(LogLineError):
+                record = parse(behind[2])
+                yield self._one(Located(number, {"timestamp": behind[1], **record} if behind[1] else record, None, foreign))
+                return
         yield self._one(Located(number, None, broken, foreign))
 
     def _document(

@@ -31,6 +31,10 @@ BODY_KEYS = (
     "full_request",
     "inputs",
     "kwargs",
+    "requestBody",
+    "rawRequest",
+    "input",
+    "req",
 )
 TIME_KEYS = (
     "ts",
@@ -47,7 +51,18 @@ TIME_KEYS = (
 )
 FIRST_TOKEN_KEYS = ("completionStartTime", "completion_start_time", "first_token_time")
 END_KEYS = ("endTime", "end_time", "response_created_at", "completed_at", "ended_at")
-ANSWER_KEYS = ("response", "response_body", "full_response", "output", "answer")
+ANSWER_KEYS = (
+    "response",
+    "response_body",
+    "responseBody",
+    "rawResponse",
+    "full_response",
+    "output",
+    "answer",
+    "res",
+    "chunks",
+    "events",
+)
 DEPLOYMENT_KEYS = ("model_id", "deployment", "deployment_id", "api_base")
 URL_KEYS = ("url", "uri", "request_path", "path", "endpoint")
 USER_KEYS = ("user", "user_id", "safety_identifier", "end_user")
@@ -138,7 +153,7 @@ def around_of(record: Record, body: Record, holder: Record, kind: str = "") -> A
         first_token=_first_token(record, start),
         user=_user(record, body),
         scope="\n".join(str(value) for value in (record.get("tenant"), body.get("cache_salt")) if value),
-        usage=_usage(record),
+        usage=_usage(record) or _usage(holder),
         ignored=_ignored(record, body),
         batch=_is_batch(record),
         deployment=_deployment(record),
@@ -159,7 +174,7 @@ def body_within(record: Record) -> tuple[Record, Record]:
             continue
         if _has_prompt(inner):
             return inner, record
-        for deeper in ("body", "json", "content"):
+        for deeper in ("body", "json", "content", "request"):
             nested = opened(inner.get(deeper))
             if isinstance(nested, dict) and _has_prompt(nested):
                 return nested, inner
@@ -176,6 +191,12 @@ def _model(record: Record, holder: Record) -> str:
     told = first(record, ("model", "modelId")) or mapping(record.get("kwargs")).get("model")
     urls = (one.get(key) for one in (holder, record) for key in URL_KEYS)
     return str(told or next((name for url in urls if isinstance(url, str) and (name := model_of(url))), ""))
+
+
+def holds_body(record: Record) -> bool:
+    """Whether a body in a known form is in a record, bare or wrapped."""
+    body, _ = body_within(record)
+    return dialect(body) is not None
 
 
 def _has_prompt(body: Mapping[str, Any]) -> bool:

@@ -7,12 +7,13 @@ from foreword.audit.readers.aider import AiderChat, AiderSent
 from foreword.audit.readers.base import LogLineError, LogReader, Record
 from foreword.audit.readers.batch import BatchAnswers, BatchInput, BatchOutput, answers_alone
 from foreword.audit.readers.bedrock_invocations import BedrockInvocations
+from foreword.audit.readers.carried import carried
 from foreword.audit.readers.cassette import Cassette
 from foreword.audit.readers.claude_code import ClaudeCode
 from foreword.audit.readers.codex import Codex
 from foreword.audit.readers.codex_early import EarlyCodex
 from foreword.audit.readers.documents import Documents, Located
-from foreword.audit.readers.envelope import Bodies
+from foreword.audit.readers.envelope import TIME_KEYS, Bodies, holds_body
 from foreword.audit.readers.gemini_cli import GeminiCli
 from foreword.audit.readers.har import Har
 from foreword.audit.readers.inspect_log import Inspect
@@ -105,6 +106,11 @@ class LogPass:
         reader = next(reader for reader in readers if reader.recognises(record))
         found = False
         try:
+            inner = [] if reader is not readers[-1] or holds_body(record) else carried(record, TIME_KEYS)
+            for one in inner:
+                yield from self._read(readers, located, one)
+            if inner:
+                return
             for request in reader.read(record, located.line):
                 found = True
                 yield self._counted(request)

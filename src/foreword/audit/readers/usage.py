@@ -42,23 +42,21 @@ def read_usage(usage: Any) -> ReportedUsage | None:
 
 
 def usage_of_answer(answer: Any) -> Any:
-    """The usage in an answer's body: JSON, JSON as text, or the events of a stream (the usage told last)."""
+    """The usage in an answer's body: JSON, JSON as text, or the events of a stream (each figure as it was told last)."""
     answer = opened(answer)
-    if isinstance(answer, str):
+    if isinstance(answer, str | list):
         found: Any = None
-        for event in _events(answer):
+        for event in _events(answer) if isinstance(answer, str) else answer:
             later = usage_of_answer(event)
             if isinstance(later, dict):
                 found = {**found, **{key: value for key, value in later.items() if value}} if found else later
         return found
-    if isinstance(answer, list):
-        return next((usage for usage in map(usage_of_answer, reversed(answer)) if usage is not None), None)
     if not isinstance(answer, dict):
         return None
     for key in ("usage", "usageMetadata", "usage_metadata"):
         if isinstance(answer.get(key), dict):
             return answer[key]
-    inner = (answer.get(key) for key in ("response", "message", "body", "metadata", "chunks", "events"))
+    inner = (answer.get(key) for key in ("response", "message", "body", "body_raw", "metadata", "chunks", "events"))
     return next((usage for usage in map(usage_of_answer, inner) if usage is not None), None)
 
 
