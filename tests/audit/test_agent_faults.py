@@ -100,6 +100,16 @@ def numbers(turn: int, line: Line) -> None:
             block["input"]["limit"] = 2000
 
 
+def enum_order(turn: int, line: Line) -> None:
+    states = ["open", "closed", "merged", "draft"]
+    state = {"type": "string", "enum": states[turn % 4 :] + states[: turn % 4]}
+    line["request"]["tools"].insert(0, {"name": "list", "input_schema": {"type": "object", "properties": {"state": state}}})
+
+
+def address(turn: int, line: Line) -> None:
+    line["request"]["system"].insert(0, {"type": "text", "text": f"You help person{turn}2@example.com."})
+
+
 def billing(turn: int, line: Line) -> None:
     header = f"x-anthropic-billing-header: cc_version=2.1.{'abcde'[turn]}bc; cch={'edcba'[turn]}fe;"
     line["request"]["system"].insert(0, {"type": "text", "text": header})
@@ -115,7 +125,9 @@ FAULTS: dict[str, tuple[str, Callable[[int, Line], None]]] = {
     "deployments": ("FW402", deployments),
     "hits dropped": ("FW403", dropped),
     "forms of numbers": ("FW103", numbers),
+    "order of a schema's set": ("FW103", enum_order),
     "billing header": ("FW107", billing),
+    "somebody's address": ("FW104", address),
 }
 
 

@@ -51,8 +51,11 @@ def without_spacing(text: str) -> str:
     return " ".join(text.split())
 
 
-def without_order(text: str) -> str | None:
-    """A text with the keys of all JSON in it sorted, also of JSON objects in the midst of words; None if there is none."""
+def without_order(text: str, sets: frozenset[str] = frozenset()) -> str | None:
+    """A text with the keys of all JSON in it sorted, also of JSON objects in the midst of words; None if there is none.
+
+    ``sets``: keys under which a list of texts is a set, whose order means nothing either.
+    """
     if "{" not in text:
         return None
     decoder, out, at, found = json.JSONDecoder(), [], 0, False
@@ -65,17 +68,21 @@ def without_order(text: str) -> str | None:
             at = start + 1
             continue
         found = True
-        out.append(json.dumps(_numbers(_opened(value)), ensure_ascii=False, sort_keys=True))
+        out.append(json.dumps(_plain(_opened(value), sets), ensure_ascii=False, sort_keys=True))
     return "".join([*out, text[at:]]) if found else None
 
 
-def _numbers(value: Any) -> Any:
-    """JSON with each number in one form: 2000.0 and 2000 are the same."""
+def _plain(value: Any, sets: frozenset[str]) -> Any:
+    """JSON with each number in one form (2000.0 and 2000 are the same) and each set in one order."""
     if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
+        return {key: _sorted(_plain(item, sets)) if key in sets else _plain(item, sets) for key, item in value.items()}
     if isinstance(value, list):
-        return [_numbers(item) for item in value]
+        return [_plain(item, sets) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _sorted(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
 
 
 def _opened(value: Any) -> Any:

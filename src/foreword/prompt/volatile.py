@@ -121,6 +121,11 @@ _NUMERIC = re.compile(
     rf"|(?<!:)(?P<time>{_CLOCK})(?![\w:])"
     r"|(?<![,$€£+])(?P<epoch>(?:1[5-9]|20|21)\d{8}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)(?![\w-]|\.\d)"
 )
+_COMPACT = re.compile(
+    r"20\d\d(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T_-](?=\d)|(?=\d{6}(?!\d)))(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\.\d+)?)?"
+    r"|-\d\d-\d\d[T_](?:[01]\d|2[0-3])-[0-5]\d(?:-[0-5]\d)?)Z?(?![\w-])"
+)
+"""``20260101T094103Z``, as in the names of files too: ``2026-01-01_09-41-03``."""
 _NAMED = re.compile(
     rf"(?P<date>(?:{_DAY} )?(?:{_DAY_MONTH_YEAR}|{_MONTH} {_DAY_NUMBER} \d{{4}})"
     rf"|{_DAY} (?:{_NUMERIC_DATE}|{_MONTH} {_DAY_NUMBER}))(?:{_AT_CLOCK}|(?!\w))"
@@ -166,6 +171,11 @@ _EPHEMERAL = re.compile(r"(?:3[3-9]|[45]\d|6[0-5])\d{3}(?![\w.,:])")
 
 def _numeric(text: str, at: int) -> Volatile | None:
     return _dated(_NUMERIC.match(text, at))
+
+
+def _compact(text: str, at: int) -> Volatile | None:
+    match = _COMPACT.match(text, at)
+    return Volatile("datetime", at, match.end()) if match else None
 
 
 def _named(text: str, at: int) -> Volatile | None:
@@ -234,6 +244,7 @@ def _told_by_name(text: str, at: int) -> Volatile | None:
 _SCANS = (
     (re.compile(r"[_-](?=[A-Za-z_-]{0,24}\d)"), _prefixed_id),
     (re.compile(r"[0-9](?<![\w./-][0-9])(?=\d?(?:[:./-]\d|(?:st|nd|rd|th)?,?[ /-][A-Z])|\d{3}[/-]\d|\d{9})"), _numeric),
+    (re.compile(r"2(?<![\w./-]2)(?=0\d\d(?:\d{4}[T_-]?|-\d\d-\d\d[T_])\d\d-?\d\d)"), _compact),
     (re.compile(r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mon|Tue|Wed|Thu|Fri|Sat|Sun)"), _named),
     (re.compile(r"[TtNnCcDdIi](?:oday|ow|urrent(?:ly)?|ate|t is|t's)\b"), _of_now),
     (words.FIRST_DIGIT, _in_words(words.date_at)),

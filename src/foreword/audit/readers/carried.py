@@ -1,8 +1,8 @@
 """Records within a record: what collectors of logs put around a line, and answers of an API that hold a list of records.
 
-    {"log": "{...}", "stream": "stdout", "time": "2026-01-01T00:00:00Z"}    Docker; others say message or line
-    {"jsonPayload": {"request": {...}}, "timestamp": "..."}                 Google's logs; Elastic's say _source
-    {"data": [{"request": {...}}, ...], "next": null}                       an export, page by page
+{"log": "{...}", "stream": "stdout", "time": "2026-01-01T00:00:00Z"}    Docker; others say message or line
+{"jsonPayload": {"request": {...}}, "timestamp": "..."}                 Google's logs; Elastic's say _source
+{"data": [{"request": {...}}, ...], "next": null}                       an export, page by page
 """
 
 from collections.abc import Mapping

@@ -79,5 +79,7 @@ def _random(text: str, at: int) -> bool:
     for word in WORD.finditer(text, start, at + HEAD_CHARS):
         if word.start() <= at <= word.end():
             letters = word.group()
+            if "@" in text[max(0, word.start() - 1) : word.end() + 1]:  # an address of somebody
+                return False
             return len(letters) >= 4 and any(sign.isdigit() for sign in letters)
     return False
