@@ -13,7 +13,7 @@ from foreword.backends.base import LayerCall, Span
 from foreword.backends.cpu.attention.tiles import Plan, make_plan
 from foreword.backends.cpu.kernels.attention import ATTEND, MERGE, attention_kernels, scratch_size
 from foreword.backends.cpu.kernels.compiler import Call, Kernel
-from foreword.backends.cpu.kernels.ir_builder import LANES
+from foreword.backends.cpu.kernels.ir_builder import LANES, LOG2_E
 from foreword.backends.cpu.kernels.signature import Argument
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory, value_panels
@@ -99,7 +99,8 @@ class TiledAttention:
 
 
 class _Softmaxes:
-    """Memory for softmaxes that are not yet divided: largest scores, sums of weights, weighted values."""
+    """Memory for softmaxes that are not yet divided: largest scores (as logarithms to the base 2), sums of weights, weighted
+    values."""
 
     def __init__(self, like: torch.Tensor, count: int, padded: int):
         self.largest, self.sums = like.new_empty(count), like.new_empty(count)
@@ -108,7 +109,7 @@ class _Softmaxes:
     def share_beside(self, sinks: torch.Tensor, heads: int) -> torch.Tensor:
         """What is left of the weights beside ``sinks`` [heads]: [rows, heads, 1]. To be asked when all is done."""
         largest, sums = self.largest.view(-1, heads), self.sums.view(-1, heads)
-        taken = in_whole_vectors(torch.exp, sinks - largest) / sums
+        taken = in_whole_vectors(torch.exp2, sinks * LOG2_E - largest) / sums
         return (1.0 / (1.0 + taken))[..., None]
 
 
@@ -163,8 +164,8 @@ def _attend(
         sums=parts.sums,
         totals=parts.totals,
         window=_each(UNBOUNDED if call.window is None else call.window for call in layers),
-        scaling=_each(call.scaling for call in layers),
-        softcap=_each(call.softcap or 0.0 for call in layers),
+        scaling=_each(call.scaling * LOG2_E for call in layers),
+        softcap=_each((call.softcap or 0.0) * LOG2_E for call in layers),
     )
 
 

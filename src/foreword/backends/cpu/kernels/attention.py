@@ -400,13 +400,16 @@ def _define_weigh(module: ir.Module, rows: int, columns: int) -> ir.Function:
 def _define_softmax(module: ir.Module) -> ir.Function:
     """Scores of one row in a tile → weights, 0 outside its bounds; its state and the values so far are scaled to match.
 
-    Arguments: scores, bounds [2], the columns to go through (multiples of 16), state [2], values so far and their width,
-    and the soft cap (0: none).
+    Arguments: scores in logarithms to the base 2, bounds [2], the columns to go through (multiples of 16), state [2], values
+    so far and their width, and the soft cap (0: none).
     """
     kinds = [POINTER, POINTER, INT64, INT64, POINTER, POINTER, INT64, FLOAT]
     b = Builder.of(module, "softmax", kinds)
     scores, bounds, begin, end, state, values, width, softcap = b.function.args
-    low, high = (b.splat(b.trunc(b.load(bounds, int64(end), INT64), INT32)) for end in range(2))
+    first, last = (b.load(bounds, int64(side), INT64) for side in range(2))
+    low, high = (b.splat(b.trunc(bound, INT32)) for bound in (first, last))
+    inner = b.minimum_int(b.and_(b.add(first, int64(LANES - 1)), int64(-LANES)), end)
+    outer = b.maximum_int(b.and_(last, int64(-LANES)), inner)
     columns = ir.Constant(INT_VECTOR, list(range(LANES)))
 
     def seen(column: ir.Value) -> ir.Value:
@@ -422,21 +425,29 @@ def _define_softmax(module: ir.Module) -> ir.Function:
             lambda at, _: b.store(b.fmul(_tanh(b, b.fdiv(b.load_vector(scores, at), cap)), cap), scores, at),
         )
 
-    def largest(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-        return [b.maximum(b.select(seen(at), b.load_vector(scores, at), vector(NONE_YET)), so_far[0])]
+    def columns_of(body: Callable[[ir.Value, list[ir.Value], bool], list[ir.Value]], carried: ir.Value) -> ir.Value:
+        """Through all columns, those that are wholly within the bounds without looking at these."""
+        for first, last, partly in ((begin, inner, True), (inner, outer, False), (outer, end, True)):
+            carried = b.loop(first, last, LANES, partial(body, partly=partly), [carried])[0]
+        return carried
 
-    most = b.reduce(b.loop(begin, end, LANES, largest, [vector(NONE_YET)])[0], b.maximum)
+    def largest(at: ir.Value, so_far: list[ir.Value], partly: bool) -> list[ir.Value]:
+        numbers = b.load_vector(scores, at)
+        return [b.maximum(b.select(seen(at), numbers, vector(NONE_YET)) if partly else numbers, so_far[0])]
+
+    most = b.reduce(columns_of(largest, vector(NONE_YET)), b.maximum)
     before = b.load(state, int64(0))
     now = b.maximum(most, before)
     shift = b.splat(now)
 
-    def weights(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-        weight = b.select(seen(at), b.exp(b.fsub(b.load_vector(scores, at), shift)), vector(0.0))
+    def weights(at: ir.Value, so_far: list[ir.Value], partly: bool) -> list[ir.Value]:
+        weight = b.exp2(b.fsub(b.load_vector(scores, at), shift))
+        weight = b.select(seen(at), weight, vector(0.0)) if partly else weight
         b.store(weight, scores, at)
         return [b.fadd(so_far[0], weight)]
 
-    added = b.reduce(b.loop(begin, end, LANES, weights, [vector(0.0)])[0], b.fadd)
-    fade = b.exp_scalar(b.fsub(before, now))
+    added = b.reduce(columns_of(weights, vector(0.0)), b.fadd)
+    fade = b.exp2_scalar(b.fsub(before, now))
     b.store(now, state, int64(0))
     b.store(b.fadd(b.fmul(b.load(state, int64(1)), fade), added), state, int64(1))
     _panels(b, width, lambda at: b.store(b.fmul(b.load_vector(values, at), b.splat(fade)), values, at))
@@ -470,7 +481,7 @@ def _define_merge(module: ir.Module) -> None:
                     values = b.offset(f.totals, b.mul(state, f.padded))
                     other, other_sum = b.load(f.largest, state), b.load(f.sums, state)
                     now = b.maximum(so_far[0], other)
-                    fade, gain = b.exp_scalar(b.fsub(so_far[0], now)), b.exp_scalar(b.fsub(other, now))
+                    fade, gain = b.exp2_scalar(b.fsub(so_far[0], now)), b.exp2_scalar(b.fsub(other, now))
 
                     def add(k: ir.Value) -> None:
                         old, new = (

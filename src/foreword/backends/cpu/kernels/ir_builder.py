@@ -11,6 +11,11 @@ from llvmlite import ir
 
 LANES = 16
 UNROLLED = 4
+LOG2_E = 1.4426950408889634
+_SHIFT = 12582912.0 + 127.0
+"""Added, it leaves of a small number the nearest whole one, more by an exponent's bias, in the lowest bits."""
+_POWERS = (1.53533605e-4, 1.33988750e-3, 9.61843692e-3, 5.55033237e-2, 0.240226477, 0.693147182, 1.0)
+"""2 to the r for |r| up to a half, the highest power first."""
 
 INT64, INT32, FLOAT, POINTER = ir.IntType(64), ir.IntType(32), ir.FloatType(), ir.PointerType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -66,7 +71,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
 
     def maximum(self, one: ir.Value, other: ir.Value) -> ir.Value:
         """The larger; not a number if ``one`` is none."""
-        return self.select(self.fcmp_unordered(">", one, other), one, other)
+        return self.select(self.fcmp_unordered(">=", one, other), one, other)
 
     def minimum_int(self, one: ir.Value, other: ir.Value) -> ir.Value:
         """The smaller of two whole numbers, or of each lane."""
@@ -219,27 +224,27 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.branch(look)
         self.position_at_end(after)
 
-    def exp(self, x: ir.Value) -> ir.Value:
-        """e to the x for a vector, to about 1e-7 of the result; 0 below -87, exactly 1 at 0.
+    def exp2(self, x: ir.Value) -> ir.Value:
+        """2 to the x for a vector of numbers up to 0, to 1e-7 of the result; 0 below -126, exactly 1 at 0.
 
-        By Cephes' method: x = n·ln 2 + r with |r| at most half of ln 2, a polynomial in r, and n put into the exponent.
+        x = n + r with |r| at most a half: a polynomial in r (our own minimax fit of the relative error), times 2 to the n, of
+        which the lowest bits of a sum with n in them are the exponent.
         """
-        bounded = self.maximum(x, vector(-88.0))
-        shifted = self.fma(bounded, vector(1.44269504), vector(12582912.0))
-        whole = self.fsub(shifted, vector(12582912.0))
-        rest = self.fma(whole, vector(-0.693359375), bounded)
-        rest = self.fma(whole, vector(2.12194440e-4), rest)
-        result = vector(1.9875691500e-4)
-        for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        shifted = self.fadd(x, vector(_SHIFT))
+        rest = self.fsub(x, self.fsub(shifted, vector(_SHIFT)))
+        result = vector(_POWERS[0])
+        for factor in _POWERS[1:]:
             result = self.fma(result, rest, vector(factor))
-        result = self.fadd(self.fma(result, self.fmul(rest, rest), rest), vector(1.0))
-        exponent = self.shl(self.add(self.fptosi(whole, INT_VECTOR), _ints(127)), _ints(23))
-        result = self.fmul(result, self.bitcast(exponent, VECTOR))
-        return self.select(self.fcmp_ordered("<", x, vector(-87.0)), vector(0.0), result)
+        power = self.bitcast(self.shl(self.bitcast(shifted, INT_VECTOR), _ints(23)), VECTOR)
+        return self.select(self.fcmp_ordered("<", x, vector(-126.0)), vector(0.0), self.fmul(result, power))
 
-    def exp_scalar(self, x: ir.Value) -> ir.Value:
+    def exp2_scalar(self, x: ir.Value) -> ir.Value:
         """The same for one number."""
-        return self.extract_element(self.exp(self.splat(x)), ir.Constant(INT32, 0))
+        return self.extract_element(self.exp2(self.splat(x)), ir.Constant(INT32, 0))
+
+    def exp(self, x: ir.Value) -> ir.Value:
+        """e to the x for a vector of numbers up to 0, to 1e-7 of the result and of x times the result."""
+        return self.exp2(self.fmul(x, vector(LOG2_E)))
 
 
 def _ints(value: int) -> ir.Constant:

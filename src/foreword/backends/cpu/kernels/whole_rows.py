@@ -171,14 +171,15 @@ def plain_row_kernels(module: ir.Module, _: Target, bits: Bits) -> None:
 
             step, scale = row_scale(b, source, f.size, largest)
             b.store(scale, scales, item)
+            inverse = b.splat(b.fdiv(ir.Constant(FLOAT, 1.0), step))
 
             def sixteen(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                steps = rounded(b, b.fdiv(b.load_vector(source, at), b.splat(step)))
+                steps = rounded(b, b.fmul(b.load_vector(source, at), inverse))
                 b.store(_kept(b, steps, bits), target, at)
                 return [b.add(so_far[0], steps)]
 
             def one(at: ir.Value, so_far: list[ir.Value]) -> list[ir.Value]:
-                steps = rounded(b, b.fdiv(b.splat(b.load(source, at)), b.splat(step)))
+                steps = rounded(b, b.fmul(b.splat(b.load(source, at)), inverse))
                 number = b.extract_element(steps, ir.Constant(INT32, 0))
                 b.store(b.trunc(number, WHOLE[bits]), target, _place(b, at, bits))
                 return [b.add(so_far[0], number)]
