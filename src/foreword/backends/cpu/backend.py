@@ -21,8 +21,8 @@ from foreword.backends.cpu.attention.tiles import SEGMENT
 from foreword.backends.cpu.cpu_info import idle_threads, processors
 from foreword.backends.cpu.decoder_stack import replace_layers
 from foreword.backends.cpu.formats import FORMATS, QUANTIZATIONS, weight_format
-from foreword.backends.cpu.kernels.attention import TILE
 from foreword.backends.cpu.kernels.dots import Bits
+from foreword.backends.cpu.kernels.softmax import TILE
 from foreword.backends.cpu.kernels.target import Target, targets
 from foreword.backends.cpu.kernels.warm_up import compile_all
 from foreword.backends.cpu.kv_memory import PanelMemory, block_bytes

@@ -11,10 +11,11 @@ import torch
 
 from foreword.backends.base import LayerCall, Span
 from foreword.backends.cpu.attention.tiles import Plan, make_plan
-from foreword.backends.cpu.kernels.attention import ATTEND, MERGE, attention_kernels, scratch_size
+from foreword.backends.cpu.kernels.attention import ATTEND, attention_kernels, scratch_size
 from foreword.backends.cpu.kernels.compiler import Call, Kernel
 from foreword.backends.cpu.kernels.ir_builder import LANES, LOG2_E
 from foreword.backends.cpu.kernels.signature import Argument
+from foreword.backends.cpu.kernels.softmax import MERGE
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory, value_panels
 from foreword.backends.whole_vectors import in_whole_vectors

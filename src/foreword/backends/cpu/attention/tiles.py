@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from foreword.backends.base import KVMemory, Span
-from foreword.backends.cpu.kernels.attention import ENTRY, ROW, TILE, UNIT
+from foreword.backends.cpu.kernels.attention import ENTRY, ROW, UNIT
+from foreword.backends.cpu.kernels.softmax import TILE
 
 SEGMENT = 4 * TILE
 """Positions that a unit of work goes through in one go."""

@@ -128,6 +128,10 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         self.position_at_end(after)
         return values
 
+    def vectors(self, width: ir.Value, body: Callable[[ir.Value], None]) -> None:
+        """For the beginning of each 16 of ``width``, which is a multiple of 16."""
+        self.loop(int64(0), width, LANES, lambda at, _: body(at))
+
     def parallel_for(self, counter: ir.Value, items: ir.Value, body: Callable[[ir.Value], object]) -> None:
         """Take the next item from a counter that all threads share, until there are none. In front of that counter is
         another, of items that are done."""
@@ -227,8 +231,8 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
     def exp2(self, x: ir.Value) -> ir.Value:
         """2 to the x for a vector of numbers up to 0, to 1e-7 of the result; 0 below -126, exactly 1 at 0.
 
-        x = n + r with |r| at most a half: a polynomial in r (our own minimax fit of the relative error), times 2 to the n, of
-        which the lowest bits of a sum with n in them are the exponent.
+        x = n + r with |r| at most a half: a polynomial in r (our own fit, for the least relative error), times 2 to the n:
+        its exponent is in the lowest bits of a sum.
         """
         shifted = self.fadd(x, vector(_SHIFT))
         rest = self.fsub(x, self.fsub(shifted, vector(_SHIFT)))

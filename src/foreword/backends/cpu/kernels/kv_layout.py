@@ -5,17 +5,17 @@ every 16 columns, token by token.
 
 In int8 a token's key is whole numbers up to 127 and a scale, and so is its value. Both scales, float32, lie in the panel of
 keys, byte by byte in eight more rows, so that a token's lane of its panels is all that there is of it. Whoever reads takes
-number times scale, in float32: attention over a token's own chunk as well.
+number times scale: attention over a token's own chunk as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from llvmlite import ir
 
 from foreword.backends.cpu.kernels.compiler import Call, kernel_module
-from foreword.backends.cpu.kernels.dots import INT8, LARGEST
+from foreword.backends.cpu.kernels.dots import INT8, INT16, LARGEST
 from foreword.backends.cpu.kernels.ir_builder import (
     FLOAT,
     INT32,
@@ -31,7 +31,6 @@ from foreword.backends.cpu.kernels.signature import Argument, Signature
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kernels.whole_rows import rounded, row_scale
 
-INT16 = ir.IntType(16)
 TOKENS = 16
 """Taken at a time by a thread: those of a panel share the lines of the processor's cache."""
 SCALE_BYTES = 4
@@ -220,98 +219,147 @@ def _scales(b: Builder, panel: ir.Value, row: ir.Value) -> ir.Value:
 
 
 def define_gather(module: ir.Module, kept: ir.Type) -> ir.Function:
-    """Keys and values of up to 16 slots → a panel of each, in float32.
+    """Keys and values of up to 16 slots, kept in float32 or bfloat16 → a panel of each, in float32.
 
     Arguments: the panels, keys and values of the head, the slots, how many, whether they are a whole panel, and the
     numbers of a token's keys and values.
     """
-    kinds = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
-    b = Builder.of(module, "gather", kinds)
-    gather = _Gather(b, kept)
-    if kept is FLOAT:  # whole panels are read where they are
-        gather.tokens()
-    else:
-        with b.if_else(b.icmp_signed("!=", gather.whole, int64(0))) as (then, otherwise):
-            with then:
-                gather.whole_panel()
-            with otherwise:
-                gather.tokens()
-    b.ret_void()
-    return b.function
+    b = Builder.of(module, "gather", _GATHERED)
+    slots = _Slots(b, kept, b.function.args)
+    panel_kind = ir.VectorType(kept, LANES)
 
+    def key_vector(keys: ir.Value, at: ir.Value) -> None:
+        b.store(_widened(b, b.load_vector(keys, at, panel_kind)), slots.key_panel, at)
 
-class _Gather:
-    """The two ways of ``gather``: a whole panel of memory, and token by token."""
+    def whole() -> None:
+        keys, values, _ = slots.place(int64(0))
+        b.loop(int64(0), b.mul(slots.size, int64(LANES)), LANES, lambda at, _: key_vector(keys, at))
 
-    def __init__(self, b: Builder, kept: ir.Type):
-        self.b, self.kept, self.vector = b, kept, ir.VectorType(kept, LANES)
-        self.key_panel, self.value_panel, self.keys, self.values, self.slots = b.function.args[:5]
-        self.count, self.whole, self.size, self.padded = b.function.args[5:]
-        self.key_rows = b.add(self.size, int64(SCALE_ROWS if kept is INT8 else 0))
+        def value_vector(at: ir.Value, _: object) -> None:
+            b.store(_widened(b, b.load_vector(values, at, panel_kind)), slots.value_panel, at)
 
-    def whole_panel(self) -> None:
-        """A vector of keys has a number of each token, one of values has those of one token."""
-        b, (keys, values, _) = self.b, self._panels_at(int64(0))
-        of_keys, of_values = self._scales(keys)
+        b.loop(int64(0), b.mul(slots.padded, int64(LANES)), LANES, value_vector)
 
-        def key_vector(at: ir.Value, _: object) -> None:
-            b.store(_widened(b, b.load_vector(keys, at, self.vector), of_keys), self.key_panel, at)
-
-        def sixteen_columns(column: ir.Value, _: object) -> None:
-            for token in range(LANES):
-                at = b.add(b.mul(column, int64(LANES)), int64(token * LANES))
-                scale = _only(b, of_values, ir.Constant(INT32, token))
-                b.store(_widened(b, b.load_vector(values, at, self.vector), scale), self.value_panel, at)
-
-        b.loop(int64(0), b.mul(self.size, int64(LANES)), LANES, key_vector)
-        b.loop(int64(0), self.padded, LANES, sixteen_columns)
-
-    def tokens(self) -> None:
-        """Each from its own panel."""
-        self.b.loop(int64(0), self.count, 1, lambda index, _: self._token(index))
-
-    def _token(self, index: ir.Value) -> None:
-        b, (keys, values, lane) = self.b, self._panels_at(index)
-        of_keys, of_values = (_only(b, scales, b.trunc(lane, INT32)) for scales in self._scales(keys))
+    def token(index: ir.Value) -> None:
+        keys, values, lane = slots.place(index)
 
         def one_key(k: ir.Value, _: object) -> None:
             at = b.mul(k, int64(LANES))
-            number = _widened(b, b.splat(b.load(keys, b.add(at, lane), self.kept)), of_keys)
-            b.store(b.extract_element(number, ir.Constant(INT32, 0)), self.key_panel, b.add(at, index))
+            number = _widened(b, b.splat(b.load(keys, b.add(at, lane), kept)))
+            b.store(b.extract_element(number, ir.Constant(INT32, 0)), slots.key_panel, b.add(at, index))
 
         def one_vector(column: ir.Value, _: object) -> None:
             at = b.mul(column, int64(LANES))
-            numbers = b.load_vector(values, b.add(at, b.mul(lane, int64(LANES))), self.vector)
-            b.store(_widened(b, numbers, of_values), self.value_panel, b.add(at, b.mul(index, int64(LANES))))
+            numbers = _widened(b, b.load_vector(values, b.add(at, b.mul(lane, int64(LANES))), panel_kind))
+            b.store(numbers, slots.value_panel, b.add(at, b.mul(index, int64(LANES))))
 
-        b.loop(int64(0), self.size, 1, one_key)
-        b.loop(int64(0), self.padded, LANES, one_vector)
+        b.loop(int64(0), slots.size, 1, one_key)
+        b.loop(int64(0), slots.padded, LANES, one_vector)
 
-    def _panels_at(self, index: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    slots.gather(None if kept is FLOAT else whole, token)  # whole panels of float32 are read where they are
+    return b.function
+
+
+def define_whole_gather(module: ir.Module) -> ir.Function:
+    """Keys and values of up to 16 slots, kept in int8 → a panel of each, as attention_whole.py wants it; arguments are
+    those of ``define_gather``."""
+    b = Builder.of(module, "gather", _GATHERED)
+    slots = _Slots(b, INT8, b.function.args)
+    sixteen, pairs_of_sixteen = ir.VectorType(INT8, LANES), ir.VectorType(INT16, 2 * LANES)
+    pairs = b.lshr(b.add(slots.size, int64(1)), int64(1))
+    scales = b.mul(pairs, int64(LANES))
+    crossed = [lane + side * LANES for lane in range(LANES) for side in range(2)]
+
+    def pair(rows: ir.Value, first: ir.Value, panel: ir.Value, at: ir.Value) -> None:
+        """Two rows of 16 numbers, side by side number by number."""
+        one, other = (b.load_vector(rows, b.add(first, int64(row * LANES)), sixteen) for row in range(2))
+        b.store(b.sext(b.shuffle(one, other, crossed), pairs_of_sixteen), b.offset(panel, at), int64(0))
+
+    def whole() -> None:
+        keys, values, _ = slots.place(int64(0))
+
+        def key_pair(number: ir.Value, _: object) -> None:
+            at = b.mul(number, int64(LANES))
+            pair(keys, b.mul(at, int64(2)), slots.key_panel, at)
+
+        def sixteen_columns(column: ir.Value, _: object) -> None:
+            for number in range(LANES // 2):
+                first = b.add(b.mul(column, int64(LANES)), int64(2 * number * LANES))
+                pair(values, first, slots.value_panel, b.lshr(first, int64(1)))
+
+        b.loop(int64(0), pairs, 1, key_pair)
+        b.loop(int64(0), slots.padded, LANES, sixteen_columns)
+        for index, row in enumerate((KEY_SCALE, VALUE_SCALE)):
+            numbers = _scales(b, keys, b.add(slots.size, int64(row)))
+            b.store(numbers, slots.key_panel, b.add(scales, int64(index * LANES)))
+
+    def token(index: ir.Value) -> None:
+        keys, values, lane = slots.place(index)
+
+        def put(number: ir.Value, panel: ir.Value, of_pair: ir.Value, at: ir.Value, side: ir.Value) -> None:
+            place = b.add(b.mul(b.add(b.mul(of_pair, int64(LANES)), at), int64(2)), side)
+            b.store(b.sext(number, INT16), panel, place)
+
+        def one_key(k: ir.Value, _: object) -> None:
+            number = b.load(keys, b.add(b.mul(k, int64(LANES)), lane), INT8)
+            put(number, slots.key_panel, b.lshr(k, int64(1)), index, b.and_(k, int64(1)))
+
+        def one_value(column: ir.Value, _: object) -> None:
+            first, at = b.and_(column, int64(-LANES)), b.and_(column, int64(LANES - 1))
+            number = b.load(values, b.add(b.mul(b.add(first, lane), int64(LANES)), at), INT8)
+            row = b.add(first, index)
+            put(number, slots.value_panel, b.lshr(row, int64(1)), at, b.and_(row, int64(1)))
+
+        b.loop(int64(0), slots.size, 1, one_key)
+        b.loop(int64(0), slots.padded, 1, one_value)
+        for number, row in enumerate((KEY_SCALE, VALUE_SCALE)):
+            scale = b.extract_element(_scales(b, keys, b.add(slots.size, int64(row))), b.trunc(lane, INT32))
+            b.store(scale, slots.key_panel, b.add(b.add(scales, int64(number * LANES)), index))
+
+    slots.gather(whole, token)
+    return b.function
+
+
+_GATHERED = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
+
+
+class _Slots:
+    """The arguments of a gathering function, and where a slot's numbers are."""
+
+    def __init__(self, b: Builder, kept: ir.Type, given: Sequence[ir.Value]):
+        self._b, self._kept = b, kept
+        self.key_panel, self.value_panel, self._keys, self._values, self._slots = given[:5]
+        self._count, self._whole, self.size, self.padded = given[5:]
+        self._key_rows = b.add(self.size, int64(SCALE_ROWS if kept is INT8 else 0))
+
+    def gather(self, whole: Callable[[], None] | None, token: Callable[[ir.Value], None]) -> None:
+        """Go through them: as a whole panel of memory, or each from its own panel; ends the function."""
+        b = self._b
+
+        def tokens() -> None:
+            b.loop(int64(0), self._count, 1, lambda index, _: token(index))
+
+        if whole is None:
+            tokens()
+        else:
+            with b.if_else(b.icmp_signed("!=", self._whole, int64(0))) as (then, otherwise):
+                with then:
+                    whole()
+                with otherwise:
+                    tokens()
+        b.ret_void()
+
+    def place(self, index: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Of a slot: the panels of keys and of values in memory, and the lane in them."""
-        b = self.b
-        slot = b.sext(b.load(self.slots, index, INT32), INT64)
+        b = self._b
+        slot = b.sext(b.load(self._slots, index, INT32), INT64)
         first, lane = b.and_(slot, int64(-LANES)), b.and_(slot, int64(LANES - 1))
-        keys = b.offset(self.keys, b.mul(first, self.key_rows), self.kept)
-        return keys, b.offset(self.values, b.mul(first, self.padded), self.kept), lane
-
-    def _scales(self, keys: ir.Value) -> tuple[ir.Value | None, ir.Value | None]:
-        """Of the keys, and of the values, of a panel's tokens; None where there are none."""
-        if self.kept is not INT8:
-            return None, None
-        of_keys, of_values = (_scales(self.b, keys, self.b.add(self.size, int64(row))) for row in (KEY_SCALE, VALUE_SCALE))
-        return of_keys, of_values
+        keys = b.offset(self._keys, b.mul(first, self._key_rows), self._kept)
+        return keys, b.offset(self._values, b.mul(first, self.padded), self._kept), lane
 
 
-def _only(b: Builder, scales: ir.Value | None, token: ir.Value) -> ir.Value | None:
-    """A vector of one token's scale."""
-    return None if scales is None else b.splat(b.extract_element(scales, token))
-
-
-def _widened(b: Builder, numbers: ir.Value, scales: ir.Value | None) -> ir.Value:
+def _widened(b: Builder, numbers: ir.Value) -> ir.Value:
     """A vector of what is kept, as float32. bfloat16 is the upper half of a float32."""
-    if scales is not None:
-        return b.fmul(b.sitofp(numbers, VECTOR), scales)
     if numbers.type.element is FLOAT:
         return numbers
     return b.bitcast(b.shl(b.zext(numbers, INT_VECTOR), ir.Constant(INT_VECTOR, [16] * LANES)), VECTOR)

@@ -46,7 +46,7 @@ class WideDots:
                     factor = b.splat(factors[PAIRS * step + pair](), self.lanes)
                     for strip, code in enumerate(codes):
                         index = strip * len(rows) + row
-                        totals[index] = self._added(totals[index], code[pair], b.bitcast(factor, self._pairs))
+                        totals[index] = add_pairs(b, self._target, totals[index], code[pair], b.bitcast(factor, self._pairs))
             if len(rows) > 1:
                 b.fence("seq_cst", "singlethread")  # no instruction, but what reads memory behind it stays there
         return totals
@@ -59,20 +59,21 @@ class WideDots:
             return b.ashr(b.shl(wide, by), by), b.ashr(wide, by)
         return b.and_(wide, ir.Constant(self._pairs, [2**BYTE - 1] * self._pairs.count)), b.lshr(wide, by)
 
-    def _added(self, total: ir.Value, codes: ir.Value, factor: ir.Value) -> ir.Value:
-        b = self._b
-        if self._target.dots == "vpdpbusd":
-            name = f"llvm.x86.avx512.vpdpwssd.{32 * self.lanes}"  # LLVM knows its older form of it, in 32 bits, as well
-            given = [b.bitcast(value, self.total) for value in (codes, factor)]
-            return b.call(b.intrinsic(name, self.total, [self.total] * 3), [total, *given])
-        if self._target.dots == "pmaddubsw":
-            name = "llvm.x86.avx512.pmaddw.d.512" if self.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
-            return b.add(total, b.call(b.intrinsic(name, self.total, [self._pairs] * 2), [codes, factor]))
-        wide = ir.VectorType(INT32, PAIRS * self.lanes)
-        products = b.mul(b.sext(codes, wide), b.sext(factor, wide))
-        for first in range(PAIRS):
-            total = b.add(total, b.shuffle(products, products, list(range(first, PAIRS * self.lanes, PAIRS))))
-        return total
+
+def add_pairs(b: Builder, target: Target, total: ir.Value, codes: ir.Value, factor: ir.Value) -> ir.Value:
+    """To each sum of 32 bits in a vector of ``target.lanes`` the products of two pairs of numbers of 16 bits."""
+    if target.dots == "vpdpbusd":
+        name = f"llvm.x86.avx512.vpdpwssd.{32 * target.lanes}"  # LLVM knows its older form of it, in 32 bits, as well
+        given = [b.bitcast(value, total.type) for value in (codes, factor)]
+        return b.call(b.intrinsic(name, total.type, [total.type] * 3), [total, *given])
+    if target.dots == "pmaddubsw":
+        name = "llvm.x86.avx512.pmaddw.d.512" if target.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
+        return b.add(total, b.call(b.intrinsic(name, total.type, [codes.type] * 2), [codes, factor]))
+    wide = ir.VectorType(INT32, PAIRS * target.lanes)
+    products = b.mul(b.sext(codes, wide), b.sext(factor, wide))
+    for first in range(PAIRS):
+        total = b.add(total, b.shuffle(products, products, list(range(first, PAIRS * target.lanes, PAIRS))))
+    return total
 
 
 def dots_of(b: Builder, target: Target, codes: Codes, bits: Bits) -> Dots:
