@@ -265,61 +265,79 @@ def define_whole_gather(module: ir.Module) -> ir.Function:
     those of ``define_gather``."""
     b = Builder.of(module, "gather", _GATHERED)
     slots = _Slots(b, INT8, b.function.args)
-    sixteen, pairs_of_sixteen = ir.VectorType(INT8, LANES), ir.VectorType(INT16, 2 * LANES)
-    pairs = b.lshr(b.add(slots.size, int64(1)), int64(1))
-    scales = b.mul(pairs, int64(LANES))
-    crossed = [lane + side * LANES for lane in range(LANES) for side in range(2)]
+    gather = _WholeGather(b, slots)
+    slots.gather(gather.panel, gather.token)
+    return b.function
 
-    def pair(rows: ir.Value, first: ir.Value, panel: ir.Value, at: ir.Value) -> None:
-        """Two rows of 16 numbers, side by side number by number."""
-        one, other = (b.load_vector(rows, b.add(first, int64(row * LANES)), sixteen) for row in range(2))
-        b.store(b.sext(b.shuffle(one, other, crossed), pairs_of_sixteen), b.offset(panel, at), int64(0))
 
-    def whole() -> None:
+class _WholeGather:
+    """The two ways of it: a whole panel of memory, and a token."""
+
+    def __init__(self, b: Builder, slots: "_Slots"):
+        self._b, self._slots = b, slots
+        self._pairs = b.lshr(b.add(slots.size, int64(1)), int64(1))
+        self._scales = b.mul(self._pairs, int64(LANES))
+
+    def panel(self) -> None:
+        """Pairs of neighbouring rows: of keys two numbers of each token, of values two tokens' numbers."""
+        b, slots = self._b, self._slots
         keys, values, _ = slots.place(int64(0))
 
         def key_pair(number: ir.Value, _: object) -> None:
             at = b.mul(number, int64(LANES))
-            pair(keys, b.mul(at, int64(2)), slots.key_panel, at)
+            self._pair(keys, b.mul(at, int64(2)), slots.key_panel, at)
 
         def sixteen_columns(column: ir.Value, _: object) -> None:
             for number in range(LANES // 2):
                 first = b.add(b.mul(column, int64(LANES)), int64(2 * number * LANES))
-                pair(values, first, slots.value_panel, b.lshr(first, int64(1)))
+                self._pair(values, first, slots.value_panel, b.lshr(first, int64(1)))
 
-        b.loop(int64(0), pairs, 1, key_pair)
+        b.loop(int64(0), self._pairs, 1, key_pair)
         b.loop(int64(0), slots.padded, LANES, sixteen_columns)
-        for index, row in enumerate((KEY_SCALE, VALUE_SCALE)):
-            numbers = _scales(b, keys, b.add(slots.size, int64(row)))
-            b.store(numbers, slots.key_panel, b.add(scales, int64(index * LANES)))
+        for index, numbers in enumerate(self._both_scales(keys)):
+            b.store(numbers, slots.key_panel, b.add(self._scales, int64(index * LANES)))
 
-    def token(index: ir.Value) -> None:
+    def token(self, index: ir.Value) -> None:
+        """Number by number."""
+        b, slots = self._b, self._slots
         keys, values, lane = slots.place(index)
-
-        def put(number: ir.Value, panel: ir.Value, of_pair: ir.Value, at: ir.Value, side: ir.Value) -> None:
-            place = b.add(b.mul(b.add(b.mul(of_pair, int64(LANES)), at), int64(2)), side)
-            b.store(b.sext(number, INT16), panel, place)
 
         def one_key(k: ir.Value, _: object) -> None:
             number = b.load(keys, b.add(b.mul(k, int64(LANES)), lane), INT8)
-            put(number, slots.key_panel, b.lshr(k, int64(1)), index, b.and_(k, int64(1)))
+            self._put(number, slots.key_panel, k, index)
 
         def one_value(column: ir.Value, _: object) -> None:
             first, at = b.and_(column, int64(-LANES)), b.and_(column, int64(LANES - 1))
             number = b.load(values, b.add(b.mul(b.add(first, lane), int64(LANES)), at), INT8)
-            row = b.add(first, index)
-            put(number, slots.value_panel, b.lshr(row, int64(1)), at, b.and_(row, int64(1)))
+            self._put(number, slots.value_panel, b.add(first, index), at)
 
         b.loop(int64(0), slots.size, 1, one_key)
         b.loop(int64(0), slots.padded, 1, one_value)
-        for number, row in enumerate((KEY_SCALE, VALUE_SCALE)):
-            scale = b.extract_element(_scales(b, keys, b.add(slots.size, int64(row))), b.trunc(lane, INT32))
-            b.store(scale, slots.key_panel, b.add(b.add(scales, int64(number * LANES)), index))
+        for number, numbers in enumerate(self._both_scales(keys)):
+            scale = b.extract_element(numbers, b.trunc(lane, INT32))
+            b.store(scale, slots.key_panel, b.add(b.add(self._scales, int64(number * LANES)), index))
 
-    slots.gather(whole, token)
-    return b.function
+    def _pair(self, rows: ir.Value, first: ir.Value, panel: ir.Value, at: ir.Value) -> None:
+        """Two rows of 16 numbers, side by side number by number."""
+        b = self._b
+        one, other = (b.load_vector(rows, b.add(first, int64(row * LANES)), _SIXTEEN_BYTES) for row in range(2))
+        b.store(b.sext(b.shuffle(one, other, _CROSSED), _PAIRS), b.offset(panel, at), int64(0))
+
+    def _put(self, number: ir.Value, panel: ir.Value, row: ir.Value, lane: ir.Value) -> None:
+        """A number of a row where its pair is."""
+        b = self._b
+        place = b.add(b.mul(b.lshr(row, int64(1)), int64(LANES)), lane)
+        b.store(b.sext(number, INT16), panel, b.add(b.mul(place, int64(2)), b.and_(row, int64(1))))
+
+    def _both_scales(self, keys: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Of keys and of values. A key's is none where its value's is: who looks at it sees that by its score."""
+        b, size = self._b, self._slots.size
+        of_keys, of_values = (_scales(b, keys, b.add(size, int64(row))) for row in (KEY_SCALE, VALUE_SCALE))
+        return b.fma(of_values, ir.Constant(VECTOR, [0.0] * LANES), of_keys), of_values
 
 
+_SIXTEEN_BYTES, _PAIRS = ir.VectorType(INT8, LANES), ir.VectorType(INT16, 2 * LANES)
+_CROSSED = [lane + side * LANES for lane in range(LANES) for side in range(2)]
 _GATHERED = [POINTER, POINTER, POINTER, POINTER, POINTER, INT64, INT64, INT64, INT64]
 
 

@@ -89,16 +89,16 @@ def define_softmax(module: ir.Module, scaled: bool) -> ir.Function:
         added = [b.fadd(so_far[0], weight)]
         if scales:
             table, place = scales
-            panel = b.inttoptr(b.load(table, b.sdiv(at, int64(LANES)), INT64), POINTER)
+            panel = b.inttoptr(b.load(table, b.lshr(at, int64(LANES.bit_length() - 1)), INT64), POINTER)
             weight = _only(b, seen, b.fmul(weight, b.load_vector(panel, place)), 0.0)
-            added += [b.maximum(weight, so_far[1]), b.fma(weight, vector(0.0), so_far[2])]
+            added.append(b.maximum(weight, so_far[1]))
         b.store(weight, scores, at)
         return added
 
-    total, *scaled_most = columns.each(weights, [vector(0.0)] * (3 if scaled else 1))
+    total, *most_scaled = columns.each(weights, [vector(0.0)] * (2 if scaled else 1))
     added = b.reduce(total, b.fadd)
-    if scaled:
-        _make_whole(b, scores, begin, end, *scaled_most)
+    for weight in most_scaled:
+        _make_whole(b, scores, begin, end, weight)
     fade = b.exp2_scalar(b.fsub(before, now))
     b.store(now, state, int64(0))
     b.store(b.fadd(b.fmul(b.load(state, int64(1)), fade), added), state, int64(1))
@@ -142,7 +142,7 @@ def _only(b: Builder, seen: ir.Value | None, numbers: ir.Value, otherwise: float
     return numbers if seen is None else b.select(seen, numbers, vector(otherwise))
 
 
-def _make_whole(b: Builder, row: ir.Value, begin: ir.Value, end: ir.Value, largest: ir.Value, broken: ir.Value) -> None:
+def _make_whole(b: Builder, row: ir.Value, begin: ir.Value, end: ir.Value, largest: ir.Value) -> None:
     """Columns [begin, end) of a row in int16, where the row begins, and what they are multiplied with."""
     most = b.maximum(b.reduce(largest, b.maximum), ir.Constant(FLOAT, 1e-30))
     finest = ir.Constant(FLOAT, float(FINEST))
@@ -153,7 +153,7 @@ def _make_whole(b: Builder, row: ir.Value, begin: ir.Value, end: ir.Value, large
         b.store(b.trunc(bits, INT16_VECTOR), row, b.sub(at, begin))
 
     b.loop(begin, end, LANES, sixteen)
-    b.store(b.fadd(b.fdiv(most, finest), b.reduce(broken, b.fadd)), row, int64(TILE - 1))
+    b.store(b.fdiv(most, finest), row, int64(TILE - 1))
 
 
 def _tanh(b: Builder, x: ir.Value) -> ir.Value:
