@@ -72,13 +72,14 @@ class Pipe:
 class SmallFleet:
     """``members`` by name; those of ``announced`` are named to the ingress."""
 
-    def __init__(self, make: Callable[[], Engine], config: FleetConfig, store: str | None = None):
+    def __init__(self, make: Callable[[], Engine], config: FleetConfig, store: str | None, prefill_rate: float):
         self.members: dict[str, Member] = {}
         self.announced: set[str] = set()
         self.fleet: Fleet
         self._make = make
         self._config = config
         self._store = store
+        self._prefill_rate = prefill_rate
 
     async def addresses(self) -> dict[str, str]:
         return {name: self.members[name].address for name in sorted(self.announced)}
@@ -86,7 +87,7 @@ class SmallFleet:
     async def add(self, name: str, make: Callable[[], Engine] | None = None) -> None:
         """Another replica."""
         llm = AsyncEngine(make or self._make)
-        server = ReplicaServer(llm, name, SECRET, 1000.0, self._store)
+        server = ReplicaServer(llm, name, SECRET, self._prefill_rate, self._store)
         pipe = Pipe(await server.start("127.0.0.1"))
         await pipe.start()
         self.members[name] = Member(llm, server, pipe)
@@ -132,10 +133,11 @@ async def small_fleet(
     silence_seconds: float = 5.0,
     failover_seconds: float = 5.0,
     store: str | None = None,
+    prefill_rate: float = 1000.0,
 ) -> AsyncIterator[SmallFleet]:
-    """Replicas of these names, all joined."""
+    """Replicas of these names, all joined; they say that they compute so many tokens a second."""
     config = FleetConfig(silence_seconds=silence_seconds, failover_seconds=failover_seconds)
-    made = SmallFleet(make, config, store)
+    made = SmallFleet(make, config, store, prefill_rate)
     for name in names:
         await made.add(name)
     ingress = await open_ingress(made.addresses, SECRET, config)

@@ -1,7 +1,7 @@
 """Streams survive the replicas that answer them: the same tokens, text, log-probabilities and ends, whatever dies when."""
 
 import asyncio
-import time
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -18,25 +18,34 @@ from foreword.outputs import Delta
 GREEDY = SamplingParams(temperature=0, max_tokens=14, ignore_eos=True)
 
 
-def slowly(made: Made, seconds: float = 0.02) -> Engine:
-    """An engine that takes its time for a step, so that something can happen between two tokens."""
+class Pause:
+    """Engines that answer the request "disturbed" with ``tokens`` tokens, and with more when they are let go on."""
 
-    def hook(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
-        time.sleep(seconds)
-        return run(step)
+    def __init__(self, tokens: int = 3):
+        self.tokens = tokens
+        self.go_on = threading.Event()
 
-    made.runner.hook = hook
-    return made.engine
+    def within(self, made: Made) -> Engine:
+        def hook(step: Step, run: Callable[[Step], list[Sampled]]) -> list[Sampled]:
+            answered = [each.end - each.num_prompt_tokens for each in step.chunks if each.request_id == "disturbed"]
+            if answered and max(answered) >= self.tokens:
+                assert self.go_on.wait(60)
+            return run(step)
+
+        made.runner.hook = hook
+        return made.engine
 
 
 async def disturbed(
-    fleet: SmallFleet, asked: EngineRequest, at: int, disturb: Callable[[str], Awaitable[object]]
+    fleet: SmallFleet, asked: EngineRequest, pause: Pause, disturb: Callable[[str], Awaitable[object]]
 ) -> list[Delta]:
-    """A request whose replica is disturbed after so many news."""
+    """A request whose replica is disturbed when it has told what comes before the pause."""
 
     async def each(told: list[Delta]) -> None:
-        if len(told) == at:
+        tokens = sum(len(choice.token_ids) for delta in told for choice in delta.choices)
+        if tokens >= pause.tokens and not pause.go_on.is_set():
             await disturb(fleet.fleet.placements[str(asked.request_id)].replica)
+            pause.go_on.set()
 
     return await answer(fleet.fleet, asked, each)
 
@@ -46,10 +55,12 @@ def test_a_stream_survives_its_replica(make_engine: Callable[..., Made], load: s
     params = SamplingParams(**{"max_tokens": 14, "ignore_eos": load != "a form", **LOADS[load]})
     asked = replace(request(make_engine().engine, params), request_id="disturbed")
 
+    pause = Pause()
+
     async def run() -> tuple[list[Delta], list[Delta]]:
-        async with small_fleet(lambda: slowly(make_engine(draft="off")), "a", "b") as fleet:
+        async with small_fleet(lambda: pause.within(make_engine(draft="off")), "a", "b") as fleet:
             undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
-            told = await disturbed(fleet, asked, 3, fleet.cut)
+            told = await disturbed(fleet, asked, pause, fleet.cut)
             assert fleet.fleet.counts.resumed == 1
             return undisturbed, told
 
@@ -63,10 +74,12 @@ def test_a_stream_survives_its_replica(make_engine: Callable[..., Made], load: s
 def test_drafted_tokens_survive_too(make_engine: Callable[..., Made]) -> None:
     asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
 
+    pause = Pause(tokens=1)
+
     async def run() -> None:
-        async with small_fleet(lambda: slowly(make_engine()), "a", "b") as fleet:
+        async with small_fleet(lambda: pause.within(make_engine()), "a", "b") as fleet:
             undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
-            told = await disturbed(fleet, asked, 1, fleet.cut)  # the rest is drafted from what was answered before
+            told = await disturbed(fleet, asked, pause, fleet.cut)  # the rest is drafted from what was answered before
             assert joined(told, 0) == joined(undisturbed, 0)
 
     asyncio.run(run())
@@ -74,10 +87,11 @@ def test_drafted_tokens_survive_too(make_engine: Callable[..., Made]) -> None:
 
 def test_an_engine_that_dies_is_a_replica_lost(make_engine: Callable[..., Made]) -> None:
     made: list[Made] = []
+    pause = Pause()
 
     def engine() -> Engine:
         made.append(make_engine(draft="off"))
-        return slowly(made[-1])
+        return pause.within(made[-1])
 
     asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
 
@@ -91,7 +105,7 @@ def test_an_engine_that_dies_is_a_replica_lost(make_engine: Callable[..., Made])
 
                 made["ab".index(name)].runner.hook = interrupt
 
-            told = await disturbed(fleet, asked, 3, kill)
+            told = await disturbed(fleet, asked, pause, kill)
             assert joined(told, 0) == joined(undisturbed, 0)
             assert len(fleet.fleet.replicas) == 1
 
@@ -101,8 +115,10 @@ def test_an_engine_that_dies_is_a_replica_lost(make_engine: Callable[..., Made])
 def test_one_that_falls_silent_is_left_and_comes_back(make_engine: Callable[..., Made]) -> None:
     asked = replace(request(make_engine().engine, GREEDY), request_id="disturbed")
 
+    pause = Pause()
+
     async def run() -> None:
-        async with small_fleet(lambda: slowly(make_engine(draft="off")), "a", "b", silence_seconds=0.6) as fleet:
+        async with small_fleet(lambda: pause.within(make_engine(draft="off")), "a", "b", silence_seconds=0.6) as fleet:
             undisturbed = await answer(fleet.fleet, replace(asked, request_id=None))
             held: list[str] = []
 
@@ -110,7 +126,7 @@ def test_one_that_falls_silent_is_left_and_comes_back(make_engine: Callable[...,
                 held.append(name)
                 fleet.hold(name)
 
-            told = await disturbed(fleet, asked, 3, hold)
+            told = await disturbed(fleet, asked, pause, hold)
             assert joined(told, 0) == joined(undisturbed, 0)
             await fleet.have_joined(*({"a", "b"} - set(held)))
             fleet.let_go(held[0])

@@ -1,7 +1,7 @@
 """A fleet without enough replicas, with wrong ones, and with a request that takes them down."""
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -287,15 +287,15 @@ def test_what_is_placed_is_told_to_other_ingresses() -> None:
     run(test)
 
 
-def slow_engine() -> Engine:
-    """One that is still at its answers when others look."""
+def waiting_engine(go_on: threading.Event, seconds: float = 60.0) -> Engine:
+    """One that waits so long before each step, or until it may go on, so that it is still at it when others look."""
 
-    def take_time(_: Step) -> float:
-        time.sleep(0.05)
+    def wait(_: Step) -> float:
+        go_on.wait(seconds)
         return 0.0
 
     cache = CacheConfig(num_blocks=64, block_size=4)
-    return fake_engine(cache, runner=FakeRunner(cache, step_seconds=take_time))
+    return fake_engine(cache, runner=FakeRunner(cache, step_seconds=wait))
 
 
 async def open_requests(fleet: Fleet, count: int) -> None:
@@ -306,9 +306,14 @@ async def open_requests(fleet: Fleet, count: int) -> None:
 
 
 def test_ingresses_hear_of_each_other_whenever_they_come_and_go() -> None:
+    go_on = threading.Event()
+
+    def engine() -> Engine:
+        return waiting_engine(go_on, seconds=0.1)
+
     async def test() -> None:
-        asked = replace(ASKED, params=SamplingParams(max_tokens=100))
-        async with small_fleet(slow_engine, "a", "b", "c") as small, small.another_ingress() as other:
+        asked = replace(ASKED, params=SamplingParams(max_tokens=200))
+        async with small_fleet(engine, "a", "b", "c") as small, small.another_ingress() as other:
             first = small.fleet.submit(replace(asked, request_id="first"), lambda _: None)
             await open_requests(other, 1)
             other.submit(replace(asked, request_id="second"), lambda _: None)
@@ -320,22 +325,25 @@ def test_ingresses_hear_of_each_other_whenever_they_come_and_go() -> None:
             await open_requests(other, 2)  # an ingress has gone, and what it had asked for
             first.close()
             await open_requests(other, 1)
+            go_on.set()
 
     run(test)
 
 
 def test_a_replica_that_is_to_end_goes_on_with_what_it_has() -> None:
+    go_on = threading.Event()
+
     async def test() -> None:
-        asked = replace(ASKED, params=SamplingParams(max_tokens=12))
-        async with small_fleet(slow_engine, "a", "b") as small:
-            answering = asyncio.create_task(answer(small.fleet, replace(asked, request_id="first")))
+        async with small_fleet(lambda: waiting_engine(go_on), "a", "b") as small:
+            answering = asyncio.create_task(answer(small.fleet, replace(ASKED, request_id="first")))
             await open_requests(small.fleet, 1)
             holder = small.fleet.placements["first"].replica
             leaving = asyncio.create_task(small.members[holder].server.leave(20.0))
             async with asyncio.timeout(20):
                 while not small.fleet.fleet_state().replicas[0].leaving ^ small.fleet.fleet_state().replicas[1].leaving:
                     await asyncio.sleep(0.005)
-            later = await answer(small.fleet, replace(asked, request_id="later"))
+            go_on.set()
+            later = await answer(small.fleet, replace(ASKED, request_id="later"))
             assert small.fleet.placements["later"].replica != holder
             assert joined(await answering, 0) == joined(later, 0)
             await leaving
