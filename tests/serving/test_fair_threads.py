@@ -19,7 +19,8 @@ def test_a_tenant_waits_for_himself_and_nobody_for_all_of_his_work() -> None:
     async def main() -> None:
         threads = FairThreads(2, "test")
         hostile = [asyncio.ensure_future(threads.run("mallory", lambda n=n: slow(f"m{n}"))) for n in range(20)]  # type: ignore[misc]
-        await asyncio.sleep(0)
+        while not begun:
+            await asyncio.sleep(0.001)
         assert await threads.run("alice", lambda: "at once") == "at once"
         assert begun == ["m0"], "one at a time"
         go_on.set()

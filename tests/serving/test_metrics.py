@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,11 @@ def test_without_a_store_there_are_no_figures_of_one(asked: Live) -> None:
 def test_an_aborted_requests_tokens_are_counted_too(serve: Any) -> None:
     live: Live = serve()
     body = {**ASKED, "max_tokens": 900, "ignore_eos": True, "stream": True}
-    with live.client() as client, client.stream("POST", "/v1/completions", json=body) as answer:
+    with (
+        live.before_steps(lambda _: time.sleep(0.05)),  # so that it has not ended before its client has left
+        live.client() as client,
+        client.stream("POST", "/v1/completions", json=body) as answer,
+    ):
         assert next(answer.iter_lines()), "the first token, and so the whole prompt, is there"
     live.settle()
     found = samples(live)

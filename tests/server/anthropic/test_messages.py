@@ -122,7 +122,8 @@ def test_each_ttl_counts_what_it_covers(client: anthropic.Anthropic) -> None:
 
 def test_the_usage_in_a_stream(client: anthropic.Anthropic) -> None:
     ask(client, system=system())
-    with client.messages.stream(model="tiny", max_tokens=3, messages=user("more"), system=system()) as stream:
+    asked: Any = {"model": "tiny", "max_tokens": 3, "messages": user("more"), "system": system()}
+    with client.messages.stream(**asked, extra_body={"temperature": 0}) as stream:
         events = list(stream)
     first, last = events[0], events[-2]
     assert first.type == "message_start"
@@ -271,7 +272,9 @@ def test_an_error_in_a_stream_is_its_last_event(live: Live, client: anthropic.An
     with (
         live.before_steps(fail_third),
         pytest.raises(anthropic.APIStatusError) as error,
-        client.messages.stream(model="tiny", max_tokens=8, messages=user("the quick brown fox")) as stream,
+        client.messages.stream(
+            model="tiny", max_tokens=8, messages=user("the quick brown fox"), extra_body={"temperature": 0}
+        ) as stream,
     ):
         list(stream)
     told: Any = error.value.body
