@@ -129,7 +129,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 def unknown_option(name: str, known: list[str], what: str) -> str:
     """The message for an option nobody knows, with the nearest known names."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"Unknown {what} {name!r}.{hint} Known: {', '.join(sorted(known))}."
 

@@ -53,7 +53,8 @@ class StructuredOutputs:
         for name in texts:
             self._check(name, isinstance(getattr(self, name), str | None), "a text")
         self._check("choice", self.choice is None or _all_are(str, self.choice), "a list of texts")
-        self._check("choice", self.choice is None or len(self.choice) > 0, "at least one text")
+        if self.choice is not None and not self.choice:
+            raise ParameterError("structured_outputs.choice is empty; it must have at least one text.")
         for name in switches:
             self._check(name, isinstance(getattr(self, name), bool | None), "True or False")
 

@@ -33,6 +33,7 @@ USER = [{"role": "user", "content": "hi"}]
 CHAT = {"model": "tiny", "messages": USER, "max_tokens": 1}
 RESPONSE = {"model": "tiny", "input": "hi", "max_output_tokens": 2}
 MESSAGE = {"model": "tiny", "max_tokens": 2, "messages": USER}
+TOOL = {"name": "look", "input_schema": {"type": "object"}}
 
 
 @pytest.mark.parametrize(("body", "sdk"), ENDPOINTS)
@@ -275,6 +276,19 @@ def test_true_is_a_schema(live: Live, path: str, fields: dict[str, Any]) -> None
         ),
         ("/v1/chat/completions", CHAT, {"logit_bias": {"5": 1}}, "'logit_bias' is not served here", "Did you mean"),
         ("/v1/responses/input_tokens", RESPONSE, {"n": 2}, "Unknown field 'n'", "Did you mean 'n'"),
+        ("/v1/messages", MESSAGE, {"stop": ["x"]}, "calls it stop_sequences", "Did you mean"),
+        ("/v1/messages", MESSAGE, {"stop_sequences": [*map(str, range(65))]}, "stop_sequences: List should", "stop has"),
+        ("/v1/messages", MESSAGE, {"tool_choice": {"type": "any"}}, "there are no tools", "None"),
+        ("/v1/messages", {**MESSAGE, "tools": [TOOL]}, {"tool_choice": {"type": "tool"}}, "name one of look", "None"),
+        ("/v1/messages", {**MESSAGE, "tools": [TOOL]}, {"tool_choice": {"type": "any", "name": "x"}}, "only for", "Did"),
+        ("/v1/chat/completions", CHAT, {"n_predict": 1}, "calls it max_tokens", "prediction"),
+        ("/v1/chat/completions", CHAT, {"messages": ["x"]}, "messages.0: must be a JSON object.", "content-type"),
+        ("/v1/chat/completions", CHAT, {"stop": ["x"] * 17}, "stop: List should have at most 16", "valid string"),
+        ("/v1/chat/completions", CHAT, {"guided_choice": []}, "guided_choice is empty", "structured_outputs"),
+        ("/v1/completions", {"model": "tiny", "prompt": "a"}, {"input": "b"}, "calls it prompt", "min_p"),
+        ("/v1/responses", RESPONSE, {"input": []}, "input: List should have at least 1", "valid string"),
+        ("/v1/responses", RESPONSE, {"input": ["x"]}, "input.0: must be a JSON object.", "content-type"),
+        ("/v1/responses", RESPONSE, {"reasoning": {"max_tokens": 1}}, "reasoning.max_tokens: unknown", "max_output_tokens"),
         ("/v1/messages", MESSAGE, {"container": "c"}, "'container' is not served here", "Did you mean"),
     ],
 )
@@ -342,6 +356,12 @@ def test_the_place_of_a_fault_has_no_names_of_branches() -> None:
     with pytest.raises(ValidationError) as caught:
         ResponseBody.model_validate({**RESPONSE, "tools": tools})
     assert describe_fault("/v1/responses", caught.value.errors()[0]).startswith("tools.0.tools.0.name: ")
+    with pytest.raises(ValidationError) as caught:
+        ChatBody.model_validate({**CHAT, "tools": [{"type": "function", "function": {"name": 5}}]})
+    assert describe_fault("/v1/chat/completions", caught.value.errors()[0]).startswith("tools.0.function.name: ")
+    with pytest.raises(ValidationError) as caught:
+        CompletionBody.model_validate({"model": "tiny", "prompt": ["a", 5]})
+    assert describe_fault("/v1/completions", caught.value.errors()[0]).startswith("prompt.1: ")
 
 
 @pytest.mark.parametrize("place", ["body", "message"])

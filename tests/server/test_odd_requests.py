@@ -13,7 +13,7 @@ from foreword.testing.tiny_models import TEMPLATE, write_model
 from server.live import Live, live_server
 
 USER = [{"role": "user", "content": "w"}]
-COMPLETIONS, CHAT, RESPONSES = "/v1/completions", "/v1/chat/completions", "/v1/responses"
+COMPLETIONS, CHAT, RESPONSES, MESSAGES = "/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages"
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,11 @@ def test_log_probabilities_are_by_token_and_have_its_bytes(fallback: Callable[[b
         {"top_p": 0},
         {"tools": []},
         {"tools": None},
+        {"top_logprobs": 0},
+        {"logprobs": False, "top_logprobs": 0},
+        {"stream_options": {}},
+        {"stream_options": {"include_usage": False}},
+        {"echo": False},
         {"metadata": {}},
         {"audio": None},
         {
@@ -129,6 +134,34 @@ def test_log_probabilities_are_by_token_and_have_its_bytes(fallback: Callable[[b
 )
 def test_what_asks_for_nothing_is_taken(live: Live, fields: dict[str, Any]) -> None:
     post(live, CHAT, **{"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1, **fields})
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (RESPONSES, {"n": 1}),
+        (RESPONSES, {"echo": False}),
+        (RESPONSES, {"previous_response_id": ""}),
+        (RESPONSES, {"stream_options": {"include_usage": True}}),
+        (COMPLETIONS, {"tool_choice": "none"}),
+        (COMPLETIONS, {"top_logprobs": 0}),
+        (MESSAGES, {"anthropic_version": "bedrock-2023-05-31", "anthropic_beta": ["x"]}),
+    ],
+)
+def test_what_changes_no_answer_is_taken_elsewhere_too(live: Live, path: str, fields: dict[str, Any]) -> None:
+    asks: dict[str, Any] = {
+        RESPONSES: {"input": "hi", "max_output_tokens": 1},
+        COMPLETIONS: {"prompt": "hi", "max_tokens": 1},
+        MESSAGES: {"messages": USER, "max_tokens": 1},
+    }
+    post(live, path, **asks[path], **fields)
+
+
+@pytest.mark.parametrize("limits", [(2, 5), (5, 2)])
+def test_of_two_limits_both_are_kept(live: Live, limits: tuple[int, int]) -> None:
+    fields = dict(zip(("max_tokens", "max_completion_tokens"), limits, strict=True))
+    usage = post(live, CHAT, messages=USER, temperature=0, ignore_eos=True, **fields)["usage"]
+    assert usage["completion_tokens"] == 2
 
 
 @pytest.mark.parametrize(

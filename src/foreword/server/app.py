@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from foreword import __version__
 from foreword.errors import ForewordError, InputError, NotFoundError
 from foreword.server import anthropic, openai, pages
-from foreword.server.error_answers import Dialect, error_response
+from foreword.server.error_answers import Dialect, error_response, telling_fault
 from foreword.server.gate import Gate, api_key
 from foreword.server.operator import cache_api, dashboard
 from foreword.server.operator.viewer import require_operator
@@ -95,10 +95,8 @@ def _add_error_handlers(app: FastAPI, dialect_of: Callable[[str], Dialect]) -> N
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
-        faults = error.errors()
         path = request.url.path
-        deepest = max(faults, key=lambda fault: len(fault["loc"]))  # of a union's branches the one that fits best
-        return respond(request, InputError(dialect_of(path).describe_fault(path, deepest)))
+        return respond(request, InputError(dialect_of(path).describe_fault(path, telling_fault(error.errors()))))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -29,7 +29,7 @@ class Fields:
     taken
         By path, lists left out: ``tools.defer_loading``. Why it cannot change the answer.
     refused
-        By name, wherever it stands: the way out.
+        By name, of the body's own: the way out.
     nothing
         Of refused fields a value that asks for nothing, beside null and empty ones.
     companions

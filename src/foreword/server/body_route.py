@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from foreword.server.body_shape import AT_ONCE
+from foreword.server.error_answers import telling_fault
 from foreword.server.http import parts
 
 
@@ -64,5 +65,5 @@ def checked(kind: type[BaseModel], given: Any) -> BaseModel:
         return kind.model_validate(given, from_attributes=True)
     except ValidationError as error:
         faults = error.errors(include_url=False)
-    deepest = max(faults, key=lambda fault: len(fault["loc"]))  # a body may have a hundred thousand: one is told
-    raise RequestValidationError([{**deepest, "loc": ("body", *deepest["loc"])}])
+    told = telling_fault(faults)  # a body may have a hundred thousand
+    raise RequestValidationError([{**told, "loc": ("body", *told["loc"])}])

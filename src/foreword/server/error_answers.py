@@ -1,6 +1,6 @@
 """Errors as answers: which status, which words a client may read, in which vendor's shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,14 @@ class Dialect:
     error_body: Callable[[Exception, int, str | None], dict[str, Any]]
     describe_fault: Callable[[str, Any], str]
     status_of: Callable[[Exception], int] = status_of
+
+
+def telling_fault(faults: Sequence[Any]) -> Any:
+    """The one that is told of the faults that pydantic found in a body: that of a union's branch that fits best.
+
+    It lies deepest, and of those that lie as deep it does not say that the value is of another kind altogether.
+    """
+    return max(faults, key=lambda fault: (len(fault["loc"]), not fault["type"].endswith("_type")))
 
 
 def message_of(error: Exception) -> str:

@@ -190,6 +190,8 @@ BAD = {
         "messages": [{"role": "user", "content": [{**BLOCK, "cache_control": {"type": "ephemeral", "ttl": "9h"}}]}]
     },
     "no message": {"messages": []},
+    "a message that says nothing": {"messages": [{"role": "user", "content": []}]},
+    "thoughts of another": {"messages": [{"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}]},
     "a begun answer": {"messages": [*user("x"), {"role": "assistant", "content": "y"}]},
     "half a character": {"messages": user("\ud800")},
     "a prompt that never fits": {"messages": user("the quick brown fox " * 400)},

@@ -30,7 +30,7 @@ def conversation(body: CountTokensBody) -> ChatPrompt:
         messages=messages,
         tools=tuple(as_function(_described(tool)) for tool in given.get("tools", ())),
         marks=resolve_marks(places, None if _says_of_conversation(body) else mark_ttl(given)),
-        go_on=messages[-1].role == "assistant",
+        go_on=bool(messages) and messages[-1].role == "assistant",
     )
 
 

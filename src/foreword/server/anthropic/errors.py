@@ -89,12 +89,12 @@ def describe_fault(path: str, fault: Any) -> str:
 
 def _describe_extra(body: type[CountTokensBody], where: str, place: list[int | str]) -> str:
     """A field that is not in the schema."""
-    name = str(place[-1])
+    if len(place) > 1:
+        return f"{where}: unknown field; leave it out."
+    name = str(place[0])
     if (why := body.table.refused.get(name)) is not None:
         return f"{where}: {name!r} is not served here: {why}. Leave it out."
-    if len(place) == 1:
-        return unknown_option(name, list(body.model_fields), "field")
-    return f"{where}: unknown field; leave it out."
+    return unknown_option(name, list(body.model_fields), "field")
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,8 @@ _SCOPE = "with whom a prefix is shared is decided by this server"
 _ELSEWHERE = "what another server said beside an earlier answer"
 
 _PROMPT = {
+    "anthropic_beta": "what is served is served without them",
+    "anthropic_version": "there is one version",
     "betas": "what is served is served without them",
     "cache_control.scope": _SCOPE,
     "context_management": "the conversation is taken as it is sent; nothing is cleared or compacted",
@@ -38,6 +40,9 @@ _REFUSED = {
     "compaction": "ask for a summary in a message of the user",
     "container": "there is no code execution here",
     "mcp_servers": "tools are run by the client",
+    "prompt": "this endpoint calls it messages",
+    "response_format": "this endpoint has it in output_config.format",
+    "stop": "this endpoint calls it stop_sequences",
 }
 
 _KINDS = {"tools": ("custom",)}

@@ -80,12 +80,19 @@ def _usable_tools(body: MessagesBody) -> UsableTools:
     """
     names, choice = frozenset(tool.name for tool in body.tools), body.tool_choice
     strict = frozenset(tool.name for tool in body.tools if tool.strict)
+    if choice is not None and choice.name and choice.type != "tool":
+        raise ParameterError(
+            f"tool_choice.name is {choice.name!r}; it is only for the type 'tool', not for {choice.type!r}."
+        )
     if choice is None or choice.type == "auto":
         return UsableTools(names, choice is None or not choice.disable_parallel_tool_use, strict=strict)
     if choice.type == "none":
         return UsableTools()
-    if (choice.type == "tool" and choice.name not in names) or not names:
-        raise ParameterError(f"tool_choice asks for the tool {choice.name!r}, which is not among tools.")
+    if not names:
+        raise ParameterError("tool_choice asks for the use of a tool, but there are no tools.")
+    if choice.type == "tool" and choice.name not in names:
+        named = "names no tool" if choice.name is None else f"names the tool {choice.name!r}, which is not among tools"
+        raise ParameterError(f"tool_choice {named}; name one of {', '.join(sorted(names))}.")
     if choice.type == "any":
         return UsableTools(names, not choice.disable_parallel_tool_use, must_call=True, strict=strict)
     one = frozenset((str(choice.name),))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from foreword.sampling_params import MAX_STOP_CHARACTERS, MAX_STOPS
 from foreword.server.anthropic import fields
 from foreword.server.body import Body, Fields, TopBody
 from foreword.server.json_types import JsonObject, Text
@@ -185,5 +186,5 @@ class MessagesBody(CountTokensBody):
     temperature: float | None = Field(None, ge=0, le=1)
     top_p: float | None = Field(None, ge=0, le=1)
     top_k: int | None = Field(None, ge=0)
-    stop_sequences: list[Text] = Field([])
+    stop_sequences: list[Annotated[Text, Field(max_length=MAX_STOP_CHARACTERS)]] = Field([], max_length=MAX_STOPS)
     diagnostics: Diagnostics | None = None

@@ -15,7 +15,14 @@ from foreword.server.http import Caller, caller, note_passed_over, read_aside, s
 from foreword.server.openai.chat_choices import delta, finish_reason, message, usable_tools
 from foreword.server.openai.completion_logprobs import prompt_logprobs
 from foreword.server.openai.formats import form_of
-from foreword.server.openai.requests import cache_settings, chat_conversation, is_prewarm, prediction, sampling_params
+from foreword.server.openai.requests import (
+    cache_settings,
+    chat_conversation,
+    check_stream_options,
+    is_prewarm,
+    prediction,
+    sampling_params,
+)
 from foreword.server.openai.schema import ChatBody
 from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage, token_logprobs
@@ -32,8 +39,7 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
     note_passed_over(request, body)
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: neutral_request(body, who, served.default_sampling))
-    if body.stream_options is not None and not body.stream:
-        raise ParameterError("stream_options is only for stream=true; leave it out.")
+    check_stream_options(body)
     if body.stream:
         updates = await served.open(asked)
         pieces = errors_as_events(_chunks(body, asked, updates), who.request_id)
@@ -53,9 +59,9 @@ async def create_chat_completion(body: ChatBody, request: Request) -> Response:
 
 def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> NeutralRequest:
     """A body as a neutral request; ParameterError and PromptError for what it may not say."""
-    most = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
+    limits = [limit for limit in (body.max_completion_tokens, body.max_tokens) if limit is not None]
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise ParameterError("top_logprobs needs logprobs=true.")
     if body.prompt_logprobs is not None and body.stream:
         raise ParameterError("prompt_logprobs come with a whole answer; leave stream out.")
@@ -64,7 +70,7 @@ def neutral_request(body: ChatBody, who: Caller, defaults: SamplingParams) -> Ne
         tenant=who.tenant,
         model=body.model,
         prompt=chat_conversation(body),
-        sampling=sampling_params(body, defaults, 0 if is_prewarm(body) else most, logprobs),
+        sampling=sampling_params(body, defaults, 0 if is_prewarm(body) else min(limits, default=None), logprobs),
         stream=bool(body.stream),
         cache=cache_settings(body, who),
         tools=usable_tools(body),

@@ -15,7 +15,7 @@ from foreword.server.event_stream import EventStream, event
 from foreword.server.http import Caller, caller, note_passed_over, read_aside, service
 from foreword.server.openai.completion_logprobs import CompletionLogprobs, prompt_logprobs, prompt_places
 from foreword.server.openai.formats import form_of
-from foreword.server.openai.requests import cache_settings, is_prewarm, prediction, sampling_params
+from foreword.server.openai.requests import cache_settings, check_stream_options, is_prewarm, prediction, sampling_params
 from foreword.server.openai.schema import CompletionBody
 from foreword.server.openai.sse import DONE, errors_as_events
 from foreword.server.openai.usage import cache_diagnostics, completion_usage
@@ -35,8 +35,7 @@ async def create_completion(body: CompletionBody, request: Request) -> Response:
     who, served = caller(request), service(request)
     asked = await read_aside(request, lambda: _neutral_requests(body, who, served))
     echoed = [await served.text_of(one.prompt) if body.echo else "" for one in asked]
-    if body.stream_options is not None and not body.stream:
-        raise ParameterError("stream_options is only for stream=true; leave it out.")
+    check_stream_options(body)
     if body.stream:
         streams = await _open_all(served, asked)
         events = errors_as_events(_chunks(body, who, streams, _Pieces(body, echoed, served)), who.request_id)

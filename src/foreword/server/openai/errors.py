@@ -1,5 +1,6 @@
 """Errors in the shape of OpenAI's API."""
 
+from collections.abc import Collection
 from typing import Any
 
 from foreword.config import unknown_option
@@ -30,10 +31,14 @@ BODIES: dict[str, type[TopBody]] = {
 """What each endpoint takes."""
 ITEMS = ("message", "function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output", "reasoning")
 MEDIA = ("audio_url", "file", "image_url", "input_audio", "input_file", "input_image", "video_url")
-TAGS = (*ITEMS, *MEDIA, "function", "namespace", "text", "refusal", "input_text", "output_text")
-"""Names of branches that pydantic puts between an entry's number and its field."""
-CHOSEN = ("response_format", "format", "tool_choice")
-"""Fields of several kinds: between one and what is in it pydantic puts the name of the kind."""
+TAGS = (*ITEMS, *MEDIA, "namespace", "text", "refusal", "input_text", "output_text")
+"""Names of branches that pydantic puts behind an entry's number."""
+RESPONSE_TAGS = (*TAGS, "function")
+"""The same where tools are of several kinds; elsewhere ``function`` is a field of theirs."""
+CHOSEN = ("response_format", "format", "tool_choice", "prompt")
+"""Fields of several kinds: behind one pydantic puts the name of the kind."""
+NO_OBJECT = "model_attributes_type"
+"""Pydantic's word for a value that is to be an object and is none."""
 CODES = {401: "invalid_api_key", 404: "not_found", 413: "request_too_large", 429: "rate_limit_exceeded"}
 
 
@@ -68,36 +73,39 @@ def failure(error: Exception) -> dict[str, Any]:
 
 def describe_fault(path: str, fault: Any) -> str:
     """One fault found by pydantic, in words that name the place, the value and the way out."""
-    place = _field_names(fault["loc"])
-    kind, value = fault["type"], fault.get("input")
+    kind, value, body = fault["type"], fault.get("input"), BODIES.get(path, TopBody)
+    place = _field_names(fault["loc"], kind, RESPONSE_TAGS if body is ResponseBody else TAGS)
     where = ".".join(str(part) for part in place) or "body"
     name = str(place[-1]) if place else ""
     if kind == "json_invalid":
         return f"The body is not valid JSON: {fault.get('ctx', {}).get('error', fault['msg'])}."
     if kind == "extra_forbidden":
-        body = BODIES[path]
+        if len(place) > 1:
+            return f"{where}: unknown field; leave it out."
         if (why := body.table.refused.get(name)) is not None:
             return f"{where}: {name!r} is not served here: {why}. Leave it out."
-        if len(place) == 1:
-            return unknown_option(name, sorted(body.model_fields), "field")
-        return f"{where}: unknown field; leave it out."
+        return unknown_option(name, sorted(body.model_fields), "field")
     if kind == "missing":
         return f"{where}: required, and not there." if place else "The body is empty; it must be a JSON object."
-    if kind == "model_attributes_type":
-        return f"{where}: must be a JSON object; send it with 'content-type: application/json'."
+    if kind == NO_OBJECT:
+        return f"{where}: must be a JSON object{'' if place else '; send it with content-type: application/json'}."
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{where}: {message}{_shown(value)}."
 
 
-def _field_names(place: tuple[int | str, ...]) -> list[int | str]:
-    """A place in the body, without what pydantic puts in for the branches of unions."""
+def _field_names(place: tuple[int | str, ...], kind: str, tags: Collection[str]) -> list[int | str]:
+    """A place in the body, without what pydantic puts in for the branches of unions (``tags`` behind an entry's number)."""
     names = [
         part for part in place if isinstance(part, int) or (part.isidentifier() and part not in ("body", "str", "bool"))
     ]
-    inner = range(1, len(names) - 1)
-    tags = [at for at in inner if names[at] in TAGS and isinstance(names[at - 1], int)]
-    tags += [at for at in inner if names[at - 1] in CHOSEN]
-    return [part for at, part in enumerate(names) if at not in tags]
+    last = len(names) - 1
+    branches = [
+        at
+        for at in range(1, len(names))
+        if (isinstance(names[at - 1], int) and names[at] in tags and (at < last or kind == NO_OBJECT))
+        or (names[at - 1] in CHOSEN and (at < last or kind not in ("extra_forbidden", "missing")))
+    ]
+    return [part for at, part in enumerate(names) if at not in branches]
 
 
 def _shown(value: Any) -> str:

@@ -71,6 +71,7 @@ _REFUSED = {
     "truncate_prompt_tokens": "prompts are never cut; shorten it",
     "use_beam_search": "use n and temperature",
 }
+_NAMES_OF_LIMIT = ("max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens", "n_predict", "num_predict")
 _NOTHING = {
     "background": False,
     "best_of": 1,
@@ -122,6 +123,12 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "xtc_threshold": {"xtc_probability": 0},
 }
 
+
+def _limit(*names: str) -> dict[str, str]:
+    """Of other endpoints and servers what says how long an answer may be: the names that it has in this one."""
+    return {name: f"this endpoint calls it {names[0]}" for name in _NAMES_OF_LIMIT if name not in names}
+
+
 CHAT = Fields(
     taken={
         **_TAKEN,
@@ -145,8 +152,17 @@ CHAT = Fields(
         "verbosity": "a wish to hosted models; say in the prompt how long the answer should be",
         "web_search_options": "there is no web search",
     },
-    refused={**_REFUSED, "background": "an answer is given in the request that asks for it"},
-    nothing={**_NOTHING, "add_special_tokens": False},
+    refused={
+        **_REFUSED,
+        **_limit("max_tokens", "max_completion_tokens"),
+        "background": "an answer is given in the request that asks for it",
+        "enable_thinking": "hand it to the chat template, in chat_template_kwargs",
+        "input": "this endpoint calls it messages",
+        "instructions": "say it in a message of the role system",
+        "prompt": "this endpoint calls it messages",
+        "reasoning": "this endpoint has its effort in reasoning_effort",
+    },
+    nothing={**_NOTHING, "add_special_tokens": False, "echo": False},
     companions=_COMPANIONS,
     kinds={"tools": ("function",)},
 )
@@ -154,11 +170,24 @@ COMPLETIONS = Fields(
     taken={**_TAKEN, **_LABELS},
     refused={
         **_REFUSED,
+        **_limit("max_tokens"),
         "continue_final_message": "a completion goes on with its prompt",
+        "input": "this endpoint calls it prompt",
+        "instructions": "say it at the beginning of the prompt",
         "messages": "use /v1/chat/completions",
+        "reasoning_effort": "use /v1/chat/completions",
+        "tool_choice": "use /v1/chat/completions",
         "tools": "use /v1/chat/completions",
+        "top_logprobs": "this endpoint has their count in logprobs",
     },
-    nothing={**_NOTHING, "add_special_tokens": True, "continue_final_message": False},
+    nothing={
+        **_NOTHING,
+        "add_generation_prompt": True,
+        "add_special_tokens": True,
+        "continue_final_message": False,
+        "tool_choice": "none",
+        "top_logprobs": 0,
+    },
     companions=_COMPANIONS,
 )
 RESPONSES = Fields(
@@ -181,21 +210,22 @@ RESPONSES = Fields(
         "reasoning.generate_summary": "reasoning is not summarized",
         "reasoning.mode": "there is one mode",
         "reasoning.summary": "reasoning is not summarized",
+        "stream_options.include_usage": "the usage is told at the end",
         "text.verbosity": "a wish to hosted models; say in the prompt how long the answer should be",
         "truncation": "nothing is cut; a prompt that is too long is refused",
     },
     refused={
         **{name: why for name, why in _REFUSED.items() if name != "image"},
+        **_limit("max_output_tokens"),
         "background": "an answer is given in the request that asks for it",
         "continue_final_message": "use /v1/chat/completions",
         "conversation": "send the messages, or previous_response_id",
-        "max_tokens": "this endpoint calls it max_output_tokens",
         "messages": "this endpoint calls it input",
         "prompt": "there are no stored prompts here; send instructions and input",
         "reasoning_effort": "this endpoint has it in reasoning.effort",
         "response_format": "this endpoint has it in text.format",
     },
-    nothing={**_NOTHING, "continue_final_message": False},
+    nothing={**_NOTHING, "add_generation_prompt": True, "continue_final_message": False, "echo": False, "n": 1},
     companions=_COMPANIONS,
     kinds={"tools": ("function", "namespace"), "tools.tools": ("function",)},
     skipped={"input": ("mcp_list_tools", "web_search_call")},

@@ -170,7 +170,10 @@ def form_of(body: FormFields) -> tuple[StructuredOutputs | None, str]:
         found.append((StructuredOutputs(**body.structured_outputs.model_dump(by_alias=True)), "structured_outputs"))
     if guided:
         field = f"guided_{next(iter(guided))}"
-        found.append((StructuredOutputs(**guided, whitespace_pattern=body.guided_whitespace_pattern), field))
+        try:
+            found.append((StructuredOutputs(**guided, whitespace_pattern=body.guided_whitespace_pattern), field))
+        except ParameterError as error:  # in the words of the fields that the client knows
+            raise ParameterError(str(error).replace("structured_outputs.", "guided_")) from None
     if len(found) > 1:
         raise ParameterError(f"{found[0][1]} and {found[1][1]} both say what form the answer has; leave one out.")
     return found[0] if found else (None, "structured_outputs")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from foreword.errors import PromptError
+from foreword.errors import ParameterError, PromptError
 from foreword.prompt.chat import ChatPrompt, MarkAt, Tool
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import MAX_MARKS, read_message
@@ -70,6 +70,12 @@ def prediction(body: PredictionFields) -> str:
     """What the body predicts of the answer, as one text."""
     content = "" if body.prediction is None else body.prediction.content
     return content if isinstance(content, str) else "".join(part.text for part in content)
+
+
+def check_stream_options(body: ChatBody | CompletionBody) -> None:
+    """ParameterError for a wish about a stream where there is to be none."""
+    if body.stream_options is not None and body.stream_options.include_usage and not body.stream:
+        raise ParameterError("stream_options is only for stream=true; leave it out.")
 
 
 def is_prewarm(body: CacheFields) -> bool:

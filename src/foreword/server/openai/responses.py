@@ -276,7 +276,7 @@ def _find(stored: Remembered[StoredResponse], who: Caller, response_id: str) -> 
 
 def _history(stored: Remembered[StoredResponse], who: Caller, body: ResponseBody) -> tuple[Message, ...]:
     """The conversation that this request goes on from."""
-    return () if body.previous_response_id is None else _find(stored, who, body.previous_response_id).messages
+    return _find(stored, who, body.previous_response_id).messages if body.previous_response_id else ()
 
 
 def _sampling(body: ResponseBody, defaults: SamplingParams) -> SamplingParams:
