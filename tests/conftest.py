@@ -8,6 +8,10 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")  # a machine may stand still; also in CI, where hypothesis draws the same examples each time
 
 SLOW = (
     "server/test_soak.py",

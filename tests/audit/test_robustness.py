@@ -78,7 +78,7 @@ def test_mangled_requests(code: str, by_template: bool) -> None:
     write_all(report)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_lines_of_noise(noise: list[bytes]) -> None:
     report = audit(lambda _purpose: [b"x" + line for line in noise], ByteTokens(), PriceTable.built_in())

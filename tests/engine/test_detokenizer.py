@@ -149,11 +149,11 @@ def test_a_run_of_odd_bytes_is_shown_as_it_comes_in_linear_time() -> None:
     tokenizer, count = hub(), 20_000
 
     def seconds(piece: str, sign: str) -> float:
-        begun = time.perf_counter()
+        begun = time.thread_time()  # what else the machine does is no matter
         texts = TextStream(tokenizer, True, (), False)
         for token in ids([piece]) * count:
             texts.add(token, may_stop=True)
-        taken = time.perf_counter() - begun
+        taken = time.thread_time() - begun
         assert len(texts.pieces) == count
         texts.finish()
         assert texts.text == sign * count
@@ -186,7 +186,7 @@ LLAMA = HubTokenizer(Tokenizer.from_str(tokenizer_json()))
 
 
 @given(st.sampled_from(sorted(TOKENIZERS)), st.data(), st.booleans())
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_a_stream_is_the_text_of_all_its_tokens_wherever_their_bytes_are_valid(
     name: str, data: st.DataObject, skip: bool
 ) -> None:
@@ -213,7 +213,7 @@ def test_the_first_token_of_a_text_is_what_the_library_makes_of_it(name: str) ->
 
 
 @given(st.lists(st.integers(0, 319), max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_byte_level_vocabulary_is_the_library_s_to_the_byte(tokens: list[int]) -> None:
     assert text_of(LLAMA, tokens, skip=False)[0] == LLAMA.decode(tokens)
     assert b"".join(map(LLAMA.token_bytes, tokens)).decode("utf-8", "replace") == LLAMA.decode(tokens)

@@ -223,7 +223,7 @@ def test_what_a_mask_forbids_never_comes() -> None:
             assert one(row(mask=mask, **params), given[0]).token in (3, 5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_mask_is_as_if_the_model_let_no_other_token_come(data: st.DataObject) -> None:
     """Whether the likeliest is one of those that may come or not, in any batch, with ties and tokens that never come."""

@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused_and_pushes_nothing_out() -> None:
     assert large == pytest.approx(49 * (31 + 99) / (50 * 132), abs=0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @example([[0, 0, 1, 0, 1, 0, 0, 1, 0], [0, 0], [1, 0, 1], [0, 1, 0, 1, 0], [0, 1], [1, 0, 1, 0, 0]], 7)
 @given(
     st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=30), min_size=1, max_size=60),

@@ -33,7 +33,7 @@ def check_counts(sketch: PrefixSketch, prompts: list[bytes]) -> int:
     return max((prefix.error for prefix in prefixes), default=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=12), min_size=1, max_size=80), st.sampled_from([8, 20, 1000])
 )

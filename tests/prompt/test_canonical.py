@@ -6,7 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foreword.errors import PromptError
@@ -91,7 +91,6 @@ def disguise(value: Any, rng: random.Random, key: str = "") -> Any:
     return value
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(requests(), st.randoms(use_true_random=False))
 def test_same_meaning_same_tokens(request: dict[str, Any], rng: random.Random) -> None:
     tokens = []

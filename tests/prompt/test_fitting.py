@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foreword.prompt.abilities import TemplateAbilities
@@ -158,7 +158,6 @@ def conversations(draw: st.DrawFn) -> list[Message]:
     return turns
 
 
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 abilities = st.builds(TemplateAbilities, **{field.name: st.booleans() for field in fields(TemplateAbilities)})
 
 
@@ -169,7 +168,6 @@ def parts(fitted: FittedConversation) -> str:
     )
 
 
-@UNHURRIED
 @given(conversations(), abilities)
 def test_nothing_is_lost_and_every_part_has_its_place(turns: list[Message], able: TemplateAbilities) -> None:
     fitted = fit(turns, (TOOL,), able)
@@ -188,7 +186,6 @@ def test_nothing_is_lost_and_every_part_has_its_place(turns: list[Message], able
     assert able.system or "system" not in roles[:1]
 
 
-@UNHURRIED
 @given(conversations(), abilities, st.data())
 def test_turns_that_are_added_change_none_before_them(
     turns: list[Message], able: TemplateAbilities, data: st.DataObject
@@ -205,7 +202,6 @@ def test_turns_that_are_added_change_none_before_them(
     assert last.tool_calls == grown.tool_calls[: len(last.tool_calls)]
 
 
-@UNHURRIED
 @given(conversations())
 def test_a_template_that_takes_all_is_given_what_was_sent(turns: list[Message]) -> None:
     fitted = fit(turns, (TOOL,), TAKES_ALL)

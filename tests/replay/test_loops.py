@@ -40,7 +40,7 @@ SMALL_TRACES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SMALL_TRACES, st.integers(4, 40), st.sampled_from([1, 4]), st.sampled_from(["lru", "protected-lru"]))
 def test_every_token_has_one_source_and_one_at_a_time_the_loops_agree(
     drawn: list[tuple[list[int], int, int]], blocks: int, size: int, policy: str

@@ -28,7 +28,7 @@ def counted(value: object) -> BodyShape:
 
 
 @given(JSON, st.booleans(), st.sampled_from(["", " " * (PIECE - 3)]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_shape_of_valid_json_is_exact(value: object, ascii_only: bool, before: str) -> None:
     assert shape_of((before + json.dumps(value, ensure_ascii=ascii_only)).encode()) == counted(value)
 

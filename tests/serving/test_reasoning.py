@@ -99,7 +99,7 @@ def test_channels(text: str, expected: list[Any]) -> None:
     said=st.text(max_size=30).filter(lambda text: "<" not in text),
     size=st.integers(1, 20),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_nothing_is_lost_but_blanks_around(thought: str, said: str, size: int) -> None:
     text = f"<think>{thought}</think>{said}"
     parts = read_parts([text[at : at + size] for at in range(0, len(text), size)], ())

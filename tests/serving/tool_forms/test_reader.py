@@ -32,7 +32,7 @@ ANSWERS = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=25)
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @given(pieces=ANSWERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_written_can_be_told(form: type[ToolForm], pieces: list[str]) -> None:
     faults: list[Exception] = []
     reader = AnswerReader(AnswerForm(form), SCHEMAS, on_fault=faults.append)
@@ -57,13 +57,13 @@ def _refuse(constant: str) -> None:
 
 
 @given(text=st.text(max_size=60) | ANSWERS.map("".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_without_tools_all_is_text(text: str) -> None:
     assert "".join(part for part in read_parts(list(text), (), reasoning=None) if isinstance(part, str)) == text
 
 
 @given(pieces=ANSWERS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_where_there_is_no_call_the_text_is_whole(pieces: list[str]) -> None:
     parts = read_parts(pieces, ("nothing",))
     if not any(isinstance(part, Thought | CallBegin) for part in parts) and "think>" not in "".join(pieces):
@@ -84,7 +84,7 @@ VALUES = st.recursive(
     as_text=st.booleans(),
     size=st.integers(1, 40),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_json_stays_what_it_is(
     arguments: dict[str, Any], indent: int | None, ascii_only: bool, as_text: bool, size: int
 ) -> None:
