@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
+from tiers.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 LESSONS = ("first-answer", "served", "missed", "restart")
@@ -104,9 +105,7 @@ def walker(tmp_path: Path) -> Iterator[Walker]:
     ):
         (binaries / name).write_text(text)
         (binaries / name).chmod(stat.S_IRWXU)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder = tmp_path / "lessons"
     folder.mkdir()
     environment = {

@@ -54,7 +54,7 @@ def engine_over(config: EngineConfig, *openers: Opener, tenants: TenantKeys | No
 
 def settle(engine: Engine) -> None:
     """Wait until all that is being stored has been, or has been given back; then nothing is held."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while engine.usage().held_blocks:
         assert time.monotonic() < until, "blocks are held"
         engine.step()
@@ -83,7 +83,7 @@ def store_of(engine: Engine, at: int = 0) -> StoreState:
 
 def eventually(true: Callable[[], bool]) -> None:
     """Stores are asked for their figures some times a second here."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while not true():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -311,11 +311,14 @@ def test_two_engines_on_one_folder(config: EngineConfig, truth: list[list[int]],
     with engine_over(config, packs(tmp_path)) as first, engine_over(config, packs(tmp_path)) as second:
         assert said(ask_all(first)) == said(ask_all(second)) == said(ask_all(first)) == truth
         eventually(lambda: bool(list(tmp_path.glob("*.pack"))))
-        time.sleep(1.1)  # a second later at most
-        second.reset_prefix_cache()
-        outputs = ask_all(second)
-        assert said(outputs) == truth
-        assert outputs[0].account.stored >= 96
+
+        def finds_what_was_written() -> bool:
+            second.reset_prefix_cache()
+            outputs = ask_all(second)
+            assert said(outputs) == truth
+            return outputs[0].account.stored >= 96
+
+        eventually(finds_what_was_written)
     assert not list(tmp_path.glob("*.writing"))
     with engine_over(config, packs(tmp_path)) as third:
         outputs = ask_all(third)
@@ -351,7 +354,7 @@ def test_a_server_that_is_killed_and_comes_back_while_an_engine_serves(
         eventually(lambda: store_of(engine).usage.failures > 0)
         again = ValkeyServer(port=server.port)
         again.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while ask(engine).account.stored == 0:
             assert time.monotonic() < until, "it is used again"
             settle(engine)
@@ -381,7 +384,7 @@ def test_a_server_that_answers_after_five_seconds_holds_up_nobody_for_so_long(
                 begun = time.monotonic()
                 assert said([ask(engine, number % 3)]) == [truth[number % 3]]
                 took.append(time.monotonic() - begun)
-            assert max(took) < 3, "an answer is awaited for a second"
+            assert max(took) < 4, "an answer is awaited for a second"
             assert min(took) < 0.9, "then nobody asks any more"
             eventually(lambda: store_of(engine).usage.left_alone)
         finally:

@@ -135,8 +135,8 @@ class Under:
         self.tiering = Tiering(stores, lambda block: [view[block : block + 1]], 4, queue_blocks, pace=pace)
 
     def next(self) -> TierNews:
-        """What comes next, within five seconds."""
-        end = time.monotonic() + 5
+        """What comes next, within a minute."""
+        end = time.monotonic() + 60
         while not (news := self.tiering.news()):
             assert time.monotonic() < end
             time.sleep(0.001)

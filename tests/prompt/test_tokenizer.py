@@ -80,10 +80,10 @@ def test_a_text_that_cannot_fit_is_refused_by_its_characters() -> None:
     tokenizer = HubTokenizer(library, most_tokens=3000)
     assert characters_per_token(library) == each
     assert len(tokenizer.encode(" weather" * 2999).ids) == 2999
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(PromptError, match=r"8000000 characters, at least \d+ tokens, .* may have 3000 tokens"):
         tokenizer.encode("a" * 8_000_000)
-    assert time.perf_counter() - begun < 1, "it was not tokenized"
+    assert time.process_time() - begun < 1, "it was not tokenized"
     with pytest.raises(PromptError, match="may have 3000 tokens"):
         tokenizer.encode("a1" * 12_000)
 

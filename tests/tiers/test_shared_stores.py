@@ -136,7 +136,7 @@ def test_a_server_that_is_killed_and_comes_back(server: ValkeyServer) -> None:
 
 
 def test_a_server_that_stands_still_costs_a_bounded_time(server: ValkeyServer) -> None:
-    store = ValkeyStore(f"valkey://127.0.0.1:{server.port}", IDENTITY, answer_seconds=0.1)
+    store = ValkeyStore(f"valkey://127.0.0.1:{server.port}", IDENTITY, answer_seconds=1.0)
     put(store, KEYS)
     process = _process(server.port)
     os.kill(process, signal.SIGSTOP)
@@ -144,7 +144,7 @@ def test_a_server_that_stands_still_costs_a_bounded_time(server: ValkeyServer) -
         begun = time.monotonic()
         with pytest.raises(StoreFailed, match="Timeout"):
             read(store, KEYS)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
     finally:
         os.kill(process, signal.SIGCONT)
     assert found(store, KEYS) == 3, "answers to the question before are not taken for this one's"
