@@ -1,11 +1,9 @@
 """The sandbox in which a model's chat template runs: it is a stranger's program.
 
-It reaches no attribute that begins with an underscore, changes nothing that it is given, and none of its operators and calls
-fills the memory by itself. What loops come to is not bounded: they may take any time, and write a text of any length.
+It reaches no attribute that begins with an underscore, changes nothing that it is given, and cannot fill the memory: what
+it makes is counted (``template_allowance``), in whatever operation it is made, and so are the steps of its loops.
 """
 
-import json
-import re
 from typing import Any
 
 import jinja2
@@ -13,60 +11,80 @@ from jinja2 import nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-LARGEST = 10**7
-"""Characters or items that one operation may make, and bits of a number."""
-WIDE = re.compile(r"%[-#0 +]*(\d{7}|\*)")
-WIDE_FIELD = re.compile(r"\{[^{}]*\d{7}")
-"""A text that others are put into, with a width of so many digits, or one that is given beside it."""
+from foreword.prompt.counted_template import COUNTING, VALUES, CountedTemplate
+from foreword.prompt.template_allowance import METHODS, CountedContext, of_method, of_operator, size
+
+FOR_PAGES = ("pprint", "urlize")
+"""Filters of Jinja whose results have no simple bound; a prompt has no use for them."""
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja as chat templates use it."""
 
     intercepted_binops = frozenset({"*", "**", "%"})
+    context_class = CountedContext
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-        self.filters["tojson"] = _tojson
+        self.filters.update(COUNTING)
+        for name in FOR_PAGES:
+            del self.filters[name]
+        del self.globals["lipsum"]
         self.globals["raise_exception"] = _raise_exception
         self.globals["namespace"] = _PlainNamespace
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """See Jinja. SecurityError for what would be larger than LARGEST."""
-        size = {"*": _product, "**": _power, "%": _formatted}[operator]
-        if size(left, right) > LARGEST:
-            raise SecurityError(f"what {operator!r} makes here would be too large")
+    def from_string(self, source: str | nodes.Template, *args: Any, **kwargs: Any) -> jinja2.Template:
+        """See Jinja. What the template makes will be counted."""
+        tree = self.parse(source) if isinstance(source, str) else source
+        return super().from_string(CountedTemplate().visit(tree), *args, **kwargs)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """See Jinja. SecurityError for a list as a key: the message that there is none would be as long as it is."""
+        try:
+            return obj[argument]
+        except (TypeError, LookupError):
+            if isinstance(argument, list | tuple | dict):
+                raise SecurityError(f"a {type(argument).__name__} is no key") from None
+            return super().getitem(obj, argument)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """See Jinja. SecurityError for what would be too large."""
+        allowance = context.allowance
+        allowance.take(of_operator(allowance.weigh, operator, left, right))
         return super().call_binop(context, operator, left, right)
 
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """See Jinja. SecurityError for a number above LARGEST, which may be a width or a count."""
-        formats = getattr(obj, "__name__", "") in ("format", "format_map")
-        form = getattr(getattr(obj, "__wrapped__", obj), "__self__", None) if formats else None
-        wide = isinstance(form, str) and WIDE_FIELD.search(form)
-        if wide or any(isinstance(each, int) and each > LARGEST for each in (*args, *kwargs.values())):
-            raise SecurityError("a width or a count is too large")
-        return super().call(context, obj, *args, **kwargs)
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See Jinja. SecurityError for what would be too large."""
+        allowance = context.allowance
+        name = getattr(obj, "__name__", None)
+        if name in METHODS:
+            owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
+            if name == "join" and args and isinstance(owner, str | bytes):
+                args = (list(args[0]), *args[1:])  # what is made on the way is counted on the way
+            allowance.take(of_method(allowance.weigh, name, owner, args, kwargs))
+        for each in args:
+            if type(each) is int:
+                allowance.take(abs(each))  # it may be a width, or a count
+        if kwargs:
+            allowance.take(sum(abs(each) for each in kwargs.values() if type(each) is int))
+        made = super().call(context, obj, *args, **kwargs)
+        allowance.take(len(made) if type(made) is str else size(made))
+        return made
 
-
-def _product(left: Any, right: Any) -> int:
-    if isinstance(left, int) and isinstance(right, int):
-        return left.bit_length() + right.bit_length()
-    for one, times in ((left, right), (right, left)):
-        if isinstance(one, str | list | tuple) and isinstance(times, int):
-            return len(one) * times
-    return 0
-
-
-def _power(left: Any, right: Any) -> int:
-    return left.bit_length() * right if isinstance(left, int) and isinstance(right, int) else 0
-
-
-def _formatted(left: Any, _: Any) -> int:
-    return LARGEST + 1 if isinstance(left, str) and WIDE.search(left) else 0
+    def call_filter(self, name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """See Jinja: ``map`` calls a filter by its name."""
+        context = kwargs.get("context")
+        if context is None:
+            raise SecurityError(f"the filter {name!r} cannot be called from here")
+        allowance = context.allowance
+        if name not in VALUES and name not in COUNTING:
+            allowance.take(allowance.weigh([value, args, kwargs.get("args"), kwargs.get("kwargs")]))
+        made = super().call_filter(name, value, *args, **kwargs)
+        allowance.take(size(made))
+        return made
 
 
 class _Generation(Extension):
@@ -92,22 +110,14 @@ class _PlainNamespace(Namespace):
         _check_attribute(name)
         super().__setitem__(name, value)
 
+    def __repr__(self) -> str:
+        return "<Namespace>"  # what it holds may be long, and nobody has counted it
+
 
 def _check_attribute(name: str) -> None:
     if name.startswith("_"):
         raise SecurityError(f"a namespace cannot hold {name!r}: it begins with an underscore")
 
 
-def _tojson(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | str | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON as it is: Jinja's own filter would escape what matters in HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise_exception(message: str) -> None:
-    raise jinja2.TemplateError(message)
+def _raise_exception(message: Any) -> None:
+    raise jinja2.TemplateError(message if isinstance(message, str) else f"a {type(message).__name__}")

@@ -277,14 +277,18 @@ def _clock(now: datetime | None) -> Any:
 
 def _plain(value: Any, what: str) -> Any:
     """A copy made of JSON's types only, so that a template can reach nothing else."""
-    if value is None or type(value) in (str, int, float, bool):
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is float or kind is bool:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, Mapping):
-        return {_plain(key, what): _plain(item, what) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_plain(item, what) for item in value]
+    if kind is dict or isinstance(value, Mapping):
+        return {
+            key if type(key) is str else _plain(key, what): item if type(item) is str else _plain(item, what)
+            for key, item in value.items()
+        }
+    if kind is list or (isinstance(value, Sequence) and not isinstance(value, bytes | bytearray)):
+        return [item if type(item) is str else _plain(item, what) for item in value]
     raise PromptError(f"{what} holds a {type(value).__name__}; only JSON's types can be rendered.")
 
 
