@@ -30,6 +30,15 @@ def test_a_store_is_listed_checked_and_removed(tmp_path: Path) -> None:
     assert "No packs." in run_here("store", "ls", str(folder)).stdout
 
 
+def test_a_folder_that_cannot_be_cleared_is_told_in_a_line(tmp_path: Path) -> None:
+    for name in ("index.sqlite3", "index.sqlite3.bad/x"):
+        (tmp_path / name).mkdir(parents=True)
+    result = run_here("store", "gc", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"Error: The store {tmp_path} failed:")
+    assert result.stderr.count("\n") == 1
+
+
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     for arguments, message in (
         (["ls", str(tmp_path / "absent")], "absent"),

@@ -129,3 +129,21 @@ def test_an_identity_whose_text_is_cut_or_damaged_tells_no_model() -> None:
     assert len(long.text) < 1000
     for text in (long.text, "", "{damaged", "3", "{}", '{"weights": "another"}'):
         assert Identity(long.digest, text).model() is None
+
+
+@pytest.mark.parametrize("text", ["", "abcd", "ab" * 31, '"' + "ab" * 32 + '"', "\u00e4" * 64, "ab" * 32 + "\n" + "cd" * 32])
+def test_what_is_no_key_says_how_one_is_made(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "key"
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match="must hold 64 hexadecimal digits and nothing else; `openssl"):
+        TenantKeys.read(file)
+
+
+def test_a_key_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain", tmp_path / "marked"
+    plain.write_text("ab" * 32)
+    marked.write_text("ab" * 32 + "\r\n", "utf-8-sig")
+    one, two = TenantKeys.read(plain), TenantKeys.read(marked)
+    assert one is not None
+    assert two is not None
+    assert one.naming_key("acme") == two.naming_key("acme")

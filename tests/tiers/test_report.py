@@ -34,6 +34,15 @@ def test_it_lists_identities_prompts_and_the_longest_prefix(folder: Path) -> Non
     assert ours.size + theirs.size == sum(file.stat().st_size for file in folder.glob("*.pack"))
 
 
+def test_folders_with_the_names_of_packs_are_left_alone(folder: Path) -> None:
+    for name in ("mine.pack", "yours.bad"):
+        (folder / name).mkdir()
+    assert len(list_store(folder).identities) == 2
+    assert list_store(folder).unreadable == {}
+    assert collect_garbage(folder).files == 0
+    assert remove_packs(folder).files == 3
+
+
 def test_a_prefix_whose_beginning_is_gone_is_none(folder: Path) -> None:
     store = LocalPacks(folder, IDENTITY)
     store.delete_many([KEYS[1].name])

@@ -185,6 +185,40 @@ def test_a_url_of_another_kind_is_refused_by_name(url: str) -> None:
     assert "file://" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "valkey://host:port", "valkey://host:99999", "valkey://[::1", "valkey:host", "valkey://host/name", "valkey://host/-1",
+        "valkey://host?unknown=1", "rediss://host?ssl_cert_reqs=bogus", "file:///", "file:///a?b", "file:///a#b", "file:///a\0b",
+        "s3://", "s3:///path", "s3://bucket/path?region=x", "az://",
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_url_is_told_in_a_line(url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        open_shared(url, IDENTITY, None)
+    assert repr(url) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folders_url_is_read_as_urls_are(tmp_path: Path) -> None:
+    open_shared(f"file://{tmp_path}/a%20b", IDENTITY, None).close()
+    assert (tmp_path / "a b").is_dir()
+
+
+def test_a_store_that_cannot_be_opened_is_told_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreFailed, match="is no folder"):
+        open_packs(tmp_path / "file", IDENTITY, PackOptions(), None)
+    with pytest.raises(StoreFailed, match="is no folder"):
+        open_shared(f"file://{tmp_path}/file", IDENTITY, None)
+    with pytest.raises(StoreFailed, match="Account must be specified") as error:
+        open_shared("az://container/path", IDENTITY, None)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match="is a path"):
+        open_packs(Path("a\0b"), IDENTITY, PackOptions(), None)
+    assert caplog.records == []
+
+
 def test_a_password_is_not_shown() -> None:
     with pytest.raises(ConfigError) as error:
         open_shared("http://user:secret@host/path", IDENTITY, None)

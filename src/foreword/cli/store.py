@@ -1,5 +1,6 @@
 """foreword store: what lies in a folder of stored KV; check it, and clear it away."""
 
+import sqlite3
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foreword.config import size_in_bytes
-from foreword.errors import ParameterError
+from foreword.errors import ParameterError, StoreFailed
 from foreword.lazy import extra_needed
 
 if TYPE_CHECKING:
@@ -50,16 +51,19 @@ def store(
         raise ParameterError(f"--identity is for rm, got {identity!r} for {action}.")
     with extra_needed("foreword store", "tiers"):
         from foreword.tiers import report
-    if action is Action.LS:
-        _show(report.list_store(path))
-    elif action is Action.CHECK:
-        found = report.check_store(path)
-        _show(found)
+    limit = None if max_size is None else size_in_bytes(max_size)
+    try:
+        if action in (Action.LS, Action.CHECK):
+            found = report.list_store(path) if action is Action.LS else report.check_store(path)
+        else:
+            gone = report.collect_garbage(path, limit) if action is Action.GC else report.remove_packs(path, identity)
+            typer.echo(f"{gone.files:,} files removed, {gone.size / MIB:,.1f} MiB.")
+            return
+    except (OSError, sqlite3.Error) as error:
+        raise StoreFailed(f"The store {path} failed: {error}.") from error
+    _show(found)
+    if action is Action.CHECK:
         raise typer.Exit(_show_damage(found))
-    else:
-        limit = None if max_size is None else size_in_bytes(max_size)
-        gone = report.collect_garbage(path, limit) if action is Action.GC else report.remove_packs(path, identity)
-        typer.echo(f"{gone.files:,} files removed, {gone.size / MIB:,.1f} MiB.")
 
 
 def _show(found: "StoreReport") -> None:

@@ -40,7 +40,7 @@ def open_stores(
     tenants = TenantKeys.read(Path(config.store_key_file) if config.store_key_file else None)
     stores: list[TierStore] = []
     if config.store:
-        folder = Path(config.store)
+        folder = _home_known(config.store)
         options = PackOptions(max_bytes=config.store_size_bytes, daily_bytes=config.store_daily_bytes)
         words = f"{folder} (at most {config.store_size_bytes / 2**20:.0f} MiB)"
         _open(Source.STORED_LOCAL, lambda: open_packs(folder, identity, options, tenants), words, stores, fingerprint)
@@ -48,6 +48,14 @@ def open_stores(
         url = config.shared_store
         _open(Source.STORED_SHARED, lambda: open_shared(url, identity, tenants), "shared", stores, fingerprint)
     return Tiering(stores, pieces, config.block_size, max(1, num_blocks // QUEUED_SHARE), tenants) if stores else None
+
+
+def _home_known(path: str) -> Path:
+    """A path whose ~ is somebody's home: a shell leaves it in --store=~/x."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # whose home is not known
+        return Path(path)
 
 
 def _open(

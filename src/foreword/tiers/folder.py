@@ -9,6 +9,7 @@ from pathlib import Path
 from foreword.errors import StoreFailed
 from foreword.tiers.base import BlockKey, Outcome, Pieces, StoreUsage
 from foreword.tiers.identity import Identity
+from foreword.tiers.pack_folder import make_folder
 from foreword.tiers.pieces import read_pieces, write_pieces
 from foreword.tiers.value_format import open_value, value_pieces
 
@@ -25,13 +26,16 @@ class SharedFolder:
         self._identity = identity
         self._written = 0
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path)
         except OSError as error:
             raise self._failed(error) from error
 
     def exists_many(self, names: Sequence[bytes]) -> list[bool]:
         """Which of the blocks have a file."""
-        return [self._file(name).exists() for name in names]
+        try:
+            return [self._file(name).exists() for name in names]
+        except OSError as error:
+            raise self._failed(error) from error
 
     def get_many(self, keys: Sequence[BlockKey], into: Sequence[Pieces]) -> list[Outcome]:
         """Read the blocks' files."""

@@ -36,7 +36,8 @@ def object_store(url: str) -> ObjectStore:
             retry_config={"max_retries": 1, "retry_timeout": bound},
         )
     except (BaseError, ValueError) as error:
-        raise StoreFailed(f"The object store {url} cannot be used: {error}.") from error
+        words = str(error).partition("\n")[0].rstrip(".")  # what comes then is its inside
+        raise StoreFailed(f"The object store {url} cannot be used: {words}.") from error
 
 
 class ObjectBlocks:

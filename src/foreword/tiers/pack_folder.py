@@ -7,6 +7,7 @@
 index.sqlite3              where blocks lie; made of the packs
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -18,6 +19,8 @@ from pathlib import Path
 PACK, WRITING, BAD, KEPT = ".pack", ".writing", ".bad", ".kept"
 INDEX = "index.sqlite3"
 MODE = 0o600
+READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Waits for nobody, should a pack be no file but a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,20 @@ def is_finished(file: str) -> bool:
     return file.endswith(PACK)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner may read, unless it is there; OSError as of the system."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "something has that name and is no folder", str(path)) from error
+
+
 class PackFolder:
     """The files of one folder, which is made where it is not there; OSError as of the system."""
 
     def __init__(self, path: Path):
         self.path = path
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         found = path.stat()
         self._made_as = (found.st_dev, found.st_ino)
         self.remove_leftovers()
@@ -75,7 +86,7 @@ class PackFolder:
     @contextmanager
     def reading(self, file: str) -> Iterator[int]:
         """A pack, open to be read; FileNotFoundError if it is gone."""
-        descriptor = os.open(self.path / file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(self.path / file, READING)
         try:
             yield descriptor
         finally:
@@ -153,7 +164,8 @@ class PackFolder:
 
     def _named(self, suffix: str) -> Iterator[str]:
         with os.scandir(self.path) as entries:
-            yield from [entry.name for entry in entries if entry.name.endswith(suffix)]
+            files = (entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+            yield from [name for name in files if name.endswith(suffix)]
 
     def _sync(self) -> None:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

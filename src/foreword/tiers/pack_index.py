@@ -53,9 +53,14 @@ class PackIndex:
     """The index of one folder. May be used by several threads. sqlite3.Error where its file is damaged, gone or full."""
 
     def __init__(self, path: Path):
-        """Opens the file, or makes it. One of another version, or that is no index, is made anew."""
+        """Opens the file, or makes it. One of another version, or that is no index, is made anew.
+
+        OSError where a folder has its name and cannot be put aside.
+        """
         self._lock = threading.Lock()
         self._uses: dict[bytes, int] = {}
+        if path.is_dir():
+            path.rename(path.with_name(f"{path.name}.bad"))
         try:
             self._database, self._tick = _opened(path)
         except sqlite3.OperationalError:  # busy, or not ours to write

@@ -34,9 +34,9 @@ class TenantKeys:
         ConfigError if the file cannot be read, or what is found is no key.
         """
         try:
-            text = os.environ.get(VARIABLE, "") if file is None else file.read_text(encoding="ascii")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"The store's key cannot be read from {file}: {error}") from error
+            text = os.environ.get(VARIABLE, "") if file is None else file.read_text("utf-8-sig", "replace")
+        except OSError as error:
+            raise ConfigError(f"The store's key cannot be read from {file}: {error}.") from error
         if file is None and not text.strip():
             return None
         try:

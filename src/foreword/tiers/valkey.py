@@ -27,10 +27,18 @@ class ValkeyStore:
     """A BlockStore on a server of Valkey or Redis; the server makes room (``maxmemory-policy allkeys-lru``)."""
 
     def __init__(self, url: str, identity: Identity, answer_seconds: float = ANSWER_SECONDS):
-        """``url``: valkey://[user:password@]host[:port][/database], or rediss:// for TLS. Connects when first used."""
+        """``url``: valkey://[user:password@]host[:port][/database], or rediss:// for TLS. Connects when first used.
+
+        ValueError for a URL, or an option in it, that no connection takes.
+        """
         self._identity = identity
         self._written = 0
         self._client: Any = Valkey.from_url(url, socket_timeout=answer_seconds, socket_connect_timeout=answer_seconds)
+        pool = self._client.connection_pool
+        try:
+            pool.connection_class(**pool.connection_kwargs)
+        except (TypeError, ValkeyError) as error:
+            raise ValueError(str(error)) from error
 
     def exists_many(self, names: Sequence[bytes]) -> list[bool]:
         """Which of the blocks are there: one round trip."""
