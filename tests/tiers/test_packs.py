@@ -223,25 +223,6 @@ def test_an_index_that_is_removed_while_it_is_used(open_packs: Open, folder: Pat
     assert found(again, KEYS) == 8
 
 
-def test_a_pipe_with_the_name_of_a_pack_holds_nobody_up(open_packs: Open, folder: Path) -> None:
-    folder.mkdir()
-    os.mkfifo(folder / "pipe.pack")
-    store = open_packs()
-    assert put(store, KEYS) == found(store, KEYS) == 8
-    assert (folder / "pipe.bad").exists()
-
-
-def test_an_index_that_is_a_folder_is_put_aside(open_packs: Open, folder: Path) -> None:
-    store = open_packs()
-    put(store, KEYS)
-    store.close()
-    for file in folder.glob("index.sqlite3*"):
-        file.unlink()
-    (folder / "index.sqlite3" / "mine").mkdir(parents=True)
-    assert found(open_packs(), KEYS) == 8
-    assert (folder / "index.sqlite3.bad" / "mine").is_dir()
-
-
 def test_a_folder_that_is_removed_is_made_anew(open_packs: Open, folder: Path) -> None:
     clock = iter(range(0, 1000, 10))
     store = open_packs(clock=lambda: float(next(clock)))
