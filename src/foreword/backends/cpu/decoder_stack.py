@@ -25,12 +25,14 @@ from foreword.backends.base import (
     current_step,
     running,
 )
-from foreword.backends.cpu.attention.tiled import TiledAttention
+from foreword.backends.cpu.attention.tiled import TiledAttention, TiledLayers
 from foreword.backends.cpu.kernels import elementwise as kernels
+from foreword.backends.cpu.kernels.attention import ATTEND
 from foreword.backends.cpu.kernels.compiler import Call, addresses
 from foreword.backends.cpu.kernels.ir_builder import LANES
 from foreword.backends.cpu.kernels.kv_layout import store
 from foreword.backends.cpu.kernels.program import Program
+from foreword.backends.cpu.kernels.softmax import MERGE
 from foreword.backends.cpu.kernels.target import Target
 from foreword.backends.cpu.kv_memory import PanelMemory
 from foreword.backends.cpu.packed_linear import LinearPacker, LinearStack
@@ -45,6 +47,8 @@ MANY_ROWS = 64
 """From so many on a program is run layer by layer, for an interrupt waits until a call is done."""
 
 
+ATTENDS = {ATTEND.name, MERGE.name}
+"""Kernels whose calls depend on what rows attend to."""
 Linear = Callable[..., nn.Module]
 """Makes one layer of one or several nn.Linear that read the same rows."""
 
@@ -113,6 +117,7 @@ class DecoderStack(nn.Module):
         for kind in dict.fromkeys(formats):
             numbers = [number for number, format in enumerate(formats) if format == kind]
             self._groups.append(_Group(numbers, [layers[number] for number in numbers], attention))
+        self._last: _Work | None = None
 
     def forward(
         self,
@@ -124,33 +129,76 @@ class DecoderStack(nn.Module):
         """[1, rows, width] → the same: what the layers give one after another, and the same bits. Padding stays as it is."""
         step: Any = current_step()
         rows = hidden_states[0, : len(step.slots)]  # without the padding
-        cos, sin = (turn[0] for turn in position_embeddings)
-        places = _Places(rows, self.layers[0])
-        calls = [(group.numbers, group.calls(places, cos, sin, step)) for group in self._groups]
-        program = Program(self._target, [(numbers, [call for _, call in made]) for numbers, made in calls])
+        turns = [turn[0, : len(rows)] for turn in position_embeddings]
+        work, self._last = self._last, None  # another thread meanwhile makes one of its own
+        if work is None or not work.begin_again(rows, turns, step):
+            work = _Work(self._target, self._groups, rows, turns, step)
         if step.observer is not None:
-            parts = {number: [part for part, _ in made] for numbers, made in calls for number in numbers}
-            _run_observed(program, [part for number in sorted(parts) for part in parts[number]], step.observer)
+            _run_observed(work.program, work.parts, step.observer)
         elif len(rows) < MANY_ROWS:
-            program.run()
+            work.program.run()
         else:
-            for first, last in itertools.pairwise(program.begins):
-                program.run(first, last)
+            for first, last in itertools.pairwise(work.program.begins):
+                work.program.run(first, last)
+        rows.copy_(work.places.rows)
+        self._last = work if len(rows) < MANY_ROWS else None
         return hidden_states
 
 
-class _Places:
-    """Where a step's layers put what they compute, one after another: each is [rows, its width]."""
+class _Work:
+    """A step of so many rows, written down for all layers; the next step of as many is the same but for attention."""
 
-    def __init__(self, rows: torch.Tensor, layer: Any):
+    def __init__(
+        self,
+        target: Target,
+        groups: "Sequence[_Group]",
+        rows: torch.Tensor,
+        turns: Sequence[torch.Tensor],
+        step: AttentionStep[PanelMemory],
+    ):
+        self._groups, self._memory = groups, step.memory
+        self._layers = [group.tiled(step.memory) for group in groups]
+        self.places = _Places(rows, turns, step.slots, groups[0].layer)
+        made = [group.calls(self.places, layers, step) for group, layers in zip(groups, self._layers, strict=True)]
+        calls = [(group.numbers, [call for _, call in calls]) for group, calls in zip(groups, made, strict=True)]
+        self.program = Program(target, calls)
+        self._attends = [[place for place, (_, call) in enumerate(calls) if call.name in ATTENDS] for calls in made]
+        parts = {number: calls for group, calls in zip(groups, made, strict=True) for number in group.numbers}
+        self.parts = [part for number in sorted(parts) for part, _ in parts[number]]
+        """Of the step, to which each of the program's calls belongs."""
+
+    def begin_again(self, rows: torch.Tensor, turns: Sequence[torch.Tensor], step: AttentionStep[PanelMemory]) -> bool:
+        """Make it that of another step; False if that is another in more than its rows' numbers and what they attend to."""
+        places = self.places
+        if rows.shape != places.rows.shape or step.memory is not self._memory:
+            return False
+        places.take(rows, turns, step.slots)
+        for number, (group, layers, attends) in enumerate(zip(self._groups, self._layers, self._attends, strict=True)):
+            calls = group.attend(places, layers, step)
+            if len(calls) != len(attends):
+                return False
+            self.program.again(number, attends[0], calls)
+        return True
+
+
+class _Places:
+    """Where a step's layers find and put what they compute, one after another: each is [rows, its width]."""
+
+    def __init__(self, rows: torch.Tensor, turns: Sequence[torch.Tensor], slots: torch.Tensor, layer: Any):
         count, heads, size = len(rows), layer.heads, layer.size
-        self.rows = rows
+        self.rows, self.slots = rows.clone(), slots.clone()
+        self.cos, self.sin = (turn.contiguous().clone() for turn in turns)
         self.normed, self.added = torch.empty_like(rows), torch.empty_like(rows)
         self.qkv = rows.new_empty(count, (heads + 2 * layer.key_heads) * size)
         self.query = self.qkv[:, : heads * size].view(count, heads, size).transpose(0, 1)
         self.attended = rows.new_empty(count, heads, size)
         self.gate_up = rows.new_empty(count, layer.gate_up.out_features)
         self.gated = rows.new_empty(count, layer.down.in_features)
+
+    def take(self, rows: torch.Tensor, turns: Sequence[torch.Tensor], slots: torch.Tensor) -> None:
+        """What another step begins with."""
+        for place, given in zip((self.rows, self.cos, self.sin, self.slots), (rows, *turns, slots), strict=True):
+            place.copy_(given)
 
 
 class _Group:
@@ -159,7 +207,7 @@ class _Group:
     def __init__(self, numbers: list[int], layers: list[DecoderLayer], attention: TiledAttention):
         """``numbers``: of the layers in the stack."""
         self.numbers = numbers
-        self._layer, self._target, self._attention = layers[0], layers[0].target, attention
+        self.layer, self._target, self._attention = layers[0], layers[0].target, attention
         self._layer_calls = [layer.call for layer in layers]
         self._first_norms = addresses(layer.first_norm[0] for layer in layers)
         self._second_norms = addresses(layer.second_norm[0] for layer in layers)
@@ -170,22 +218,27 @@ class _Group:
         self._gate_up = LinearStack(self._target, [layer.gate_up for layer in layers])
         self._down = LinearStack(self._target, [layer.down for layer in layers])
 
-    def calls(
-        self, at: _Places, cos: torch.Tensor, sin: torch.Tensor, step: AttentionStep[PanelMemory]
-    ) -> list[tuple[str, Call]]:
+    def tiled(self, memory: PanelMemory) -> TiledLayers:
+        """What attention is told of the layers."""
+        return TiledLayers(memory, self._layer_calls)
+
+    def attend(self, at: _Places, layers: TiledLayers, step: AttentionStep[PanelMemory]) -> list[Call]:
+        """The calls that depend on what the step's rows attend to."""
+        return self._attention.calls(step.prepared, layers, at.query, at.attended)
+
+    def calls(self, at: _Places, layers: TiledLayers, step: AttentionStep[PanelMemory]) -> list[tuple[str, Call]]:
         """DecoderLayer.forward, as the calls of kernels that it comes to, and the parts of a step that they belong to."""
-        layer, target, rows = self._layer, self._target, at.rows
+        layer, target, rows = self.layer, self._target, at.rows
         heads = layer.heads + layer.key_heads
         attended = at.attended.view(len(rows), -1)
-        attend = self._attention.calls(step.prepared, step.memory, self._layer_calls, at.query, at.attended)
-        turn = kernels.rotate(target, at.qkv, heads, layer.size, cos, sin, self._head_norms, layer.head_norm[1])
+        turn = kernels.rotate(target, at.qkv, heads, layer.size, at.cos, at.sin, self._head_norms, layer.head_norm[1])
         second = self._second_norms, layer.second_norm[1]
         return [
             (MODELLING, kernels.rms_norm(target, rows, self._first_norms, layer.first_norm[1], at.normed)),
             *((LINEAR, call) for call in self._qkv.calls(at.normed, at.qkv)),
             (MODELLING, turn),
-            (ATTENTION, self._store(at.qkv, step)),
-            *((ATTENTION, call) for call in attend),
+            (ATTENTION, self._store(at, step.memory)),
+            *((ATTENTION, call) for call in self.attend(at, layers, step)),
             *((LINEAR, call) for call in self._out.calls(attended, at.added)),
             (MODELLING, kernels.add_rms_norm(target, rows, at.added, *second, at.normed)),
             *((LINEAR, call) for call in self._gate_up.calls(at.normed, at.gate_up)),
@@ -194,13 +247,13 @@ class _Group:
             (MODELLING, kernels.add(target, rows, at.added)),
         ]
 
-    def _store(self, qkv: torch.Tensor, step: AttentionStep[PanelMemory]) -> Call:
-        layer, memory, numbers = self._layer, step.memory, [call.layer for call in self._layer_calls]
+    def _store(self, at: _Places, memory: PanelMemory) -> Call:
+        layer, qkv, numbers = self.layer, at.qkv, [call.layer for call in self._layer_calls]
         parts = qkv[:, layer.heads * layer.size :].view(len(qkv), 2, layer.key_heads, layer.size)
         layers = [[part[number] for number in numbers] for part in (memory.keys, memory.values)]
         like, into = [part[0] for part in layers], [addresses(part) for part in layers]
         keys, values = parts.permute(1, 2, 0, 3)
-        return store(self._target, keys, values, step.slots, (like[0], like[1]), (into[0], into[1]))
+        return store(self._target, keys, values, at.slots, (like[0], like[1]), (into[0], into[1]))
 
 
 def _run_observed(program: Program, parts: Sequence[str], observer: StepObserver) -> None:

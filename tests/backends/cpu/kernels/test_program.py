@@ -46,6 +46,7 @@ class Layers:
 
     def program(self, rows: torch.Tensor) -> Program:
         normed, added = torch.empty_like(rows), torch.empty_like(rows)
+        self.added = added
         calls = [
             kernels.rms_norm(TARGET, rows, addresses(self.norms), 1e-6, normed),
             *FORMAT.calls(normed, (WIDTH, WIDTH), [addresses(self.weights)], added),
@@ -85,6 +86,24 @@ def test_a_thread_that_comes_late_finds_nothing_left_to_do() -> None:
     assert torch.equal(rows, expected)
     program.run()
     assert torch.equal(rows, expected)
+
+
+def test_it_is_carried_out_again_with_other_calls_in_the_place_of_some() -> None:
+    layers, rows, others = Layers(), some(7, WIDTH, seed=9), some(7, WIDTH, seed=10)
+    expected, expected_of_others = layers.one_by_one(rows), layers.one_by_one(others)
+    first, kept = rows.clone(), rows.clone()
+    program = layers.program(kept)
+    for number in range(4):
+        kept.copy_(others if number % 2 else first)
+        program.again(0, 2, [kernels.add(TARGET, kept, layers.added)])
+        program.run()
+        assert torch.equal(kept, expected_of_others if number % 2 else expected)
+    elsewhere = rows.clone()
+    kept.copy_(rows)
+    program.again(0, 2, [kernels.add(TARGET, elsewhere, layers.added)])
+    program.run()
+    assert torch.equal(kept, rows), "what was added went elsewhere"
+    assert not torch.equal(elsewhere, rows)
 
 
 def test_pythons_threads_do_too() -> None:

@@ -4,7 +4,7 @@ The work is done by kernels/attention.py; what it goes through is planned by til
 the row and its own keys and values, so chunks, batch mates and cached prefixes change no bit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -46,33 +46,24 @@ class TiledAttention:
         heads, rows, _ = query.shape
         out = query.new_empty(rows, heads, memory.layers[call.layer].value_size)
         whole = _softmaxes(memory, call, query)
-        for each in self._calls(prepared, memory, [call], query, whole, out):
+        for each in self._calls(prepared, TiledLayers(memory, [call]), query, whole, out):
             each.run()
         return out if call.sinks is None else out.mul_(whole.share_beside(torch.tensor(call.sinks), heads))
 
-    def calls(
-        self, prepared: Plan, memory: PanelMemory, layers: list[LayerCall], query: torch.Tensor, out: torch.Tensor
-    ) -> list[Call]:
+    def calls(self, prepared: Plan, layers: "TiledLayers", query: torch.Tensor, out: torch.Tensor) -> list[Call]:
         """The calls of kernels that put into ``out`` [rows, heads, value_size] what ``attend`` gives, for layers of a shape
         and without sinks, one after another. A query's numbers stand side by side."""
-        return self._calls(prepared, memory, layers, query, _softmaxes(memory, layers[0], query), out)
+        return self._calls(prepared, layers, query, _softmaxes(layers.memory, layers.first, query), out)
 
     def _calls(
-        self,
-        prepared: Plan,
-        memory: PanelMemory,
-        layers: list[LayerCall],
-        query: torch.Tensor,
-        whole: "_Softmaxes",
-        out: torch.Tensor,
+        self, prepared: Plan, layers: "TiledLayers", query: torch.Tensor, whole: "_Softmaxes", out: torch.Tensor
     ) -> list[Call]:
-        first = layers[0].layer
-        shape = memory.layers[first]
+        shape = layers.shape
         heads, rows, _ = query.shape
         padded = value_panels(shape) * LANES
         turn = min(prepared.segments, max(1, self._state_bytes // (4 * rows * heads * padded)))
         parts = _Softmaxes(query, turn * rows * heads, padded)
-        kernels = attention_kernels(self._target, memory.keys[first].dtype)
+        kernels = attention_kernels(self._target, layers.dtype)
         calls = []
         for begin in range(0, max(prepared.segments, 1), max(turn, 1)):
             end = min(begin + turn, prepared.segments)
@@ -95,8 +86,29 @@ class TiledAttention:
                 all_totals=whole.totals,
                 out=out,
             )
-            calls += [_attend(kernels[ATTEND], prepared, memory, layers, query, parts, begin, end), merge]
+            calls += [_attend(kernels[ATTEND], prepared, layers, query, parts, begin, end), merge]
         return calls
+
+
+class TiledLayers:
+    """Layers of one shape as a kernel is told of them: where their keys and values are, and what they ask of attention."""
+
+    def __init__(self, memory: PanelMemory, layers: Sequence[LayerCall]):
+        self.memory, self.first = memory, layers[0]
+        numbers = [call.layer for call in layers]
+        keys, values = memory.keys[numbers[0]], memory.values[numbers[0]]
+        self.shape, self.dtype = memory.layers[numbers[0]], keys.dtype
+        self.arguments: dict[str, Argument] = {
+            "keys": _each(memory.keys[number].data_ptr() for number in numbers),
+            "keys_head": keys.stride(0),
+            "values": _each(memory.values[number].data_ptr() for number in numbers),
+            "values_head": values.stride(0),
+            "whole_panels": int(memory.block_size % LANES == 0),
+            "key_heads": self.shape.heads,
+            "window": _each(UNBOUNDED if call.window is None else call.window for call in layers),
+            "scaling": _each(call.scaling * LOG2_E for call in layers),
+            "softcap": _each((call.softcap or 0.0) * LOG2_E for call in layers),
+        }
 
 
 class _Softmaxes:
@@ -123,16 +135,14 @@ def _softmaxes(memory: PanelMemory, call: LayerCall, query: torch.Tensor) -> _So
 def _attend(
     kernel: Kernel,
     plan: Plan,
-    memory: PanelMemory,
-    layers: list[LayerCall],
+    layers: TiledLayers,
     query: torch.Tensor,
     parts: _Softmaxes,
     first: int,
     last: int,
 ) -> Call:
     """The softmaxes of all rows over each of the segments [first, last)."""
-    layer = layers[0].layer
-    keys, values, shape = memory.keys[layer], memory.values[layer], memory.layers[layer]
+    shape = layers.shape
     size, padded = shape.key_size, value_panels(shape) * LANES
     heads, rows, _ = query.shape
     units, count = plan.units_of(first, last)
@@ -145,15 +155,9 @@ def _attend(
         query=query,
         query_head=query.stride(0),
         query_row=query.stride(1),
-        keys=_each(memory.keys[call.layer].data_ptr() for call in layers),
-        keys_head=keys.stride(0),
-        values=_each(memory.values[call.layer].data_ptr() for call in layers),
-        values_head=values.stride(0),
-        whole_panels=int(memory.block_size % LANES == 0),
         size=size,
         padded=padded,
         group=heads // shape.heads,
-        key_heads=shape.heads,
         units=units,
         entries=entries,
         rows=plan_rows,
@@ -164,9 +168,7 @@ def _attend(
         largest=parts.largest,
         sums=parts.sums,
         totals=parts.totals,
-        window=_each(UNBOUNDED if call.window is None else call.window for call in layers),
-        scaling=_each(call.scaling * LOG2_E for call in layers),
-        softcap=_each((call.softcap or 0.0) * LOG2_E for call in layers),
+        **layers.arguments,
     )
 
 

@@ -1,12 +1,14 @@
 """Many calls in one: a program is carried out by all threads together, without Python between two calls.
 
 Between two calls from Python a processor waits for the interpreter: for a lone request longer than it takes to compute what
-is small. A program is written once a step for all layers; what differs from layer to layer is given as an array.
+is small. A program is written once for all layers; what differs from layer to layer is given as an array. It can be carried
+out again, with some calls in the place of others: writing it takes a lone row's step a twentieth longer.
 
 A thread goes on to the next call when all items of this one are done, whoever did them. A thread that has lost its
 processor is not waited for, unless it is in the midst of an item; when it comes back it finds nothing left, and catches up.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,32 +38,52 @@ class Program:
             counts[list(numbers)] = len(calls)
         self.begins: list[int] = [0, *np.cumsum(counts).tolist()]
         """Where the calls of each layer begin, and where those of the last one end."""
-        self._calls = [call for _, calls in groups for call in calls]  # they keep the tensors
-        self._given = []
+        self._calls = [list(calls) for _, calls in groups]  # they keep the tensors
+        self._given = [[_Given(call, len(numbers)) for call in calls] for numbers, calls in groups]
         self._table = np.empty((self.begins[-1], 2), np.int64)
-        for numbers, calls in groups:
+        for (numbers, calls), given in zip(groups, self._given, strict=True):
             places = np.array(self.begins)[list(numbers)]
             for index, call in enumerate(calls):
-                given = _given(call, len(numbers))
-                self._given.append(given)
                 self._table[places + index, 0] = call.kernel.address
-                self._table[places + index, 1] = np.arange(len(numbers)) * given.strides[0] + given.ctypes.data + BETWEEN
+                self._table[places + index, 1] = given[index].addresses + BETWEEN
 
     def run(self, first: int = 0, last: int | None = None, threads: Threads | None = None) -> None:
-        """Make the calls [first, last), counted over all layers: by default all. Each is made once in a program's life."""
+        """Make the calls [first, last), counted over all layers: by default all. Each is made once until ``again``."""
         last = self.begins[-1] if last is None else last
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
         interpreter(self._target)[INTERPRET].call(items=last - first, table=table).run(threads=threads)
 
+    def again(self, group: int, first: int, calls: Sequence[Call]) -> None:
+        """Have everything made once more; in a group these calls of the same kernels take the places from ``first`` on."""
+        for given in itertools.chain.from_iterable(self._given):
+            given.begin()
+        self._calls[group][first : first + len(calls)] = calls
+        for given, call in zip(self._given[group][first:], calls, strict=False):
+            given.fill(call)
 
-def _given(call: Call, layers: int) -> np.ndarray:
+
+class _Given:
     """What a call is given in each layer, behind its counters: int64 [layers, counters + fields]."""
-    given = np.zeros((layers, COUNTERS + len(call.fields)), np.int64)
-    given[:, COUNTERS:] = [0 if isinstance(value, np.ndarray) else value for value in call.fields]
-    for index, value in enumerate(call.fields, COUNTERS):
-        if isinstance(value, np.ndarray):
-            given[:, index] = value
-    return given
+
+    def __init__(self, call: Call, layers: int):
+        self._numbers = np.zeros((layers, COUNTERS + len(call.fields)), np.int64)
+        kinds = call.kernel.signature.fields.values()
+        self._own = [COUNTERS + index for index, kind in enumerate(kinds) if kind == "counter"]
+        self.addresses = np.arange(layers) * self._numbers.strides[0] + self._numbers.ctypes.data
+        self.fill(call)
+
+    def begin(self) -> None:
+        """Nothing is done yet."""
+        self._numbers[:, :COUNTERS] = 0
+        for column in self._own:
+            self._numbers[:, column] = 0
+
+    def fill(self, call: Call) -> None:
+        """Take over its fields."""
+        self._numbers[:, COUNTERS:] = [0 if isinstance(value, np.ndarray) else value for value in call.fields]
+        for index, value in enumerate(call.fields, COUNTERS):
+            if isinstance(value, np.ndarray):
+                self._numbers[:, index] = value
 
 
 @kernel_module(INTERPRET)
