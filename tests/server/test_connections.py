@@ -21,6 +21,7 @@ class Client:
     closing: bool = False
     peer: str = "10.0.0.1"
     ends: list[object] = field(default_factory=list)
+    looks: list[float] = field(default_factory=list)
 
     def refuse(self, status: int, why: str) -> None:
         del why
@@ -33,7 +34,7 @@ class Client:
         self.closing = True
 
     def look_after(self, now: float) -> None:
-        pass
+        self.looks.append(now)
 
 
 class Clock:
@@ -60,6 +61,7 @@ def test_what_came_while_the_machine_stood_still_is_read_before_anybody_is_given
     assert client.ends == []
     connections.look_after(60.2)
     assert client.ends == [408]
+    assert client.looks == [0.2, 60.2]
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,11 @@ class Connections:
         """Give up whoever keeps the server waiting; to be called several times a second."""
         before, self._looked_at = self._looked_at, now
         stood_still = before is not None and now - before > STOOD_STILL
+        if stood_still:
+            return
         for connection in list(self._open):
             connection.look_after(now)
-            if connection.closing or stood_still:
+            if connection.closing:
                 continue
             waited, patience = now - connection.since, self.patience
             if connection.stage is Stage.HEAD and waited > patience.header:

@@ -53,10 +53,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _unparsed = 0  # bytes since the parser last told of anything: a header that does not end
     _reading: Stage | None = None  # the part of a request that has begun and not ended
     _ask_at: float | None = None  # when a client that has stopped sending is asked next; None: it has not stopped
-    _taken: tuple[int, float] = (
-        0,
-        0.0,
-    )  # bytes that the client has taken, and when none were left or more were taken
+    _taken = 0  # bytes that the client had taken when it was last looked at
+    _unread_since: float | None = None  # since when it takes nothing of what waits for it; None: it does, or nothing waits
 
     def __init__(self, connections: Connections, **of_uvicorn: Any):
         super().__init__(**of_uvicorn)
@@ -89,7 +87,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._out = GatheredTransport(transport, self.loop.call_soon)
         super().connection_made(self._out)
         self.since = self.loop.time()
-        self._taken = (0, self.since)
         self._keeper.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,10 +180,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def look_after(self, now: float) -> None:
         """Note whether what was sent is read, and whether a client that has stopped sending is still there."""
-        (before, since), taken = self._taken, self._out.taken
-        if not self._out.get_write_buffer_size() or taken > before:
-            self._taken = (taken, now)
-        elif now - since > self._keeper.patience.send:
+        before, self._taken = self._taken, self._out.taken
+        if not self._out.get_write_buffer_size() or self._taken > before:
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since > self._keeper.patience.send:
             self.transport.abort()
         self._see_whether_gone(now)
 
