@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,21 @@ def test_it_serves_says_where_and_asks_for_the_key() -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+
+
+def test_ctrl_c_while_it_loads_ends_it_at_once() -> None:
+    """Python's own end would not do: a thread that compiles kernels then aborts the process."""
+    program = """
+import threading, time
+from foreword.cli.serve import serve_until_told
+def run(outputs, signals):
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    raise KeyboardInterrupt
+serve_until_told(run)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr == "Stopped.\n"
 
 
 def test_a_key_is_told_once_and_only_its_hash_is_for_the_file(tmp_path: Path) -> None:

@@ -373,13 +373,6 @@ def test_a_days_budget_is_kept_by_all_who_write(open_packs: Open) -> None:
     assert put(second, KEYS[4:]) == 4
 
 
-def test_a_disk_without_room_takes_nothing(open_packs: Open, folder: Path) -> None:
-    store = open_packs(PackOptions(min_free_bytes=2**60))
-    assert put(store, KEYS) == 0
-    assert store.usage().refused == 8
-    assert packs(folder) == packs(folder, ".writing") == []
-
-
 def test_a_write_that_the_system_refuses_loses_its_pack_and_no_other(open_packs: Open, folder: Path) -> None:
     """A limit of the process stands for a full disk: a write comes back short, the next one fails."""
     store = open_packs(PackOptions(min_free_bytes=0))

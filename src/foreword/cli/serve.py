@@ -52,14 +52,18 @@ def serve_until_told(run: Callable[["Sequence[QueuedOutput]", deque[int]], int |
         from foreword.server.signals import noted_signals
         from foreword.serving.log import engine_told
         from foreword.serving.output import queued_standard_output
+    begun = True
     with queued_standard_output() as outputs, noted_signals() as signals, engine_told():
-        ended_by = run(outputs, signals)
+        try:
+            ended_by = run(outputs, signals)
+        except KeyboardInterrupt:  # while it loads: a server that runs takes the signal itself
+            begun, ended_by = False, signal.SIGINT
         if ended_by == signal.SIGINT:
             print("Stopped.", file=sys.stderr)
-    if ended_by == signal.SIGINT:
+    if ended_by == signal.SIGINT and begun:
         raise typer.Exit(128 + signal.SIGINT)
     if ended_by is not None:
-        end_process(ended_by)
+        end_process(ended_by)  # at once: threads that load or compile would not survive an orderly end
 
 
 def _serve(engine: EngineConfig, server: ServerConfig, outputs: "Sequence[QueuedOutput]", signals: deque[int]) -> int | None:

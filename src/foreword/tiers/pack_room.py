@@ -45,12 +45,11 @@ class PackRoom:
     def make(self, size: int) -> int:
         """Remove packs until ``size`` bytes may be written; returns how many may, if there is no room for all.
 
-        For no batch more than half of what there is goes.
+        For no batch more than half of what there may be goes, and nothing where that would bring no room.
         """
         size = min(size, self._options.max_bytes // 2)
         size += EMPTY_BYTES * (size // self._options.full_pack)  # a batch may end in another pack, and another one
-        while self._left() < size and (pack := self._shelf.index.least_used(self._now())) is not None:
-            self._evict(pack)
+        self._evict_down_to(size)
         allowed = min(size, self._left())
         if self._options.daily_bytes is not None:
             allowed = min(allowed, self._options.daily_bytes - self.written_today())
@@ -82,6 +81,17 @@ class PackRoom:
                     left -= block.length
         self._counts.copied_bytes += most - left
         self._shelf.index.count_written(self._today(), most - left)
+
+    def _evict_down_to(self, size: int) -> None:
+        """Remove packs until ``size`` bytes are left; none if all would not do, as on a disk that others have filled."""
+        left = self._left()
+        if left + self._shelf.index.totals()[1] < size:
+            return
+        while left < size and (pack := self._shelf.index.least_used(self._now())) is not None:
+            self._evict(pack)
+            before, left = left, self._left()
+            if left <= before:  # others take what is freed, or the system frees it later
+                return
 
     def _evict(self, pack: str) -> None:
         """Remove a pack. Its blocks that are used more than most are copied forward, as far as that may cost."""

@@ -89,6 +89,8 @@ class LocalPacks:
             refused = self._append([each for name, each in new.items() if name not in self._appender], keep_until)
             if self._appender.age >= self.options.finish_seconds:
                 self._finish()
+            if refused and not self._refused:
+                self._tell_refused()
         self._refused += len(refused)
         return sum(key.name not in refused for key in keys)
 
@@ -194,6 +196,16 @@ class LocalPacks:
                 self._finish()
         self._room.count_written(allowed - left)
         return refused
+
+    def _tell_refused(self) -> None:
+        """Once: the counter of refused blocks goes on."""
+        options, free = self.options, self._shelf.folder.free_bytes()
+        budget = "no budget a day" if options.daily_bytes is None else f"{options.daily_bytes >> 20} MiB a day"
+        logger.warning(
+            "The store %s does not take all that is stored, but gives what it has: of its disk %d MiB are free, of which %d "
+            "stay so; it may hold %d MiB and write %s.",
+            self.path, free >> 20, options.min_free_bytes >> 20, options.max_bytes >> 20, budget,
+        )  # fmt: skip
 
     def _finish(self) -> None:
         file = self._appender.finish()
