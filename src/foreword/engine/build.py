@@ -23,7 +23,7 @@ from foreword.engine.info import EngineInfo
 from foreword.engine.model import LoadedModel, load_model
 from foreword.engine.model_runner import ModelRunner
 from foreword.engine.model_text import ModelText
-from foreword.engine.open_stores import TierOpener, open_stores
+from foreword.engine.open_stores import TierOpener, check_store_options, open_stores
 from foreword.engine.runner import Runner
 from foreword.engine.self_test import SelfTest, run_self_test
 from foreword.engine.tier import Tier
@@ -89,6 +89,7 @@ def make_parts(config: EngineConfig, load: ModelLoader | None = None, open_tier:
 
     With ``load`` nothing is taken from earlier starts, and nothing left for later ones.
     """
+    check_store_options(config)
     folder = cache_folder(config.kernel_cache_dir, os.environ, "kernels")
     backend = make_backend(
         config.backend,

@@ -15,6 +15,7 @@ from foreword.tiers.base import BlockStore, Pieces
 from foreword.tiers.identity import Identity
 from foreword.tiers.opening import open_packs, open_shared
 from foreword.tiers.pack_options import PackOptions
+from foreword.tiers.store_url import checked_url
 from foreword.tiers.tenant_keys import TenantKeys
 
 logger = logging.getLogger("foreword")
@@ -22,6 +23,14 @@ TierOpener = Callable[[EngineConfig, ModelFingerprint, Callable[[int], Pieces], 
 """open_stores, or what stands in for it."""
 QUEUED_SHARE = 4
 """One block in so many may wait to be stored."""
+
+
+def check_store_options(config: EngineConfig) -> None:
+    """What is wrong with the options of stores is told before a model is loaded. ConfigError says it."""
+    if config.shared_store:
+        checked_url(config.shared_store)
+    if config.stores and config.store_key_file:
+        TenantKeys.read(Path(config.store_key_file))
 
 
 def open_stores(

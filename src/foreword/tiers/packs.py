@@ -202,8 +202,8 @@ class LocalPacks:
         options, free = self.options, self._shelf.folder.free_bytes()
         budget = "no budget a day" if options.daily_bytes is None else f"{options.daily_bytes >> 20} MiB a day"
         logger.warning(
-            "The store %s does not take all that is stored, but gives what it has: of its disk %d MiB are free, of which %d "
-            "stay so; it may hold %d MiB and write %s.",
+            "The store %s does not take all that is stored, but gives what it has: of its disk %d MiB are free, and %d are "
+            "to stay so; it may hold %d MiB and write %s.",
             self.path, free >> 20, options.min_free_bytes >> 20, options.max_bytes >> 20, budget,
         )  # fmt: skip
 
