@@ -92,6 +92,18 @@ NEEDED: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
 """What the configurations of some model types cannot be without."""
+_SMALL = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 96, "max_position_embeddings": CONTEXT}
+WHOLE: dict[str, dict[str, Any]] = {
+    "blt": {
+        "vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "local_attention_window_len": 40,
+        "encoder_hash_byte_group_vocab": 500, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
+        "patcher_config": {**_SMALL, "vocab_size": VOCAB, "num_hidden_layers": 1},
+        "encoder_config": {**_SMALL, "vocab_size": VOCAB, "num_hidden_layers": 1, "hidden_size_global": 128},
+        "decoder_config": {**_SMALL, "vocab_size": VOCAB, "num_hidden_layers": LAYERS, "hidden_size_global": 128},
+        "global_config": {**_SMALL, "hidden_size": 128, "num_hidden_layers": LAYERS},
+    },
+}  # fmt: skip
+"""Configurations of model types that are several models, none of them the one that others are made of."""
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-dynamic": ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
@@ -155,6 +167,8 @@ def tiny_config(kind: str, options: dict[str, Any]) -> Any:
     from transformers import CONFIG_MAPPING
 
     cls = CONFIG_MAPPING[kind]
+    if kind in WHOLE:
+        return cls(**WHOLE[kind])
 
     def shrunk(told: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         layers = told.get("num_hidden_layers")

@@ -168,7 +168,7 @@ class SamplingParams:
                 right = (isinstance(value, int) and not isinstance(value, bool)) or ("None" in kind and value is None)
                 wanted = "a whole number"
             elif kind == "float":
-                right = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+                right = not isinstance(value, bool) and isinstance(value, int | float) and _is_finite(value)
                 wanted = "a finite number"
             elif kind == "bool":
                 right, wanted = isinstance(value, bool), "True or False"
@@ -204,3 +204,10 @@ def _all_are(kind: type, value: Any) -> bool:
     if not isinstance(value, Collection) or isinstance(value, str | bytes):
         return False
     return all(isinstance(item, kind) and not isinstance(item, bool) for item in value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that is larger than any float
+        return False

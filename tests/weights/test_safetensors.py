@@ -60,7 +60,7 @@ def test_a_value_that_cannot_be_is_told_with_its_key_and_the_reason(copy: Path) 
 def test_damaged_weights(copy: Path, keep: int) -> None:
     data = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(data[:keep])
-    with pytest.raises(ModelError, match=r"weights of model '.*copy' could not be loaded.*download them again"):
+    with pytest.raises(ModelError, match=r"model\.safetensors of model '.*copy' cannot be read.*download it again"):
         load(str(copy))
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from foreword.errors import ParameterError
+from foreword.errors import ModelError, ParameterError
 from foreword.sampling_params import SamplingParams
 
 logger = logging.getLogger("foreword")
@@ -14,6 +14,8 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 """Fields of generation_config.json that are taken."""
 STRETCHED = ("yarn", "linear")
 """Ropes that make a context ``factor`` times as long as the one that a model was trained with."""
+LONGEST = 10**8
+"""Tokens; ten times what any model takes today. The sines and cosines of all positions are looked at once."""
 USUAL_CONTEXT = 2048
 """Where the files say nothing."""
 
@@ -21,14 +23,18 @@ USUAL_CONTEXT = 2048
 def longest_context(text: Any) -> int:
     """The most tokens that a model takes by its ``text`` configuration, the factor of its rope included.
 
-    A rope for each kind of layer says nothing new: such files have the stretched length.
+    A rope for each kind of layer says nothing new: such files have the stretched length. ModelError for what cannot be.
     """
     trained = int(getattr(text, "max_position_embeddings", None) or USUAL_CONTEXT)
     rope = getattr(text, "rope_parameters", None) or {}
     factor = rope.get("factor") if rope.get("rope_type") in STRETCHED else None
-    if factor is None:
-        return trained
-    return max(trained, int((rope.get("original_max_position_embeddings") or trained) * factor))
+    longest = trained if factor is None else max(trained, (rope.get("original_max_position_embeddings") or trained) * factor)
+    if not 0 < longest <= LONGEST:  # NaN is neither
+        raise ModelError(
+            f"By its configuration the model takes {longest} tokens (max_position_embeddings {trained}, rope factor "
+            f"{factor}); it must be between 1 and {LONGEST}. Check the configuration in its files."
+        )
+    return int(longest)
 
 
 def end_token_ids(files: Mapping[str, bytes], config: Any, tokenizer: Any) -> frozenset[int]:

@@ -186,6 +186,11 @@ def _theirs(module: Any, ids: torch.Tensor, begin: int) -> torch.Tensor:
         raise ModelError(f"{kind} cannot be served: transformers' own code does not run it ({_line(error)}).") from error
     finally:
         module.set_attn_implementation(ATTENTION_NAME)
+    if not bool(out.isfinite().all()):
+        raise ModelError(
+            f"{type(module).__name__} cannot be served: by transformers' own code its logits are no numbers (NaN or inf). "
+            f"Check the weights, and in config.json the rope and the epsilon of the norms."
+        )
     return out
 
 

@@ -6,6 +6,7 @@ through it and records what its layers ask of attention; then its logits are com
 that the backends do not do, or when anything is off.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -87,7 +88,7 @@ def load_model(
     return LoadedModel(
         name=checkpoint.name,
         module=module,
-        text=ModelText.of(tokenizer),
+        text=_told(checkpoint, lambda: ModelText.of(tokenizer)),
         layers=layers,
         max_context=context,
         vocab_size=int(text.vocab_size),
@@ -127,14 +128,23 @@ def load_plain(checkpoint: Checkpoint, described: Described, plan: PlainPlan, ba
 def described_text(checkpoint: Checkpoint, described: Described) -> ModelText:
     """The words of a described model. ModelError for a chat template that is none."""
     tokenizer = HubTokenizer(described.tokenizer)
-    try:
+
+    def made() -> ModelText:
         template = PromptTemplate(described.templates, tokenizer, described.special) if described.templates else None
+        return ModelText(tokenizer, template, lambda: checkpoint.tokenizer)
+
+    return _told(checkpoint, made)
+
+
+def _told(checkpoint: Checkpoint, make: Callable[[], ModelText]) -> ModelText:
+    """What makes a model's words may find a chat template that is none: then the error says whose."""
+    try:
+        return make()
     except ModelError as error:
         raise ModelError(
-            f"The chat template in the files of model {checkpoint.name!r} cannot be used: {error}. Take another file of "
-            f"this model."
+            f"The chat template in the files of model {checkpoint.name!r} cannot be used: {str(error).rstrip('.')}. Take "
+            f"another file of this model."
         ) from error
-    return ModelText(tokenizer, template, lambda: checkpoint.tokenizer)
 
 
 def install(
@@ -170,10 +180,18 @@ def _refuse_weights(name: str, module: torch.nn.Module) -> None:
 
 def _refuse_config(config: Any) -> None:
     text = config.get_text_config()
-    told = getattr(config, "architectures", None)
-    kind = ", ".join(map(str, told)) if isinstance(told, list) and told else str(config.model_type)
+    named = getattr(config, "architectures", None)
+    kind = ", ".join(map(str, named)) if isinstance(named, list) and named else str(config.model_type)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{kind} is an encoder-decoder model and cannot be served. Served: {SERVED}.")
+    for key in ("num_hidden_layers", "vocab_size"):
+        size = getattr(text, key, None)
+        if not isinstance(size, int) or size < 1:
+            raise ModelError(
+                f"{kind} cannot be served: by its configuration, {key} is {size}, and a decoder has at least one. Check "
+                f"config.json. Served: {SERVED}."
+            )
+    longest_context(text)
     rope = getattr(text, "rope_parameters", None) or {}
     for parameters in [value for value in rope.values() if isinstance(value, dict)]:
         if (name := parameters.get("rope_type")) in BATCH_WIDE:

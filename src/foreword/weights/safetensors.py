@@ -18,6 +18,7 @@ from safetensors import safe_open
 from torch import nn
 
 from foreword.errors import ModelError
+from foreword.weights.broken_files import broken_json, refuse_unreadable
 from foreword.weights.checkpoint import SERVED, Described
 from foreword.weights.mapped_files import forget_mapped_pages
 from foreword.weights.quantised_layers import QuantisedLayers
@@ -35,6 +36,11 @@ ONE_BY_ONE = "eager"
 """How experts are computed: each for the rows that chose it, by a product of its own."""
 OF_TRANSFORMERS = ("mxfp4",)
 """Ways of quantising that transformers undoes by itself, without other packages."""
+WEIGHTS_A_BYTE = 8
+"""No kind of quantisation puts more into a byte."""
+ADAPTER = "adapter_config.json"
+RUST_PANIC = "PanicException"
+"""What a tokenizer raises that is damaged in a way its library has not thought of: no Exception, and no name to import."""
 NOT_HUB_FILES = ["*/*", "consolidated*"]
 
 
@@ -45,6 +51,7 @@ class SafetensorsCheckpoint:
         """ModelError for a path that is missing, or a name that cannot be fetched."""
         self.name = model or PACKAGED_NAME
         self.path = _directory(model)
+        refuse_unreadable(self.path)
 
     def described(self) -> Described | None:
         """None: what such files mean is for transformers to say."""
@@ -58,7 +65,7 @@ class SafetensorsCheckpoint:
                 f"Model {str(self.path)!r} has no tokenizer: no {TOKENIZER_FILES[0]} lies there. Copy it from where the "
                 f"model came from, or save one with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
             )
-        tokenizer = self._load("AutoTokenizer", "tokenizer")
+        tokenizer = self._load("AutoTokenizer", "tokenizer", trial=_write_a_word)
         if not getattr(tokenizer, "is_fast", False) or not tokenizer.get_vocab():
             raise ModelError(
                 f"Model {str(self.path)!r} has no tokenizer that can be used ({type(tokenizer).__name__}): it needs "
@@ -70,6 +77,7 @@ class SafetensorsCheckpoint:
         """See Checkpoint. transformers would fill in random numbers for weights that the files lack; that is an error."""
         config = self._load("AutoConfig", "configuration")
         accept(config)
+        self._refuse_sizes(config.get_text_config())
         brought = self._brought_to_numbers(config)
         module, info = self._load(
             "AutoModelForCausalLM",
@@ -98,6 +106,24 @@ class SafetensorsCheckpoint:
         types = {name: kind for name, kind in self._types.items() if name not in parts}
         refuse_unused(str(self.path), model, info["unexpected_keys"], types, _method(model.config))
         return model
+
+    def _refuse_sizes(self, text: Any) -> None:
+        """A model that is far larger than its files would be made in memory first, of random numbers."""
+        layers, tensors = text.num_hidden_layers, len(self._files_of_tensors)
+        if not self._files():
+            return  # as transformers will say
+        if layers > tensors:
+            raise ModelError(
+                f"config.json of model {str(self.path)!r} says num_hidden_layers = {layers}, and its files hold "
+                f"{tensors} tensors in all. Check the files, or download them again."
+            )
+        width, stored = getattr(text, "hidden_size", None), sum(file.stat().st_size for file in self._files())
+        if isinstance(width, int) and text.vocab_size * width > WEIGHTS_A_BYTE * stored:
+            raise ModelError(
+                f"By config.json of model {str(self.path)!r} the embedding alone has {text.vocab_size} times {width} "
+                f"weights (vocab_size, hidden_size), and its files have {stored} bytes. "
+                f"Check the files, or download them again."
+            )
 
     def block_formats(self) -> Mapping[str, str]:
         """None: safetensors are numbers."""
@@ -170,7 +196,16 @@ class SafetensorsCheckpoint:
 
     @cached_property
     def _opened(self) -> dict[Path, Any]:
-        return {file: safe_open(file, framework="pt") for file in self._files()}
+        opened = {}
+        for file in self._files():
+            try:
+                opened[file] = safe_open(file, framework="pt")
+            except Exception as error:
+                raise ModelError(
+                    f"{file.name} of model {str(self.path)!r} cannot be read as safetensors: {_first_line(error)} "
+                    f"Check the file, or download it again."
+                ) from error
+        return opened
 
     @cached_property
     def _files_of_tensors(self) -> dict[str, Path]:
@@ -182,10 +217,15 @@ class SafetensorsCheckpoint:
         return {name: self._opened[file].get_slice(name).get_dtype() for name, file in self._files_of_tensors.items()}
 
     def _files(self) -> list[Path]:
-        return sorted(self.path.glob("*.safetensors"))
+        """Those that transformers reads: others may lie beside them, with tensors of the same names."""
+        whole = self.path / "model.safetensors"
+        return [whole] if whole.is_file() else sorted(self.path.glob("*.safetensors"))
 
-    def _load(self, kind: str, what: str, **options: Any) -> Any:
-        """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded."""
+    def _load(self, kind: str, what: str, trial: Callable[[Any], None] = lambda _: None, **options: Any) -> Any:
+        """from_pretrained of local files, no code of theirs being run, with errors that say what was being loaded.
+
+        ``trial`` is done with what was loaded, as a part of loading it.
+        """
         if sys.flags.optimize > 1:
             raise ModelError(
                 "Python was started without docstrings (PYTHONOPTIMIZE=2, or -OO), which transformers needs to load a "
@@ -199,15 +239,20 @@ class SafetensorsCheckpoint:
                 path: Path | None = self.path
                 if "state_dict" in options:
                     maker, path = transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(options["config"])], None
-                return maker.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
-        except Exception as error:
+                made = maker.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
+                trial(made)
+                return made
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+                raise
             if isinstance(error, KeyError) and error.args == (options.get("attn_implementation"),):
                 raise ModelError(
                     f"Model {str(self.path)!r} cannot be served: its code chooses among attentions of its own, and has no "
                     f"place for ours. Served: {SERVED}."
                 ) from error
+            reason = broken_json(self.path) or _first_line(error)
             raise ModelError(
-                f"The {what} of model {str(self.path)!r} could not be loaded: {_first_line(error)} "
+                f"The {what} of model {str(self.path)!r} could not be loaded: {reason} "
                 f"Check the files, or download them again. Served: {SERVED}."
             ) from error
 
@@ -218,6 +263,12 @@ def _directory(model: str | None) -> Path:
         return PACKAGED_MODEL
     path = Path(model).expanduser()
     if path.is_dir():
+        if (path / ADAPTER).exists():
+            raise ModelError(
+                f"Model directory {model!r} holds an adapter ({ADAPTER}), and adapters are not served. Merge it into its "
+                f"base model (peft: merge_and_unload(), then save_pretrained()), or take {ADAPTER} out to serve "
+                f"the base model."
+            )
         if not (path / "config.json").is_file():
             raise ModelError(
                 f"Model directory {model!r} has no config.json; it must be in Hugging Face layout, or hold a GGUF file."
@@ -260,8 +311,16 @@ def _quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _first_line(error: Exception) -> str:
+def _write_a_word(tokenizer: Any) -> None:
+    """A tokenizer may be damaged in a way that shows when it is used."""
+    if getattr(tokenizer, "is_fast", False):
+        tokenizer.backend_tokenizer.decode(tokenizer.backend_tokenizer.encode("Hello, world: 1").ids)
+
+
+def _first_line(error: BaseException) -> str:
     """What an error says first; of one that says where in a line of its own, what as well."""
+    if isinstance(error, KeyError) and error.args:
+        return f"there is no {error.args[0]!r}."
     lines = (str(error).strip() or type(error).__name__).splitlines()
     line = " ".join(each.strip() for each in lines[: 2 if lines[0].endswith(":") else 1])
     return line if line.endswith((".", "!", "?")) else line + "."
