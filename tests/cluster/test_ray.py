@@ -19,7 +19,7 @@ OPTIONS = ["--replicas", "2", "--replica-cpus", "0.1", "--port", "0", "--draft",
 BODY = {
     "model": "table-reader",
     "prompt": "The rows of a table, and its columns: " * 20,
-    "max_tokens": 400,
+    "max_tokens": 1000,
     "seed": 3,
     "stream": True,
     "ignore_eos": True,

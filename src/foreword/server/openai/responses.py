@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from foreword.errors import NotFoundError, PromptTooLong
+from foreword.errors import NotFoundError, ParameterError, PromptTooLong
 from foreword.prompt.chat import ChatPrompt, Message, text_blocks
 from foreword.prompt.vendor_forms import ttl
 from foreword.prompt.vendor_forms.openai import read_items
@@ -87,7 +87,9 @@ def make_router(remembered: int) -> APIRouter:
 
     @router.get("/v1/responses/{response_id}", response_model=None)
     async def get_response(response_id: str, request: Request) -> Response:
-        """A response of late."""
+        """A response of late, in one piece."""
+        if request.query_params.get("stream") in ("true", "True", "1"):
+            raise ParameterError("stream: a response that is read again comes in one piece; leave it out.")
         return JSONResponse(_find(stored, caller(request), response_id).content)
 
     @router.delete("/v1/responses/{response_id}", response_model=None)
