@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,8 +12,6 @@ import pytest
 
 from engine.checks import assert_settled
 from engine.making import Made, make
-from engine.test_loop import REQUEST, Load
-from engine.test_loop import make as make_without_a_model
 from foreword.engine import Engine, EngineConfig, EngineRequest, RequestOutput, SamplingParams
 from foreword.engine.async_llm import AsyncLLM
 from foreword.engine.runner import Sampled, Step
@@ -447,35 +444,6 @@ def test_broken_books_end_the_engine(engine_config: Callable[..., EngineConfig])
     asyncio.run(until(lambda: llm.death is not None))
     llm.close()
     assert "planted" in str(llm.death)
-
-
-def test_the_thread_sleeps_until_what_is_awaited_arrives() -> None:
-    """It makes no step meanwhile, and other requests and calls wake it."""
-    load, held = Load(), []
-
-    def engine() -> Engine:
-        made, cache = make_without_a_model(load)
-        held.append(cache)
-        cache.held = True
-        return made
-
-    llm = AsyncLLM.over(engine)
-    cache = held[0]
-
-    async def main() -> list[Delta]:
-        stream = llm.submit(REQUEST)
-        await until(lambda: cache.asked > 0)
-        asked = 0
-        while cache.asked > asked:  # a loop that does not sleep asks without end
-            asked = cache.asked
-            time.sleep(0.1)
-        assert await llm.call(lambda engine: engine.state().running) == 1
-        cache.held = load.under_way = False
-        load.ring()
-        return await read(stream)
-
-    assert ids_of(asyncio.run(main())) == [20, 21, 22]
-    llm.close()
 
 
 def test_the_public_constructor_explains(tiny_model: str) -> None:

@@ -1,14 +1,18 @@
-"""The engine's thread: functions that are run in it between two steps, whatever they do."""
+"""The engine's thread: functions that are run in it between two steps, whatever they do; and what it sleeps for."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from engine.test_async_llm import ids_of, read
+from engine.test_async_llm import ids_of, read, until
+from engine.test_loop import REQUEST, Load
+from engine.test_loop import make as make_without_a_model
 from foreword.engine import Engine, EngineRequest, SamplingParams
 from foreword.engine.async_llm import AsyncLLM
 from foreword.errors import StepFailed, Unavailable
+from foreword.outputs import Delta
 from foreword.testing import fake_engine
 from foreword.tokens import pack_tokens
 
@@ -51,3 +55,32 @@ def test_a_function_that_ends_the_thread_has_an_answer_too(llm: AsyncLLM) -> Non
                 await llm.call(leave)
 
     asyncio.run(main())
+
+
+def test_the_thread_sleeps_until_what_is_awaited_arrives() -> None:
+    """It makes no step meanwhile, and other requests and calls wake it."""
+    load, held = Load(), []
+
+    def engine() -> Engine:
+        made, cache = make_without_a_model(load)
+        held.append(cache)
+        cache.held = True
+        return made
+
+    llm = AsyncLLM.over(engine)
+    cache = held[0]
+
+    async def main() -> list[Delta]:
+        stream = llm.submit(REQUEST)
+        await until(lambda: cache.asked > 0)
+        asked = 0
+        while cache.asked > asked:  # a loop that does not sleep asks without end
+            asked = cache.asked
+            time.sleep(0.1)
+        assert await llm.call(lambda engine: engine.state().running) == 1
+        cache.held = load.under_way = False
+        load.ring()
+        return await read(stream)
+
+    assert ids_of(asyncio.run(main())) == [20, 21, 22]
+    llm.close()
