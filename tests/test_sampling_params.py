@@ -36,3 +36,9 @@ def test_continuations_are_bounded(n: int) -> None:
     with pytest.raises(ParameterError, match=f"^n is {n}; it must be between 1 and 1024"):
         SamplingParams(n=n)
     assert SamplingParams(n=1024).n == 1024
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "1", True])
+def test_a_temperature_is_a_finite_number(value: Any) -> None:
+    with pytest.raises(ParameterError, match=r"^temperature is .* it must be a finite number"):
+        SamplingParams(temperature=value)

@@ -203,6 +203,13 @@ def test_ordinary_operations_are_what_they_are() -> None:
         ({**files("chatml"), "chat_template.jinja": "{% if x %}" * 200 + "{% endif %}" * 200}, "nested too deeply"),
         ({**files("chatml"), "tokenizer_config.json": "["}, "tokenizer_config.json is not JSON"),
         ({**files("chatml"), "tokenizer_config.json": "[]"}, "holds a list"),
+        *(
+            (
+                {**files("chatml"), "tokenizer_config.json": json.dumps({"chat_template": harmed})},
+                "is neither a text, nor texts",
+            )
+            for harmed in (3, [3], [{"name": "default"}], [{"name": 3, "template": "x"}], {"default": 3})
+        ),
     ],
 )
 def test_a_broken_directory_is_named(given: dict[str, str], message: str) -> None:

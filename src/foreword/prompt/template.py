@@ -370,9 +370,14 @@ def _template_sources(files: Mapping[str, str], config: Mapping[str, Any]) -> di
     if isinstance(in_config, str):
         sources["default"] = in_config
     elif isinstance(in_config, list):
-        sources.update((entry["name"], entry["template"]) for entry in in_config)
+        sources.update((entry.get("name"), entry.get("template")) for entry in in_config if isinstance(entry, dict))
     elif isinstance(in_config, dict):
         sources.update(in_config)
+    if not all(isinstance(each, str) for pair in sources.items() for each in pair) or (in_config and not sources):
+        raise ModelError(
+            "chat_template in tokenizer_config.json is neither a text, nor texts by their names, nor a list of objects with "
+            "'name' and 'template'. Put the template into chat_template.jinja, and take that out."
+        )
     own = {name: text for name, text in files.items() if name.endswith(".jinja")}
     if own:
         sources = {
