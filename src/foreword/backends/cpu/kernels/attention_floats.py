@@ -21,14 +21,17 @@ from foreword.backends.cpu.kernels.ir_builder import (
 from foreword.backends.cpu.kernels.kv_layout import define_gather, kept_as
 from foreword.backends.cpu.kernels.softmax import define_softmax
 from foreword.backends.cpu.kernels.target import Target
-from foreword.backends.cpu.kernels.tile_products import taken_by
+from foreword.backends.cpu.kernels.tile_products import SIXTEEN, Taken
+
+_THIRTY_TWO = Taken((12, 6, 4, 3, 2, 1), (6, 4, 3, 2, 1), 6)
+"""With the 32 registers of AVX-512."""
 
 
 class FloatProducts:
     """See TileProducts. Of keys and values kept in float32, or in bfloat16 and brought to float32 tile by tile."""
 
     def __init__(self, module: ir.Module, target: Target, dtype: torch.dtype):
-        self.taken = taken = taken_by(target)
+        self.taken = taken = _THIRTY_TWO if target.lanes == LANES else SIXTEEN
         self.kept = kept_as(dtype)
         self.in_place = self.kept is FLOAT
         self.gather = define_gather(module, self.kept)

@@ -28,19 +28,22 @@ from foreword.backends.cpu.kernels.ir_builder import (
 from foreword.backends.cpu.kernels.kv_layout import define_whole_gather
 from foreword.backends.cpu.kernels.softmax import FINEST, define_softmax
 from foreword.backends.cpu.kernels.target import Target
-from foreword.backends.cpu.kernels.tile_products import taken_by
+from foreword.backends.cpu.kernels.tile_products import SIXTEEN, Taken
 from foreword.backends.cpu.kernels.whole_rows import HELD, rounded, row_scale
 from foreword.backends.cpu.kernels.wide_dots import add_pairs
 
 PAIR_WORDS = LANES
 """Numbers of 32 bits in a step: of 16 columns, two numbers each."""
 
+_THIRTY_TWO = Taken((8, 4, 3, 2, 1), (8, 4, 3, 2, 1), 8)
+"""With the 32 registers of AVX-512: two panels share what is read of a row."""
+
 
 class WholeProducts:
     """See TileProducts. Of keys and values kept in int8."""
 
     def __init__(self, module: ir.Module, target: Target):
-        self.taken = taken = taken_by(target)
+        self.taken = taken = _THIRTY_TWO if target.lanes == LANES else SIXTEEN
         self.kept: ir.Type = INT8
         self.in_place = False
         self.gather = define_whole_gather(module)

@@ -4,8 +4,7 @@ from typing import NamedTuple, Protocol
 
 from llvmlite import ir
 
-from foreword.backends.cpu.kernels.ir_builder import LANES, Builder
-from foreword.backends.cpu.kernels.target import Target
+from foreword.backends.cpu.kernels.ir_builder import Builder
 
 
 class Taken(NamedTuple):
@@ -17,13 +16,8 @@ class Taken(NamedTuple):
     few: int
 
 
-_SIXTEEN, _THIRTY_TWO = Taken((6, 4, 2, 1), (2, 1), 4), Taken((12, 6, 4, 3, 2, 1), (6, 4, 3, 2, 1), 6)
-"""For so many registers: of AVX2, and of AVX-512."""
-
-
-def taken_by(target: Target) -> Taken:
-    """For a target's registers."""
-    return _THIRTY_TWO if target.lanes == LANES else _SIXTEEN
+SIXTEEN = Taken((6, 4, 2, 1), (2, 1), 4)
+"""For so many registers, those of AVX2."""
 
 
 class TileProducts(Protocol):
