@@ -136,26 +136,31 @@ VARIANTS: dict[str, tuple[Any, str, str, ReportedUsage | None]] = {
     "a stream's events as a list": (
         {"request": CLAUDE, "response": EVENTS},
         "Anthropic messages",
-        CLAUDE["model"],
+        "claude-sonnet-4-5",
         ANTHROPIC,
     ),
     "a stream's lines as a list": (
         {"request": CLAUDE, "response": STREAM.splitlines()},
         "Anthropic messages",
-        CLAUDE["model"],
+        "claude-sonnet-4-5",
         ANTHROPIC,
     ),
-    "events beside the request": ({"request": CLAUDE, "events": EVENTS}, "Anthropic messages", CLAUDE["model"], ANTHROPIC),
+    "events beside the request": (
+        {"request": CLAUDE, "events": EVENTS},
+        "Anthropic messages",
+        "claude-sonnet-4-5",
+        ANTHROPIC,
+    ),
     "a stream as claude-trace has it": (
         {"request": {"timestamp": 1767261600, "body": CLAUDE}, "response": {"body_raw": STREAM}},
         "Anthropic messages",
-        CLAUDE["model"],
+        "claude-sonnet-4-5",
         ANTHROPIC,
     ),
     "names of JavaScript": (
         {"requestBody": json.dumps(CHAT), "responseBody": {"usage": CHAT_USAGE}, "timestamp": "2026-01-01T10:00:00Z"},
         "OpenAI chat completions",
-        CHAT["model"],
+        "gpt-4o",
         OPENAI,
     ),
     "an HTTP logger": (
@@ -165,19 +170,19 @@ VARIANTS: dict[str, tuple[Any, str, str, ReportedUsage | None]] = {
             "res": {"body": {"usage": CHAT_USAGE}},
         },
         "OpenAI chat completions",
-        CHAT["model"],
+        "gpt-4o",
         OPENAI,
     ),
     "input and output": (
         {"input": CHAT, "output": {"usage": CHAT_USAGE}},
         "OpenAI chat completions",
-        CHAT["model"],
+        "gpt-4o",
         OPENAI,
     ),
     "an event with a payload": (
         {"ts": 1767261600, "type": "llm", "payload": {"request": {"body": CHAT}, "response": {"usage": CHAT_USAGE}}},
         "OpenAI chat completions",
-        CHAT["model"],
+        "gpt-4o",
         OPENAI,
     ),
 }
@@ -209,7 +214,7 @@ CARRIED = {
 def test_what_collectors_put_around_a_record_is_taken_off(name: str) -> None:
     reading, (request,) = read(lines(CARRIED[name]))
     assert reading.broken == []
-    assert (request.model, request.usage, request.time) == (CHAT["model"], OPENAI, 1767261600)
+    assert (request.model, request.usage, request.time) == ("gpt-4o", OPENAI, 1767261600)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +223,7 @@ def test_what_collectors_put_around_a_record_is_taken_off(name: str) -> None:
 def test_words_in_front_of_an_object(words: str) -> None:
     reading, (request,) = read([words + json.dumps(OWN) + "\n"])
     assert reading.broken == []
-    assert (request.model, request.usage) == (CHAT["model"], OPENAI)
+    assert (request.model, request.usage) == ("gpt-4o", OPENAI)
     assert request.time == (None if words.startswith("DEBUG") else 1767261600)
 
 

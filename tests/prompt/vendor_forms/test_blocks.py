@@ -65,3 +65,20 @@ def test_contents() -> None:
 @given(st.dictionaries(st.sampled_from(["type", "text", "source", "content", "input", "thinking"]), values) | values)
 def test_nothing_in_a_block_is_an_error(block: Any) -> None:
     assert isinstance(read_block(block).text, str)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "input_file", "file_id": "file-{}"},
+        {"type": "input_file", "file_url": "https://a/{}.pdf", "file_data": None},
+        {"type": "input_image", "image_url": None, "file_id": "file-{}"},
+        {"type": "image_url", "source": None, "image_url": "https://a/{}.png"},
+    ],
+)
+def test_media_that_are_named_by_another_id_are_others(block: dict[str, str | None]) -> None:
+    one, again, other = (
+        read_block({key: value and value.format(name) for key, value in block.items()}).text for name in "aab"
+    )
+    assert one == again
+    assert one != other

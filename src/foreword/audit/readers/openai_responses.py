@@ -6,7 +6,7 @@ from foreword.audit.readers.pieces import Body, marked_blocks, message_pieces, s
 from foreword.audit.request import MESSAGE, SYSTEM, LoggedPiece
 from foreword.audit.text_diff import encodable
 from foreword.prompt.chat import SYSTEM_ROLES
-from foreword.prompt.vendor_forms.blocks import as_json, media_name
+from foreword.prompt.vendor_forms.blocks import as_json, read_block
 
 
 def read(body: Body) -> Iterator[LoggedPiece]:
@@ -35,7 +35,7 @@ def _item(item: Body, number: int) -> Iterator[LoggedPiece]:
     """An item of a responses input that is no message: a call, its output, or reasoning."""
     kind = str(item.get("type", ""))
     if kind == "input_image":
-        yield LoggedPiece(MESSAGE, "image", "user", number, 0, media_name("image", item.get("image_url")))
+        yield LoggedPiece(MESSAGE, "image", "user", number, 0, read_block(item).text)
     elif kind == "function_call_output":
         yield from message_pieces("tool", number, item.get("output"))
     else:

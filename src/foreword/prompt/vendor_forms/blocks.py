@@ -9,8 +9,10 @@ from foreword.prompt.chat import Block
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _PLAIN = {"type", "text"}
-_FILES = ("source", "file", "video_url", "file_data")
-"""Fields of a file's block that hold it, the first that is there."""
+_IMAGES = ("source", "image_url", "file_id")
+_FILES = ("source", "file", "video_url", "file_data", "file_id", "file_url")
+_SOUNDS = ("input_audio", "audio_url", "data")
+"""Fields of an image's, a file's and a sound's block that hold it, the first that is there and not null."""
 TEXT_TYPES = ("text", "input_text", "output_text")
 
 
@@ -47,17 +49,21 @@ def write_block(block: Block) -> dict[str, Any]:
     return {"type": "text", "text": block.text} if block.source is None else dict(block.source)
 
 
+def _first(block: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    return next((block[name] for name in names if block.get(name) is not None), None)
+
+
 def _kind_and_text(block: Mapping[str, Any]) -> tuple[str, str]:
     kind = str(block.get("type", "text"))
     if kind in (*TEXT_TYPES, "refusal"):
         text = block.get("text", block.get("refusal", ""))
         return "text", text if isinstance(text, str) else as_json(text)
     if kind in ("image", "image_url", "input_image"):
-        return "image", media_name("image", block.get("source", block.get("image_url", block.get("file_id"))))
+        return "image", media_name("image", _first(block, _IMAGES))
     if kind in ("document", "file", "input_file", "video_url"):
-        return "file", media_name("file", next((block[name] for name in _FILES if name in block), None))
+        return "file", media_name("file", _first(block, _FILES))
     if kind in ("input_audio", "audio", "audio_url"):
-        return "audio", media_name("audio", block.get("input_audio", block.get("audio_url", block.get("data"))))
+        return "audio", media_name("audio", _first(block, _SOUNDS))
     if kind == "tool_use":
         return "tool_use", as_json({"id": block.get("id"), "name": block.get("name"), "input": block.get("input")})
     if kind == "tool_result":
