@@ -366,7 +366,7 @@ def _token_text(token: Any) -> str | None:
 def _template_sources(files: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
     """Every chat template by name."""
     in_config = config.get("chat_template") or _json_object(files, "chat_template.json").get("chat_template")
-    sources: dict[str, str] = {}
+    sources: dict[Any, Any] = {}
     if isinstance(in_config, str):
         sources["default"] = in_config
     elif isinstance(in_config, list):
