@@ -87,7 +87,7 @@ def _hidden(report: Report) -> str | None:
     shared, cached = (100 * part / totals.prompt for part in (totals.seen, totals.cached))
     return (
         f"No rule finds a fault in how these prompts are written, but of the {shared:.1f} % that prompts share "
-        f"the provider's own rules let only {cached:.1f} % be read from its cache: a shared beginning below its minimum "
-        f"length, or used again after its lifetime, is not cached. A longer shared beginning, or a cache without a minimum, "
-        f"would have it."
+        f"the provider's own rules let only {cached:.1f} % be read from its cache: not a shared beginning below its minimum "
+        f"length, one that is used again after its lifetime, or one that is sent again before its first answer began. A "
+        f"longer shared beginning, or a cache without a minimum, would have it."
     )
