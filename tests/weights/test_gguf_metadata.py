@@ -44,6 +44,8 @@ def refused(path: Path, said: str) -> None:
     [
         ("llama.attention.layer_norm_rms_epsilon", NAN, r"nan, which has to be a number above 0"),
         ("llama.attention.layer_norm_rms_epsilon", "x", r"'x', which has to be a number above 0"),
+        ("general.type", "adapter", r"holds no model: its general\.type is 'adapter'\. Take the model's own file"),
+        ("general.type", "mmproj", r"holds no model: its general\.type is 'mmproj'"),
         ("llama.rope.freq_base", NAN, r"nan, which has to be a number above 0"),
         ("llama.rope.freq_base", 0.0, r"0\.0, which has to be a number above 0"),
         ("llama.rope.freq_base", math.inf, r"inf, which has to be a number above 0"),

@@ -19,7 +19,7 @@ from foreword.errors import ModelError
 from foreword.weights.checkpoint import Described
 from foreword.weights.dequantize import dequantized
 from foreword.weights.gguf_config import ModelNotes, read_notes
-from foreword.weights.gguf_file import MEND, GgufFile
+from foreword.weights.gguf_file import MEND, GgufFile, shown
 from foreword.weights.gguf_tokenizer import GgufWords
 from foreword.weights.mapped_files import forget_mapped_pages
 from foreword.weights.stored_modules import keep_stored, stored_embedding
@@ -36,6 +36,7 @@ class GgufCheckpoint:
         self.name = name
         self.path = path
         self._file = GgufFile(path)
+        _refuse_parts(self._file)
         self._words = GgufWords(self._file)
         self._notes: ModelNotes = read_notes(self._file, self._words.ids())
         self._stored = {theirs: ours for ours, theirs in self._notes.names.items()}
@@ -193,3 +194,13 @@ def _make_buffers(module: Any) -> None:
         for name, buffer in buffers.items():
             setattr(child, name, torch.empty_like(buffer, device="cpu"))
     module.initialize_weights()
+
+
+def _refuse_parts(file: GgufFile) -> None:
+    """ModelError for a file that says that it is no model but what goes with one."""
+    kind = file.metadata.get("general.type", "model")
+    if kind != "model":
+        raise ModelError(
+            f"GGUF file {str(file.path)!r} holds no model: its general.type is {shown(kind)}. Take the model's own file; an "
+            f"adapter has to be merged into it first, for adapters are not served."
+        )
