@@ -142,3 +142,18 @@ def test_weights_are_read_from_the_file_that_transformers_reads(copy: Path) -> N
     save_file({name: weights[name] + 1}, copy / "other.safetensors", {"format": "pt"})
     found = SafetensorsCheckpoint(str(copy)).tensor(name)
     assert found is not None and torch.equal(found, weights[name])
+
+
+SOUND = {"text_encoder": {"model_type": "t5"}, "audio_encoder": {"model_type": "encodec"}}
+SEVERAL = {
+    "musicgen": ({**SOUND, "decoder": {"model_type": "musicgen_decoder"}}, "musicgen is an encoder-decoder model"),
+    "blt": ({}, "blt cannot be served: by its configuration, num_hidden_layers is None"),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_models_of_several_models_are_refused_before_they_are_made(copy: Path, kind: str) -> None:
+    parts, told = SEVERAL[kind]
+    (copy / "config.json").write_text(json.dumps({"model_type": kind, **parts}))
+    with pytest.raises(ModelError, match=told):
+        load(str(copy))

@@ -179,11 +179,14 @@ def _refuse_weights(name: str, module: torch.nn.Module) -> None:
 
 
 def _refuse_config(config: Any) -> None:
-    text = config.get_text_config()
     named = getattr(config, "architectures", None)
     kind = ", ".join(map(str, named)) if isinstance(named, list) and named else str(config.model_type)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(f"{kind} is an encoder-decoder model and cannot be served. Served: {SERVED}.")
+    try:
+        text = config.get_text_config()
+    except ValueError as error:
+        raise ModelError(f"{kind} cannot be served: it is several models of text in one. Served: {SERVED}.") from error
     for key in ("num_hidden_layers", "vocab_size"):
         size = getattr(text, key, None)
         if not isinstance(size, int) or size < 1:
