@@ -32,7 +32,7 @@ class EngineConfig(CacheOptions, SchedulerConfig):
     of floats multiply the rows as they are."""
     kv_dtype: str = "float32"
     """What keys and values are kept in; ``bfloat16`` takes half the memory, ``int8``, with a scale for each token's key and
-    value in each head, little more than a quarter. In ``int8`` attention is computed in whole numbers, half again as fast;
+    value in each head, little more than a quarter. In ``int8`` attention is computed in whole numbers, which is faster;
     ``bfloat16`` is converted when read, and takes about as long."""
     max_model_len: int | None = None
     """Longest prompt and answer together, in tokens; None: what the model was made for. More than that needs a rope in
