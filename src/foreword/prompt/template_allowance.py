@@ -2,7 +2,7 @@
 
 Memory is filled by what is made and kept: a text that is doubled in a loop, a list of long texts, a list that holds
 itself twice and is then written. So whatever makes a value takes its size from the rendering's allowance, before it is
-made where it may be larger than what it is made of. ``sandbox`` says where in a template that is.
+made where it may be larger than what it is made of. ``counted_template`` says where in a template that is.
 """
 
 import re

@@ -173,11 +173,10 @@ class _Work:
         if rows.shape != places.rows.shape or step.memory is not self._memory:
             return False
         places.take(rows, turns, step.slots)
-        for number, (group, layers, attends) in enumerate(zip(self._groups, self._layers, self._attends, strict=True)):
-            calls = group.attend(places, layers, step)
-            if len(calls) != len(attends):
-                return False
-            self.program.again(number, attends[0], calls)
+        made = [group.attend(places, layers, step) for group, layers in zip(self._groups, self._layers, strict=True)]
+        if any(len(calls) != len(attends) for calls, attends in zip(made, self._attends, strict=True)):
+            return False
+        self.program.again([(attends[0], calls) for calls, attends in zip(made, self._attends, strict=True)])
         return True
 
 

@@ -95,12 +95,12 @@ def test_it_is_carried_out_again_with_other_calls_in_the_place_of_some() -> None
     program = layers.program(kept)
     for number in range(4):
         kept.copy_(others if number % 2 else first)
-        program.again(0, 2, [kernels.add(TARGET, kept, layers.added)])
+        program.again([(2, [kernels.add(TARGET, kept, layers.added)])])
         program.run()
         assert torch.equal(kept, expected_of_others if number % 2 else expected)
     elsewhere = rows.clone()
     kept.copy_(rows)
-    program.again(0, 2, [kernels.add(TARGET, elsewhere, layers.added)])
+    program.again([(2, [kernels.add(TARGET, elsewhere, layers.added)])])
     program.run()
     assert torch.equal(kept, rows), "what was added went elsewhere"
     assert not torch.equal(elsewhere, rows)

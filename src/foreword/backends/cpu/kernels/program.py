@@ -53,13 +53,14 @@ class Program:
         table = self._table.ctypes.data + first * 2 * self._table.itemsize
         interpreter(self._target)[INTERPRET].call(items=last - first, table=table).run(threads=threads)
 
-    def again(self, group: int, first: int, calls: Sequence[Call]) -> None:
-        """Have everything made once more; in a group these calls of the same kernels take the places from ``first`` on."""
+    def again(self, changed: Sequence[tuple[int, Sequence[Call]]]) -> None:
+        """Have everything made once more. Of each group: calls of the same kernels that take the places from one on."""
         for given in itertools.chain.from_iterable(self._given):
             given.begin()
-        self._calls[group][first : first + len(calls)] = calls
-        for given, call in zip(self._given[group][first:], calls, strict=False):
-            given.fill(call)
+        for (first, calls), kept, group in zip(changed, self._calls, self._given, strict=True):
+            kept[first : first + len(calls)] = calls
+            for given, call in zip(group[first:], calls, strict=False):
+                given.fill(call)
 
 
 class _Given:
